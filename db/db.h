@@ -1,0 +1,131 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef ELSA_DB_DB_H
+#define ELSA_DB_DB_H
+
+/*
+ * The controller's record: sessions, checkpoints, events, pending effects.
+ * SQLite in WAL mode, synchronous=FULL: what a function here reported as done
+ * survives kill -9 and a power cut. One connection, one thread.
+ *
+ * Every row type below owns its strings: release with its *_deinit().
+ */
+
+#include "base/clock.h"
+#include "base/error.h"
+#include "base/id.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct db;
+
+/* Creates or migrates. A newer schema, a file that is no database or fails its quick check, another
+ * process holding it, an unwritable or full disk: an error that says so and what to do; the file is
+ * left as it is. */
+int db_open(const char *path, struct db **db, struct error *e);
+void *db_close(struct db *db); /* returns NULL */
+
+/* Nestable by depth; the outermost commit makes it durable. rollback undoes all of it. */
+int db_begin(struct db *db, struct error *e);
+int db_commit(struct db *db, struct error *e);
+void db_rollback(struct db *db);
+
+struct db_session {
+	char id[ID_SIZE];
+	char *user;
+	char *server;
+	char *state;         /* policies' names */
+	char *reason;        /* why it is in that state, for people; may be NULL */
+	char *address;       /* NULL: none yet */
+	char *node;
+	char *spec;          /* JSON: wire's session_spec */
+	char *api_token;     /* JupyterHub's token for the server, clear; the Hub keeps only a hash */
+	char *spawner;       /* JSON the spawner wants back after a restore */
+	int64_t generation;  /* of the newest checkpoint */
+	wall_ms created_at;
+	wall_ms changed_at;  /* of state */
+	wall_ms started_at;  /* of its processes */
+	wall_ms person_at;   /* last sign of a person */
+	wall_ms keep_awake_until;
+	wall_ms refused_at;
+};
+
+/* Insert or update by id; user/server and address are unique (-EEXIST). */
+int db_session_put(struct db *db, const struct db_session *session, struct error *e);
+int db_session_delete(struct db *db, const char *id, struct error *e);
+/* All sessions in (user, server) order; the row is valid during the callback. Nonzero from `each`
+ * stops and is returned. */
+int db_session_each(struct db *db, int (*each)(const struct db_session *, void *), void *arg,
+	struct error *e);
+int db_session_get(struct db *db, const char *user, const char *server, struct db_session *to,
+	struct error *e); /* -ENOENT */
+void db_session_deinit(struct db_session *session);
+
+struct db_checkpoint {
+	char session[ID_SIZE];
+	int64_t generation;
+	wall_ms created_at;
+	int64_t memory_bytes;
+	int64_t stored_bytes;
+	int64_t frozen_us;
+	int64_t duration_us;
+	char *node;
+	bool aside;
+};
+int db_checkpoint_put(struct db *db, const struct db_checkpoint *checkpoint, struct error *e);
+int db_checkpoint_delete(struct db *db, const char *session, int64_t generation, struct error *e);
+int db_checkpoint_each(struct db *db, const char *session /* NULL: all */,
+	int (*each)(const struct db_checkpoint *, void *), void *arg, struct error *e);
+
+/* Who did what, when, why, how long, how many bytes. Kept for ever; rolled up by [size]. */
+struct db_event {
+	int64_t id; /* set by db_event_add() */
+	wall_ms at;
+	char *session; /* id; may be NULL */
+	char *user;
+	char *server;
+	char *who;    /* "idle-policy", "hub", "uid 0", ... */
+	char *what;   /* "hibernate", "restore", "refused", ... */
+	char *why;    /* reason code and its inputs */
+	char *detail; /* for people; may be NULL */
+	int64_t duration_us;
+	int64_t bytes;
+};
+int db_event_add(struct db *db, struct db_event *event, struct error *e);
+/* Newest first when `after` is 0, else those with id > after, oldest first. user NULL: all. */
+int db_event_each(struct db *db, int64_t after, const char *user, int limit,
+	int (*each)(const struct db_event *, void *), void *arg, struct error *e);
+void db_event_deinit(struct db_event *event);
+
+/* An effect that was decided and is not known to be done. */
+struct db_effect {
+	char id[ID_SIZE];
+	char session[ID_SIZE];
+	char *kind;       /* wire's names */
+	char *node;
+	int64_t generation;
+	wall_ms created_at;
+	char *who;
+	char *why;
+};
+int db_effect_put(struct db *db, const struct db_effect *effect, struct error *e);
+int db_effect_delete(struct db *db, const char *id, struct error *e);
+int db_effect_each(struct db *db, int (*each)(const struct db_effect *, void *), void *arg,
+	struct error *e);
+void db_effect_deinit(struct db_effect *effect);
+void db_checkpoint_deinit(struct db_checkpoint *checkpoint);
+
+/* Small facts: cursor of a listing, boot ids. NULL value deletes. *value is allocated; -ENOENT. */
+int db_fact_set(struct db *db, const char *key, const char *value, struct error *e);
+int db_fact_get(struct db *db, const char *key, char **value, struct error *e);
+
+/* The lowest free address of an IPv4 pool "10.99.0.0/16", the first 16 left to the host; allocated.
+ * -ENOSPC when none. Given out for good by db_session_put() in the same transaction. */
+int db_address_pick(struct db *db, const char *pool, char **address, struct error *e);
+
+/* The lowest free uid of [from, to] not used by any session; -ENOSPC. A user keeps its uid over all
+ * its servers: the one another session of `user` has is returned again. */
+int db_uid_pick(struct db *db, const char *user, int64_t from, int64_t to, int64_t *uid,
+	struct error *e);
+
+#endif

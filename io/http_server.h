@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef ELSA_IO_HTTP_SERVER_H
+#define ELSA_IO_HTTP_SERVER_H
+
+/*
+ * An HTTP/1.1 API on unix and TCP sockets (libevent's evhttp), by one table of
+ * routes. Requests may be answered later. All on the loop's thread.
+ *
+ * Who may call: on a unix socket the peer's uid must be root's, our own, or
+ * one of `allowed_uids`; on TCP a bearer token must match (compared in
+ * constant time); `open` listeners let everybody in (the activity webhook,
+ * which checks by itself). Refusals never reach a route.
+ */
+
+#include "base/error.h"
+
+#include <event2/event.h>
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+struct http_server;
+struct http_exchange; /* one request being answered */
+
+struct http_route {
+	const char *method;
+	const char *path; /* "/v1/effects/{id}": {name} takes one segment, percent-decoded;
+			   * a last "{name*}" takes the rest undecoded */
+	void (*handle)(struct http_exchange *x, void *arg);
+};
+
+struct http_server_options {
+	const struct http_route *routes; /* ended by a zeroed one; must outlive the server */
+	void *arg;                       /* handed to the handlers */
+	size_t max_body;                 /* 0: 4 MiB */
+	bool open;                       /* no credentials asked */
+	const char *token;               /* TCP: copied; NULL with open only */
+	const uid_t *allowed_uids;       /* unix: besides root and our own; copied */
+	size_t allowed_uid_count;
+};
+
+/* `where`: "unix:/run/elsa/elsad.sock" (mode 0666 in effect guarded by peer credentials; a stale
+ * socket is replaced, a live one is an error) or "10.0.0.1:8082". */
+int http_server_new(struct event_base *base, const char *where,
+	const struct http_server_options *options, struct http_server **server, struct error *e);
+void *http_server_free(struct http_server *server); /* returns NULL */
+
+/* What was asked. Borrowed until the exchange is answered. */
+const char *http_exchange_param(struct http_exchange *x, const char *name); /* {name}; NULL */
+const char *http_exchange_query(struct http_exchange *x, const char *name); /* ?name=; NULL */
+const char *http_exchange_header(struct http_exchange *x, const char *name);
+const char *http_exchange_body(struct http_exchange *x, size_t *len); /* NUL-terminated */
+const char *http_exchange_peer(struct http_exchange *x); /* "uid 0" or "10.99.0.2": for events */
+
+/* The body as a JSON object (new reference), or an answered 400 and NULL. */
+json_t *http_exchange_json(struct http_exchange *x);
+
+/* Told when the caller goes away before the answer; the exchange is gone after it returns. */
+void http_exchange_on_close(struct http_exchange *x, void (*closed)(void *arg), void *arg);
+
+/* Each answers and ends the exchange. reply_json steals `body`. */
+void http_reply_json(struct http_exchange *x, int status, json_t *body);
+void http_reply_text(struct http_exchange *x, int status, const char *type, const char *body,
+	size_t len);
+void http_reply_error(struct http_exchange *x, const struct error *error);
+
+/* For answers of any size, piece by piece. */
+void http_reply_begin(struct http_exchange *x, int status, const char *type);
+void http_reply_chunk(struct http_exchange *x, const char *data, size_t len);
+void http_reply_end(struct http_exchange *x);
+
+#endif

@@ -1,0 +1,99 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef ELSA_POLICIES_LIFECYCLE_H
+#define ELSA_POLICIES_LIFECYCLE_H
+
+/*
+ * The life of a session as a state machine, total over state x event. Pure:
+ * no clock, socket, file or random number. The daemon and the simulator run
+ * this same code. Thread-safe.
+ *
+ * What the shell around it keeps to:
+ * - The effect of a transient state is asked again, with the same id, after every restart of a daemon
+ *   or node until its verdict is known; only the verdict of the state's own effect becomes an
+ *   EVENT_EFFECT_*. Stop and forget replace an effect that is under way: the older one leaves the
+ *   record in the same transaction and its late verdict is dropped. A node works off the effects of
+ *   one session one after the other.
+ * - Stop ends a session for good: of a hibernated one it sets the checkpoint aside.
+ * - A stopped session that was forgotten has no record any more: the shell deletes it.
+ */
+
+#include <stdbool.h>
+#include <stdint.h>
+
+enum session_state {
+	SESSION_STOPPED = 0,   /* ended by the user, or not yet begun; nothing runs */
+	SESSION_STARTING,      /* a new process tree is being made */
+	SESSION_RUNNING,
+	SESSION_DOZING,        /* frozen in place, memory swapped out locally */
+	SESSION_CHECKPOINTING, /* frozen, its image on the way to the store */
+	SESSION_HIBERNATED,    /* no process anywhere, checkpoint in the store */
+	SESSION_RESTORING,
+	SESSION_MIGRATING,
+	SESSION_STOPPING,      /* its processes are being ended */
+	SESSION_FORGETTING,    /* ... and its checkpoints deleted */
+	SESSION_FAILED,        /* could not be started or restored; reason says what to do */
+	SESSION_LOST,          /* processes gone, no checkpoint: must never happen by our doing */
+	SESSION_STATE_COUNT
+};
+
+enum session_event {
+	EVENT_START = 0,        /* somebody wants it running: start, or restore if there is a checkpoint */
+	EVENT_START_FRESH,      /* ... and not from the checkpoint: that one is set aside */
+	EVENT_HIBERNATE,
+	EVENT_STOP,
+	EVENT_FORGET,           /* the server was deleted, or its user */
+	EVENT_EFFECT_DONE,      /* what the state was waiting for is done */
+	EVENT_EFFECT_REFUSED,   /* it failed; the session runs on, untouched (checkpoint) */
+	EVENT_EFFECT_FAILED,    /* it failed; nothing runs (start, restore) */
+	EVENT_EXITED,           /* the processes ended by themselves */
+	EVENT_NODE_REBOOTED,    /* the node came back without them */
+	EVENT_COUNT
+};
+
+/* What the shell must do. Recorded with the new state in one transaction, then done. */
+enum session_action {
+	ACTION_NONE = 0,
+	ACTION_START,
+	ACTION_HIBERNATE,
+	ACTION_RESTORE,
+	ACTION_STOP,
+	ACTION_FORGET,
+	ACTION_COUNT
+};
+
+enum step_verdict {
+	STEP_TAKEN = 0,   /* next state and action hold */
+	STEP_JOIN,        /* what is asked is under way or so already: attach to it */
+	STEP_CONFLICT,    /* not from this state; `why` says so to the caller */
+	STEP_IGNORE       /* stale news; nothing changes */
+};
+
+struct session_now {
+	enum session_state state;
+	int64_t generation;     /* of the newest checkpoint; 0: none */
+	bool checkpoint_usable; /* there is a checkpoint in the store, not set aside */
+};
+
+struct session_step {
+	enum step_verdict verdict;
+	enum session_state next;
+	enum session_action action;
+	int64_t generation;     /* the action's: the one to write (hibernate) or to run (restore); without
+				 * an action the newest after this step: never below the present one */
+	bool set_aside;         /* mark the present checkpoint as set aside */
+	const char *why;        /* code for the event log, or for the caller of a conflict; static */
+};
+
+struct session_step lifecycle_step(const struct session_now *now, enum session_event event);
+
+/* Processes may exist, running or frozen: nothing else may be started or restored. */
+bool session_state_has_processes(enum session_state state);
+/* An effect is under way. */
+bool session_state_is_transient(enum session_state state);
+
+const char *session_state_name(enum session_state state);
+enum session_state session_state_from_name(const char *name); /* SESSION_STATE_COUNT if unknown */
+const char *session_event_name(enum session_event event);
+const char *session_action_name(enum session_action action);
+
+#endif

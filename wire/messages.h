@@ -1,0 +1,140 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef ELSA_WIRE_MESSAGES_H
+#define ELSA_WIRE_MESSAGES_H
+
+/*
+ * What elsad and elsa-node say to each other (docs/api.md, "Node API"). All
+ * strings are owned by their struct: release with wire_free(). Times are
+ * wall-clock milliseconds, sizes bytes, durations microseconds.
+ */
+
+#include "wire/codec.h"
+
+struct session_limits {
+	int64_t memory_bytes; /* 0: no limit */
+	double cpus;          /* 0: no limit */
+	int64_t pids;         /* 0: no limit */
+};
+
+/* A session as a node runs it. Fixed from the first start to the end of its life. */
+struct session_spec {
+	char *id;      /* base/id.h; names everything the node makes for it */
+	char *user;    /* for people; may hold anything a JupyterHub name may */
+	char *server;  /* "" for the default server */
+	char *address; /* its IPv4 address, for life */
+	int64_t port;  /* where the server listens */
+	int64_t uid;
+	int64_t gid;
+	char *home;        /* directory on the node, bound at `home_inside` */
+	char *home_inside; /* path of the home in the session */
+	char *image;       /* root file system: a directory; "/" is the node's own root */
+	char **cmd;
+	char **env; /* "NAME=value" */
+	struct session_limits limits;
+};
+
+enum effect_kind {
+	EFFECT_NONE = 0,
+	EFFECT_START,     /* a new process tree */
+	EFFECT_HIBERNATE, /* checkpoint `generation`, then let the processes go */
+	EFFECT_RESTORE,   /* run checkpoint `generation` */
+	EFFECT_STOP,      /* end the processes, keep nothing of them */
+	EFFECT_FORGET,    /* as stop, and delete the checkpoints */
+	EFFECT_KIND_COUNT
+};
+extern const char *const effect_kind_names[EFFECT_KIND_COUNT];
+
+struct effect_request {
+	char *id; /* the same id asked again attaches to the same work or gets its result again */
+	enum effect_kind kind;
+	int64_t generation;
+	struct session_spec session;
+};
+
+enum effect_state { EFFECT_RUNNING = 0, EFFECT_DONE, EFFECT_FAILED, EFFECT_STATE_COUNT };
+extern const char *const effect_state_names[EFFECT_STATE_COUNT];
+
+struct step_timing {
+	char *name;
+	int64_t us;
+};
+
+struct effect_result {
+	char *id;
+	enum effect_state state;
+	char *step; /* under way, or where it ended */
+	int64_t bytes_done, bytes_total; /* progress of the step; total 0: unknown */
+
+	/* When failed: */
+	char *fault; /* base/error.h's name */
+	char *text;
+	char *remedy;
+	char *log_tail; /* CRIU's own words, the last lines of its log; may be NULL */
+
+	/* What is true now, done or failed: */
+	bool running; /* the session's processes exist and are not frozen */
+	int64_t generation;
+
+	/* When done: */
+	int64_t memory_bytes; /* resident before a checkpoint */
+	int64_t stored_bytes; /* what the checkpoint takes in the store */
+	int64_t frozen_us;
+	int64_t duration_us;
+	struct step_timing *timings;
+	size_t timing_count;
+};
+
+/* One session as the node sees it now. */
+struct session_status {
+	char *id;
+	bool running;
+	bool frozen;
+	int64_t pid; /* of its init, outside; 0 when not running */
+	int64_t generation;
+	int64_t rss_bytes;
+	int64_t cpu_us;    /* used since start of its cgroup */
+	int64_t processes;
+	int64_t started_at;
+	char *effect; /* id of the one under way, or NULL */
+	char *ended;  /* why there is no process although nobody asked: "exited", "oom-killed"; NULL else */
+};
+
+struct session_status_list {
+	struct session_status *items;
+	size_t count;
+};
+
+struct node_info {
+	char *name;
+	char *version;
+	char *boot_id; /* the kernel's: differs after a reboot */
+	char *criu;    /* version */
+	char *cpu;     /* model name */
+	int64_t cpus;
+	int64_t memory_bytes;
+	int64_t memory_available_bytes;
+};
+
+struct checkpoint_info {
+	char *session;
+	int64_t generation;
+	int64_t created_at;
+	int64_t memory_bytes;
+	int64_t stored_bytes;
+	int64_t objects;
+	bool aside; /* set aside by a fresh start; kept, never restored by itself */
+	char *user;
+	char *server;
+	char *cpu; /* features it needs, as store/ recorded them */
+};
+
+struct checkpoint_list {
+	struct checkpoint_info *items;
+	size_t count;
+};
+
+extern const struct wire_struct wire_session_spec, wire_effect_request, wire_effect_result,
+	wire_session_status, wire_session_status_list, wire_node_info, wire_checkpoint_info,
+	wire_checkpoint_list;
+
+#endif

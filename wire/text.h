@@ -1,0 +1,13 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef ELSA_WIRE_TEXT_H
+#define ELSA_WIRE_TEXT_H
+
+/* Text of any origin as a JSON string. Thread-safe. */
+
+#include <jansson.h>
+
+/* New reference, or NULL when out of memory. Bytes that are not UTF-8 become U+FFFD: a line of a
+ * log or a message cut in the middle of a character must not keep an answer from being sent. */
+json_t *wire_text(const char *text);
+
+#endif
