@@ -1,0 +1,66 @@
+# The front door. Everything below is run in the private place that tools/setup
+# makes and tools/enter opens, so nothing but root, Debian and its package mirror
+# is needed. `make help` lists what there is.
+
+.NOTPARALLEL:
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+
+# release, asan, tsan or fuzz: see CMakePresets.json
+PRESET ?= release
+DIR    := build/$(PRESET)
+ENTER  := tools/enter
+# Any pytest options, e.g. make e2e T='-k hibernate -x'
+T      ?=
+
+.PHONY: help setup build build-asan build-tsan build-fuzz test unit e2e bench \
+        demo soak fmt tidy shell clean distclean
+
+help: ## this list
+	@awk -F':.*## ' '/^[a-z][^:=]*:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: ## install what is needed (minutes at first, then nothing)
+	@tools/setup
+
+build: setup ## compile into build/PRESET (PRESET=release)
+	@$(ENTER) -- bash -ec '[[ -e $(DIR)/build.ninja ]] || cmake --preset $(PRESET) -S . -B $(DIR); ninja -C $(DIR)'
+
+build-asan build-tsan build-fuzz: build-%: ## the same with sanitizers, or the fuzz targets
+	@$(MAKE) --no-print-directory build PRESET=$*
+
+test: unit e2e ## all unit tests, then all end-to-end tests
+
+unit: build ## unit tests of build/PRESET
+	@$(ENTER) -- ctest --test-dir $(DIR) --output-on-failure --no-tests=error -j 2
+
+e2e: build ## end-to-end tests: real Hub, real CRIU (T='-k name' for some)
+	@$(ENTER) --net=private -- python3 -m pytest -p no:cacheprovider $(wildcard spawner/tests) tests/e2e $(T)
+
+bench: build ## measure into build/bench.json (GROUP=core for one group)
+	@$(ENTER) --net=private -- bench/run
+
+# The interactive demo shows a page to this machine's browser, so it uses this
+# machine's network; the other one tells its story alone.
+demo: build ## start everything and stay up (ONCE=1: drive the whole story)
+	@$(ENTER) --net=$(if $(filter-out 0,$(ONCE)),private,host) -- tools/demo
+
+soak: build ## hours of hibernating and resuming
+	@$(ENTER) --net=private -- python3 -m pytest -p no:cacheprovider tests/soak $(T)
+
+SOURCES = find . \( -path ./build -o -path ./.git \) -prune -o \
+          \( -name '*.[ch]' -o -name '*.cc' \) -print0
+
+fmt: setup ## format the C sources (CHECK=1: only say what is not)
+	@$(ENTER) -- bash -ec '$(SOURCES) | xargs -0r clang-format $(if $(CHECK),--dry-run -Werror,-i)'
+
+tidy: build ## clang-tidy over all C sources
+	@$(ENTER) -- run-clang-tidy -quiet -p $(DIR) -extra-arg=-Wno-unknown-warning-option
+
+shell: setup ## a shell in the private place
+	@$(ENTER) -- bash
+
+clean: ## remove what was built
+	rm -rf build
+
+distclean: clean ## remove also the root and everything set up for it
+	@tools/setup --clean
