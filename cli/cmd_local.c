@@ -26,7 +26,7 @@ int cmd_doctor(struct cli *cli, struct error *e)
 	if (len > 0) {
 		beside[len] = '\0';
 		char *slash = strrchr(beside, '/');
-		strncpy(slash + 1, "elsa-node", 16);
+		snprintf(slash + 1, 16, "elsa-node");
 		execv(beside, (char *const *)argv);
 	}
 	execvp("elsa-node", (char *const *)argv);

@@ -25,7 +25,9 @@ struct db;
 int db_open(const char *path, struct db **db, struct error *e);
 void *db_close(struct db *db); /* returns NULL */
 
-/* Nestable by depth; the outermost commit makes it durable. rollback undoes all of it. */
+/* Nestable by depth; the outermost commit makes it durable. A rollback at any depth undoes all of
+ * it, and so may a failure (a full disk): until the outermost level is left everything then fails
+ * with -ECANCELED. A commit that fails has rolled back. */
 int db_begin(struct db *db, struct error *e);
 int db_commit(struct db *db, struct error *e);
 void db_rollback(struct db *db);
@@ -34,31 +36,33 @@ struct db_session {
 	char id[ID_SIZE];
 	char *user;
 	char *server;
-	char *state;         /* policies' names */
-	char *reason;        /* why it is in that state, for people; may be NULL */
-	char *address;       /* NULL: none yet */
+	char *state;   /* policies' names */
+	char *reason;  /* why it is in that state, for people; may be NULL */
+	char *address; /* NULL: none yet */
 	char *node;
-	char *spec;          /* JSON: wire's session_spec */
-	char *api_token;     /* JupyterHub's token for the server, clear; the Hub keeps only a hash */
-	char *spawner;       /* JSON the spawner wants back after a restore */
-	int64_t generation;  /* of the newest checkpoint */
+	char *spec;      /* JSON: wire's session_spec */
+	char *api_token; /* JupyterHub's token for the server, clear; the Hub keeps only a hash */
+	char *spawner;   /* JSON the spawner wants back after a restore */
+	int64_t generation; /* of the newest checkpoint */
 	wall_ms created_at;
-	wall_ms changed_at;  /* of state */
-	wall_ms started_at;  /* of its processes */
-	wall_ms person_at;   /* last sign of a person */
+	wall_ms changed_at; /* of state */
+	wall_ms started_at; /* of its processes */
+	wall_ms person_at;  /* last sign of a person */
 	wall_ms keep_awake_until;
 	wall_ms refused_at;
 };
 
-/* Insert or update by id; user/server and address are unique (-EEXIST). */
+/* Insert or update by id; user/server and address are unique (-EEXIST). The spec's "uid" becomes
+ * the user's own, see db_uid_pick(). */
 int db_session_put(struct db *db, const struct db_session *session, struct error *e);
-int db_session_delete(struct db *db, const char *id, struct error *e);
+int db_session_delete(struct db *db, const char *id, struct error *e); /* none: fine, as for all */
 /* All sessions in (user, server) order; the row is valid during the callback. Nonzero from `each`
- * stops and is returned. */
+ * stops and is returned. For this and all walks: the callback may read and write; whether the walk
+ * meets rows that it changes is not said. */
 int db_session_each(struct db *db, int (*each)(const struct db_session *, void *), void *arg,
-	struct error *e);
+		    struct error *e);
 int db_session_get(struct db *db, const char *user, const char *server, struct db_session *to,
-	struct error *e); /* -ENOENT */
+		   struct error *e); /* -ENOENT; what was in *to is not released */
 void db_session_deinit(struct db_session *session);
 
 struct db_checkpoint {
@@ -72,16 +76,18 @@ struct db_checkpoint {
 	char *node;
 	bool aside;
 };
+/* Insert or replace by session and generation. */
 int db_checkpoint_put(struct db *db, const struct db_checkpoint *checkpoint, struct error *e);
 int db_checkpoint_delete(struct db *db, const char *session, int64_t generation, struct error *e);
 int db_checkpoint_each(struct db *db, const char *session /* NULL: all */,
-	int (*each)(const struct db_checkpoint *, void *), void *arg, struct error *e);
+		       int (*each)(const struct db_checkpoint *, void *), void *arg,
+		       struct error *e);
 
 /* Who did what, when, why, how long, how many bytes. Kept for ever; rolled up by [size]. */
 struct db_event {
 	int64_t id; /* set by db_event_add() */
 	wall_ms at;
-	char *session; /* id; may be NULL */
+	char *session; /* id; may be NULL, like all but `what` */
 	char *user;
 	char *server;
 	char *who;    /* "idle-policy", "hub", "uid 0", ... */
@@ -92,16 +98,18 @@ struct db_event {
 	int64_t bytes;
 };
 int db_event_add(struct db *db, struct db_event *event, struct error *e);
-/* Newest first when `after` is 0, else those with id > after, oldest first. user NULL: all. */
+/* Newest first when `after` is 0, else those with id > after, oldest first. user NULL: all; limit
+ * 0: no limit. */
 int db_event_each(struct db *db, int64_t after, const char *user, int limit,
-	int (*each)(const struct db_event *, void *), void *arg, struct error *e);
+		  int (*each)(const struct db_event *, void *), void *arg, struct error *e);
 void db_event_deinit(struct db_event *event);
 
-/* An effect that was decided and is not known to be done. */
+/* An effect that was decided and is not known to be done. A session has at most one: another one's
+ * put fails with -EEXIST until the first is deleted, which may be in the same transaction. */
 struct db_effect {
 	char id[ID_SIZE];
 	char session[ID_SIZE];
-	char *kind;       /* wire's names */
+	char *kind; /* wire's names */
 	char *node;
 	int64_t generation;
 	wall_ms created_at;
@@ -110,8 +118,9 @@ struct db_effect {
 };
 int db_effect_put(struct db *db, const struct db_effect *effect, struct error *e);
 int db_effect_delete(struct db *db, const char *id, struct error *e);
+/* Oldest first. */
 int db_effect_each(struct db *db, int (*each)(const struct db_effect *, void *), void *arg,
-	struct error *e);
+		   struct error *e);
 void db_effect_deinit(struct db_effect *effect);
 void db_checkpoint_deinit(struct db_checkpoint *checkpoint);
 
@@ -123,9 +132,10 @@ int db_fact_get(struct db *db, const char *key, char **value, struct error *e);
  * -ENOSPC when none. Given out for good by db_session_put() in the same transaction. */
 int db_address_pick(struct db *db, const char *pool, char **address, struct error *e);
 
-/* The lowest free uid of [from, to] not used by any session; -ENOSPC. A user keeps its uid over all
- * its servers: the one another session of `user` has is returned again. */
+/* The uid that a session of `user` has or ever had: its files in the home stay its own, also when
+ * the last session is gone. Else the lowest of [from, to] that no user ever had; -ENOSPC. Given out
+ * for good by db_session_put() of a session whose spec has it, in the same transaction. */
 int db_uid_pick(struct db *db, const char *user, int64_t from, int64_t to, int64_t *uid,
-	struct error *e);
+		struct error *e);
 
 #endif

@@ -8,8 +8,8 @@
  * this same code. Thread-safe.
  *
  * What the shell around it keeps to:
- * - The effect of a transient state is asked again, with the same id, after every restart of a daemon
- *   or node until its verdict is known; only the verdict of the state's own effect becomes an
+ * - The effect of a transient state is asked again, with the same id, after every restart of a
+ * daemon or node until its verdict is known; only the verdict of the state's own effect becomes an
  *   EVENT_EFFECT_*. Stop and forget replace an effect that is under way: the older one leaves the
  *   record in the same transaction and its late verdict is dropped. A node works off the effects of
  *   one session one after the other.
@@ -21,32 +21,32 @@
 #include <stdint.h>
 
 enum session_state {
-	SESSION_STOPPED = 0,   /* ended by the user, or not yet begun; nothing runs */
-	SESSION_STARTING,      /* a new process tree is being made */
+	SESSION_STOPPED = 0, /* ended by the user, or not yet begun; nothing runs */
+	SESSION_STARTING,    /* a new process tree is being made */
 	SESSION_RUNNING,
 	SESSION_DOZING,        /* frozen in place, memory swapped out locally */
 	SESSION_CHECKPOINTING, /* frozen, its image on the way to the store */
 	SESSION_HIBERNATED,    /* no process anywhere, checkpoint in the store */
 	SESSION_RESTORING,
 	SESSION_MIGRATING,
-	SESSION_STOPPING,      /* its processes are being ended */
-	SESSION_FORGETTING,    /* ... and its checkpoints deleted */
-	SESSION_FAILED,        /* could not be started or restored; reason says what to do */
-	SESSION_LOST,          /* processes gone, no checkpoint: must never happen by our doing */
+	SESSION_STOPPING,   /* its processes are being ended */
+	SESSION_FORGETTING, /* ... and its checkpoints deleted */
+	SESSION_FAILED,     /* could not be started or restored; reason says what to do */
+	SESSION_LOST,       /* processes gone, no checkpoint: must never happen by our doing */
 	SESSION_STATE_COUNT
 };
 
 enum session_event {
-	EVENT_START = 0,        /* somebody wants it running: start, or restore if there is a checkpoint */
-	EVENT_START_FRESH,      /* ... and not from the checkpoint: that one is set aside */
+	EVENT_START = 0, /* somebody wants it running: start, or restore if there is a checkpoint */
+	EVENT_START_FRESH, /* ... and not from the checkpoint: that one is set aside */
 	EVENT_HIBERNATE,
 	EVENT_STOP,
-	EVENT_FORGET,           /* the server was deleted, or its user */
-	EVENT_EFFECT_DONE,      /* what the state was waiting for is done */
-	EVENT_EFFECT_REFUSED,   /* it failed; the session runs on, untouched (checkpoint) */
-	EVENT_EFFECT_FAILED,    /* it failed; nothing runs (start, restore) */
-	EVENT_EXITED,           /* the processes ended by themselves */
-	EVENT_NODE_REBOOTED,    /* the node came back without them */
+	EVENT_FORGET,         /* the server was deleted, or its user */
+	EVENT_EFFECT_DONE,    /* what the state was waiting for is done */
+	EVENT_EFFECT_REFUSED, /* it failed; the session runs on, untouched (checkpoint) */
+	EVENT_EFFECT_FAILED,  /* it failed; nothing runs (start, restore) */
+	EVENT_EXITED,         /* the processes ended by themselves */
+	EVENT_NODE_REBOOTED,  /* the node came back without them */
 	EVENT_COUNT
 };
 
@@ -62,10 +62,10 @@ enum session_action {
 };
 
 enum step_verdict {
-	STEP_TAKEN = 0,   /* next state and action hold */
-	STEP_JOIN,        /* what is asked is under way or so already: attach to it */
-	STEP_CONFLICT,    /* not from this state; `why` says so to the caller */
-	STEP_IGNORE       /* stale news; nothing changes */
+	STEP_TAKEN = 0, /* next state and action hold */
+	STEP_JOIN,      /* what is asked is under way or so already: attach to it */
+	STEP_CONFLICT,  /* not from this state; `why` says so to the caller */
+	STEP_IGNORE     /* stale news; nothing changes */
 };
 
 struct session_now {
@@ -78,10 +78,11 @@ struct session_step {
 	enum step_verdict verdict;
 	enum session_state next;
 	enum session_action action;
-	int64_t generation;     /* the action's: the one to write (hibernate) or to run (restore); without
-				 * an action the newest after this step: never below the present one */
-	bool set_aside;         /* mark the present checkpoint as set aside */
-	const char *why;        /* code for the event log, or for the caller of a conflict; static */
+	int64_t generation; /* the action's: the one to write (hibernate) or to run (restore);
+			     * without an action the newest after this step: never below the present
+			     * one */
+	bool set_aside;     /* mark the present checkpoint as set aside */
+	const char *why;    /* code for the event log, or for the caller of a conflict; static */
 };
 
 struct session_step lifecycle_step(const struct session_now *now, enum session_event event);
