@@ -24,14 +24,14 @@ struct http_request {
 	const char *url;               /* http(s)://...; the host is a placeholder with unix_socket */
 	const char *unix_socket;       /* path, or NULL for TCP */
 	const char *const *headers;    /* "Name: value", NULL-terminated; may be NULL */
-	const char *body;              /* copied; may be NULL */
-	size_t body_len;
+	const char *body;              /* copied; may be NULL. Sent as JSON unless `headers` has a */
+	size_t body_len;               /* Content-Type */
 	int timeout_ms;                /* whole call; 0: 30,000 */
 	int connect_timeout_ms;        /* 0: 5,000 */
 	size_t max_body;               /* most bytes of answer taken; 0: 16 MiB */
 	const char *ca_file;           /* trust only this; may be NULL */
-	/* When set, the answer's body goes here piece by piece and is not collected; nonzero aborts
-	 * the call. For listings of any size. */
+	/* When set, the body of a 2xx answer goes here piece by piece and is not collected; nonzero
+	 * aborts the call. For listings of any size. It may cancel calls but not start any. */
 	int (*on_data)(const char *data, size_t len, void *arg);
 };
 
@@ -47,6 +47,7 @@ struct http_reply {
  * http_call_cancel(). May start new calls; must not free the client. */
 typedef void (*http_done)(const struct http_reply *reply, void *arg);
 
+/* The program ignores SIGPIPE from here on. */
 int http_client_new(struct event_base *base, struct http_client **client, struct error *e);
 void *http_client_free(struct http_client *client); /* cancels what is under way; returns NULL */
 
@@ -55,7 +56,8 @@ int http_client_call(struct http_client *client, const struct http_request *requ
 	http_done done, void *arg, struct http_call **call, struct error *e);
 void http_call_cancel(struct http_call *call);
 
-/* The same for programs without a loop (the command line): blocks. *body is allocated. */
+/* The same for programs without a loop (the command line): blocks. *body is allocated; it and *status
+ * are set for any HTTP answer, and then the result is 0. on_data gets a NULL argument. Thread-safe. */
 int http_call_blocking(const struct http_request *request, int *status, char **body,
 	struct error *e);
 

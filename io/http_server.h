@@ -34,17 +34,23 @@ struct http_server_options {
 	const struct http_route *routes; /* ended by a zeroed one; must outlive the server */
 	void *arg;                       /* handed to the handlers */
 	size_t max_body;                 /* 0: 4 MiB */
+	int idle_ms;                     /* silence that ends a connection between requests, or */
+					 /* when a reader stalls; 0: 60,000 */
 	bool open;                       /* no credentials asked */
 	const char *token;               /* TCP: copied; NULL with open only */
 	const uid_t *allowed_uids;       /* unix: besides root and our own; copied */
 	size_t allowed_uid_count;
 };
 
-/* `where`: "unix:/run/elsa/elsad.sock" (mode 0666 in effect guarded by peer credentials; a stale
+/* The program ignores SIGPIPE from here on. `where`: "unix:/run/elsa/elsad.sock" (mode 0666 in effect guarded by peer credentials; a stale
  * socket is replaced, a live one is an error) or "10.0.0.1:8082". */
 int http_server_new(struct event_base *base, const char *where,
 	const struct http_server_options *options, struct http_server **server, struct error *e);
-void *http_server_free(struct http_server *server); /* returns NULL */
+/* Not from a handler or on_close. Exchanges that have an on_close are told and gone; others remain
+ * the handler's to answer, without effect. Returns NULL. */
+void *http_server_free(struct http_server *server);
+
+int http_server_port(const struct http_server *server); /* of TCP, also for "...:0"; else 0 */
 
 /* What was asked. Borrowed until the exchange is answered. */
 const char *http_exchange_param(struct http_exchange *x, const char *name); /* {name}; NULL */
@@ -58,6 +64,9 @@ json_t *http_exchange_json(struct http_exchange *x);
 
 /* Told when the caller goes away before the answer; the exchange is gone after it returns. */
 void http_exchange_on_close(struct http_exchange *x, void (*closed)(void *arg), void *arg);
+
+/* Adds a header to the answer that is to come. A value with a line break is left out. */
+void http_reply_header(struct http_exchange *x, const char *name, const char *value);
 
 /* Each answers and ends the exchange. reply_json steals `body`. */
 void http_reply_json(struct http_exchange *x, int status, json_t *body);

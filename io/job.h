@@ -5,7 +5,7 @@
 /*
  * Child processes: criu, ip, nft ... A job is over when its output has ended
  * *and* it has been waited for, or when its deadline has passed (SIGTERM, then
- * SIGKILL 2 s later). Output is capped.
+ * SIGKILL 2 s later, to its process group, which it leads). Output is capped.
  *
  * job_run() blocks its thread and is meant for worker threads and programs
  * without a loop; it is thread-safe. It waits for its own child only (pidfd),
@@ -24,12 +24,12 @@ struct job_options {
 	const char *input;       /* to its standard input; NULL: /dev/null */
 	int timeout_ms;          /* 0: 60,000 */
 	int netns_fd;            /* >= 0: run in that network namespace; set -1 for none */
-	const int *keep_fds;     /* descriptors it inherits, under the same numbers */
+	const int *keep_fds;     /* descriptors (above 2) it inherits, under the same numbers */
 	size_t keep_fd_count;
 	bool real_ids;           /* real uid and gid become those below, effective stay ours: see */
 	uid_t real_uid;          /* docs/criu.md, "prlimit without CAP_SYS_RESOURCE" */
 	gid_t real_gid;
-	volatile pid_t *pid_out; /* told while it runs, 0 after; may be NULL */
+	volatile pid_t *pid_out; /* told, atomically, while it runs, 0 after; may be NULL */
 };
 
 struct job_result {
@@ -41,7 +41,8 @@ struct job_result {
 
 #define JOB_OPTIONS(...) ((struct job_options){ .netns_fd = -1, __VA_ARGS__ })
 
-/* 0 when it ran to an end, whatever the status; negative when it could not be run or timed out. */
+/* 0 when it ran to an end, whatever the status; negative when it could not be run or timed out. In
+ * each case the result is to be released. */
 int job_run(const struct job_options *options, struct job_result *result, struct error *e);
 void job_result_deinit(struct job_result *result);
 

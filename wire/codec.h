@@ -13,12 +13,16 @@
  * the same table and leaves the struct zeroed. Thread-safe.
  */
 
+#include "base/cleanup.h"
 #include "base/error.h"
 
 #include <jansson.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+
+/* jansson's own json_auto_t does not get along with the name of base/cleanup.h's macro. */
+#define cleanup_json cleanup(json_decrefp)
 
 enum wire_type {
 	WIRE_STRING,  /* char *; NULL is left out */

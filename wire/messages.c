@@ -1,0 +1,160 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "wire/messages.h"
+
+#include "base/cleanup.h"
+
+const char *const effect_kind_names[EFFECT_KIND_COUNT] = {
+	[EFFECT_NONE] = "none",       [EFFECT_START] = "start", [EFFECT_HIBERNATE] = "hibernate",
+	[EFFECT_RESTORE] = "restore", [EFFECT_STOP] = "stop",   [EFFECT_FORGET] = "forget",
+};
+
+const char *const effect_state_names[EFFECT_STATE_COUNT] = {
+	[EFFECT_RUNNING] = "running",
+	[EFFECT_DONE] = "done",
+	[EFFECT_FAILED] = "failed",
+};
+
+/* The offset of a member, refusing to compile (by comparing pointers) when it is not of the type
+ * that the table is about to claim. */
+#define AT(member_type, s, f)                                                                      \
+	(offsetof(struct s, f) + 0 * sizeof((member_type *)0 == &((struct s *)0)->f))
+
+#define STRING(s, f)  .name = #f, .type = WIRE_STRING, .offset = AT(char *, s, f)
+#define STRINGS(s, f) .name = #f, .type = WIRE_STRINGS, .offset = AT(char **, s, f)
+#define INT(s, f)     .name = #f, .type = WIRE_INT, .offset = AT(int64_t, s, f)
+#define BOOL(s, f)    .name = #f, .type = WIRE_BOOL, .offset = AT(bool, s, f)
+#define DOUBLE(s, f)  .name = #f, .type = WIRE_DOUBLE, .offset = AT(double, s, f)
+#define ENUM(s, f, enum_type, table)                                                               \
+	.name = #f, .type = WIRE_ENUM, .offset = AT(enum_type, s, f), .names = (table),            \
+	.name_count = ARRAY_SIZE(table)
+#define STRUCT(s, f, struct_type, of)                                                              \
+	.name = #f, .type = WIRE_STRUCT, .offset = AT(struct_type, s, f), .nested = &(of)
+#define LIST(s, json_name, f, item_type, counter, of)                                              \
+	.name = json_name, .type = WIRE_LIST, .offset = AT(item_type *, s, f),                     \
+	.count_offset = AT(size_t, s, counter), .nested = &(of)
+
+#define RANGE(least, most) .min = (least), .max = (most)
+#define NOT_NEGATIVE       RANGE(0, INT64_MAX)
+#define ID_RANGE           RANGE(0, UINT32_MAX - 1) /* uid_t, gid_t; -1 has a meaning of its own */
+#define REQUIRED           .required = true
+
+/* Defines `wire_NAME` for `struct NAME` from the table `NAME_fields`. */
+#define WIRE_STRUCT_OF(s)                                                                          \
+	const struct wire_struct wire_##s = { .name = #s,                                          \
+					      .size = sizeof(struct s),                            \
+					      .fields = s##_fields,                                \
+					      .field_count = ARRAY_SIZE(s##_fields) }
+
+static const struct wire_field session_limits_fields[] = {
+	{ INT(session_limits, memory_bytes), NOT_NEGATIVE },
+	{ DOUBLE(session_limits, cpus), RANGE(0, 65536) },
+	{ INT(session_limits, pids), NOT_NEGATIVE },
+};
+static WIRE_STRUCT_OF(session_limits);
+
+static const struct wire_field session_spec_fields[] = {
+	{ STRING(session_spec, id), REQUIRED },
+	{ STRING(session_spec, user), REQUIRED },
+	{ STRING(session_spec, server), REQUIRED },
+	{ STRING(session_spec, address), REQUIRED },
+	{ INT(session_spec, port), RANGE(1, 65535), REQUIRED },
+	{ INT(session_spec, uid), ID_RANGE, REQUIRED },
+	{ INT(session_spec, gid), ID_RANGE, REQUIRED },
+	{ STRING(session_spec, home), REQUIRED },
+	{ STRING(session_spec, home_inside), REQUIRED },
+	{ STRING(session_spec, image), REQUIRED },
+	{ STRINGS(session_spec, cmd), REQUIRED },
+	{ STRINGS(session_spec, env) },
+	{ STRUCT(session_spec, limits, struct session_limits, wire_session_limits) },
+};
+WIRE_STRUCT_OF(session_spec);
+
+static const struct wire_field effect_request_fields[] = {
+	{ STRING(effect_request, id), REQUIRED },
+	{ ENUM(effect_request, kind, enum effect_kind, effect_kind_names), REQUIRED },
+	{ INT(effect_request, generation), NOT_NEGATIVE, REQUIRED },
+	{ STRUCT(effect_request, session, struct session_spec, wire_session_spec), REQUIRED },
+};
+WIRE_STRUCT_OF(effect_request);
+
+static const struct wire_field step_timing_fields[] = {
+	{ STRING(step_timing, name), REQUIRED },
+	{ INT(step_timing, us), NOT_NEGATIVE, REQUIRED },
+};
+static WIRE_STRUCT_OF(step_timing);
+
+static const struct wire_field effect_result_fields[] = {
+	{ STRING(effect_result, id), REQUIRED },
+	{ ENUM(effect_result, state, enum effect_state, effect_state_names), REQUIRED },
+	{ STRING(effect_result, step) },
+	{ INT(effect_result, bytes_done), NOT_NEGATIVE },
+	{ INT(effect_result, bytes_total), NOT_NEGATIVE },
+	{ STRING(effect_result, fault) },
+	{ STRING(effect_result, text) },
+	{ STRING(effect_result, remedy) },
+	{ STRING(effect_result, log_tail) },
+	{ BOOL(effect_result, running), REQUIRED },
+	{ INT(effect_result, generation), NOT_NEGATIVE },
+	{ INT(effect_result, memory_bytes), NOT_NEGATIVE },
+	{ INT(effect_result, stored_bytes), NOT_NEGATIVE },
+	{ INT(effect_result, frozen_us), NOT_NEGATIVE },
+	{ INT(effect_result, duration_us), NOT_NEGATIVE },
+	{ LIST(effect_result, "timings", timings, struct step_timing, timing_count,
+	       wire_step_timing) },
+};
+WIRE_STRUCT_OF(effect_result);
+
+static const struct wire_field session_status_fields[] = {
+	{ STRING(session_status, id), REQUIRED },
+	{ BOOL(session_status, running), REQUIRED },
+	{ BOOL(session_status, frozen) },
+	{ INT(session_status, pid), RANGE(0, INT32_MAX) },
+	{ INT(session_status, generation), NOT_NEGATIVE },
+	{ INT(session_status, rss_bytes), NOT_NEGATIVE },
+	{ INT(session_status, cpu_us), NOT_NEGATIVE },
+	{ INT(session_status, processes), NOT_NEGATIVE },
+	{ INT(session_status, started_at), NOT_NEGATIVE },
+	{ STRING(session_status, effect) },
+	{ STRING(session_status, ended) },
+};
+WIRE_STRUCT_OF(session_status);
+
+static const struct wire_field session_status_list_fields[] = {
+	{ LIST(session_status_list, "items", items, struct session_status, count,
+	       wire_session_status),
+	  REQUIRED },
+};
+WIRE_STRUCT_OF(session_status_list);
+
+static const struct wire_field node_info_fields[] = {
+	{ STRING(node_info, name), REQUIRED },
+	{ STRING(node_info, version), REQUIRED },
+	{ STRING(node_info, boot_id), REQUIRED },
+	{ STRING(node_info, criu) },
+	{ STRING(node_info, cpu) },
+	{ INT(node_info, cpus), NOT_NEGATIVE },
+	{ INT(node_info, memory_bytes), NOT_NEGATIVE },
+	{ INT(node_info, memory_available_bytes), NOT_NEGATIVE },
+};
+WIRE_STRUCT_OF(node_info);
+
+static const struct wire_field checkpoint_info_fields[] = {
+	{ STRING(checkpoint_info, session), REQUIRED },
+	{ INT(checkpoint_info, generation), NOT_NEGATIVE, REQUIRED },
+	{ INT(checkpoint_info, created_at), NOT_NEGATIVE },
+	{ INT(checkpoint_info, memory_bytes), NOT_NEGATIVE },
+	{ INT(checkpoint_info, stored_bytes), NOT_NEGATIVE },
+	{ INT(checkpoint_info, objects), NOT_NEGATIVE },
+	{ BOOL(checkpoint_info, aside) },
+	{ STRING(checkpoint_info, user) },
+	{ STRING(checkpoint_info, server) },
+	{ STRING(checkpoint_info, cpu) },
+};
+WIRE_STRUCT_OF(checkpoint_info);
+
+static const struct wire_field checkpoint_list_fields[] = {
+	{ LIST(checkpoint_list, "items", items, struct checkpoint_info, count,
+	       wire_checkpoint_info),
+	  REQUIRED },
+};
+WIRE_STRUCT_OF(checkpoint_list);
