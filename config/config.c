@@ -1,0 +1,246 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "config/config.h"
+
+#include "base/cleanup.h"
+#include "base/fs.h"
+#include "config/fields.h"
+#include "config/options.h"
+#include "config/toml.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+	FILE_MAX = 1 << 20,
+	RULES_MAX = 1000,
+};
+
+struct loader {
+	struct config *config;
+	const char *name; /* of the document, for errors */
+	struct error *e;
+	const struct toml_node *root;
+};
+
+DEFINE_CLEANUP(struct config *, config_free)
+DEFINE_CLEANUP(struct toml_node *, toml_free)
+
+static bool is_rule_option(const struct option *option)
+{
+	return strcmp(option->section, OPTION_RULE) == 0;
+}
+
+static void rule_deinit(struct config_rule *rule)
+{
+	for (size_t i = 0; i < option_count; i++)
+		if (is_rule_option(&options[i]))
+			field_free(rule, &options[i]);
+}
+
+void *config_free(struct config *config)
+{
+	if (!config)
+		return NULL;
+	for (size_t i = 0; i < option_count; i++)
+		if (!is_rule_option(&options[i]))
+			field_free(config, &options[i]);
+	for (size_t i = 0; i < config->idle.rule_count; i++)
+		rule_deinit(&config->idle.rules[i]);
+	free(config->idle.rules);
+	free(config);
+	return NULL;
+}
+
+static const struct toml_node *find(const struct toml_node *table, const char *key)
+{
+	for (size_t i = 0; table && i < table->count; i++)
+		if (strcmp(table->children[i].key, key) == 0)
+			return &table->children[i];
+	return NULL;
+}
+
+static int fail_unknown(const struct loader *l, const char *section, const struct toml_node *node)
+{
+	char suggestion[128];
+	option_suggest(section, node->key, suggestion, sizeof(suggestion));
+	return error_set(l->e, EINVAL, "%s:%d:%d: %s %s%s%.100s is not known%s%s%s", l->name,
+			 node->key_at.line, node->key_at.column, section ? "option" : "section",
+			 section ? section : "", section ? "." : "", node->key,
+			 suggestion[0] ? "; did you mean " : "", suggestion,
+			 suggestion[0] ? "?" : "");
+}
+
+static int apply_table(const struct loader *l, const char *section, const struct toml_node *table,
+		       void *base)
+{
+	for (size_t i = 0; i < table->count; i++) {
+		const struct toml_node *node = &table->children[i];
+		const struct option *option = option_find(section, node->key);
+		if (!option && strcmp(section, "idle") == 0 && strcmp(node->key, "rule") == 0)
+			continue; /* apply_rules() */
+		if (!option)
+			return fail_unknown(l, section, node);
+		int r = field_set(base, option, node, l->name, l->e);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+static int apply_sections(const struct loader *l)
+{
+	for (size_t i = 0; i < l->root->count; i++) {
+		const struct toml_node *node = &l->root->children[i];
+		if (!option_is_section(node->key))
+			return fail_unknown(l, NULL, node);
+		if (node->type != TOML_TABLE)
+			return error_set(l->e, EINVAL,
+					 "%s:%d:%d: %s is a section, [%s], and not %s", l->name,
+					 node->key_at.line, node->key_at.column, node->key,
+					 node->key, toml_type_name(node->type));
+		int r = apply_table(l, node->key, node, l->config);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+/* A rule with a name of its own and, for now, all else as `base`. */
+static int rule_init(struct config_rule *rule, const struct config_rule *base, const char *name)
+{
+	*rule = *base;
+	rule->users = rule->groups = rule->servers = NULL;
+	rule->admins = strdup("any");
+	rule->name = strdup(name);
+	return rule->admins && rule->name ? 0 : -ENOMEM;
+}
+
+static int apply_rule(const struct loader *l, const struct toml_node *node)
+{
+	struct config *c = l->config;
+	char name[32] = "default";
+	if (node)
+		snprintf(name, sizeof(name), "rule %zu", c->idle.rule_count + 1);
+	struct config_rule *rule = &c->idle.rules[c->idle.rule_count++];
+	if (rule_init(rule, &c->idle.base, name) < 0)
+		return error_set(l->e, ENOMEM, "out of memory while reading %s", l->name);
+	return node ? apply_table(l, OPTION_RULE, node, rule) : 0;
+}
+
+/* Also appends the rule for everybody else, which is [idle] itself. */
+static int apply_rules(const struct loader *l)
+{
+	struct config *c = l->config;
+	const struct toml_node *list = find(find(l->root, "idle"), "rule");
+	size_t count = list ? list->count : 0;
+	bool tables = !list || list->type == TOML_ARRAY;
+	for (size_t i = 0; tables && i < count; i++)
+		tables = list->children[i].type == TOML_TABLE;
+	if (!tables || count > RULES_MAX)
+		return error_set(l->e, EINVAL, "%s:%d:%d: idle.rule: %s", l->name,
+				 list->key_at.line, list->key_at.column,
+				 tables ? "too many rules" : "rules are written [[idle.rule]]");
+	c->idle.rules = calloc(count + 1, sizeof(*c->idle.rules));
+	if (!c->idle.rules)
+		return error_set(l->e, ENOMEM, "out of memory while reading %s", l->name);
+	for (size_t i = 0; i < count; i++) {
+		int r = apply_rule(l, &list->children[i]);
+		if (r < 0)
+			return r;
+	}
+	return apply_rule(l, NULL);
+}
+
+/* Wrong only together with another option; told at this one if the file gives it. */
+static int fail_between(const struct loader *l, const char *section, const char *key,
+			const char *text)
+{
+	const struct toml_node *node = find(find(l->root, section), key);
+	if (!node)
+		return error_set(l->e, EINVAL, "%s: %s.%s: %s", l->name, section, key, text);
+	return error_set(l->e, EINVAL, "%s:%d:%d: %s.%s: %s", l->name, node->at.line,
+			 node->at.column, section, key, text);
+}
+
+static int check_together(const struct loader *l)
+{
+	const struct config *c = l->config;
+	if (c->controller.listen[0] && !c->controller.token_file[0])
+		return fail_between(l, "controller", "listen",
+				    "needs controller.token_file, or anybody could call");
+	if (c->session.uid_min > c->session.uid_max)
+		return fail_between(l, "session", "uid_min", "is above session.uid_max");
+	if (!c->session.command[0])
+		return fail_between(l, "session", "command", "is empty");
+	return 0;
+}
+
+static int load_sections(struct config *c, const char *text, size_t len, const char *name,
+			 struct toml_node **root, struct error *e)
+{
+	int r = toml_parse(text, len, name, root, e);
+	if (r < 0)
+		return r;
+	struct loader l = { .config = c, .name = name, .e = e, .root = *root };
+	return apply_sections(&l);
+}
+
+/* Defaults go the same way as a file does, and so through the same checks. */
+static int load_defaults(struct config *c, struct error *e)
+{
+	cleanup_buf struct buf text = BUF_INIT(FILE_MAX);
+	cleanup(toml_freep) struct toml_node *root = NULL;
+	const char *section = "";
+	int r = 0;
+	for (size_t i = 0; i < option_count && r == 0; i++) {
+		const struct option *o = &options[i];
+		if (is_rule_option(o))
+			continue;
+		if (strcmp(section, o->section) != 0)
+			r = buf_printf(&text, "[%s]\n", o->section);
+		section = o->section;
+		if (r == 0)
+			r = buf_printf(&text, "%s = %s\n", o->key, o->initial);
+	}
+	if (r < 0)
+		return error_set(e, -r, "out of memory for the default settings");
+	return load_sections(c, buf_text(&text), text.len, "defaults", &root, e);
+}
+
+int config_parse(const char *text, size_t len, const char *name, struct config **config,
+		 struct error *e)
+{
+	cleanup(toml_freep) struct toml_node *root = NULL;
+	cleanup(config_freep) struct config *c = calloc(1, sizeof(*c));
+	if (!c)
+		return error_set(e, ENOMEM, "out of memory while reading %s", name);
+	int r = load_defaults(c, e);
+	if (r == 0)
+		r = load_sections(c, text, len, name, &root, e);
+	if (r < 0)
+		return r;
+	struct loader l = { .config = c, .name = name, .e = e, .root = root };
+	r = apply_rules(&l);
+	if (r == 0)
+		r = check_together(&l);
+	if (r < 0)
+		return r;
+	*config = steal_ptr(&c);
+	return 0;
+}
+
+int config_load(const char *path, struct config **config, struct error *e)
+{
+	cleanup_buf struct buf text = BUF_INIT(FILE_MAX);
+	int r = path ? fs_read(path, &text, e) : 0;
+	if (r < 0)
+		return error_remedy(e, r, "every option has a default: an empty file will do, and "
+					  "config.example.toml describes them all");
+	r = config_parse(buf_text(&text), text.len, path ? path : "defaults", config, e);
+	if (r == -EINVAL)
+		error_remedy(e, r, "correct the file; `elsa config check` tests it, and "
+				   "config.example.toml describes every option");
+	return r;
+}

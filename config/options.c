@@ -1,0 +1,240 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "config/options.h"
+
+#include "base/cleanup.h"
+#include "config/config.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#define AT(field)      offsetof(struct config, field)
+#define IN_RULE(field) offsetof(struct config_rule, field)
+#define SECOND	       1000.0
+#define MINUTE	       (60 * SECOND)
+#define HOUR	       (60 * MINUTE)
+#define DAY	       (24 * HOUR)
+#define MIB	       (1024.0 * 1024)
+#define TIB	       (1024.0 * 1024 * MIB)
+#define YEARS	       (3650 * DAY)
+
+const struct option_section option_sections[] = {
+	{ "hub", "JupyterHub, as elsad reaches it." },
+	{ "controller", "elsad: the API, the database, what sessions report to." },
+	{ "node", "elsa-node: the part that runs, checkpoints and restores sessions." },
+	{ "session", "What a session gets." },
+	{ "network", "Addresses of sessions and what they may reach." },
+	{ "store", "Where checkpoints are kept." },
+	{ "idle", "When a session is put to sleep. This section's own timeout and the like hold for\n"
+		  "everybody whom no [[idle.rule]] names, and for what a rule leaves out." },
+	{ OPTION_RULE, "Exceptions, as many as needed: the first rule that fits a session decides." },
+	{ "log", "What the daemons write to the journal or to standard error." },
+};
+const size_t option_section_count = ARRAY_SIZE(option_sections);
+
+/* clang-format off */
+const struct option options[] = {
+	{ "hub", "api_url", OPTION_STRING, AT(hub.api_url), "\"http://127.0.0.1:8081/hub/api\"",
+	  .check = value_check_url, .doc = "The Hub's API." },
+	{ "hub", "token_file", OPTION_STRING, AT(hub.token_file), "\"/etc/elsa/hub.token\"",
+	  .check = value_check_path,
+	  .doc = "File with the API token of the Hub service that elsad acts as." },
+	{ "hub", "poll", OPTION_DURATION, AT(hub.poll_ms), "\"60s\"", SECOND, DAY,
+	  .doc = "Time between two passes over the Hub's users." },
+	{ "hub", "page_size", OPTION_INTEGER, AT(hub.page_size), "200", 1, 10000,
+	  .doc = "Users asked for at once; the Hub has a limit of its own (200)." },
+	{ "hub", "timeout", OPTION_DURATION, AT(hub.timeout_ms), "\"10s\"", SECOND, 10 * MINUTE,
+	  .doc = "Longest wait for one answer of the Hub." },
+
+	{ "controller", "socket", OPTION_STRING, AT(controller.socket), "\"/run/elsa/elsad.sock\"",
+	  .check = value_check_socket, .doc = "The API's unix socket." },
+	{ "controller", "listen", OPTION_STRING, AT(controller.listen), "\"\"",
+	  .check = value_check_listen,
+	  .doc = "The API on TCP too, as \"host:port\"; it then needs token_file. \"\": not." },
+	{ "controller", "token_file", OPTION_STRING, AT(controller.token_file), "\"\"",
+	  .check = value_check_path_or_none,
+	  .doc = "File with the token that callers on TCP must send." },
+	{ "controller", "allowed_users", OPTION_STRINGS, AT(controller.allowed_users), "[]",
+	  .check = value_check_account,
+	  .doc = "System accounts that may use the socket, besides root and elsad's own; the one\n"
+		 "that JupyterHub runs as belongs here." },
+	{ "controller", "database", OPTION_STRING, AT(controller.database), "\"/var/lib/elsa/elsad.db\"",
+	  .check = value_check_path, .doc = "The record of sessions, checkpoints and events." },
+	{ "controller", "activity_listen", OPTION_STRING, AT(controller.activity_listen),
+	  "\"10.99.0.1:8082\"", .check = value_check_listen,
+	  .doc = "Where sessions report activity to, as \"host:port\". \"\": they report to the Hub." },
+	{ "controller", "public_activity_url", OPTION_STRING, AT(controller.public_activity_url),
+	  "\"\"", .check = value_check_url_or_none,
+	  .doc = "The same as sessions see it. \"\": made from activity_listen." },
+	{ "controller", "observe", OPTION_DURATION, AT(controller.observe_ms), "\"5s\"",
+	  100, HOUR, .doc = "Time between two looks at what the sessions do." },
+
+	{ "node", "name", OPTION_STRING, AT(node.name), "\"\"", .check = value_check_host_name,
+	  .doc = "What this node is called. \"\": the host's name." },
+	{ "node", "socket", OPTION_STRING, AT(node.socket), "\"/run/elsa/node.sock\"",
+	  .check = value_check_socket, .doc = "Where elsad reaches elsa-node." },
+	{ "node", "state_dir", OPTION_STRING, AT(node.state_dir), "\"/var/lib/elsa\"",
+	  .check = value_check_path,
+	  .doc = "Sandboxes and the journal of steps under way; on disk, kept over a reboot." },
+	{ "node", "run_dir", OPTION_STRING, AT(node.run_dir), "\"/run/elsa\"",
+	  .check = value_check_path, .doc = "What need not outlive a reboot." },
+	{ "node", "allowed_user", OPTION_STRING, AT(node.allowed_user), "\"elsa\"",
+	  .check = value_check_account,
+	  .doc = "The system account of elsad; besides root, only it may use the socket." },
+	{ "node", "criu", OPTION_STRING, AT(node.criu), "\"criu\"", .check = value_check_program,
+	  .doc = "The CRIU program." },
+	{ "node", "workers", OPTION_INTEGER, AT(node.workers), "4", 1, 64,
+	  .doc = "Most sessions started, checkpointed or restored at once." },
+	{ "node", "effect_timeout", OPTION_DURATION, AT(node.effect_timeout_ms), "\"10m\"",
+	  SECOND, DAY, .doc = "Longest that one such step may take." },
+	{ "node", "cgroup", OPTION_STRING, AT(node.cgroup), "\"elsa\"", .check = value_check_name,
+	  .doc = "Name of the cgroup below which sessions get theirs." },
+
+	{ "session", "image", OPTION_STRING, AT(session.image), "\"/\"", .check = value_check_path,
+	  .doc = "Directory with the root file system of sessions (they see it read-only, with a\n"
+		 "private layer on top). \"/\": the host's own." },
+	{ "session", "home", OPTION_STRING, AT(session.home), "\"{home}\"", .check = value_check_home,
+	  .doc = "The user's home on the node: \"{home}\" is that of the system account; a pattern\n"
+		 "may hold {user} (made safe as a file name), {id} and {uid}." },
+	{ "session", "home_inside", OPTION_STRING, AT(session.home_inside), "\"{home}\"",
+	  .check = value_check_home,
+	  .doc = "The same inside the session. \"{home}\": that of the system account, or else\n"
+		 "/home/{user}." },
+	{ "session", "uid_min", OPTION_INTEGER, AT(session.uid_min), "2000000000", 1, 4294967293.0,
+	  .doc = "First and last user id for users who have no system account." },
+	{ "session", "uid_max", OPTION_INTEGER, AT(session.uid_max), "2000065535", 1, 4294967293.0,
+	  .doc = "" },
+	{ "session", "command", OPTION_STRINGS, AT(session.command), "[\"jupyterhub-singleuser\"]",
+	  .check = value_check_not_empty,
+	  .doc = "What is run when the spawner gives no command." },
+	{ "session", "env", OPTION_STRINGS, AT(session.env), "[]", .check = value_check_env,
+	  .doc = "Added to every session's environment, as \"NAME=VALUE\"." },
+	{ "session", "memory", OPTION_SIZE, AT(session.memory_bytes), "0", 0, 1024 * TIB,
+	  .doc = "Most memory of a session when the spawner gives no limit. 0: no limit." },
+	{ "session", "cpus", OPTION_NUMBER, AT(session.cpus), "0.0", 0, 4096,
+	  .doc = "Most processors of a session, such as 0.5 or 2. 0: no limit." },
+	{ "session", "pids", OPTION_INTEGER, AT(session.pids), "1024", 0, 4194304,
+	  .doc = "Most processes and threads of a session. 0: no limit." },
+
+	{ "network", "pool", OPTION_STRING, AT(network.pool), "\"10.99.0.0/16\"",
+	  .check = value_check_pool,
+	  .doc = "Every session has one address from here for life." },
+	{ "network", "host_address", OPTION_STRING, AT(network.host_address), "\"10.99.0.1\"",
+	  .check = value_check_ipv4, .doc = "The node as its sessions see it." },
+	{ "network", "allow", OPTION_STRINGS, AT(network.allow),
+	  "[\"10.99.0.1:8081\", \"10.99.0.1:8082\"]", .check = value_check_endpoint,
+	  .doc = "What sessions may reach on the node or elsewhere, as \"address:port\" or\n"
+		 "\"network/prefix:port\": the Hub's API and activity_listen at least." },
+	{ "network", "internet", OPTION_BOOLEAN, AT(network.internet), "false",
+	  .doc = "Let sessions reach all but private and cloud metadata addresses, through NAT." },
+	{ "network", "dns", OPTION_STRINGS, AT(network.dns), "[]", .check = value_check_address,
+	  .doc = "Name servers of the sessions." },
+
+	{ "store", "url", OPTION_STRING, AT(store.url), "\"file:///var/lib/elsa/store\"",
+	  .check = value_check_store_url,
+	  .doc = "A directory, as \"file:///DIRECTORY\"; only root needs to get in." },
+	{ "store", "verify", OPTION_STRING, AT(store.verify), "\"sample\"", .choices = "sample all",
+	  .doc = "How much of a checkpoint is read back before its session is let go." },
+	{ "store", "keep", OPTION_INTEGER, AT(store.keep), "3", 1, 1000000,
+	  .doc = "Generations kept of each session." },
+
+	{ "idle", "interval", OPTION_DURATION, AT(idle.interval_ms), "\"60s\"", 100, DAY,
+	  .doc = "Longest time between two passes over the sessions." },
+	{ "idle", "concurrency", OPTION_INTEGER, AT(idle.concurrency), "2", 1, 1000,
+	  .doc = "Most sessions being put to sleep at once." },
+	{ "idle", "dry_run", OPTION_BOOLEAN, AT(idle.dry_run), "false",
+	  .doc = "Decide and record, but put nothing to sleep." },
+	{ "idle", "quiet_hours", OPTION_STRINGS, AT(idle.quiet_hours), "[]",
+	  .check = value_check_quiet,
+	  .doc = "When nothing is put to sleep: \"22:00-06:00\", \"mon-fri 08:00-18:00\"." },
+	{ "idle", "utc_offset_minutes", OPTION_INTEGER, AT(idle.utc_offset_minutes), "0", -840, 840,
+	  .doc = "What the quiet hours are ahead of UTC." },
+	{ "idle", "timeout", OPTION_DURATION, AT(idle.base.timeout_ms), "\"1h\"", 0, YEARS,
+	  .doc = "Its user away this long: it sleeps. 0: never for that." },
+	{ "idle", "max_age", OPTION_DURATION, AT(idle.base.max_age_ms), "0", 0, YEARS,
+	  .doc = "Older than this since its first start: it sleeps when it is not busy. 0: not." },
+	{ "idle", "min_uptime", OPTION_DURATION, AT(idle.base.min_uptime_ms), "\"2m\"", 0, YEARS,
+	  .doc = "Not before it ran for so long since it started or woke." },
+	{ "idle", "cpu_threshold", OPTION_NUMBER, AT(idle.base.cpu_threshold), "0.05", 0, 4096,
+	  .doc = "Share of one processor above which it is at work." },
+	{ "idle", "stuck_busy", OPTION_DURATION, AT(idle.base.stuck_busy_ms), "\"12h\"", 0, YEARS,
+	  .doc = "A kernel \"busy\" for so long without using the processor is reported. 0: never." },
+	{ "idle", "refused_retry", OPTION_DURATION, AT(idle.base.refused_retry_ms), "\"30m\"",
+	  0, YEARS, .doc = "Pause after a session could not be checkpointed." },
+
+	{ OPTION_RULE, "name", OPTION_STRING, IN_RULE(name), .check = value_check_not_empty,
+	  .doc = "For reasons and reports." },
+	{ OPTION_RULE, "users", OPTION_STRINGS, IN_RULE(users),
+	  .doc = "Users it is for, as shell patterns. Not given: all." },
+	{ OPTION_RULE, "groups", OPTION_STRINGS, IN_RULE(groups),
+	  .doc = "Groups of the Hub it is for. Not given: all." },
+	{ OPTION_RULE, "servers", OPTION_STRINGS, IN_RULE(servers),
+	  .doc = "Names of servers it is for, as shell patterns; \"\" is the default server." },
+	{ OPTION_RULE, "admins", OPTION_STRING, IN_RULE(admins), "\"any\"",
+	  .choices = "any only not", .doc = "Whether it is for the Hub's admins: any, only, not." },
+	{ OPTION_RULE, "exempt", OPTION_BOOLEAN, IN_RULE(exempt), "false",
+	  .doc = "Never put to sleep by policy." },
+	{ OPTION_RULE, "timeout", OPTION_DURATION, IN_RULE(timeout_ms), NULL, 0, YEARS,
+	  .doc = "These as in [idle], and taken from there when not given." },
+	{ OPTION_RULE, "max_age", OPTION_DURATION, IN_RULE(max_age_ms), NULL, 0, YEARS, .doc = "" },
+	{ OPTION_RULE, "min_uptime", OPTION_DURATION, IN_RULE(min_uptime_ms), NULL, 0, YEARS,
+	  .doc = "" },
+	{ OPTION_RULE, "cpu_threshold", OPTION_NUMBER, IN_RULE(cpu_threshold), NULL, 0, 4096,
+	  .doc = "" },
+	{ OPTION_RULE, "stuck_busy", OPTION_DURATION, IN_RULE(stuck_busy_ms), NULL, 0, YEARS,
+	  .doc = "" },
+	{ OPTION_RULE, "refused_retry", OPTION_DURATION, IN_RULE(refused_retry_ms), NULL, 0, YEARS,
+	  .doc = "" },
+
+	{ "log", "level", OPTION_STRING, AT(log.level), "\"info\"",
+	  .choices = "error warning info debug", .doc = "Least important kind of line: error, warning, info, debug." },
+};
+/* clang-format on */
+const size_t option_count = ARRAY_SIZE(options);
+
+const struct option *option_find(const char *section, const char *key)
+{
+	for (size_t i = 0; i < option_count; i++)
+		if (strcmp(options[i].section, section) == 0 && strcmp(options[i].key, key) == 0)
+			return &options[i];
+	return NULL;
+}
+
+bool option_is_section(const char *name)
+{
+	for (size_t i = 0; i < option_section_count; i++)
+		if (strcmp(option_sections[i].name, name) == 0)
+			return true;
+	return false;
+}
+
+static void suggest_near(const char *word, const char *candidate, const char **best, unsigned *least)
+{
+	unsigned distance = value_distance(word, candidate);
+	if (distance < *least) {
+		*least = distance;
+		*best = candidate;
+	}
+}
+
+void option_suggest(const char *section, const char *key, char *to, size_t size)
+{
+	const char *best = NULL;
+	unsigned least = (unsigned)strlen(key) / 3 + 2; /* further off it is another word */
+	to[0] = '\0';
+	if (!section)
+		for (size_t i = 0; i < option_section_count; i++)
+			suggest_near(key, option_sections[i].name, &best, &least);
+	for (size_t i = 0; section && i < option_count; i++)
+		if (strcmp(options[i].section, section) == 0)
+			suggest_near(key, options[i].key, &best, &least);
+	if (best) {
+		snprintf(to, size, "%s", best);
+		return;
+	}
+	for (size_t i = 0; i < option_count; i++) {
+		if (strcmp(options[i].key, key) == 0) {
+			snprintf(to, size, "%s.%s", options[i].section, key);
+			return;
+		}
+	}
+}
