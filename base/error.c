@@ -113,7 +113,8 @@ enum fault fault_from_errno(int code)
 }
 
 /* Cutting a long message short is fine; an error must never fail. */
-static void format_text(char *to, size_t size, const char *format, va_list args)
+static void __attribute__((format(printf, 3, 0)))
+format_text(char *to, size_t size, const char *format, va_list args)
 {
 	if (vsnprintf(to, size, format, args) < 0)
 		to[0] = '\0';

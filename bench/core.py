@@ -9,9 +9,12 @@ import statistics
 import time
 from pathlib import Path
 
+from hubkit import Stack
 from jupyter import Server
 from podman import Podman
 
+COMMAND = ["python3", "-m", "jupyter_server", "--ip=0.0.0.0", "--port=8888", "--no-browser",
+           "--ServerApp.port_retries=0", "--IdentityProvider.token=bench"]
 GIB_CELL = "import numpy as np; data = np.random.rand(2**27); print(data.sum())"
 CHECK_CELL = "print(data.sum(), data[12345], data[-1])"
 ROUNDS = int(os.environ.get("ROUNDS", "3"))
@@ -21,29 +24,38 @@ CYCLES = int(os.environ.get("CYCLES", "100"))
 class Ours:
     """One session on a real elsad and elsa-node, without a Hub in between."""
 
-    def __init__(self, stack):
-        self.stack = stack
-        self.server: Server | None = None
+    def __init__(self, stack: Stack, user: str):
+        self.api, self.user = stack.api, user
+        stack.add_user(user)
+        self.wake(COMMAND)
+        address = self.api.session(user)["address"]
+        self.server = Server(address, 8888, "bench")
 
-    def start(self, user: str = "bench") -> Server:
-        session = self.stack.start_session(user, [
-            "python3", "-m", "jupyter_server", "--ip=0.0.0.0", "--port=8888", "--no-browser",
-            "--ServerApp.port_retries=0", "--IdentityProvider.token=bench"], port=8888)
-        self.server = Server(session["address"], 8888, "bench")
-        self.user = user
-        return self.server
+    def wake(self, command: list[str], wait: bool = True) -> dict:
+        operation = self.api.post("/v1/session/start", user=self.user, server="", cmd=command,
+                                  env={}, port=8888, api_token="bench")
+        return self.ended(operation) if wait else operation
+
+    def ended(self, operation: dict) -> dict:
+        operation = self.api.wait_operation(operation)
+        if operation["state"] != "done":
+            raise RuntimeError(f"{operation['kind']}: {operation['error']}")
+        return operation
 
     def hibernate(self) -> dict:
         begin = time.monotonic()
-        operation = self.stack.hibernate_session(self.user)
+        operation = self.ended(self.api.post("/v1/session/hibernate", user=self.user, server=""))
         return {"s": time.monotonic() - begin, **operation["result"]}
 
-    def resume(self) -> dict:
-        """Seconds to the first HTTP answer, from asking elsad."""
+    def resume(self) -> float:
+        """Until the first HTTP answer; returns when it was asked for."""
         begin = time.monotonic()
-        self.stack.start_session(self.user, [], wait=False)
+        self.wake([], wait=False)
         self.server.wait_answer()
-        return {"answer": time.monotonic() - begin, "begin": begin}
+        return begin
+
+    def forget(self) -> None:
+        self.ended(self.api.post("/v1/session/forget", user=self.user, server=""))
 
 
 def podman_round(podman: Podman, server: Server, truth: str) -> tuple[Server, dict]:
@@ -62,12 +74,13 @@ def podman_round(podman: Podman, server: Server, truth: str) -> tuple[Server, di
 
 def our_round(ours: Ours, truth: str) -> dict:
     slept = ours.hibernate()
-    woke = ours.resume()
+    begin = ours.resume()
+    answer = time.monotonic() - begin
     if ours.server.execute(CHECK_CELL) != truth:
         raise RuntimeError("other data came back")
     return {"hibernate": slept["s"], "frozen": slept["frozen_us"] / 1e6,
-            "stored": slept["stored_bytes"], "answer": woke["answer"],
-            "cell": time.monotonic() - woke["begin"]}
+            "stored": slept["stored_bytes"], "answer": answer,
+            "cell": time.monotonic() - begin}
 
 
 def prepared(server: Server) -> str:
@@ -78,10 +91,10 @@ def prepared(server: Server) -> str:
 
 
 def against_podman(report, stack, directory: Path) -> None:
-    podman, ours = Podman(directory / "podman"), Ours(stack)
+    podman, ours = Podman(directory / "podman"), Ours(stack, "bench")
     try:
-        theirs, mine = podman.start(), ours.start()
-        their_truth, my_truth = prepared(theirs), prepared(mine)
+        theirs = podman.start()
+        their_truth, my_truth = prepared(theirs), prepared(ours.server)
         rounds: list[tuple[dict, dict]] = []
         for n in range(ROUNDS):
             theirs, baseline = podman_round(podman, theirs, their_truth)
@@ -89,6 +102,7 @@ def against_podman(report, stack, directory: Path) -> None:
             report.progress(f"round {n + 1} of {ROUNDS}: podman {baseline}, ours {rounds[-1][1]}")
     finally:
         podman.close()
+        ours.forget()
 
     def median(side: int, key: str) -> float:
         return statistics.median(r[side][key] for r in rounds)
@@ -102,8 +116,8 @@ def against_podman(report, stack, directory: Path) -> None:
 
 def cycles(report, stack) -> None:
     """One live session asleep and awake again and again, its state checked each time."""
-    ours = Ours(stack)
-    server = ours.start("cycles")
+    ours = Ours(stack, "cycles")
+    server = ours.server
     server.wait_answer()
     server.start_kernel()
     server.execute("import threading, time, os; count = 0; ticks = 0\n"
@@ -130,11 +144,14 @@ def cycles(report, stack) -> None:
 
 
 def measure(report) -> None:
-    from hubkit import Stack  # the same stack the end-to-end tests use
-
     directory = Path("/var/lib/elsa/bench")
     shutil.rmtree(directory, ignore_errors=True)
-    with Stack(directory / "stack", hub=False) as stack:
+    stack = Stack()
+    try:
+        stack.start_node()
+        stack.start_elsad()
         against_podman(report, stack, directory)
         cycles(report, stack)
-    shutil.rmtree(directory, ignore_errors=True)
+    finally:
+        stack.close()
+        shutil.rmtree(directory, ignore_errors=True)

@@ -45,15 +45,19 @@ static int fail(struct object_store *s, const char *key, const char *doing, stru
 	case EFBIG:
 		if (e)
 			e->fault = FAULT_FULL;
-		return error_remedy(e, r, "free space where %s is, or remove old checkpoints with "
-					  "`elsa store rm`", root_of(s));
+		return error_remedy(e, r,
+				    "free space where %s is, or remove old checkpoints with "
+				    "`elsa store rm`",
+				    root_of(s));
 	case EACCES:
 	case EPERM:
 	case EROFS:
 		if (e)
 			e->fault = FAULT_DENIED;
-		return error_remedy(e, r, "make %s writable for elsa-node, or set store.url to a "
-					  "directory that is", root_of(s));
+		return error_remedy(e, r,
+				    "make %s writable for elsa-node, or set store.url to a "
+				    "directory that is",
+				    root_of(s));
 	case ENOENT:
 		if (e)
 			snprintf(e->text, sizeof(e->text), "object %s is missing", key);
@@ -86,8 +90,8 @@ static int make_parents(const char *path, size_t root_len)
 	return 0;
 }
 
-/* All directories from that of `path` up to and with the root. A directory that somebody else made a
- * moment ago may not be durable yet, so none is skipped for having been there. */
+/* All directories from that of `path` up to and with the root. A directory that somebody else made
+ * a moment ago may not be durable yet, so none is skipped for having been there. */
 static int sync_parents(const char *path, size_t root_len)
 {
 	cleanup_free char *copy = strdup(path);
@@ -313,7 +317,8 @@ int file_store_open(const char *rest, struct object_store **store, struct error 
 	while (len > 1 && rest[len - 1] == '/')
 		len--;
 	if (rest[0] != '/' || len < 2)
-		return error_set(e, EINVAL, "\"file://%s\" does not name an absolute directory", rest);
+		return error_set(e, EINVAL, "\"file://%s\" does not name an absolute directory",
+				 rest);
 	struct file_store *s = calloc(1, sizeof(*s));
 	if (!s)
 		return fail_memory(e);
@@ -322,7 +327,8 @@ int file_store_open(const char *rest, struct object_store **store, struct error 
 	int r = s->root ? fs_mkdirs(s->root, 0700, e) : fail_memory(e);
 	if (r < 0) {
 		file_free(&s->base);
-		return error_remedy(e, r, "make the directory of store.url, writable for elsa-node");
+		return error_remedy(e, r,
+				    "make the directory of store.url, writable for elsa-node");
 	}
 	*store = &s->base;
 	return 0;

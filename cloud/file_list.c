@@ -85,8 +85,7 @@ static int visit_file(const struct listing *l, const char *path)
 		return 0; /* removed meanwhile, or none of ours */
 	struct object_stat found = {
 		.size = (uint64_t)st.st_size,
-		.modified_at =
-			(int64_t)st.st_mtim.tv_sec * 1000 + st.st_mtim.tv_nsec / 1000000,
+		.modified_at = (int64_t)st.st_mtim.tv_sec * 1000 + st.st_mtim.tv_nsec / 1000000,
 	};
 	return l->each(path + l->root_len + 1, &found, l->arg);
 }

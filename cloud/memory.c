@@ -83,7 +83,7 @@ static int insert(struct memory_store *m, const char *key, struct buf *data, str
 			return error_set(e, ENOMEM, "out of memory for object %s", key);
 		}
 		memmove(&objects[i + 1], &objects[i], (m->count++ - i) * sizeof(*objects));
-		objects[i] = (struct memory_object){ .key = copy };
+		objects[i] = (struct memory_object) { .key = copy };
 	}
 	buf_deinit(&m->objects[i].data);
 	m->objects[i].data = *data;
@@ -128,8 +128,9 @@ static int memory_read(struct object_store *s, const char *key, uint64_t offset,
 	if (!o)
 		return -ENOENT;
 	if (offset > o->data.len || len > o->data.len - offset)
-		return error_set(e, EBADMSG, "object %s: ends at offset %zu, %" PRIu64 " bytes early",
-				 key, o->data.len, offset + len - o->data.len);
+		return error_set(e, EBADMSG,
+				 "object %s: ends at offset %zu, %" PRIu64 " bytes early", key,
+				 o->data.len, offset + len - o->data.len);
 	if (len)
 		memcpy(to, o->data.data + offset, len);
 	return 0;
@@ -142,7 +143,7 @@ static int memory_stat(struct object_store *s, const char *key, struct object_st
 	const struct memory_object *o = find(m, key, e);
 	if (!o)
 		return -ENOENT;
-	*st = (struct object_stat){ .size = o->data.len, .modified_at = o->modified_at };
+	*st = (struct object_stat) { .size = o->data.len, .modified_at = o->modified_at };
 	return 0;
 }
 
@@ -155,8 +156,8 @@ static char *next_key(struct object_store *s, const char *last, struct object_st
 	i += found;
 	if (i == m->count)
 		return NULL;
-	*st = (struct object_stat){ .size = m->objects[i].data.len,
-				    .modified_at = m->objects[i].modified_at };
+	*st = (struct object_stat) { .size = m->objects[i].data.len,
+				     .modified_at = m->objects[i].modified_at };
 	return strdup(m->objects[i].key);
 }
 

@@ -9,7 +9,7 @@
 #include <sys/un.h>
 
 #define LETTERS "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
-#define DIGITS	"0123456789"
+#define DIGITS  "0123456789"
 
 static bool only(const char *text, const char *allowed)
 {
@@ -148,8 +148,7 @@ const char *value_check_url(const char *text)
 		host = text + 7;
 	else if (strncmp(text, "https://", 8) == 0)
 		host = text + 8;
-	return check(valid_authority(host, strcspn(host, "/")) &&
-			     !strpbrk(host, " ?#\"<>\\^`{|}"),
+	return check(valid_authority(host, strcspn(host, "/")) && !strpbrk(host, " ?#\"<>\\^`{|}"),
 		     "a URL such as \"http://host:8081/path\"");
 }
 

@@ -236,11 +236,13 @@ int config_load(const char *path, struct config **config, struct error *e)
 	cleanup_buf struct buf text = BUF_INIT(FILE_MAX);
 	int r = path ? fs_read(path, &text, e) : 0;
 	if (r < 0)
-		return error_remedy(e, r, "every option has a default: an empty file will do, and "
-					  "config.example.toml describes them all");
+		return error_remedy(e, r,
+				    "every option has a default: an empty file will do, and "
+				    "config.example.toml describes them all");
 	r = config_parse(buf_text(&text), text.len, path ? path : "defaults", config, e);
 	if (r == -EINVAL)
-		error_remedy(e, r, "correct the file; `elsa config check` tests it, and "
-				   "config.example.toml describes every option");
+		error_remedy(e, r,
+			     "correct the file; `elsa config check` tests it, and "
+			     "config.example.toml describes every option");
 	return r;
 }

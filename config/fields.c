@@ -38,9 +38,8 @@ static char **list_free(char **list)
 }
 DEFINE_CLEANUP(char **, list_free)
 
-__attribute__((format(printf, 3, 4))) static int fail(const struct field *f,
-						      const struct toml_node *value,
-						      const char *format, ...)
+__attribute__((format(printf, 3, 4))) static int
+fail(const struct field *f, const struct toml_node *value, const char *format, ...)
 {
 	char text[512];
 	va_list args;
@@ -204,8 +203,8 @@ int field_set(void *base, const struct option *option, const struct toml_node *v
 	      const char *name, struct error *e)
 {
 	static int (*const setters[])(const struct field *, const struct toml_node *) = {
-		[OPTION_STRING] = set_string,	  [OPTION_STRINGS] = set_strings,
-		[OPTION_BOOLEAN] = set_boolean,	  [OPTION_INTEGER] = set_integer,
+		[OPTION_STRING] = set_string,     [OPTION_STRINGS] = set_strings,
+		[OPTION_BOOLEAN] = set_boolean,   [OPTION_INTEGER] = set_integer,
 		[OPTION_DURATION] = set_duration, [OPTION_SIZE] = set_size,
 		[OPTION_NUMBER] = set_number,
 	};
@@ -239,7 +238,8 @@ static int print_list(char *const *list, struct buf *to)
 	return r < 0 ? r : buf_append(to, "]", 1);
 }
 
-/* The shortest text that reads back as the same number, and that TOML does not take for an integer. */
+/* The shortest text that reads back as the same number, and that TOML does not take for an integer.
+ */
 static int print_number(double number, struct buf *to)
 {
 	char text[40];

@@ -9,13 +9,13 @@
 
 #define AT(field)      offsetof(struct config, field)
 #define IN_RULE(field) offsetof(struct config_rule, field)
-#define SECOND	       1000.0
-#define MINUTE	       (60 * SECOND)
-#define HOUR	       (60 * MINUTE)
-#define DAY	       (24 * HOUR)
-#define MIB	       (1024.0 * 1024)
-#define TIB	       (1024.0 * 1024 * MIB)
-#define YEARS	       (3650 * DAY)
+#define SECOND         1000.0
+#define MINUTE         (60 * SECOND)
+#define HOUR           (60 * MINUTE)
+#define DAY            (24 * HOUR)
+#define MIB            (1024.0 * 1024)
+#define TIB            (1024.0 * 1024 * MIB)
+#define YEARS          (3650 * DAY)
 
 const struct option_section option_sections[] = {
 	{ "hub", "JupyterHub, as elsad reaches it." },
@@ -24,9 +24,11 @@ const struct option_section option_sections[] = {
 	{ "session", "What a session gets." },
 	{ "network", "Addresses of sessions and what they may reach." },
 	{ "store", "Where checkpoints are kept." },
-	{ "idle", "When a session is put to sleep. This section's own timeout and the like hold for\n"
-		  "everybody whom no [[idle.rule]] names, and for what a rule leaves out." },
-	{ OPTION_RULE, "Exceptions, as many as needed: the first rule that fits a session decides." },
+	{ "idle",
+	  "When a session is put to sleep. This section's own timeout and the like hold for\n"
+	  "everybody whom no [[idle.rule]] names, and for what a rule leaves out." },
+	{ OPTION_RULE,
+	  "Exceptions, as many as needed: the first rule that fits a session decides." },
 	{ "log", "What the daemons write to the journal or to standard error." },
 };
 const size_t option_section_count = ARRAY_SIZE(option_sections);
@@ -45,8 +47,9 @@ const struct option options[] = {
 	{ "hub", "timeout", OPTION_DURATION, AT(hub.timeout_ms), "\"10s\"", SECOND, 10 * MINUTE,
 	  .doc = "Longest wait for one answer of the Hub." },
 
-	{ "controller", "socket", OPTION_STRING, AT(controller.socket), "\"/run/elsa/elsad.sock\"",
-	  .check = value_check_socket, .doc = "The API's unix socket." },
+	{ "controller", "socket", OPTION_STRING, AT(controller.socket),
+	  "\"/run/elsad/elsad.sock\"", .check = value_check_socket,
+	  .doc = "The API's unix socket." },
 	{ "controller", "listen", OPTION_STRING, AT(controller.listen), "\"\"",
 	  .check = value_check_listen,
 	  .doc = "The API on TCP too, as \"host:port\"; it then needs token_file. \"\": not." },
@@ -57,11 +60,12 @@ const struct option options[] = {
 	  .check = value_check_account,
 	  .doc = "System accounts that may use the socket, besides root and elsad's own; the one\n"
 		 "that JupyterHub runs as belongs here." },
-	{ "controller", "database", OPTION_STRING, AT(controller.database), "\"/var/lib/elsa/elsad.db\"",
-	  .check = value_check_path, .doc = "The record of sessions, checkpoints and events." },
+	{ "controller", "database", OPTION_STRING, AT(controller.database),
+	  "\"/var/lib/elsad/elsad.db\"", .check = value_check_path,
+	  .doc = "The record of sessions, checkpoints and events." },
 	{ "controller", "activity_listen", OPTION_STRING, AT(controller.activity_listen),
 	  "\"10.99.0.1:8082\"", .check = value_check_listen,
-	  .doc = "Where sessions report activity to, as \"host:port\". \"\": they report to the Hub." },
+	  .doc = "Where sessions report activity to, as \"host:port\". \"\": to the Hub." },
 	{ "controller", "public_activity_url", OPTION_STRING, AT(controller.public_activity_url),
 	  "\"\"", .check = value_check_url_or_none,
 	  .doc = "The same as sessions see it. \"\": made from activity_listen." },
@@ -89,12 +93,14 @@ const struct option options[] = {
 	{ "node", "cgroup", OPTION_STRING, AT(node.cgroup), "\"elsa\"", .check = value_check_name,
 	  .doc = "Name of the cgroup below which sessions get theirs." },
 
-	{ "session", "image", OPTION_STRING, AT(session.image), "\"/\"", .check = value_check_path,
+	{ "session", "image", OPTION_STRING, AT(session.image), "\"/\"",
+	  .check = value_check_path,
 	  .doc = "Directory with the root file system of sessions (they see it read-only, with a\n"
 		 "private layer on top). \"/\": the host's own." },
-	{ "session", "home", OPTION_STRING, AT(session.home), "\"{home}\"", .check = value_check_home,
-	  .doc = "The user's home on the node: \"{home}\" is that of the system account; a pattern\n"
-		 "may hold {user} (made safe as a file name), {id} and {uid}." },
+	{ "session", "home", OPTION_STRING, AT(session.home), "\"{home}\"",
+	  .check = value_check_home,
+	  .doc = "The user's home on the node: \"{home}\" is that of the system account; a\n"
+		 "pattern may hold {user} (made safe as a file name), {id} and {uid}." },
 	{ "session", "home_inside", OPTION_STRING, AT(session.home_inside), "\"{home}\"",
 	  .check = value_check_home,
 	  .doc = "The same inside the session. \"{home}\": that of the system account, or else\n"
@@ -157,7 +163,7 @@ const struct option options[] = {
 	{ "idle", "cpu_threshold", OPTION_NUMBER, AT(idle.base.cpu_threshold), "0.05", 0, 4096,
 	  .doc = "Share of one processor above which it is at work." },
 	{ "idle", "stuck_busy", OPTION_DURATION, AT(idle.base.stuck_busy_ms), "\"12h\"", 0, YEARS,
-	  .doc = "A kernel \"busy\" for so long without using the processor is reported. 0: never." },
+	  .doc = "A kernel \"busy\" for so long but not working is reported. 0: never." },
 	{ "idle", "refused_retry", OPTION_DURATION, AT(idle.base.refused_retry_ms), "\"30m\"",
 	  0, YEARS, .doc = "Pause after a session could not be checkpointed." },
 
@@ -186,7 +192,8 @@ const struct option options[] = {
 	  .doc = "" },
 
 	{ "log", "level", OPTION_STRING, AT(log.level), "\"info\"",
-	  .choices = "error warning info debug", .doc = "Least important kind of line: error, warning, info, debug." },
+	  .choices = "error warning info debug",
+	  .doc = "Least important kind of line: error, warning, info, debug." },
 };
 /* clang-format on */
 const size_t option_count = ARRAY_SIZE(options);
@@ -207,7 +214,8 @@ bool option_is_section(const char *name)
 	return false;
 }
 
-static void suggest_near(const char *word, const char *candidate, const char **best, unsigned *least)
+static void suggest_near(const char *word, const char *candidate, const char **best,
+			 unsigned *least)
 {
 	unsigned distance = value_distance(word, candidate);
 	if (distance < *least) {

@@ -101,12 +101,13 @@ static int print_example_section(const struct option_section *section, struct bu
 char *config_example(void)
 {
 	cleanup_buf struct buf to = BUF_INIT(PRINT_MAX);
-	int r = print_comment("SPDX-License-Identifier: Apache-2.0\n"
-			      "Elsa's settings, for elsad, elsa-node and elsa. Every option is here "
-			      "with its default;\nremove the \"#\" to change one. Times are \"250ms\", "
-			      "\"30s\", \"10m\", \"2h\", \"1d\", \"1w\" or\nseconds as a number; sizes "
-			      "\"512M\", \"4G\" or bytes. `elsa config check` tests a file.\n",
-			      &to);
+	int r = print_comment(
+		"SPDX-License-Identifier: Apache-2.0\n"
+		"Elsa's settings, for elsad, elsa-node and elsa. Every option is here "
+		"with its default;\nremove the \"#\" to change one. Times are \"250ms\", "
+		"\"30s\", \"10m\", \"2h\", \"1d\", \"1w\" or\nseconds as a number; sizes "
+		"\"512M\", \"4G\" or bytes. `elsa config check` tests a file.\n",
+		&to);
 	for (size_t i = 0; i < option_section_count && r == 0; i++)
 		r = print_example_section(&option_sections[i], &to);
 	return r < 0 ? NULL : buf_steal(&to);

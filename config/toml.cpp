@@ -121,8 +121,7 @@ void deinit(toml_node &node)
 
 } // namespace
 
-int toml_parse(const char *text, size_t len, const char *name, toml_node **root,
-			  error *e)
+int toml_parse(const char *text, size_t len, const char *name, toml_node **root, error *e)
 {
 	auto *tree = static_cast<toml_node *>(std::calloc(1, sizeof(toml_node)));
 	int r;
@@ -156,7 +155,7 @@ void *toml_free(toml_node *root)
 const char *toml_type_name(toml_type type)
 {
 	static const char *const names[] = {
-		"a table",  "a list",	     "a string", "an integer",
+		"a table",  "a list",        "a string", "an integer",
 		"a number", "true or false", "a time",
 	};
 	return names[type];

@@ -4,8 +4,8 @@
 
 /*
  * A TOML document as a plain tree for C, made by toml++ (a C++ library, hence
- * this face, which includes this header as extern "C"). Lines and columns count from 1; columns are characters, not
- * bytes. Thread-safe.
+ * this face, which includes this header as extern "C"). Lines and columns count from 1; columns are
+ * characters, not bytes. Thread-safe.
  */
 
 #include "base/error.h"

@@ -35,12 +35,12 @@ value_check value_check_account;      /* a system account */
 value_check value_check_url;          /* http:// or https:// and a host */
 value_check value_check_url_or_none;
 value_check value_check_store_url;
-value_check value_check_pool;         /* IPv4 network with room for sessions */
+value_check value_check_pool; /* IPv4 network with room for sessions */
 value_check value_check_ipv4;
-value_check value_check_address;      /* IPv4 or IPv6 */
-value_check value_check_listen;       /* "host:port", "[::1]:port" or "" */
-value_check value_check_endpoint;     /* "IPv4:port" or "IPv4/prefix:port" */
-value_check value_check_env;          /* NAME=VALUE */
+value_check value_check_address;  /* IPv4 or IPv6 */
+value_check value_check_listen;   /* "host:port", "[::1]:port" or "" */
+value_check value_check_endpoint; /* "IPv4:port" or "IPv4/prefix:port" */
+value_check value_check_env;      /* NAME=VALUE */
 value_check value_check_quiet;
 value_check value_check_not_empty;
 

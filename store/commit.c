@@ -91,14 +91,14 @@ static int add_file(const struct walk_file *found, void *arg)
 		return error_set(c->e, E2BIG, "%s: too many files, too long a name or too large",
 				 found->path);
 	struct manifest_file *file = &m->files[m->count];
-	*file = (struct manifest_file){
+	*file = (struct manifest_file) {
 		.name = strdup(found->name),
 		.object = object_name(c->w, found->name, m->count),
 		.size = (uint64_t)found->st.st_size,
 		.mode = found->st.st_mode & 07777,
 		.chunks = manifest_chunks((uint64_t)found->st.st_size, m->chunk),
 	};
-	c->parts[m->count] = (struct part){ .file = m->count, .st = found->st };
+	c->parts[m->count] = (struct part) { .file = m->count, .st = found->st };
 	m->count++;
 	return file->name && file->object ? 0 : fail_memory(c->e);
 }
@@ -167,13 +167,13 @@ static int list_jobs(struct commit *c)
 	struct job *job = c->jobs;
 	for (size_t i = 0; i < m->count; i++)
 		if (m->files[i].size >= BIG_FILE)
-			*job++ = (struct job){ &c->parts[i], JOB_SYNC };
+			*job++ = (struct job) { &c->parts[i], JOB_SYNC };
 	for (size_t i = 0; i < m->count; i++)
 		for (size_t k = c->parts[i].hashed; k < m->files[i].chunks; k++)
-			*job++ = (struct job){ &c->parts[i], k };
+			*job++ = (struct job) { &c->parts[i], k };
 	for (size_t i = 0; i < m->count; i++)
 		if (m->files[i].size < BIG_FILE)
-			*job++ = (struct job){ &c->parts[i], JOB_SYNC };
+			*job++ = (struct job) { &c->parts[i], JOB_SYNC };
 	return 0;
 }
 
@@ -326,7 +326,7 @@ static void borrow_meta(struct store_write *w, struct store_meta *meta)
 
 static void return_meta(struct store_write *w, const struct store_meta *meta)
 {
-	w->m.meta = (struct store_meta){ .generation = meta->generation };
+	w->m.meta = (struct store_meta) { .generation = meta->generation };
 	memcpy(w->m.meta.session, meta->session, sizeof(meta->session));
 }
 

@@ -11,12 +11,12 @@
 
 struct store_write {
 	struct store *store;
-	char id[17];       /* part of its objects' names: no two writers share an object */
+	char id[17]; /* part of its objects' names: no two writers share an object */
 	char *dir;
 	int lock;
 	struct grow *grow;
-	struct manifest m; /* meta: only session and generation before commit */
-	bool tried;        /* commit was called */
+	struct manifest m;             /* meta: only session and generation before commit */
+	bool tried;                    /* commit was called */
 	pthread_mutex_t progress_lock; /* of the next two; total is 0 until commit */
 	uint64_t done, total;
 };

@@ -51,7 +51,8 @@ static int read_slice(const struct source *s, uint64_t offset, char *to, size_t 
 		if (n < 0)
 			return error_errno(e, "cannot read %s", s->name);
 		if (n == 0)
-			return error_set(e, EBADMSG, "%s became shorter while it was read", s->name);
+			return error_set(e, EBADMSG, "%s became shorter while it was read",
+					 s->name);
 		done += (size_t)n;
 	}
 	return 0;
@@ -82,13 +83,13 @@ static int digest(const struct source *s, uint64_t offset, size_t len,
 int digest_fd(int fd, const char *name, uint64_t offset, size_t len, unsigned char to[DIGEST_SIZE],
 	      struct error *e)
 {
-	return digest(&(struct source){ .fd = fd, .name = name }, offset, len, to, e);
+	return digest(&(struct source) { .fd = fd, .name = name }, offset, len, to, e);
 }
 
 int digest_object(struct object_store *s, const char *key, uint64_t offset, size_t len,
 		  unsigned char to[DIGEST_SIZE], struct error *e)
 {
-	return digest(&(struct source){ .fd = -1, .store = s, .name = key }, offset, len, to, e);
+	return digest(&(struct source) { .fd = -1, .store = s, .name = key }, offset, len, to, e);
 }
 
 int digest_bytes(const void *data, size_t len, unsigned char to[DIGEST_SIZE])

@@ -65,7 +65,7 @@ static void begin_file(struct grow *g, const struct walk_file *file)
 	int fd = open(file->path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
 	if (fd < 0)
 		return;
-	g->files[g->count++] = (struct growing){
+	g->files[g->count++] = (struct growing) {
 		.fd = fd,
 		.dev = file->st.st_dev,
 		.ino = file->st.st_ino,

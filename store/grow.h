@@ -22,7 +22,7 @@ enum { GROW_CHUNK = 16 << 20 };
 struct grow;
 
 int grow_start(const char *dir, struct grow **grow, struct error *e);
-void grow_stop(struct grow *grow); /* finishes the chunks in hand; idempotent */
+void grow_stop(struct grow *grow);  /* finishes the chunks in hand; idempotent */
 void *grow_free(struct grow *grow); /* returns NULL */
 
 /* Bytes hashed, and in all files when last looked. From any thread. */

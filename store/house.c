@@ -137,8 +137,8 @@ int store_list(struct store *store, const char *session,
 int store_newest(struct store *store, const char *session, int64_t *generation, struct error *e)
 {
 	cleanup(generations_deinit) struct generations g = { 0 };
-	int r = session ? store_generations(store, session, &g, e) :
-			  error_set(e, EINVAL, "no session given");
+	int r = session ? store_generations(store, session, &g, e)
+			: error_set(e, EINVAL, "no session given");
 	if (r < 0)
 		return r;
 	for (size_t i = g.count; i-- > 0;) {

@@ -21,7 +21,8 @@ struct store {
 int store_key(const char *session, int64_t generation, const char *rest, char **key,
 	      struct error *e);
 
-/* Reads "s/SESSION/GENERATION/rest" apart; false if it is not of that form. `rest` points into key. */
+/* Reads "s/SESSION/GENERATION/rest" apart; false if it is not of that form. `rest` points into key.
+ */
 bool store_key_split(const char *key, char session[17], int64_t *generation, const char **rest);
 
 /* -ENOENT, or -EBADMSG saying which manifest is wrong and how. Fills in meta->aside. */
@@ -46,6 +47,9 @@ struct walk_file {
 };
 int store_walk(const char *dir, bool strict, int (*each)(const struct walk_file *file, void *arg),
 	       void *arg, struct error *e);
+
+/* Every object is there and as long as the manifest says. Cheap: reads none of them. */
+int store_verify_sizes(struct object_store *objects, const struct manifest *m, struct error *e);
 
 /* Compares objects with the manifest: all sizes, and all chunks or a few taken at random. */
 int store_verify_objects(struct object_store *objects, const struct manifest *m,

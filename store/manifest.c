@@ -19,7 +19,7 @@ void store_meta_deinit(struct store_meta *meta)
 	free(meta->cpu);
 	free(meta->criu);
 	free(meta->kernel);
-	*meta = (struct store_meta){ 0 };
+	*meta = (struct store_meta) { 0 };
 }
 
 void manifest_deinit(struct manifest *m)
@@ -31,7 +31,7 @@ void manifest_deinit(struct manifest *m)
 		free(m->files[i].digests);
 	}
 	free(m->files);
-	*m = (struct manifest){ 0 };
+	*m = (struct manifest) { 0 };
 }
 
 size_t manifest_chunks(uint64_t size, uint64_t chunk)
@@ -119,8 +119,9 @@ int manifest_encode(const struct manifest *m, struct buf *to, struct error *e)
 	cleanup(json_decrefp) json_t *body = encode_body(m);
 	cleanup_free char *text = body ? json_dumps(body, JSON_COMPACT) : NULL;
 	if (!text)
-		return error_set(e, EINVAL, "the checkpoint's manifest cannot be written as JSON: "
-					    "a text in it is not UTF-8, or out of memory");
+		return error_set(e, EINVAL,
+				 "the checkpoint's manifest cannot be written as JSON: "
+				 "a text in it is not UTF-8, or out of memory");
 	if (digest_bytes(text, strlen(text), digest) < 0)
 		return error_set(e, EIO, "libcrypto cannot compute SHA-256");
 	digest_format(digest, hex);
@@ -129,8 +130,8 @@ int manifest_encode(const struct manifest *m, struct buf *to, struct error *e)
 	if (r == 0)
 		r = buf_printf(to, "%s\n", text);
 	return r < 0 ? error_set(e, -r, "the checkpoint's manifest is larger than %zu bytes",
-				 to->cap) :
-		       0;
+				 to->cap)
+		     : 0;
 }
 
 static int fail(struct error *e, const char *what)
@@ -288,7 +289,7 @@ int manifest_decode(const char *data, size_t len, struct manifest *m, struct err
 {
 	const char *text = NULL;
 	size_t text_len = 0;
-	*m = (struct manifest){ 0 };
+	*m = (struct manifest) { 0 };
 	if (len == 0 || len > MANIFEST_MAX_BYTES)
 		return fail(e, len ? "it is too large" : "it is empty");
 	int r = check_header(data, len, &text, &text_len, e);

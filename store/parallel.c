@@ -55,10 +55,9 @@ static void *run(void *arg)
 int parallel(unsigned threads, size_t count, int (*each)(void *arg, size_t i, struct error *e),
 	     void *arg, struct error *e)
 {
-	struct work w = { .count = count,
-			  .each = each,
-			  .arg = arg,
-			  .lock = PTHREAD_MUTEX_INITIALIZER };
+	struct work w = {
+		.count = count, .each = each, .arg = arg, .lock = PTHREAD_MUTEX_INITIALIZER
+	};
 	pthread_t others[16];
 	unsigned started = 0;
 	while (started + 1 < threads && started + 1 < count &&

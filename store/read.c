@@ -102,8 +102,8 @@ static int fetch_file(struct store_read *read, const struct manifest_file *file,
 static int make_parent(const char *dir, const char *name, struct error *e)
 {
 	const char *slash = strrchr(name, '/');
-	cleanup_free char *parent = slash ? str_printf("%s/%.*s", dir, (int)(slash - name), name) :
-					    strdup(dir);
+	cleanup_free char *parent =
+		slash ? str_printf("%s/%.*s", dir, (int)(slash - name), name) : strdup(dir);
 	if (!parent)
 		return error_set(e, ENOMEM, "out of memory");
 	return fs_mkdirs(parent, 0700, e);
@@ -115,8 +115,8 @@ static int lay_out_file(struct store_read *read, const struct manifest_file *fil
 	cleanup_free char *key = NULL;
 	cleanup_free char *local = NULL;
 	cleanup_free char *path = fs_join(dir, file->name);
-	int r = path ? store_object_key(&read->m, file, &key, e) :
-		       error_set(e, ENOMEM, "out of memory");
+	int r = path ? store_object_key(&read->m, file, &key, e)
+		     : error_set(e, ENOMEM, "out of memory");
 	if (r == 0)
 		r = make_parent(dir, file->name, e);
 	if (r < 0)
@@ -136,7 +136,10 @@ static int lay_out_file(struct store_read *read, const struct manifest_file *fil
 
 int store_read_lay_out(struct store_read *read, const char *dir, struct error *e)
 {
-	int r = fs_mkdirs(dir, 0700, e);
+	/* CRIU reads for ever at the end of a file that is too short. */
+	int r = store_verify_sizes(read->store->objects, &read->m, e);
+	if (r == 0)
+		r = fs_mkdirs(dir, 0700, e);
 	for (size_t i = 0; i < read->m.count && r == 0; i++)
 		r = lay_out_file(read, &read->m.files[i], dir, e);
 	return r;

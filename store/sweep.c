@@ -17,8 +17,9 @@ typedef bool live_function(const char *session, int64_t generation, void *arg);
 
 enum { TEMP_AGE_S = 3600 }; /* a put takes seconds; its file older than this was left */
 
-static int for_each_entry(const char *dir, int (*each)(const char *path, const char *name, void *arg),
-			  void *arg, struct error *e)
+static int for_each_entry(const char *dir,
+			  int (*each)(const char *path, const char *name, void *arg), void *arg,
+			  struct error *e)
 {
 	cleanup_dir DIR *d = opendir(dir);
 	struct dirent *entry;
@@ -67,7 +68,8 @@ static int find_writer(const char *path, const char *name, void *arg)
 	       strcmp(session, wanted->session) == 0 && store_staging_locked(path);
 }
 
-/* Whether the manifest, if there is one, names the object; `m` is sorted by files' names, not objects'. */
+/* Whether the manifest, if there is one, names the object; `m` is sorted by files' names, not
+ * objects'. */
 static bool is_named(const struct manifest *m, const char *rest)
 {
 	if (strcmp(rest, STORE_MANIFEST) == 0)

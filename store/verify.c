@@ -99,7 +99,7 @@ static int list_chunks(struct verification *v, struct error *e)
 		return error_set(e, ENOMEM, "out of memory");
 	for (size_t i = 0; i < v->m->count; i++)
 		for (size_t k = 0; k < v->m->files[i].chunks; k++)
-			v->chunks[v->count++] = (struct chunk){ &v->m->files[i], k };
+			v->chunks[v->count++] = (struct chunk) { &v->m->files[i], k };
 	return 0;
 }
 
@@ -118,6 +118,12 @@ static void take_sample(struct verification *v)
 		v->chunks[other] = c;
 	}
 	v->count = SAMPLE;
+}
+
+int store_verify_sizes(struct object_store *objects, const struct manifest *m, struct error *e)
+{
+	struct verification v = { .objects = objects, .m = m };
+	return parallel(parallel_threads(), m->count, check_size, &v, e);
 }
 
 int store_verify_objects(struct object_store *objects, const struct manifest *m,
@@ -139,7 +145,7 @@ int store_verify_objects(struct object_store *objects, const struct manifest *m,
 		take_sample(&v);
 	for (size_t i = 0; i < v.count; i++)
 		v.total += manifest_chunk_size(v.chunks[i].file, m->chunk, v.chunks[i].i);
-	r = parallel(parallel_threads(), m->count, check_size, &v, e);
+	r = store_verify_sizes(objects, m, e);
 	if (r == 0)
 		r = parallel(parallel_threads(), v.count, check_chunk, &v, e);
 	if (r == 0 && progress)

@@ -29,7 +29,8 @@ static int visit(const struct walk *w, const char *path, int depth)
 		return visit_dir(w, path, depth + 1);
 	if (S_ISREG(file.st.st_mode))
 		return w->each(&file, w->arg);
-	return w->strict ? error_set(w->e, EINVAL, "%s is neither a file nor a directory", path) : 0;
+	return w->strict ? error_set(w->e, EINVAL, "%s is neither a file nor a directory", path)
+			 : 0;
 }
 
 static int visit_dir(const struct walk *w, const char *path, int depth)

@@ -31,15 +31,17 @@ static int make_dir(struct store_write *w, struct error *e)
 	int r = object_staging(w->store->objects, &staging, e);
 	if (r < 0)
 		return r;
-	cleanup_free char *name = store_staging_name(w->m.meta.session, w->m.meta.generation, w->id);
+	cleanup_free char *name =
+		store_staging_name(w->m.meta.session, w->m.meta.generation, w->id);
 	char *dir = name ? fs_join(staging, name) : NULL;
 	if (!dir)
 		return error_set(e, ENOMEM, "out of memory");
 	if (mkdir(dir, 0700) < 0) {
 		r = error_errno(e, "cannot create directory %s", dir);
 		free(dir);
-		return error_remedy(e, r, "make the store's directory writable for elsa-node and "
-					  "see that its disk is not full");
+		return error_remedy(e, r,
+				    "make the store's directory writable for elsa-node and "
+				    "see that its disk is not full");
 	}
 	w->dir = dir;
 	w->lock = open(w->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);

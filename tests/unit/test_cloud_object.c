@@ -91,8 +91,8 @@ static void keys_are_checked(void **state)
 	struct fixture *f = *state;
 	static const char *const good[] = { "a", "a/b", "A-z_0.9", "s/0123/4/pages-1.img", "a..b" };
 	static const char *const wrong[] = {
-		"",   "/",   "/a",   "a/",   "a//b", ".",   "..", "../a", "a/..", "a/../b", "a/./b",
-		".a", "a b", "a\nb", "a\\b", "a:b",  "\xc3\xa4", ".staging/x",
+		"",       "/",     "/a", "a/",  "a//b", ".",    "..",  "../a",     "a/..",
+		"a/../b", "a/./b", ".a", "a b", "a\nb", "a\\b", "a:b", "\xc3\xa4", ".staging/x",
 	};
 	struct error e = ERROR_INIT;
 	for (size_t i = 0; i < ARRAY_SIZE(good); i++)
@@ -178,7 +178,7 @@ static void one_of_many_wins(void **state)
 	struct racer racers[8];
 	pthread_t threads[8];
 	for (int i = 0; i < 8; i++) {
-		racers[i] = (struct racer){ .s = f->s, .name = (char)('a' + i) };
+		racers[i] = (struct racer) { .s = f->s, .name = (char)('a' + i) };
 		assert_int_equal(pthread_create(&threads[i], NULL, race, &racers[i]), 0);
 	}
 	char winner[2] = "";
@@ -228,7 +228,9 @@ static void keys_are_listed_in_order(void **state)
 	struct fixture *f = *state;
 	struct error e = ERROR_INIT;
 	cleanup_buf struct buf keys = BUF_INIT(1000);
-	static const char *const all[] = { "s/b/1", "s/b-c", "s/b.c", "s/b/0/z", "s/a", "t", "s/ba" };
+	static const char *const all[] = {
+		"s/b/1", "s/b-c", "s/b.c", "s/b/0/z", "s/a", "t", "s/ba"
+	};
 	assert_int_equal(object_list(f->s, "", collect, &keys, &e), 0);
 	assert_string_equal(buf_text(&keys), "");
 	for (size_t i = 0; i < ARRAY_SIZE(all); i++)
@@ -269,7 +271,8 @@ static void urls_are_checked(void **state)
 {
 	(void)state;
 	struct object_store *s = NULL;
-	static const char *const wrong[] = { "", "/tmp", "ftp://x", "file://x", "file:///", "memory:x" };
+	static const char *const wrong[] = { "",         "/tmp",     "ftp://x",
+					     "file://x", "file:///", "memory:x" };
 	for (size_t i = 0; i < ARRAY_SIZE(wrong); i++) {
 		struct error e = ERROR_INIT;
 		assert_int_equal(object_store_open(wrong[i], &s, &e), -EINVAL);
@@ -348,9 +351,9 @@ static void a_full_disk_is_told(void **state)
 		setrlimit(RLIMIT_FSIZE, &limit);
 		int r = object_put(f->s, "s/big", data, sizeof(data), false, &e);
 		_exit(r == -EFBIG && e.fault == FAULT_FULL && strstr(e.remedy, "free space") &&
-				      object_stat(f->s, "s/big", &st, NULL) == -ENOENT ?
-			      0 :
-			      1);
+				      object_stat(f->s, "s/big", &st, NULL) == -ENOENT
+			      ? 0
+			      : 1);
 	}
 	int status;
 	waitpid(child, &status, 0);
@@ -394,16 +397,16 @@ static void an_unwritable_directory_is_told(void **state)
 		    (geteuid() == 0 && setresuid(65534, 65534, 65534) < 0))
 			_exit(2);
 		int r = object_put(f->s, "s/y", "x", 1, false, &e);
-		_exit(r == -EACCES && e.fault == FAULT_DENIED && strstr(e.remedy, "writable") ? 0 :
-												1);
+		_exit(r == -EACCES && e.fault == FAULT_DENIED && strstr(e.remedy, "writable") ? 0
+											      : 1);
 	}
 	int status;
 	waitpid(child, &status, 0);
 	assert_int_equal(status, 0);
 }
 
-#define CONTRACT(test)                                                              \
-	cmocka_unit_test_setup_teardown(test, open_file_store, close_store),        \
+#define CONTRACT(test)                                                                             \
+	cmocka_unit_test_setup_teardown(test, open_file_store, close_store),                       \
 		cmocka_unit_test_setup_teardown(test, open_memory_store, close_store)
 #define FILES(test) cmocka_unit_test_setup_teardown(test, open_file_store, close_store)
 

@@ -42,7 +42,7 @@ static void defaults_are_sensible(void **state)
 	assert_int_equal(config_load(NULL, &c, &e), 0);
 	assert_string_equal(c->hub.api_url, "http://127.0.0.1:8081/hub/api");
 	assert_int_equal(c->hub.poll_ms, 60000);
-	assert_string_equal(c->controller.socket, "/run/elsa/elsad.sock");
+	assert_string_equal(c->controller.socket, "/run/elsad/elsad.sock");
 	assert_int_equal(c->controller.observe_ms, 5000);
 	assert_string_equal(c->session.command[0], "jupyterhub-singleuser");
 	assert_null(c->session.command[1]);
@@ -119,7 +119,8 @@ static const struct {
 } bad[] = {
 	{ "[hub", "t:1:5: " },
 	{ "a = 1\na = 2\n", "t:2:" },
-	{ "[hub]\npoll = \"60s\"\npol = 1\n", "t:3:1: option hub.pol is not known; did you mean poll?" },
+	{ "[hub]\npoll = \"60s\"\npol = 1\n",
+	  "t:3:1: option hub.pol is not known; did you mean poll?" },
 	{ "[hub]\nxyzzy = 1\n", "t:2:1: option hub.xyzzy is not known" },
 	{ "[hub]\nobserve = 1\n",
 	  "t:2:1: option hub.observe is not known; did you mean controller.observe?" },
@@ -147,7 +148,8 @@ static const struct {
 	{ "hub = { \"a\\u0000b\" = 1 }\n", "t:1:9: a NUL character is not allowed" },
 	{ "[hub]\ntoken_file = 2026-01-01\n",
 	  "t:2:14: hub.token_file: a string is wanted, not a time" },
-	{ "[hub]\ntoken_file = \"token\"\n", "t:2:14: hub.token_file: \"token\": an absolute path" },
+	{ "[hub]\ntoken_file = \"token\"\n",
+	  "t:2:14: hub.token_file: \"token\": an absolute path" },
 	{ "[node]\nstate_dir = \"/a/../b\"\n", "t:2:13: node.state_dir: " },
 	{ "[node]\nsocket = \"/12345678901234567890123456789012345678901234567890"
 	  "123456789012345678901234567890123456789012345678901234567890\"\n",
@@ -315,9 +317,20 @@ static void quiet_hours_are_read(void **state)
 	assert_int_equal(q.weekdays, 0x65);
 	assert_int_equal(q.to_minute, 24 * 60);
 	static const char *const wrong[] = {
-		"",	       "08:00",	       "8:00-9:00",	  "08:00-08:00", "24:00-08:00",
-		"08:60-09:00", "24:01-08:00",  "mon",		  "mon08:00-09:00", "mon- 08:00-09:00",
-		"mon, 1:1-2:2", "08:00-09:00 ", "mon-fri 08:00", "08:00 - 09:00",
+		"",
+		"08:00",
+		"8:00-9:00",
+		"08:00-08:00",
+		"24:00-08:00",
+		"08:60-09:00",
+		"24:01-08:00",
+		"mon",
+		"mon08:00-09:00",
+		"mon- 08:00-09:00",
+		"mon, 1:1-2:2",
+		"08:00-09:00 ",
+		"mon-fri 08:00",
+		"08:00 - 09:00",
 	};
 	for (size_t i = 0; i < ARRAY_SIZE(wrong); i++)
 		assert_int_equal(config_quiet_parse(wrong[i], &q), -EINVAL);

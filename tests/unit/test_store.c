@@ -22,7 +22,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define SESSION	      "0123456789abcdef"
+#define SESSION       "0123456789abcdef"
 #define OTHER_SESSION "fedcba9876543210"
 
 enum { MIB = 1 << 20, CHUNK = 16 * MIB };
@@ -183,7 +183,8 @@ static char *stored(const struct fixture *f, const char *end)
 static int count_files(const struct fixture *f, const char *below)
 {
 	int count = -1;
-	cleanup_free char *command = str_printf("find %s/%s -type f 2>/dev/null | wc -l", f->root, below);
+	cleanup_free char *command =
+		str_printf("find %s/%s -type f 2>/dev/null | wc -l", f->root, below);
 	FILE *p = popen(command, "r");
 	assert_int_equal(fscanf(p, "%d", &count), 1);
 	pclose(p);
@@ -242,8 +243,8 @@ static void names_need_not_be_keys(void **state)
 	struct error e = ERROR_INIT;
 	struct store_read *read;
 	cleanup_free char *out = str_printf("%s/out", f->dir);
-	static const char *const names[] = { ".bashrc", "a b", "d/\xc3\xa4", "manifest.json", "aside",
-					     "x/.staging/y" };
+	static const char *const names[] = { ".bashrc",       "a b",   "d/\xc3\xa4",
+					     "manifest.json", "aside", "x/.staging/y" };
 	struct store_write *w = begin(f->s, 1);
 	for (unsigned i = 0; i < ARRAY_SIZE(names); i++)
 		make_file(store_write_dir(w), names[i], 10 + i, i, 0600);
@@ -482,8 +483,7 @@ static void one_of_two_writers_wins(void **state)
 		make_file(store_write_dir(writers[i].w), "pages-1.img", MIB, i, 0600);
 	}
 	for (int i = 0; i < 2; i++)
-		assert_int_equal(
-			pthread_create(&threads[i], NULL, commit_thread, &writers[i]), 0);
+		assert_int_equal(pthread_create(&threads[i], NULL, commit_thread, &writers[i]), 0);
 	for (int i = 0; i < 2; i++) {
 		pthread_join(threads[i], NULL);
 		store_write_free(writers[i].w);
@@ -584,7 +584,8 @@ static void houses_are_kept(void **state)
 	assert_int_equal(verify(f->s, 2, &e), 0);
 }
 
-/* Full while files are written, or only when they are to be made durable: told, and nothing left. */
+/* Full while files are written, or only when they are to be made durable: told, and nothing left.
+ */
 static void a_full_disk_fails_the_commit(void **state)
 {
 	struct fixture *f = *state;
@@ -640,8 +641,8 @@ static void an_unwritable_store_fails_at_once(void **state)
 	assert_int_equal(status, 0);
 }
 
-#define BOTH(test)                                                                  \
-	cmocka_unit_test_setup_teardown(test, open_file_store, close_store),        \
+#define BOTH(test)                                                                                 \
+	cmocka_unit_test_setup_teardown(test, open_file_store, close_store),                       \
 		cmocka_unit_test_setup_teardown(test, open_memory_store, close_store)
 #define FILES(test) cmocka_unit_test_setup_teardown(test, open_file_store, close_store)
 

@@ -14,16 +14,17 @@
 #include <errno.h>
 #include <string.h>
 
-#define ID	"0123456789abcdef"
-#define HEX	"0000000000000000000000000000000000000000000000000000000000000000"
-#define STRINGS "\"user\":\"u\",\"server\":\"\",\"spec\":null,\"cpu\":null,\"criu\":null,\"kernel\":null"
-#define FILE_OF(name, object, size, mode, digests)                                        \
-	"{\"name\":\"" name "\",\"object\":\"" object "\",\"size\":" size ",\"mode\":" mode \
+#define ID  "0123456789abcdef"
+#define HEX "0000000000000000000000000000000000000000000000000000000000000000"
+#define STRINGS                                                                                    \
+	"\"user\":\"u\",\"server\":\"\",\"spec\":null,\"cpu\":null,\"criu\":null,\"kernel\":null"
+#define FILE_OF(name, object, size, mode, digests)                                                 \
+	"{\"name\":\"" name "\",\"object\":\"" object "\",\"size\":" size ",\"mode\":" mode        \
 	",\"sha256\":[" digests "]}"
 #define GOOD_FILE FILE_OF("a", "o/a", "3", "420", "\"" HEX "\"")
-#define BODY(session, generation, stored, chunk, strings, files)                             \
-	"{\"session\":\"" session "\",\"generation\":" generation ",\"created_at\":1,"       \
-	"\"memory_bytes\":2,\"stored_bytes\":" stored ",\"chunk\":" chunk "," strings        \
+#define BODY(session, generation, stored, chunk, strings, files)                                   \
+	"{\"session\":\"" session "\",\"generation\":" generation ",\"created_at\":1,"             \
+	"\"memory_bytes\":2,\"stored_bytes\":" stored ",\"chunk\":" chunk "," strings              \
 	",\"files\":" files "}"
 #define WITH_FILES(stored, files) BODY(ID, "7", stored, "4096", STRINGS, files)
 
@@ -149,9 +150,8 @@ static void bad_headers_are_refused(void **state)
 	for (size_t i = 0; i < ARRAY_SIZE(headers); i++) {
 		struct error e = ERROR_INIT;
 		struct manifest m;
-		assert_int_equal(
-			manifest_decode(headers[i].text, strlen(headers[i].text), &m, &e),
-			-EBADMSG);
+		assert_int_equal(manifest_decode(headers[i].text, strlen(headers[i].text), &m, &e),
+				 -EBADMSG);
 		assert_memory_equal(e.text, headers[i].error, strlen(headers[i].error));
 	}
 	struct manifest m;
