@@ -21,34 +21,45 @@
 
 #include "base/error.h"
 #include "config/config.h"
+#include "node/cgroup.h"
 #include "wire/messages.h"
 
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
 
+/* A mount of the namespace that is not part of the image, for CRIU. Paths are borrowed from spec.
+ */
+struct sandbox_mount_pair {
+	const char *inside;
+	const char *outside; /* what is bound there */
+	const char *key;     /* name in --external mnt[inside]:key and mnt[key]:outside */
+};
+
 struct sandbox {
-	const struct config *config;      /* borrowed */
-	const struct session_spec *spec;  /* borrowed */
-	char *dir;   /* STATE_DIR/sessions/ID */
+	const struct config *config;     /* borrowed */
+	const struct session_spec *spec; /* borrowed */
+	char *dir;                       /* STATE_DIR/sessions/ID */
 	char *upper;
 	char *work;
 	char *root;  /* RUN_DIR/root/ID */
 	char *netns; /* RUN_DIR/netns/ID */
 	char *log;   /* the session's standard output, as seen from outside: in `upper` */
+	struct cgroup cgroup;
+	struct sandbox_mount_pair mounts[2]; /* ended by a NULL `inside` */
 };
 
 /* Paths only; makes nothing. */
 int sandbox_init(struct sandbox *sb, const struct config *config, const struct session_spec *spec,
-	struct error *e);
+		 struct error *e);
 void sandbox_deinit(struct sandbox *sb);
 
 /* Directories, cgroup with its limits, network namespace with address, routes and packet filter.
  * `held`: no packet passes the session's interfaces, loopback included, until sandbox_release(). */
 int sandbox_prepare(struct sandbox *sb, bool held, struct error *e);
 
-/* Mounts the overlay (and what CRIU wants to find in it) at sb->root in our mount namespace, for the
- * time of a start or a restore. */
+/* Mounts the overlay (and what CRIU wants to find in it) at sb->root in our mount namespace, for
+ * the time of a start or a restore. */
 int sandbox_mount(struct sandbox *sb, struct error *e);
 int sandbox_unmount(struct sandbox *sb, struct error *e);
 
@@ -75,7 +86,7 @@ int sandbox_adopt(struct sandbox *sb, pid_t pid, struct error *e);
 int sandbox_find_init(struct sandbox *sb, pid_t *init, struct error *e);
 
 struct sandbox_usage {
-	int64_t rss_bytes;  /* anonymous and shared memory, no page cache */
+	int64_t rss_bytes; /* anonymous and shared memory, no page cache */
 	int64_t cpu_us;
 	int64_t processes;
 	int64_t oom_kills;
@@ -91,13 +102,7 @@ int sandbox_end(struct sandbox *sb, int grace_ms, struct error *e);
  * is never touched. */
 int sandbox_teardown(struct sandbox *sb, bool layers, struct error *e);
 
-/* The namespaces' mounts that are not part of the image, for CRIU: pairs of a path inside and the
- * path outside it is bound from. NULL-terminated; borrowed until deinit. */
-struct sandbox_mount_pair {
-	char *inside;
-	char *outside;
-	char *key; /* name in --external mnt[inside]:key and mnt[key]:outside */
-};
+/* Ended by one whose `inside` is NULL; borrowed until deinit. */
 const struct sandbox_mount_pair *sandbox_external_mounts(struct sandbox *sb);
 
 /* Once per node: packet filter table, host address, forwarding; checks that cgroups can be used. */
@@ -107,6 +112,6 @@ int sandbox_host_teardown(const struct config *config, struct error *e);
 
 /* Ids of all sandboxes of which anything exists on this node. */
 int sandbox_each(const struct config *config, int (*each)(const char *id, void *arg), void *arg,
-	struct error *e);
+		 struct error *e);
 
 #endif

@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef ELSA_NODE_CGROUP_OPS_H
+#define ELSA_NODE_CGROUP_OPS_H
+
+/* What differs between the two versions of cgroups, and helpers for their one-line files. Private
+ * to node/cgroup*.c. */
+
+#include "base/buf.h"
+#include "node/cgroup.h"
+
+struct cgroup_ops {
+	int version;
+	int (*host_setup)(const struct cgroup *top, struct error *e);
+	int (*limit)(const struct cgroup *cg, const struct session_limits *limits, struct error *e);
+	int (*ask_freeze)(const struct cgroup *cg, bool freeze, struct error *e);
+	int (*frozen)(const struct cgroup *cg, bool *frozen, struct error *e);
+	int (*usage)(const struct cgroup *cg, struct cgroup_usage *usage, struct error *e);
+};
+
+extern const struct cgroup_ops cgroup_v1, cgroup_v2;
+
+/* Writes `text` to DIR/file. */
+int cgroup_write(const char *dir, const char *file, const char *text, struct error *e);
+/* Appends DIR/file to `to`, a capped buffer. */
+int cgroup_read(const char *dir, const char *file, struct buf *to, struct error *e);
+/* The number after "key " at the start of a line of `text`; 0 when there is none. */
+int64_t cgroup_stat(const char *text, const char *key);
+/* The number that is all of DIR/file; -1 for "max" and on failure. */
+int64_t cgroup_read_number(const char *dir, const char *file);
+
+/* cpu.max and cpu.cfs_*: one period. Long enough to be cheap, short enough not to be felt. */
+#define CGROUP_CPU_PERIOD_US 100000
+
+#endif

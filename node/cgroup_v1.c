@@ -1,0 +1,99 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "node/cgroup_ops.h"
+
+#include "base/cleanup.h"
+#include "base/fs.h"
+
+#include <errno.h>
+#include <string.h>
+
+static int v1_host_setup(const struct cgroup *top, struct error *e)
+{
+	(void)top;
+	(void)e;
+	return 0;
+}
+
+static int limit_memory(const char *dir, int64_t bytes, struct error *e)
+{
+	cleanup_free char *text = str_printf("%lld", bytes > 0 ? (long long)bytes : -1LL);
+	if (!text)
+		return error_set(e, ENOMEM, "out of memory");
+	return cgroup_write(dir, "memory.limit_in_bytes", text, e);
+}
+
+static int limit_cpu(const char *dir, double cpus, struct error *e)
+{
+	long quota = cpus > 0 ? (long)(cpus * CGROUP_CPU_PERIOD_US) : -1;
+	cleanup_free char *text = str_printf("%ld", quota);
+	cleanup_free char *period = str_printf("%d", CGROUP_CPU_PERIOD_US);
+	if (!text || !period)
+		return error_set(e, ENOMEM, "out of memory");
+	int r = cgroup_write(dir, "cpu.cfs_period_us", period, e);
+	return r < 0 ? r : cgroup_write(dir, "cpu.cfs_quota_us", text, e);
+}
+
+static int limit_pids(const char *dir, int64_t pids, struct error *e)
+{
+	cleanup_free char *text = pids > 0 ? str_printf("%lld", (long long)pids) : strdup("max");
+	if (!text)
+		return error_set(e, ENOMEM, "out of memory");
+	return cgroup_write(dir, "pids.max", text, e);
+}
+
+static int v1_limit(const struct cgroup *cg, const struct session_limits *limits, struct error *e)
+{
+	int r = 0;
+	if (cg->dirs[CGROUP_MEMORY])
+		r = limit_memory(cg->dirs[CGROUP_MEMORY], limits->memory_bytes, e);
+	if (r == 0 && cg->dirs[CGROUP_CPU])
+		r = limit_cpu(cg->dirs[CGROUP_CPU], limits->cpus, e);
+	if (r == 0 && cg->dirs[CGROUP_PIDS])
+		r = limit_pids(cg->dirs[CGROUP_PIDS], limits->pids, e);
+	return r;
+}
+
+static int v1_ask_freeze(const struct cgroup *cg, bool freeze, struct error *e)
+{
+	return cgroup_write(cg->dirs[CGROUP_FREEZER], "freezer.state", freeze ? "FROZEN" : "THAWED",
+			    e);
+}
+
+/* FREEZING stays until every task has stopped, and only a read of this file moves it on. */
+static int v1_frozen(const struct cgroup *cg, bool *frozen, struct error *e)
+{
+	cleanup_buf struct buf state = BUF_INIT(256);
+	int r = cgroup_read(cg->dirs[CGROUP_FREEZER], "freezer.state", &state, e);
+	*frozen = r == 0 && strncmp(buf_text(&state), "FROZEN", 6) == 0;
+	return r;
+}
+
+static int v1_usage(const struct cgroup *cg, struct cgroup_usage *usage, struct error *e)
+{
+	if (cg->dirs[CGROUP_MEMORY]) {
+		cleanup_buf struct buf stat = BUF_INIT(65536);
+		int r = cgroup_read(cg->dirs[CGROUP_MEMORY], "memory.stat", &stat, e);
+		if (r < 0)
+			return r;
+		usage->memory_bytes =
+			cgroup_stat(buf_text(&stat), "rss") + cgroup_stat(buf_text(&stat), "shmem");
+		cleanup_buf struct buf oom = BUF_INIT(4096);
+		r = cgroup_read(cg->dirs[CGROUP_MEMORY], "memory.oom_control", &oom, e);
+		if (r < 0)
+			return r;
+		usage->oom_kills = cgroup_stat(buf_text(&oom), "oom_kill");
+	}
+	if (cg->dirs[CGROUP_CPUACCT])
+		usage->cpu_us =
+			cgroup_read_number(cg->dirs[CGROUP_CPUACCT], "cpuacct.usage") / 1000;
+	return 0;
+}
+
+const struct cgroup_ops cgroup_v1 = {
+	.version = 1,
+	.host_setup = v1_host_setup,
+	.limit = v1_limit,
+	.ask_freeze = v1_ask_freeze,
+	.frozen = v1_frozen,
+	.usage = v1_usage,
+};

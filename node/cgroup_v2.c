@@ -1,0 +1,117 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "node/cgroup_ops.h"
+
+#include "base/cleanup.h"
+#include "base/fs.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+/* All of a group's entries name the same directory. */
+static const char *dir_of(const struct cgroup *cg)
+{
+	return cg->dirs[CGROUP_FREEZER];
+}
+
+/* Controllers reach a group only when every group above hands them on. `top` is MOUNT/NAME. */
+static int v2_host_setup(const struct cgroup *top, struct error *e)
+{
+	static const enum cgroup_controller handed_on[] = { CGROUP_MEMORY, CGROUP_CPU,
+							    CGROUP_PIDS };
+	const char *slash = strrchr(dir_of(top), '/');
+	cleanup_free char *mount = strndup(dir_of(top), (size_t)(slash - dir_of(top)));
+	if (!mount)
+		return error_set(e, ENOMEM, "out of memory");
+	const char *dirs[] = { mount, dir_of(top) };
+	for (size_t d = 0; d < ARRAY_SIZE(dirs); d++) {
+		for (size_t i = 0; i < ARRAY_SIZE(handed_on); i++) {
+			if (!top->dirs[handed_on[i]])
+				continue;
+			char text[32];
+			snprintf(text, sizeof(text), "+%s", cgroup_controller_names[handed_on[i]]);
+			int r = cgroup_write(dirs[d], "cgroup.subtree_control", text, e);
+			if (r < 0)
+				return error_remedy(
+					e, r,
+					"a cgroup that has processes of its own cannot "
+					"hand controllers on: move them to a child, or have "
+					"systemd delegate a cgroup to elsa-node (Delegate=yes)");
+		}
+	}
+	return 0;
+}
+
+static int write_limit(const struct cgroup *cg, const char *file, int64_t value, struct error *e)
+{
+	cleanup_free char *text = value > 0 ? str_printf("%lld", (long long)value) : strdup("max");
+	if (!text)
+		return error_set(e, ENOMEM, "out of memory");
+	return cgroup_write(dir_of(cg), file, text, e);
+}
+
+static int write_cpu(const struct cgroup *cg, double cpus, struct error *e)
+{
+	cleanup_free char *text =
+		cpus > 0 ? str_printf("%ld %d", (long)(cpus * CGROUP_CPU_PERIOD_US),
+				      CGROUP_CPU_PERIOD_US)
+			 : strdup("max");
+	if (!text)
+		return error_set(e, ENOMEM, "out of memory");
+	return cgroup_write(dir_of(cg), "cpu.max", text, e);
+}
+
+static int v2_limit(const struct cgroup *cg, const struct session_limits *limits, struct error *e)
+{
+	int r = 0;
+	if (cg->dirs[CGROUP_MEMORY])
+		r = write_limit(cg, "memory.max", limits->memory_bytes, e);
+	if (r == 0 && cg->dirs[CGROUP_PIDS])
+		r = write_limit(cg, "pids.max", limits->pids, e);
+	if (r == 0 && cg->dirs[CGROUP_CPU])
+		r = write_cpu(cg, limits->cpus, e);
+	return r;
+}
+
+static int v2_ask_freeze(const struct cgroup *cg, bool freeze, struct error *e)
+{
+	return cgroup_write(dir_of(cg), "cgroup.freeze", freeze ? "1" : "0", e);
+}
+
+static int v2_frozen(const struct cgroup *cg, bool *frozen, struct error *e)
+{
+	cleanup_buf struct buf events = BUF_INIT(4096);
+	int r = cgroup_read(dir_of(cg), "cgroup.events", &events, e);
+	*frozen = r == 0 && cgroup_stat(buf_text(&events), "frozen") == 1;
+	return r;
+}
+
+static int v2_usage(const struct cgroup *cg, struct cgroup_usage *usage, struct error *e)
+{
+	cleanup_buf struct buf text = BUF_INIT(65536);
+	int r = 0;
+	if (cg->dirs[CGROUP_MEMORY]) {
+		r = cgroup_read(dir_of(cg), "memory.stat", &text, e);
+		usage->memory_bytes = cgroup_stat(buf_text(&text), "anon") +
+				      cgroup_stat(buf_text(&text), "shmem");
+		buf_reset(&text);
+		if (r == 0)
+			r = cgroup_read(dir_of(cg), "memory.events", &text, e);
+		usage->oom_kills = cgroup_stat(buf_text(&text), "oom_kill");
+	}
+	/* cpu.stat is there with or without the controller. */
+	buf_reset(&text);
+	if (r == 0)
+		r = cgroup_read(dir_of(cg), "cpu.stat", &text, e);
+	usage->cpu_us = cgroup_stat(buf_text(&text), "usage_usec");
+	return r;
+}
+
+const struct cgroup_ops cgroup_v2 = {
+	.version = 2,
+	.host_setup = v2_host_setup,
+	.limit = v2_limit,
+	.ask_freeze = v2_ask_freeze,
+	.frozen = v2_frozen,
+	.usage = v2_usage,
+};

@@ -1,0 +1,243 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#define _GNU_SOURCE
+#include "node/net.h"
+
+#include "base/cleanup.h"
+#include "base/fs.h"
+#include "io/job.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define COMMAND_TIMEOUT_MS 20000
+
+int net_parse_destination(const char *text, struct net_destination *to)
+{
+	char address[16];
+	unsigned prefix = 32;
+	size_t len = strcspn(text, "/:");
+	char *end = NULL;
+	struct in_addr in;
+	*to = (struct net_destination) { 0 };
+	if (len >= sizeof(address))
+		return -EINVAL;
+	memcpy(address, text, len);
+	address[len] = '\0';
+	const char *rest = text + len;
+	if (inet_pton(AF_INET, address, &in) != 1)
+		return -EINVAL;
+	if (*rest == '/') {
+		prefix = (unsigned)strtoul(rest + 1, &end, 10);
+		if (end == rest + 1 || prefix > 32)
+			return -EINVAL;
+		rest = end;
+	}
+	if (*rest == ':') {
+		unsigned long port = strtoul(rest + 1, &end, 10);
+		if (end == rest + 1 || port < 1 || port > 65535)
+			return -EINVAL;
+		to->port = (int)port;
+		rest = end;
+	}
+	snprintf(to->network, sizeof(to->network), "%s/%u", address, prefix);
+	to->is_host = prefix == 32;
+	return *rest ? -EINVAL : 0;
+}
+
+/* Two nodes' programs on one machine must not share a table. */
+static void table_name(const struct config *config, char to[48])
+{
+	snprintf(to, 48, "elsa_%.40s", config->node.cgroup);
+	for (char *p = to; *p; p++)
+		if (!strchr("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789", *p))
+			*p = '_';
+}
+
+static int allow(struct buf *to, const char *key, const char *text, bool hosts, struct error *e)
+{
+	struct net_destination d;
+	if (net_parse_destination(text, &d) < 0)
+		return error_set(e, EINVAL, "%s: \"%s\" is not ADDRESS[/PREFIX][:PORT]", key, text);
+	if (d.is_host != hosts)
+		return 0;
+	if (d.port == 0)
+		return buf_printf(to, "\t\tip daddr %s accept\n", d.network);
+	return buf_printf(to, "\t\tmeta l4proto { tcp, udp } ip daddr %s th dport %d accept\n",
+			  d.network, d.port);
+}
+
+static int allow_dns(struct buf *to, const char *server, struct error *e)
+{
+	struct in_addr in;
+	if (inet_pton(AF_INET, server, &in) != 1)
+		return error_set(e, EINVAL, "network.dns: \"%s\" is not an IPv4 address", server);
+	return buf_printf(to, "\t\tmeta l4proto { tcp, udp } ip daddr %s th dport 53 accept\n",
+			  server);
+}
+
+/* Where the sessions report activity: a name or "all addresses" is this node, as they see it. */
+static int allow_activity(const struct config *config, struct buf *to, struct error *e)
+{
+	struct net_destination d;
+	const char *listen = config->controller.activity_listen;
+	if (!listen || !*listen)
+		return 0;
+	if (net_parse_destination(listen, &d) == 0 && strncmp(listen, "0.0.0.0:", 8) != 0)
+		return allow(to, "controller.activity_listen", listen, true, e);
+	const char *port = strrchr(listen, ':');
+	cleanup_free char *text =
+		str_printf("%s%s", config->network.host_address, port ? port : "");
+	if (!text)
+		return error_set(e, ENOMEM, "out of memory");
+	return allow(to, "controller.activity_listen", text, true, e);
+}
+
+/* Single addresses before the pool is shut, so that a node's own can be named, networks after it,
+ * so that none lets in on other sessions. */
+static int allow_all(const struct config *config, const char *pool, struct buf *to, struct error *e)
+{
+	int r = allow_activity(config, to, e);
+	for (char **d = config->network.dns; d && *d && r == 0; d++)
+		r = allow_dns(to, *d, e);
+	for (char **a = config->network.allow; a && *a && r == 0; a++)
+		r = allow(to, "network.allow", *a, true, e);
+	if (r == 0)
+		r = buf_printf(to, "\t\tip daddr %s drop\n", pool);
+	for (char **a = config->network.allow; a && *a && r == 0; a++)
+		r = allow(to, "network.allow", *a, false, e);
+	return r;
+}
+
+/* Order matters: the metadata services' addresses and other sessions are out of reach whatever is
+ * allowed afterwards. A packet that would not be answered through the interface it came from has
+ * somebody else's source address. */
+static const char rules_head[] = "	chain from_session {\n"
+				 "		fib saddr . iif oif missing drop\n"
+				 "		ct state established,related accept\n"
+				 "		ip daddr 169.254.0.0/16 drop\n"
+				 "		oifname \"" NET_INTERFACE_PREFIX "*\" drop\n";
+
+static const char rules_private[] =
+	"		ip daddr { 0.0.0.0/8, 10.0.0.0/8, 100.64.0.0/10, 127.0.0.0/8, "
+	"172.16.0.0/12,"
+	" 192.0.0.0/24, 192.168.0.0/16, 198.18.0.0/15, 224.0.0.0/3 } drop\n";
+
+static const char rules_hooks[] =
+	"	chain input {\n"
+	"		type filter hook input priority filter - 10;\n"
+	"		iifname \"" NET_INTERFACE_PREFIX "*\" jump from_session\n"
+	"		iifname \"" NET_INTERFACE_PREFIX "*\" drop\n"
+	"	}\n"
+	"	chain forward {\n"
+	"		type filter hook forward priority filter - 10;\n"
+	"		iifname \"" NET_INTERFACE_PREFIX "*\" jump from_session\n"
+	"		iifname \"" NET_INTERFACE_PREFIX "*\" goto to_world\n"
+	"		oifname \"" NET_INTERFACE_PREFIX "*\" ct state established,related accept\n"
+	"		oifname \"" NET_INTERFACE_PREFIX "*\" drop\n"
+	"	}\n";
+
+int net_host_rules(const struct config *config, struct buf *to, struct error *e)
+{
+	char table[48];
+	struct net_destination pool;
+	table_name(config, table);
+	const char *pool_text = config->network.pool;
+	if (net_parse_destination(pool_text, &pool) < 0 || pool.port)
+		return error_set(e, EINVAL, "network.pool: \"%s\" is not ADDRESS/PREFIX",
+				 pool_text);
+	int r = buf_printf(to, "add table inet %s\ndelete table inet %s\ntable inet %s {\n%s",
+			   table, table, table, rules_head);
+	if (r == 0)
+		r = allow_all(config, pool.network, to, e);
+	if (r < 0)
+		return r;
+	r = buf_printf(to, "\t}\n\tchain to_world {\n%s\t\t%s\n\t}\n%s", rules_private,
+		       config->network.internet ? "accept" : "drop", rules_hooks);
+	if (r == 0)
+		r = buf_printf(
+			to,
+			"\tchain postrouting {\n\t\ttype nat hook postrouting priority srcnat;\n"
+			"\t\tip saddr %s ip daddr != %s masquerade\n\t}\n}\n",
+			pool.network, pool.network);
+	return r < 0 ? error_set(e, -r, "the packet filter's rules are too long") : 0;
+}
+
+bool net_needs_forwarding(const struct config *config)
+{
+	size_t len = strlen(config->network.host_address);
+	bool needed = config->network.internet || (config->network.dns && config->network.dns[0]);
+	for (char **a = config->network.allow; a && *a; a++)
+		needed |= strncmp(*a, config->network.host_address, len) != 0 || (*a)[len] != ':';
+	return needed;
+}
+
+static int enable_forwarding(struct error *e)
+{
+	static const char path[] = "/proc/sys/net/ipv4/ip_forward";
+	cleanup_buf struct buf now = BUF_INIT(64);
+	int r = fs_read(path, &now, e);
+	if (r < 0 || buf_text(&now)[0] == '1')
+		return r;
+	return fs_write(path, "1", e);
+}
+
+/* Without the route, packets for a session that is not here would leave by the default route. */
+static int setup_addresses(const struct config *config, struct error *e)
+{
+	cleanup_free char *input = str_printf("address replace %s/32 dev lo\n"
+					      "route replace unreachable %s metric 4278198272\n",
+					      config->network.host_address, config->network.pool);
+	if (!input)
+		return error_set(e, ENOMEM, "out of memory");
+	const char *const argv[] = { "ip", "-batch", "-", NULL };
+	struct job_options options =
+		JOB_OPTIONS(.argv = argv, .input = input, .timeout_ms = COMMAND_TIMEOUT_MS);
+	return job_check(&options, e);
+}
+
+static int load_rules(const char *rules, struct error *e)
+{
+	const char *const argv[] = { "nft", "-f", "-", NULL };
+	struct job_options options =
+		JOB_OPTIONS(.argv = argv, .input = rules, .timeout_ms = COMMAND_TIMEOUT_MS);
+	return job_check(&options, e);
+}
+
+int net_host_setup(const struct config *config, struct error *e)
+{
+	cleanup_buf struct buf rules = BUF_INIT((size_t)1 << 20);
+	int r = net_host_rules(config, &rules, e);
+	/* The filter first: no session's packet may come before it. */
+	if (r == 0)
+		r = load_rules(buf_text(&rules), e);
+	if (r == 0)
+		r = setup_addresses(config, e);
+	if (r == 0 && net_needs_forwarding(config))
+		r = enable_forwarding(e);
+	return r < 0 ? error_wrap(e, r, "network of the node") : 0;
+}
+
+int net_host_teardown(const struct config *config, struct error *e)
+{
+	char table[48];
+	table_name(config, table);
+	cleanup_free char *rules =
+		str_printf("add table inet %s\ndelete table inet %s\n", table, table);
+	cleanup_free char *input = str_printf("route delete unreachable %s metric 4278198272\n"
+					      "address delete %s/32 dev lo\n",
+					      config->network.pool, config->network.host_address);
+	if (!rules || !input)
+		return error_set(e, ENOMEM, "out of memory");
+	/* -force goes on over what is gone already and says so by its status. */
+	const char *const argv[] = { "ip", "-force", "-batch", "-", NULL };
+	struct job_options options =
+		JOB_OPTIONS(.argv = argv, .input = input, .timeout_ms = COMMAND_TIMEOUT_MS);
+	struct job_result result;
+	int r = job_run(&options, &result, e);
+	if (r == 0)
+		job_result_deinit(&result);
+	return r < 0 ? r : load_rules(rules, e);
+}

@@ -1,0 +1,281 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#define _GNU_SOURCE
+#include "base/buf.h"
+#include "base/cleanup.h"
+#include "base/fs.h"
+#include "node/cgroup.h"
+#include "node/cgroup_ops.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+static const char unified[] =
+	"29 1 8:1 / / rw,relatime shared:1 - ext4 /dev/sda1 rw\n"
+	"34 27 0:29 / /sys/fs/cgroup rw,nosuid shared:9 - cgroup2 cgroup2 rw,nsdelegate\n";
+
+static const char hybrid[] =
+	"32 24 0:28 / /sys/fs/cgroup ro,nosuid shared:9 - tmpfs tmpfs ro,mode=755\n"
+	"33 32 0:29 / /sys/fs/cgroup/unified rw shared:10 - cgroup2 cgroup2 rw,nsdelegate\n"
+	"35 32 0:31 / /sys/fs/cgroup/systemd rw shared:11 - cgroup cgroup rw,xattr,name=systemd\n"
+	"38 32 0:35 / /sys/fs/cgroup/cpu,cpuacct rw shared:15 - cgroup cgroup rw,cpu,cpuacct\n"
+	"39 32 0:36 / /sys/fs/cgroup/pids rw - cgroup cgroup rw,pids\n"
+	"40 32 0:37 /a/b /sys/fs/cgroup/memory rw shared:17 master:3 - cgroup cgroup rw,memory\n"
+	"41 32 0:38 / /sys/fs/cgroup/freezer rw - cgroup cgroup rw,freezer\n"
+	"99 32 0:38 / /mnt/again rw - cgroup cgroup rw,freezer\n";
+
+static void test_mounts_v2(void **state)
+{
+	(void)state;
+	struct cgroup_mounts m;
+	assert_int_equal(cgroup_parse_mounts(unified, &m), 0);
+	assert_int_equal(m.version, 2);
+	for (int i = 0; i < CGROUP_CONTROLLER_COUNT; i++)
+		assert_string_equal(m.paths[i], "/sys/fs/cgroup");
+	cgroup_mounts_deinit(&m);
+}
+
+static void test_mounts_hybrid(void **state)
+{
+	(void)state;
+	struct cgroup_mounts m;
+	assert_int_equal(cgroup_parse_mounts(hybrid, &m), 0);
+	assert_int_equal(m.version, 1);
+	assert_string_equal(m.paths[CGROUP_MEMORY], "/sys/fs/cgroup/memory");
+	assert_string_equal(m.paths[CGROUP_CPU], "/sys/fs/cgroup/cpu,cpuacct");
+	assert_string_equal(m.paths[CGROUP_CPUACCT], "/sys/fs/cgroup/cpu,cpuacct");
+	assert_string_equal(m.paths[CGROUP_FREEZER], "/sys/fs/cgroup/freezer");
+	cgroup_mounts_deinit(&m);
+}
+
+static void test_mounts_none(void **state)
+{
+	(void)state;
+	static const char *const broken[] = { "",
+					      "\n\n",
+					      "1 2 3",
+					      " - ",
+					      "1 2 3:4 / - cgroup",
+					      "29 1 8:1 / / rw - ext4 /dev/sda1 rw" };
+	for (size_t i = 0; i < ARRAY_SIZE(broken); i++) {
+		struct cgroup_mounts m;
+		assert_int_equal(cgroup_parse_mounts(broken[i], &m), 0);
+		assert_int_equal(m.version, 0);
+		cgroup_mounts_deinit(&m);
+	}
+}
+
+static void test_stat(void **state)
+{
+	(void)state;
+	static const char text[] = "rss 7\nrss_huge 8\ntotal_rss 9\nshmem 12345678901\n";
+	assert_int_equal(cgroup_stat(text, "rss"), 7);
+	assert_int_equal(cgroup_stat(text, "rss_huge"), 8);
+	assert_int_equal(cgroup_stat(text, "shmem"), 12345678901);
+	assert_int_equal(cgroup_stat(text, "cache"), 0);
+	assert_int_equal(cgroup_stat("", "rss"), 0);
+}
+
+/* --- the files that are written, in a directory that plays the hierarchy ----------- */
+
+static char place[64];
+
+static int make_place(void **state)
+{
+	(void)state;
+	snprintf(place, sizeof(place), "/tmp/elsa-cgroup-XXXXXX");
+	return mkdtemp(place) ? 0 : -1;
+}
+
+static int drop_place(void **state)
+{
+	(void)state;
+	return fs_remove_tree(place, NULL);
+}
+
+static void put(const char *dir, const char *file, const char *text)
+{
+	cleanup_free char *path = fs_join(dir, file);
+	assert_int_equal(fs_replace(path, text, strlen(text), 0644, NULL), 0);
+}
+
+static void expect_file(const char *dir, const char *file, const char *text)
+{
+	cleanup_buf struct buf found = BUF_INIT(4096);
+	assert_int_equal(cgroup_read(dir, file, &found, NULL), 0);
+	assert_string_equal(buf_text(&found), text);
+}
+
+static struct cgroup group(int version, struct cgroup_mounts *m)
+{
+	struct cgroup cg;
+	*m = (struct cgroup_mounts) { .version = version };
+	for (int i = 0; i < CGROUP_CONTROLLER_COUNT; i++) {
+		m->paths[i] =
+			version == 2 ? strdup(place) : fs_join(place, cgroup_controller_names[i]);
+		cleanup_free char *dir = str_printf("%s/elsa/0123456789abcdef", m->paths[i]);
+		assert_int_equal(fs_mkdirs(dir, 0755, NULL), 0);
+	}
+	assert_int_equal(cgroup_init_at(&cg, m, "elsa", "0123456789abcdef", NULL), 0);
+	return cg;
+}
+
+static void test_limits_v2(void **state)
+{
+	(void)state;
+	struct cgroup_mounts m;
+	struct cgroup cg = group(2, &m);
+	const char *dir = cgroup_freezer(&cg);
+	static const char *const files[] = { "memory.max", "cpu.max", "pids.max" };
+	for (size_t i = 0; i < ARRAY_SIZE(files); i++)
+		put(dir, files[i], "");
+	struct session_limits limits = { .memory_bytes = 1 << 30, .cpus = 1.5, .pids = 99 };
+	assert_int_equal(cgroup_create(&cg, &limits, NULL), 0);
+	expect_file(dir, "memory.max", "1073741824");
+	expect_file(dir, "cpu.max", "150000 100000");
+	expect_file(dir, "pids.max", "99");
+	cgroup_deinit(&cg);
+	cgroup_mounts_deinit(&m);
+}
+
+static void test_limits_v1(void **state)
+{
+	(void)state;
+	struct cgroup_mounts m;
+	struct cgroup cg = group(1, &m);
+	put(cg.dirs[CGROUP_MEMORY], "memory.limit_in_bytes", "");
+	put(cg.dirs[CGROUP_CPU], "cpu.cfs_period_us", "");
+	put(cg.dirs[CGROUP_CPU], "cpu.cfs_quota_us", "");
+	put(cg.dirs[CGROUP_PIDS], "pids.max", "");
+	struct session_limits limits = { .cpus = 0.5 };
+	assert_int_equal(cgroup_create(&cg, &limits, NULL), 0);
+	expect_file(cg.dirs[CGROUP_MEMORY], "memory.limit_in_bytes", "-1");
+	expect_file(cg.dirs[CGROUP_CPU], "cpu.cfs_quota_us", "50000");
+	expect_file(cg.dirs[CGROUP_PIDS], "pids.max", "max");
+	cgroup_deinit(&cg);
+	cgroup_mounts_deinit(&m);
+}
+
+static void test_missing_controller(void **state)
+{
+	(void)state;
+	struct cgroup_mounts m;
+	struct cgroup cg = group(2, &m);
+	struct error e = ERROR_INIT;
+	struct session_limits limits = { .memory_bytes = 1 };
+	free(cg.dirs[CGROUP_MEMORY]);
+	cg.dirs[CGROUP_MEMORY] = NULL;
+	assert_true(cgroup_create(&cg, &limits, &e) < 0);
+	assert_int_equal(e.fault, FAULT_UNAVAILABLE);
+	assert_non_null(strstr(e.text, "memory"));
+	assert_true(e.remedy[0]);
+	cgroup_deinit(&cg);
+	cgroup_mounts_deinit(&m);
+}
+
+static void test_freezer_v2(void **state)
+{
+	(void)state;
+	struct cgroup_mounts m;
+	struct cgroup cg = group(2, &m);
+	const char *dir = cgroup_freezer(&cg);
+	bool frozen;
+	struct error e = ERROR_INIT;
+	put(dir, "cgroup.freeze", "");
+	put(dir, "cgroup.events", "populated 1\nfrozen 1\n");
+	assert_int_equal(cgroup_freeze(&cg, 100, NULL), 0);
+	assert_int_equal(cgroup_frozen(&cg, &frozen, NULL), 0);
+	assert_true(frozen);
+	/* One that does not stop in time is let go again. */
+	put(dir, "cgroup.events", "populated 1\nfrozen 0\n");
+	assert_true(cgroup_freeze(&cg, 20, &e) < 0);
+	assert_int_equal(e.fault, FAULT_TIMEOUT);
+	expect_file(dir, "cgroup.freeze", "0");
+	cgroup_deinit(&cg);
+	cgroup_mounts_deinit(&m);
+}
+
+static void test_usage_v1(void **state)
+{
+	(void)state;
+	struct cgroup_mounts m;
+	struct cgroup cg = group(1, &m);
+	struct cgroup_usage usage;
+	put(cg.dirs[CGROUP_MEMORY], "memory.stat", "cache 100\nrss 30\nshmem 12\n");
+	put(cg.dirs[CGROUP_MEMORY], "memory.oom_control", "under_oom 0\noom_kill 2\n");
+	put(cg.dirs[CGROUP_CPUACCT], "cpuacct.usage", "5000000\n");
+	put(cg.dirs[CGROUP_FREEZER], "cgroup.procs", "11\n12\n");
+	assert_int_equal(cgroup_usage(&cg, &usage, NULL), 0);
+	assert_int_equal(usage.memory_bytes, 42);
+	assert_int_equal(usage.cpu_us, 5000);
+	assert_int_equal(usage.processes, 2);
+	assert_int_equal(usage.oom_kills, 2);
+	cgroup_deinit(&cg);
+	cgroup_mounts_deinit(&m);
+}
+
+static void test_usage_v2(void **state)
+{
+	(void)state;
+	struct cgroup_mounts m;
+	struct cgroup cg = group(2, &m);
+	const char *dir = cgroup_freezer(&cg);
+	struct cgroup_usage usage;
+	put(dir, "memory.stat", "anon 40\nfile 1000\nshmem 2\n");
+	put(dir, "memory.events", "low 0\noom_kill 1\n");
+	put(dir, "cpu.stat", "usage_usec 77\nuser_usec 70\n");
+	put(dir, "cgroup.procs", "");
+	assert_int_equal(cgroup_usage(&cg, &usage, NULL), 0);
+	assert_int_equal(usage.memory_bytes, 42);
+	assert_int_equal(usage.cpu_us, 77);
+	assert_int_equal(usage.processes, 0);
+	assert_int_equal(usage.oom_kills, 1);
+	cgroup_deinit(&cg);
+	cgroup_mounts_deinit(&m);
+}
+
+/* A group that is not there has nothing in it, and nothing is the matter. */
+static void test_missing_group(void **state)
+{
+	(void)state;
+	struct cgroup_mounts m = { .version = 2 };
+	struct cgroup cg;
+	struct cgroup_usage usage;
+	bool frozen = true;
+	for (int i = 0; i < CGROUP_CONTROLLER_COUNT; i++)
+		m.paths[i] = strdup(place);
+	assert_int_equal(cgroup_init_at(&cg, &m, "elsa", "ffffffffffffffff", NULL), 0);
+	assert_false(cgroup_exists(&cg));
+	assert_int_equal(cgroup_usage(&cg, &usage, NULL), 0);
+	assert_int_equal(usage.processes, 0);
+	assert_int_equal(cgroup_frozen(&cg, &frozen, NULL), 0);
+	assert_false(frozen);
+	assert_int_equal(cgroup_remove(&cg, NULL), 0);
+	cgroup_deinit(&cg);
+	cgroup_mounts_deinit(&m);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_mounts_v2),
+		cmocka_unit_test(test_mounts_hybrid),
+		cmocka_unit_test(test_mounts_none),
+		cmocka_unit_test(test_stat),
+		cmocka_unit_test_setup_teardown(test_limits_v2, make_place, drop_place),
+		cmocka_unit_test_setup_teardown(test_limits_v1, make_place, drop_place),
+		cmocka_unit_test_setup_teardown(test_missing_controller, make_place, drop_place),
+		cmocka_unit_test_setup_teardown(test_freezer_v2, make_place, drop_place),
+		cmocka_unit_test_setup_teardown(test_usage_v1, make_place, drop_place),
+		cmocka_unit_test_setup_teardown(test_usage_v2, make_place, drop_place),
+		cmocka_unit_test_setup_teardown(test_missing_group, make_place, drop_place),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
