@@ -13,7 +13,7 @@ ENTER  := tools/enter
 # Any pytest options, e.g. make e2e T='-k hibernate -x'
 T      ?=
 
-.PHONY: help setup build build-asan build-tsan build-fuzz test unit e2e bench \
+.PHONY: help setup build build-asan build-tsan build-fuzz test unit e2e bench package \
         demo soak fmt tidy shell clean distclean
 
 help: ## this list
@@ -43,6 +43,10 @@ bench: build ## measure into build/bench.json (GROUP=core for one group)
 # machine's network; the other one tells its story alone.
 demo: build ## start everything and stay up (ONCE=1: drive the whole story)
 	@$(ENTER) --net=$(if $(filter-out 0,$(ONCE)),private,host) -- tools/demo
+
+package: build ## Debian packages into build/*.deb
+	@$(ENTER) -- bash -ec 'cpack --config $(DIR)/CPackConfig.cmake -B $(DIR)/packages >$(DIR)/cpack.log || { cat $(DIR)/cpack.log; exit 1; }'
+	@cp $(DIR)/packages/*.deb build/ && ls -1 build/*.deb
 
 soak: build ## hours of hibernating and resuming
 	@$(ENTER) --net=private -- python3 -m pytest -p no:cacheprovider tests/soak $(T)

@@ -1,77 +1,114 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Acting: hibernate, resume, stop, forget, policy run. */
+/* Acting: hibernate, resume, stop, forget, keep-awake, policy run. */
 #include "cli/cli.h"
 
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "base/fs.h"
+#include "cli/secrets.h"
 #include "cli/table.h"
+#include "cli/text.h"
+#include "wire/codec.h"
 
 #include <stdio.h>
 #include <string.h>
 
+struct action {
+	const char *path;
+	const char *target; /* state to wait for; NULL: until there is no session */
+	const char *done, *asked;
+	bool no_operation; /* elsad has none to tell of */
+};
+
 static void say_done(struct cli *cli, const char *what, json_t *answer)
 {
 	if (cli->json) {
-		json_dumpf(answer, stdout, JSON_INDENT(2));
-		putchar('\n');
-	} else {
-		printf("%s%s%s: %s\n", cli->user, *cli->server ? "/" : "", cli->server, what);
+		drop_secrets(answer);
+		print_json(stdout, answer);
+		return;
 	}
+	text_print_name(stdout, cli->user);
+	if (*cli->server) {
+		putchar('/');
+		text_print_name(stdout, cli->server);
+	}
+	printf(": %s\n", what);
 }
 
-/* Asks, and with --wait stays until the session is in `target`. */
-static int ask(struct cli *cli, const char *path, json_t *body, const char *target,
-	const char *asked, struct error *e)
+/* Asks, and with --wait stays until it came to its end. */
+static int act(struct cli *cli, const struct action *action, json_t *body /* stolen */,
+	       struct error *e)
 {
 	cleanup_free char *session_path = api_session_path(cli, "/v1/session", NULL);
-	json_t *before = NULL;
-	json_t *answer = NULL;
-	int r = api_get(cli, session_path, &before, e);
-	r = r < 0 ? r : api_post(cli, path, body, &answer, e);
+	cleanup_json json_t *before = NULL;
+	cleanup_json json_t *answer = NULL;
+	int r = cli->wait ? api_get(cli, session_path, &before, e) : 0;
+	if (r < 0) {
+		json_decref(body);
+		return r;
+	}
+	r = api_post(cli, action->path, body, &answer, e);
+	r = r < 0 ? r : api_check_object(answer, action->no_operation ? NULL : "id", e);
 	if (r == 0 && cli->wait) {
-		r = wait_for_state(cli, target, before, e);
+		r = wait_for_state(cli, action->target, before, answer, e);
 		json_decref(answer);
 		answer = NULL;
-		r = r < 0 ? r : api_get(cli, session_path, &answer, e);
-		if (r == 0) {
-			json_object_del(answer, "api_token");
-			json_object_del(answer, "spawner");
-		}
+		if (r == 0 && action->target)
+			r = api_get(cli, session_path, &answer, e);
+		else if (r == 0)
+			answer = json_object();
 	}
 	if (r == 0)
-		say_done(cli, cli->wait ? target : asked, answer);
-	json_decref(before);
-	json_decref(answer);
+		say_done(cli, cli->wait ? action->done : action->asked, answer);
 	return r;
 }
 
 int cmd_hibernate(struct cli *cli, struct error *e)
 {
+	static const struct action action = { "/v1/session/hibernate", "hibernated", "hibernated",
+					      "hibernation asked for", false };
 	json_t *body = api_session_body(cli);
 	json_object_set_new(body, "through_hub", json_true());
-	return ask(cli, "/v1/session/hibernate", body, "hibernated", "hibernation asked for", e);
+	return act(cli, &action, body, e);
 }
 
 int cmd_resume(struct cli *cli, struct error *e)
 {
-	return ask(cli, "/v1/session/resume", api_session_body(cli), "running",
-		"asked the Hub to start it", e);
+	static const struct action action = { "/v1/session/resume", "running", "running",
+					      "the Hub was asked to start it", true };
+	return act(cli, &action, api_session_body(cli), e);
 }
 
 int cmd_stop(struct cli *cli, struct error *e)
 {
-	return ask(cli, "/v1/session/stop", api_session_body(cli), "stopped", "stop asked for", e);
+	static const struct action action = { "/v1/session/stop", "stopped", "stopped",
+					      "stop asked for", false };
+	return act(cli, &action, api_session_body(cli), e);
 }
 
-/* Gone for good, hence no session to wait for. */
 int cmd_forget(struct cli *cli, struct error *e)
 {
-	json_t *answer = NULL;
-	int r = api_post(cli, "/v1/session/forget", api_session_body(cli), &answer, e);
-	if (r == 0)
-		say_done(cli, "being forgotten, with its checkpoints", answer);
-	json_decref(answer);
-	return r;
+	static const struct action action = { "/v1/session/forget", NULL, "forgotten",
+					      "being forgotten, with its checkpoints", false };
+	return act(cli, &action, api_session_body(cli), e);
+}
+
+int cmd_keep_awake(struct cli *cli, struct error *e)
+{
+	char text[CLOCK_TEXT_SIZE];
+	wall_ms until = cli->for_ms ? clock_wall() + cli->for_ms : 0;
+	json_t *body = api_session_body(cli);
+	cleanup_json json_t *answer = NULL;
+	json_object_set_new(body, "until", json_integer(until));
+	int r = api_post(cli, "/v1/session/keep-awake", body, &answer, e);
+	r = r < 0 ? r : api_check_object(answer, "state", e);
+	if (r < 0)
+		return r;
+	cleanup_free char *what =
+		until ? str_printf("kept awake until %.19sZ", clock_format(until, text))
+		      : str_printf("not kept awake any more");
+	say_done(cli, what ? what : "done", answer);
+	return 0;
 }
 
 int cmd_policy_run(struct cli *cli, struct error *e)
@@ -85,15 +122,19 @@ int cmd_policy_run(struct cli *cli, struct error *e)
 		{ "PERSON SEEN", "person_at", COLUMN_AGE },
 		{ "NEXT LOOK", "next_at", COLUMN_TIME },
 	};
-	json_t *answer = NULL;
+	cleanup_json json_t *answer = NULL;
 	int r = api_post(cli, "/v1/policy/run", json_object(), &answer, e);
+	r = r < 0 ? r : api_check_object(answer, NULL, e);
 	if (r < 0)
 		return r;
 	json_t *rows = json_object_get(answer, "decisions");
+	if (!json_is_array(rows))
+		return error_fault(e, FAULT_INTERNAL, "elsad answered without decisions");
 	if (cli->json)
-		json_dumpf(rows, stdout, JSON_INDENT(2)), putchar('\n');
+		print_json(stdout, rows);
+	else if (json_array_size(rows) == 0)
+		puts("no running sessions to decide about");
 	else
 		table_print(stdout, rows, columns, ARRAY_SIZE(columns));
-	json_decref(answer);
 	return 0;
 }

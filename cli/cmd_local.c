@@ -3,7 +3,11 @@
 #include "cli/cli.h"
 
 #include "base/cleanup.h"
+#include "cli/table.h"
+#include "cli/text.h"
 #include "config/config.h"
+#include "wire/codec.h"
+#include "wire/text.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -14,12 +18,13 @@
 int cmd_doctor(struct cli *cli, struct error *e)
 {
 	char beside[4096];
-	const char *argv[6] = { "elsa-node", "doctor" };
-	int n = 2;
+	const char *argv[6] = { "elsa-node" };
+	int n = 1;
 	if (cli->config_path) {
 		argv[n++] = "--config";
 		argv[n++] = cli->config_path;
 	}
+	argv[n++] = "doctor";
 	if (cli->json)
 		argv[n++] = "--json";
 	ssize_t len = readlink("/proc/self/exe", beside, sizeof(beside) - 16);
@@ -38,16 +43,19 @@ int cmd_doctor(struct cli *cli, struct error *e)
 int cmd_config_check(struct cli *cli, struct error *e)
 {
 	struct config *config = NULL;
-	const char *path = cli->argument	? cli->argument
-			   : cli->config_path	? cli->config_path
-						: CONFIG_DEFAULT_PATH;
+	const char *path = cli->argument ? cli->argument : cli->config_path;
+	path = path ? path : CONFIG_DEFAULT_PATH;
 	int r = config_load(path, &config, e);
-	if (r == 0 && cli->json)
-		printf("{\"ok\": true}\n");
-	else if (r == 0)
-		printf("%s: good\n", path);
+	if (r < 0)
+		return r;
+	if (cli->json) {
+		puts("{\"ok\": true}");
+	} else {
+		text_print(stdout, path);
+		puts(": good");
+	}
 	config_free(config);
-	return r;
+	return 0;
 }
 
 int cmd_config_show(struct cli *cli, struct error *e)
@@ -63,6 +71,11 @@ int cmd_config_show(struct cli *cli, struct error *e)
 	config_free(config);
 	if (!text)
 		return error_set(e, ENOMEM, "out of memory");
-	fputs(text, stdout);
+	if (cli->json) {
+		cleanup_json json_t *object = json_pack("{s:o}", "toml", wire_text(text));
+		print_json(stdout, object);
+	} else {
+		text_print(stdout, text);
+	}
 	return 0;
 }

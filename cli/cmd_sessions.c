@@ -1,59 +1,42 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Looking: status, sessions, show, logs, events. */
+/* Looking: status, sessions, show, logs. */
 #include "cli/cli.h"
 
 #include "base/cleanup.h"
 #include "base/fs.h"
+#include "cli/secrets.h"
 #include "cli/table.h"
+#include "cli/text.h"
+#include "wire/codec.h"
+#include "wire/text.h"
 
 #include <stdio.h>
 #include <string.h>
-
-static int print_json(const json_t *value)
-{
-	json_dumpf(value, stdout, JSON_INDENT(2));
-	putchar('\n');
-	return 0;
-}
-
-static void print_pairs(const json_t *object, const struct column *columns, size_t count)
-{
-	for (size_t i = 0; i < count; i++) {
-		char cell[1024];
-		const json_t *value = json_object_get(object, columns[i].key);
-		if (!value || json_is_null(value))
-			continue;
-		table_cell(value, columns[i].kind, cell, sizeof(cell));
-		printf("%-16s %s\n", columns[i].title, cell);
-	}
-}
+#include <unistd.h>
 
 int cmd_status(struct cli *cli, struct error *e)
 {
 	static const struct column columns[] = {
-		{ "elsad", "version", COLUMN_TEXT },	  { "node", "node", COLUMN_TEXT },
-		{ "hub", "hub", COLUMN_TEXT },		  { "hub error", "hub_error", COLUMN_TEXT },
+		{ "elsad", "version", COLUMN_TEXT },
+		{ "node", "node", COLUMN_TEXT },
+		{ "hub", "hub", COLUMN_TEXT },
+		{ "hub error", "hub_error", COLUMN_TEXT },
+		{ "what to do", "hub_remedy", COLUMN_TEXT },
 		{ "sessions", "sessions", COLUMN_INT },
 	};
-	json_t *health = NULL;
+	cleanup_json json_t *health = NULL;
 	int r = api_get(cli, "/v1/health", &health, e);
+	r = r < 0 ? r : api_check_object(health, "version", e);
 	if (r < 0)
 		return r;
 	if (cli->json)
-		print_json(health);
+		print_json(stdout, health);
 	else
-		print_pairs(health, columns, ARRAY_SIZE(columns));
+		table_print_pairs(stdout, health, columns, ARRAY_SIZE(columns));
 	if (!json_is_true(json_object_get(health, "ok")))
-		r = error_fault(e, FAULT_UNAVAILABLE, "elsad runs, but not everything it needs does");
-	json_decref(health);
-	return r;
-}
-
-/* elsad gives tokens to the Hub's account; they have no place on a screen. */
-static void drop_secrets(json_t *session)
-{
-	json_object_del(session, "api_token");
-	json_object_del(session, "spawner");
+		r = error_fault(e, FAULT_UNAVAILABLE,
+				"elsad runs, but not everything it needs does");
+	return error_remedy(e, r, "see journalctl -u elsa-node -u elsad, and the Hub's own log");
 }
 
 int cmd_sessions(struct cli *cli, struct error *e)
@@ -70,39 +53,84 @@ int cmd_sessions(struct cli *cli, struct error *e)
 		{ "PERSON SEEN", "last_person_activity", COLUMN_AGE },
 		{ "REASON", "reason", COLUMN_TEXT },
 	};
-	json_t *answer = NULL;
-	json_t *session;
-	size_t i;
-	int r = api_get(cli, "/v1/sessions", &answer, e);
+	cleanup_json json_t *rows = NULL;
+	int r = api_get_list(cli, "/v1/sessions", "sessions", &rows, e);
 	if (r < 0)
 		return r;
-	json_t *rows = json_object_get(answer, "sessions");
-	json_array_foreach(rows, i, session)
-		drop_secrets(session);
+	drop_secrets(rows);
 	if (cli->json)
-		print_json(rows);
+		print_json(stdout, rows);
 	else if (json_array_size(rows) == 0)
-		printf("no sessions\n");
+		puts("no sessions");
 	else
 		table_print(stdout, rows, columns, ARRAY_SIZE(columns));
-	json_decref(answer);
 	return 0;
+}
+
+/* A line each; what would be cut into several, or obeyed, is not offered. */
+int cmd_user_names(struct cli *cli, struct error *e)
+{
+	cleanup_json json_t *rows = NULL;
+	json_t *row;
+	size_t i;
+	int r = api_get_list(cli, "/v1/sessions", "sessions", &rows, e);
+	json_array_foreach (rows, i, row) {
+		char harmless[CELL_SIZE];
+		const char *name = json_string_value(json_object_get(row, "user"));
+		text_harmless(name ? name : "", harmless, sizeof(harmless));
+		if (name && strcmp(name, harmless) == 0)
+			puts(name);
+	}
+	return r;
+}
+
+/* --- one session ------------------------------------------------------------- */
+
+static void print_operation(const json_t *operation)
+{
+	static const struct column columns[] = {
+		{ "operation", "kind", COLUMN_TEXT },    { "  is", "state", COLUMN_TEXT },
+		{ "  at", "step", COLUMN_TEXT },         { "  done", "bytes_done", COLUMN_BYTES },
+		{ "  of", "bytes_total", COLUMN_BYTES }, { "  asked by", "who", COLUMN_TEXT },
+		{ "  because", "why", COLUMN_TEXT },
+	};
+	static const struct column results[] = {
+		{ "  took", "duration_us", COLUMN_US },
+		{ "  frozen", "frozen_us", COLUMN_US },
+	};
+	static const struct column errors[] = {
+		{ "  error", "text", COLUMN_TEXT },
+		{ "  what to do", "remedy", COLUMN_TEXT },
+	};
+	const char *tail = json_string_value(json_object_get(operation, "log_tail"));
+	table_print_pairs(stdout, operation, columns, ARRAY_SIZE(columns));
+	table_print_pairs(stdout, json_object_get(operation, "result"), results,
+			  ARRAY_SIZE(results));
+	table_print_pairs(stdout, json_object_get(operation, "error"), errors, ARRAY_SIZE(errors));
+	if (tail && *tail) {
+		puts("\nits log");
+		text_print(stdout, tail);
+		if (tail[strlen(tail) - 1] != '\n')
+			putchar('\n');
+	}
 }
 
 static void print_checkpoints(const json_t *checkpoints)
 {
 	static const struct column columns[] = {
-		{ "GENERATION", "generation", COLUMN_INT }, { "WHEN", "created_at", COLUMN_TIME },
-		{ "MEMORY", "memory_bytes", COLUMN_BYTES }, { "STORED", "stored_bytes", COLUMN_BYTES },
+		{ "GENERATION", "generation", COLUMN_INT },
+		{ "WHEN", "created_at", COLUMN_TIME },
+		{ "MEMORY", "memory_bytes", COLUMN_BYTES },
+		{ "STORED", "stored_bytes", COLUMN_BYTES },
 		{ "ASIDE", "aside", COLUMN_TEXT },
 	};
 	if (json_array_size(checkpoints) == 0)
 		return;
-	printf("\ncheckpoints\n");
+	puts("\ncheckpoints");
 	table_print(stdout, checkpoints, columns, ARRAY_SIZE(columns));
 }
 
-int cmd_show(struct cli *cli, struct error *e)
+static void print_session(const json_t *session)
 {
 	static const struct column columns[] = {
 		{ "user", "user", COLUMN_TEXT },
@@ -115,26 +143,33 @@ int cmd_show(struct cli *cli, struct error *e)
 		{ "generation", "generation", COLUMN_INT },
 		{ "node", "node", COLUMN_TEXT },
 		{ "address", "address", COLUMN_TEXT },
+		{ "port", "port", COLUMN_INT },
 		{ "memory", "rss_bytes", COLUMN_BYTES },
+		{ "stored", "checkpoint_bytes", COLUMN_BYTES },
 		{ "cpu share", "cpu_share", COLUMN_TEXT },
 		{ "processes", "processes", COLUMN_INT },
 		{ "running since", "started_at", COLUMN_TIME },
 		{ "person seen", "last_person_activity", COLUMN_AGE },
 		{ "kept awake until", "keep_awake_until", COLUMN_TIME },
 	};
+	table_print_pairs(stdout, session, columns, ARRAY_SIZE(columns));
+	print_operation(json_object_get(session, "operation"));
+	print_checkpoints(json_object_get(session, "checkpoints"));
+}
+
+int cmd_show(struct cli *cli, struct error *e)
+{
 	cleanup_free char *path = api_session_path(cli, "/v1/session", NULL);
-	json_t *session = NULL;
+	cleanup_json json_t *session = NULL;
 	int r = api_get(cli, path, &session, e);
+	r = r < 0 ? r : api_check_object(session, "state", e);
 	if (r < 0)
 		return r;
 	drop_secrets(session);
-	if (cli->json) {
-		print_json(session);
-	} else {
-		print_pairs(session, columns, ARRAY_SIZE(columns));
-		print_checkpoints(json_object_get(session, "checkpoints"));
-	}
-	json_decref(session);
+	if (cli->json)
+		print_json(stdout, session);
+	else
+		print_session(session);
 	return 0;
 }
 
@@ -147,57 +182,12 @@ int cmd_logs(struct cli *cli, struct error *e)
 	if (r < 0)
 		return r;
 	if (cli->json) {
-		json_t *log = json_pack("{s:s}", "log", text ? text : "");
-		print_json(log);
-		json_decref(log);
+		cleanup_json json_t *log = json_pack("{s:o}", "log", wire_text(text));
+		print_json(stdout, log);
+	} else if (isatty(STDOUT_FILENO)) {
+		text_print(stdout, text);
 	} else {
-		fputs(text ? text : "", stdout);
+		fputs(text, stdout);
 	}
-	return 0;
-}
-
-static int64_t print_events(struct cli *cli, const json_t *events, int64_t newest)
-{
-	static const struct column columns[] = {
-		{ "WHEN", "at", COLUMN_TIME },	     { "USER", "user", COLUMN_TEXT },
-		{ "SERVER", "server", COLUMN_TEXT }, { "WHAT", "what", COLUMN_TEXT },
-		{ "WHO", "who", COLUMN_TEXT },	     { "WHY", "why", COLUMN_TEXT },
-		{ "TOOK", "duration_us", COLUMN_US }, { "BYTES", "bytes", COLUMN_BYTES },
-		{ "DETAIL", "detail", COLUMN_TEXT },
-	};
-	size_t i;
-	json_t *event;
-	json_array_foreach(events, i, event) {
-		int64_t id = json_integer_value(json_object_get(event, "id"));
-		newest = id > newest ? id : newest;
-	}
-	if (cli->json)
-		print_json(events);
-	else if (json_array_size(events))
-		table_print(stdout, events, columns, ARRAY_SIZE(columns));
-	fflush(stdout);
-	return newest;
-}
-
-static int fetch_events(struct cli *cli, int64_t after, json_t **answer, struct error *e)
-{
-	cleanup_free char *more = str_printf("&limit=%lld&after=%lld%s", (long long)cli->lines,
-		(long long)after, after ? "&wait=30" : "");
-	cleanup_free char *path = cli->user ? api_session_path(cli, "/v1/events", more)
-					    : str_printf("/v1/events?%s", more + 1);
-	return api_get(cli, path, answer, e);
-}
-
-int cmd_events(struct cli *cli, struct error *e)
-{
-	int64_t newest = 0;
-	do {
-		json_t *answer = NULL;
-		int r = fetch_events(cli, newest, &answer, e);
-		if (r < 0)
-			return r;
-		newest = print_events(cli, json_object_get(answer, "events"), newest);
-		json_decref(answer);
-	} while (cli->follow && (newest || usleep(500 * 1000) == 0));
 	return 0;
 }

@@ -2,120 +2,161 @@
 #include "cli/table.h"
 
 #include "base/clock.h"
+#include "cli/text.h"
 
-#include <stdbool.h>
 #include <string.h>
+#include <unistd.h>
 
-#define CELL_SIZE 256
+#define CELL_MOST_ON_TERMINAL 40
 
 const char *format_bytes(int64_t bytes, char to[32])
 {
 	static const char *const units[] = { "B", "KiB", "MiB", "GiB", "TiB" };
 	double value = (double)bytes;
 	size_t unit = 0;
-	while (value >= 1024 && unit < sizeof(units) / sizeof(units[0]) - 1) {
+	/* 1023.95 of a unit would be shown as 1024. */
+	while (value >= 1023.95 && unit < sizeof(units) / sizeof(units[0]) - 1) {
 		value /= 1024;
 		unit++;
 	}
-	snprintf(to, 32, unit && value < 100 ? "%.1f %s" : "%.0f %s", value, units[unit]);
+	snprintf(to, 32, unit && value < 99.95 ? "%.1f %s" : "%.0f %s", value, units[unit]);
 	return to;
-}
-
-/* A user may be called anything, an escape sequence included: the terminal must not obey it. */
-static void copy_harmless(const char *from, char *to, size_t size)
-{
-	size_t n = 0;
-	for (; *from && n + 1 < size; from++)
-		to[n++] = (unsigned char)*from < 0x20 || *from == 0x7f ? '?' : *from;
-	/* Not in the middle of a UTF-8 sequence. */
-	while (*from && n && ((unsigned char)to[n - 1] & 0xc0) == 0x80)
-		n--;
-	to[n] = '\0';
 }
 
 static void format_time(int64_t at, bool age, char *to, size_t size)
 {
 	char text[CLOCK_TEXT_SIZE];
+	int64_t ago = clock_wall() - at;
 	if (at <= 0)
 		snprintf(to, size, "-");
-	else if (age)
-		snprintf(to, size, "%s ago", clock_format_duration(clock_wall() - at, text));
+	else if (age) /* a clock that differs from elsad's must not make it the future */
+		snprintf(to, size, "%s ago", clock_format_duration(ago > 0 ? ago : 0, text));
 	else
 		snprintf(to, size, "%.19sZ", clock_format(at, text));
 }
 
-void table_cell(const json_t *value, enum column_kind kind, char *to, size_t size)
+static void format_number(int64_t number, enum column_kind kind, char *to, size_t size)
 {
-	char text[32];
-	if (!value || json_is_null(value)) {
-		snprintf(to, size, "-");
-	} else if (json_is_string(value)) {
-		copy_harmless(json_string_value(value), to, size);
-	} else if (json_is_boolean(value)) {
-		snprintf(to, size, "%s", json_is_true(value) ? "yes" : "no");
-	} else if (json_is_real(value)) {
-		snprintf(to, size, "%.2f", json_real_value(value));
-	} else if (kind == COLUMN_BYTES) {
-		int64_t bytes = json_integer_value(value);
-		snprintf(to, size, "%s", bytes ? format_bytes(bytes, text) : "-");
-	} else if (kind == COLUMN_TIME || kind == COLUMN_AGE) {
-		format_time(json_integer_value(value), kind == COLUMN_AGE, to, size);
-	} else if (kind == COLUMN_US) {
-		int64_t us = json_integer_value(value);
-		snprintf(to, size, "%s", us ? clock_format_duration(us / 1000, text) : "-");
-	} else {
-		snprintf(to, size, "%lld", (long long)json_integer_value(value));
+	char text[CLOCK_TEXT_SIZE];
+	switch (kind) {
+	case COLUMN_BYTES:
+		snprintf(to, size, "%s", number ? format_bytes(number, text) : "-");
+		break;
+	case COLUMN_TIME:
+	case COLUMN_AGE:
+		format_time(number, kind == COLUMN_AGE, to, size);
+		break;
+	case COLUMN_US:
+		snprintf(to, size, "%s", number ? clock_format_duration(number / 1000, text) : "-");
+		break;
+	default:
+		snprintf(to, size, "%lld", (long long)number);
 	}
 }
 
-/* Characters, not bytes: names are UTF-8. */
-static int text_width(const char *text)
+void table_cell(const json_t *value, enum column_kind kind, char to[CELL_SIZE])
 {
-	int width = 0;
-	for (; *text; text++)
-		width += ((unsigned char)*text & 0xc0) != 0x80;
-	return width;
+	const char *text = json_string_value(value);
+	if (text && *text)
+		text_harmless(text, to, CELL_SIZE);
+	else if (json_is_boolean(value))
+		snprintf(to, CELL_SIZE, "%s", json_is_true(value) ? "yes" : "no");
+	else if (json_is_real(value))
+		snprintf(to, CELL_SIZE, "%.2f", json_real_value(value));
+	else if (json_is_integer(value))
+		format_number(json_integer_value(value), kind, to, CELL_SIZE);
+	else
+		snprintf(to, CELL_SIZE, "-");
 }
 
-static int column_width(const json_t *rows, const struct column *column)
+/* --- tables ------------------------------------------------------------------ */
+
+static void fill_cell(const struct table *table, const json_t *row, size_t c, char to[CELL_SIZE])
 {
-	int width = text_width(column->title);
+	const struct column *column = &table->columns[c];
+	table_cell(json_object_get(row, column->key), column->kind, to);
+	if (table->cell_most && c + 1 < table->count)
+		text_cut(to, CELL_SIZE, table->cell_most);
+}
+
+static void widen(struct table *table, size_t c, const char *text)
+{
+	int width = text_width(text);
+	table->widths[c] = width > table->widths[c] ? width : table->widths[c];
+}
+
+static void measure(struct table *table, const json_t *rows)
+{
+	char cell[CELL_SIZE];
 	size_t i;
 	json_t *row;
-	json_array_foreach(rows, i, row) {
-		char cell[CELL_SIZE];
-		table_cell(json_object_get(row, column->key), column->kind, cell, sizeof(cell));
-		int w = text_width(cell);
-		width = w > width ? w : width;
-	}
-	return width;
+	for (size_t c = 0; c < table->count; c++)
+		widen(table, c, table->columns[c].title);
+	json_array_foreach (rows, i, row)
+		for (size_t c = 0; c < table->count; c++) {
+			fill_cell(table, row, c, cell);
+			widen(table, c, cell);
+		}
 }
 
-static void print_cell(FILE *to, const char *text, int width, bool last)
+static void print_cell(const struct table *table, size_t c, const char *text)
 {
-	fprintf(to, "%s", text);
-	if (!last)
-		fprintf(to, "%*s", width - text_width(text) + 2, "");
+	fputs(text, table->to);
+	if (c + 1 < table->count)
+		fprintf(table->to, "%*s", table->widths[c] - text_width(text) + 2, "");
+	else
+		fputc('\n', table->to);
+}
+
+void table_add(struct table *table, const json_t *rows)
+{
+	char cell[CELL_SIZE];
+	size_t i;
+	json_t *row;
+	measure(table, rows);
+	for (size_t c = 0; c < table->count && !table->begun; c++)
+		print_cell(table, c, table->columns[c].title);
+	table->begun = true;
+	json_array_foreach (rows, i, row)
+		for (size_t c = 0; c < table->count; c++) {
+			fill_cell(table, row, c, cell);
+			print_cell(table, c, cell);
+		}
+}
+
+int table_cell_most(FILE *to)
+{
+	return isatty(fileno(to)) ? CELL_MOST_ON_TERMINAL : 0;
 }
 
 void table_print(FILE *to, const json_t *rows, const struct column *columns, size_t count)
 {
-	int widths[16] = { 0 };
-	count = count > 16 ? 16 : count;
-	for (size_t c = 0; c < count; c++)
-		widths[c] = column_width(rows, &columns[c]);
-	for (size_t c = 0; c < count; c++)
-		print_cell(to, columns[c].title, widths[c], c + 1 == count);
-	fputc('\n', to);
-	size_t i;
-	json_t *row;
-	json_array_foreach(rows, i, row) {
-		for (size_t c = 0; c < count; c++) {
-			char cell[CELL_SIZE];
-			table_cell(json_object_get(row, columns[c].key), columns[c].kind, cell,
-				sizeof(cell));
-			print_cell(to, cell, widths[c], c + 1 == count);
-		}
-		fputc('\n', to);
+	struct table table = {
+		.to = to,
+		.columns = columns,
+		.count = count > TABLE_COLUMNS_MOST ? TABLE_COLUMNS_MOST : count,
+		.cell_most = table_cell_most(to),
+	};
+	table_add(&table, rows);
+}
+
+/* --- one object -------------------------------------------------------------- */
+
+void table_print_pairs(FILE *to, const json_t *object, const struct column *columns, size_t count)
+{
+	char cell[CELL_SIZE];
+	for (size_t i = 0; i < count; i++) {
+		table_cell(json_object_get(object, columns[i].key), columns[i].kind, cell);
+		if (strcmp(cell, "-") != 0)
+			fprintf(to, "%-16s %s\n", columns[i].title, cell);
 	}
+}
+
+void print_json(FILE *to, const json_t *value)
+{
+	size_t flags = JSON_INDENT(2) | JSON_ENCODE_ANY;
+	if (isatty(fileno(to)))
+		flags |= JSON_ENSURE_ASCII;
+	json_dumpf(value, to, flags);
+	fputc('\n', to);
 }

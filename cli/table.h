@@ -3,26 +3,52 @@
 #define ELSA_CLI_TABLE_H
 
 /*
- * A JSON list of objects as a table for people: columns as wide as they need
- * be, control characters from names made harmless.
+ * JSON for people: a list of objects as a table with columns as wide as they
+ * need be, one object as lines of names and values. Whatever it holds, it is
+ * harmless to a terminal. Not thread-safe.
  */
 
 #include <jansson.h>
+#include <stdbool.h>
+#include <stdint.h>
 #include <stdio.h>
 
 enum column_kind { COLUMN_TEXT, COLUMN_INT, COLUMN_BYTES, COLUMN_TIME, COLUMN_AGE, COLUMN_US };
 
 struct column {
 	const char *title;
-	const char *key; /* of the object; a missing one or null shows as "-" */
+	const char *key; /* of the object; a missing one, null or "" shows as "-" */
 	enum column_kind kind;
 };
 
-void table_print(FILE *to, const json_t *rows, const struct column *columns, size_t count);
+#define TABLE_COLUMNS_MOST 16
 
-/* One value as the table shows it. `to` holds at least 256 bytes. */
-void table_cell(const json_t *value, enum column_kind kind, char *to, size_t size);
+/* A table that grows: the titles are printed once. Widths hold for what follows. */
+struct table {
+	FILE *to;
+	const struct column *columns;
+	size_t count;  /* at most TABLE_COLUMNS_MOST */
+	int cell_most; /* columns a cell but the last may take; 0: as many as it wants */
+	int widths[TABLE_COLUMNS_MOST];
+	bool begun;
+};
+
+void table_add(struct table *table, const json_t *rows);
+
+/* A table at once; on a terminal overlong cells are cut. */
+void table_print(FILE *to, const json_t *rows, const struct column *columns, size_t count);
+int table_cell_most(FILE *to); /* what that takes for `cell_most` */
+
+/* Lines of title and value; what is missing, null or "" is left out. */
+void table_print_pairs(FILE *to, const json_t *object, const struct column *columns, size_t count);
+
+/* One value as the table shows it. */
+#define CELL_SIZE 2048
+void table_cell(const json_t *value, enum column_kind kind, char to[CELL_SIZE]);
 
 const char *format_bytes(int64_t bytes, char to[32]);
+
+/* As programs want it. On a terminal nothing but ASCII, so that it is harmless, too. */
+void print_json(FILE *to, const json_t *value);
 
 #endif

@@ -1,0 +1,113 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What there is to say to elsa. The help, docs/cli.md, the manual page and the completion of shells
+ * are made from these two tables. */
+#include "cli/cli.h"
+
+#include "base/cleanup.h"
+#include "base/fs.h"
+#include "config/config.h"
+
+#include <string.h>
+
+const struct cli_option cli_options[CLI_OPTION_COUNT] = {
+	[CLI_SERVER] = { "server", 's', "NAME", "a named server; the default one otherwise" },
+	[CLI_WAIT] = { "wait", 0, NULL, "until it is done, with progress on a terminal" },
+	[CLI_WHY] = { "why", 0, "TEXT", "recorded with the event" },
+	[CLI_FOR] = { "for", 0, "TIME", "such as 90m, 8h or 2d (8h); 0 ends it" },
+	[CLI_GENERATION] = { "generation", 0, "N", "only this checkpoint" },
+	[CLI_LINES] = { "lines", 'n', "N", "at most so many, the newest (100)" },
+	[CLI_FOLLOW] = { "follow", 'f', NULL, "go on as they come" },
+	[CLI_JSON] = { "json", 0, NULL, "for programs" },
+	[CLI_TIMEOUT] = { "timeout", 0, "SECONDS",
+			  "longest wait for an answer (120), or with --wait for the end (300)" },
+	[CLI_CONFIG] = { "config", 'c', "FILE", "read FILE instead of " CONFIG_DEFAULT_PATH },
+	[CLI_URL] = { "url", 0, "URL", "elsad: unix:/PATH or http(s)://HOST:PORT; or $ELSA_URL" },
+	[CLI_TOKEN_FILE] = { "token-file", 0, "FILE", "its token for http; or $ELSA_TOKEN" },
+	[CLI_HELP] = { "help", 'h', NULL, "this, or of one command" },
+	[CLI_VERSION] = { "version", 0, NULL, "of elsa" },
+};
+
+#define B      CLI_BIT
+#define SERVER B(CLI_SERVER)
+#define ACTING (SERVER | B(CLI_WAIT) | B(CLI_WHY))
+
+/* clang-format off */
+const struct cli_command cli_commands[] = {
+	{ "status", "", "whether elsad, its node and the Hub are up",
+	  "Fails (7) where one of them is not.",
+	  cmd_status, CLI_NO_USER, 0, false },
+	{ "sessions", "", "all sessions",
+	  "Who is awake, who sleeps, how much memory and storage each takes, and why it is so.",
+	  cmd_sessions, CLI_NO_USER, 0, false },
+	{ "show", "USER", "one session, its checkpoints, why it is as it is",
+	  "Of an operation that failed it gives the reason in CRIU's own words, too.",
+	  cmd_show, CLI_NEEDS_USER, SERVER, false },
+	{ "hibernate", "USER", "checkpoint a session and let its processes go",
+	  "elsad asks the Hub to stop the server, so that the Hub's view stays right. When the "
+	  "session cannot be checkpointed it goes on running, and this fails (6).",
+	  cmd_hibernate, CLI_NEEDS_USER, ACTING, false },
+	{ "resume", "USER", "wake a session, as its user's login would",
+	  "elsad asks the Hub to start the server.",
+	  cmd_resume, CLI_NEEDS_USER, ACTING, false },
+	{ "stop", "USER", "end a session; its memory is not kept",
+	  "Its checkpoints are set aside: kept, but no login wakes them.",
+	  cmd_stop, CLI_NEEDS_USER, ACTING, false },
+	{ "forget", "USER", "end a session and delete its checkpoints",
+	  "There is no way back. Files in the user's home are not touched.",
+	  cmd_forget, CLI_NEEDS_USER, ACTING, false },
+	{ "keep-awake", "USER", "no policy puts a session to sleep for some time",
+	  "A hibernation that somebody asks for is done all the same.",
+	  cmd_keep_awake, CLI_NEEDS_USER, SERVER | B(CLI_FOR), false },
+	{ "logs", "USER", "what the session's server printed", NULL,
+	  cmd_logs, CLI_NEEDS_USER, SERVER | B(CLI_LINES), false },
+	{ "events", "[USER]", "who did what, when, why, how long, how many bytes",
+	  "Of one user: of all of their servers, or of the one --server names. "
+	  "With --follow and --json every event is a line of its own.",
+	  cmd_events, CLI_MAY_USER, SERVER | B(CLI_LINES) | B(CLI_FOLLOW), false },
+	{ "policy run", "", "a pass of the idle policy now",
+	  "Prints what it decided for each session. What is to sleep is put to sleep, unless "
+	  "idle.dry_run is set.",
+	  cmd_policy_run, CLI_NO_USER, 0, false },
+	{ "store ls", "[USER]", "the checkpoints in the store",
+	  "Of one user: of all of their servers, or of the one --server names.",
+	  cmd_store_ls, CLI_MAY_USER, SERVER, false },
+	{ "store verify", "[USER]", "read checkpoints whole and compare their sums",
+	  "Goes on after a bad one, names each bad object, and fails (10) in the end. May take as "
+	  "long as reading the store does: it waits an hour for each if --timeout says nothing else.",
+	  cmd_store_verify, CLI_MAY_USER, SERVER | B(CLI_GENERATION), false },
+	{ "doctor", "", "what this machine lacks, and what to do about it",
+	  "Needs no elsad. Fails where sessions could not be checkpointed.",
+	  cmd_doctor, CLI_NO_USER, 0, true },
+	{ "config check", "[FILE]", "check a configuration file",
+	  "What is wrong with it is said with line and column.",
+	  cmd_config_check, CLI_MAY_FILE, 0, true },
+	{ "config show", "[FILE]", "every option with its value", NULL,
+	  cmd_config_show, CLI_MAY_FILE, 0, true },
+};
+/* clang-format on */
+const size_t cli_command_count = ARRAY_SIZE(cli_commands);
+
+const struct cli_command cli_user_names = { .name = "--help-users", .run = cmd_user_names };
+
+static const struct cli_command *find_name(const char *name)
+{
+	for (size_t i = 0; name && i < cli_command_count; i++)
+		if (strcmp(cli_commands[i].name, name) == 0)
+			return &cli_commands[i];
+	return NULL;
+}
+
+const struct cli_command *cli_find_command(char *const *words, int count, int *used)
+{
+	const struct cli_command *command = NULL;
+	if (count > 1) {
+		cleanup_free char *name = str_printf("%s %s", words[0], words[1]);
+		command = find_name(name);
+		*used = 2;
+	}
+	if (!command && count > 0) {
+		command = find_name(words[0]);
+		*used = 1;
+	}
+	return command;
+}
