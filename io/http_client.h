@@ -56,8 +56,8 @@ int http_client_call(struct http_client *client, const struct http_request *requ
 	http_done done, void *arg, struct http_call **call, struct error *e);
 void http_call_cancel(struct http_call *call);
 
-/* The same for programs without a loop (the command line): blocks. *body is allocated; it and *status
- * are set for any HTTP answer, and then the result is 0. on_data gets a NULL argument. Thread-safe. */
+/* The same for programs without a loop (the command line): blocks. For any HTTP answer the result is
+ * 0, *status is set and *body allocated. on_data gets a NULL argument. Thread-safe. */
 int http_call_blocking(const struct http_request *request, int *status, char **body,
 	struct error *e);
 

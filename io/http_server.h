@@ -42,10 +42,12 @@ struct http_server_options {
 	size_t allowed_uid_count;
 };
 
-/* The program ignores SIGPIPE from here on. `where`: "unix:/run/elsa/elsad.sock" (mode 0666 in effect guarded by peer credentials; a stale
- * socket is replaced, a live one is an error) or "10.0.0.1:8082". */
+/* `where`: "unix:/run/elsa/elsad.sock" (mode 0666 in effect guarded by peer credentials; a stale
+ * socket is replaced, a live one is an error) or "10.0.0.1:8082", "[::1]:8082". The program ignores
+ * SIGPIPE from here on. */
 int http_server_new(struct event_base *base, const char *where,
 	const struct http_server_options *options, struct http_server **server, struct error *e);
+
 /* Not from a handler or on_close. Exchanges that have an on_close are told and gone; others remain
  * the handler's to answer, without effect. Returns NULL. */
 void *http_server_free(struct http_server *server);
@@ -62,7 +64,8 @@ const char *http_exchange_peer(struct http_exchange *x); /* "uid 0" or "10.99.0.
 /* The body as a JSON object (new reference), or an answered 400 and NULL. */
 json_t *http_exchange_json(struct http_exchange *x);
 
-/* Told when the caller goes away before the answer; the exchange is gone after it returns. */
+/* Told when the caller goes away before the answer (or only ends its sending side); the exchange is
+ * gone after it returns. */
 void http_exchange_on_close(struct http_exchange *x, void (*closed)(void *arg), void *arg);
 
 /* Adds a header to the answer that is to come. A value with a line break is left out. */

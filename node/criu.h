@@ -4,7 +4,7 @@
 
 /*
  * CRIU as a child process, with everything a Jupyter session holds. Blocking,
- * for worker threads.
+ * for worker threads. docs/criu.md says what was learnt about driving it.
  */
 
 #include "base/error.h"
@@ -12,14 +12,6 @@
 
 #include <stdbool.h>
 #include <sys/types.h>
-
-struct criu_options {
-	const char *program;
-	int timeout_ms;
-	const char *images;  /* directory of the images */
-	const char *work;    /* directory for logs and pid files, not part of the checkpoint */
-	volatile pid_t *pid_out;
-};
 
 /* What this CRIU on this kernel can do; found once, by asking it. */
 struct criu_features {
@@ -30,19 +22,63 @@ struct criu_features {
 };
 int criu_probe(const char *program, struct criu_features *to, struct error *e);
 
-/* The sandbox is frozen and held. Afterwards its processes are as before: frozen. A refusal is
- * FAULT_REFUSED with CRIU's own reason and ours in *e; log_tail (allocated, may be NULL) has the last
- * lines of its log. */
-int criu_dump(struct sandbox *sb, pid_t init, const struct criu_features *features,
-	const struct criu_options *options, char **log_tail, struct error *e);
+/* Whether images of `wrote` can be read by CRIU `ours`: it reads its own and older ones. Versions
+ * that cannot be read as numbers are let through. */
+bool criu_version_reads(const char *ours, const char *wrote);
 
-/* The sandbox is prepared, held and mounted. The restored processes are stopped or frozen until
- * sandbox_thaw(), already in the session's cgroups. */
-int criu_restore(struct sandbox *sb, const struct criu_features *features,
-	const struct criu_options *options, pid_t *init, char **log_tail, struct error *e);
+struct criu_options {
+	const char *program;
+	const struct criu_features *features;
+	int timeout_ms;
+	const char *images;  /* directory of the images; must exist */
+	const char *work;    /* directory for logs and the like, not part of the checkpoint; made */
+};
+
+/*
+ * A dump in two parts. The sandbox is frozen, its packets are held. criu_dump() returns when the
+ * images are complete, with CRIU still holding the processes; the sandbox is frozen again by then,
+ * so that they do not run on whatever becomes of CRIU or of us. Then either
+ *
+ * - criu_dump_keep(): the checkpoint is good, the processes are about to be killed. What CRIU has put
+ *   into the session's file systems (links to files that were deleted while open) stays there for
+ *   the restore. Or
+ * - criu_dump_abandon(): the processes are as before, frozen, and nothing is left of CRIU.
+ *
+ * Each frees the dump and returns NULL. A refusal is FAULT_REFUSED with CRIU's own reason and ours in
+ * *e, and the processes are whole, frozen or not: thaw them; log_tail (allocated, may be NULL) has the last lines
+ * of its log.
+ */
+struct criu_dump;
+int criu_dump(struct sandbox *sb, pid_t init, const struct criu_options *options,
+	      struct criu_dump **dump, char **log_tail, struct error *e);
+void *criu_dump_keep(struct criu_dump *dump);
+void *criu_dump_abandon(struct criu_dump *dump);
+
+/* The sandbox is prepared, held and mounted. The restored processes are frozen until sandbox_thaw(),
+ * already in the session's cgroups; not one instruction of theirs has run. */
+int criu_restore(struct sandbox *sb, const struct criu_options *options, pid_t *init,
+		 char **log_tail, struct error *e);
+
+/* After a kill of this program: ends what a CRIU of then with this work directory still does. A dump
+ * is abandoned in CRIU's own way (with images not yet complete it is waited for, up to timeout_ms);
+ * a restore is killed. The sandbox's processes are frozen, or dead by the next sandbox_kill(). */
+int criu_end_orphans(const char *work, int timeout_ms, struct error *e);
+
+/* The same behind the commit of a dump, as criu_dump_keep(). */
+void criu_kill_orphans(const char *work);
+
+/* A CRIU that was killed while it dumped leaves TCP connections in repair mode, in which they carry
+ * nothing. Takes them out of it. Best effort; for a sandbox whose dump came to nothing. */
+void criu_mend(struct sandbox *sb);
 
 /* CRIU's log to the reason a person can use: pure text in, text out (allocated), unit-tested with
  * recorded logs. NULL when nothing is recognized. */
 char *criu_explain(const char *log);
+
+/* The line of the log that says what went wrong first, without CRIU's marks; allocated, or NULL. */
+char *criu_first_error(const char *log);
+
+/* The last `lines` lines; points into `log`. */
+const char *criu_log_tail(const char *log, int lines);
 
 #endif

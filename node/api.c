@@ -1,0 +1,328 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "node/api.h"
+
+#include "base/cleanup.h"
+#include "base/fs.h"
+#include "base/id.h"
+#include "base/log.h"
+#include "node/effect.h"
+
+#include <errno.h>
+#include <pwd.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { LOG_LINES_DEFAULT = 200, LOG_LINES_MOST = 100000, EFFECT_ID_MOST = 64 };
+
+void api_reply(struct http_exchange *x, const struct wire_struct *type, const void *value)
+{
+	struct error e = ERROR_INIT;
+	json_t *json = wire_encode(type, value);
+	if (json) {
+		http_reply_json(x, 200, json);
+		return;
+	}
+	error_set(&e, ENOMEM, "cannot encode the answer");
+	http_reply_error(x, &e);
+}
+
+static void reply_not_found(struct http_exchange *x, const char *what, const char *id)
+{
+	struct error e = ERROR_INIT;
+	error_set(&e, ENOENT, "no %s %s on this node", what, id);
+	http_reply_error(x, &e);
+}
+
+/* --- the node and its sessions --------------------------------------------------- */
+
+static void get_node(struct http_exchange *x, void *arg)
+{
+	struct node_info info;
+	struct error e = ERROR_INIT;
+	if (node_info(arg, &info, &e) < 0) {
+		http_reply_error(x, &e);
+		return;
+	}
+	api_reply(x, &wire_node_info, &info);
+	wire_free(&wire_node_info, &info);
+}
+
+/* More than a result is left of it. */
+static bool is_listed(struct node *node, const struct session *s)
+{
+	const struct journal *j = &s->journal;
+	pthread_mutex_lock(&node->lock);
+	bool listed = j->pid || j->ended || j->effect || (s->effect && s->effect->request.id);
+	pthread_mutex_unlock(&node->lock);
+	return listed;
+}
+
+static int add_status(struct node *node, struct session *s, struct session_status_list *list,
+		      struct error *e)
+{
+	struct session_status *more = realloc(list->items, (list->count + 1) * sizeof(*more));
+	if (!more)
+		return error_set(e, ENOMEM, "out of memory");
+	list->items = more;
+	int r = session_status(node, s, &list->items[list->count], e);
+	list->count++;
+	return r;
+}
+
+static void get_sessions(struct http_exchange *x, void *arg)
+{
+	struct node *node = arg;
+	struct session_status_list list = { 0 };
+	struct error e = ERROR_INIT;
+	int r = 0;
+	for (struct session *s = node->sessions; r == 0 && s; s = s->next)
+		if (is_listed(node, s))
+			r = add_status(node, s, &list, &e);
+	if (r < 0)
+		http_reply_error(x, &e);
+	else
+		api_reply(x, &wire_session_status_list, &list);
+	wire_free(&wire_session_status_list, &list);
+}
+
+static void get_session(struct http_exchange *x, void *arg)
+{
+	struct node *node = arg;
+	const char *id = http_exchange_param(x, "id");
+	struct session *s = session_find(node, id);
+	struct session_status status;
+	struct error e = ERROR_INIT;
+	if (!s || !is_listed(node, s)) {
+		reply_not_found(x, "session", id);
+		return;
+	}
+	if (session_status(node, s, &status, &e) < 0)
+		http_reply_error(x, &e);
+	else
+		api_reply(x, &wire_session_status, &status);
+	wire_free(&wire_session_status, &status);
+}
+
+static void get_log(struct http_exchange *x, void *arg)
+{
+	const char *id = http_exchange_param(x, "id");
+	const char *asked = http_exchange_query(x, "lines");
+	int lines = asked ? atoi(asked) : LOG_LINES_DEFAULT;
+	cleanup_free char *text = NULL;
+	struct error e = ERROR_INIT;
+	if (!id_valid(id)) {
+		reply_not_found(x, "session", id);
+		return;
+	}
+	if (lines < 1 || lines > LOG_LINES_MOST)
+		lines = LOG_LINES_MOST;
+	if (session_log(arg, id, lines, &text, &e) < 0)
+		http_reply_error(x, &e);
+	else
+		http_reply_text(x, 200, "text/plain; charset=utf-8", text, strlen(text));
+}
+
+/* --- effects ------------------------------------------------------------------------ */
+
+struct caller {
+	struct http_exchange *exchange;
+	struct effect_waiter *waiter;
+};
+
+static void answer_caller(const struct effect_result *result, void *arg)
+{
+	struct caller *caller = arg;
+	struct http_exchange *x = caller->exchange;
+	http_exchange_on_close(x, NULL, NULL);
+	free(caller);
+	api_reply(x, &wire_effect_result, result);
+}
+
+static void caller_left(void *arg)
+{
+	struct caller *caller = arg;
+	effect_unwait(caller->waiter);
+	free(caller);
+}
+
+static void attach(struct http_exchange *x, struct effect *ef)
+{
+	struct error e = ERROR_INIT;
+	struct caller *caller = malloc(sizeof(*caller));
+	if (caller)
+		*caller = (struct caller){ x, effect_wait(ef, answer_caller, caller) };
+	if (caller && caller->waiter) {
+		http_exchange_on_close(x, caller_left, caller);
+		return;
+	}
+	free(caller);
+	error_set(&e, ENOMEM, "out of memory");
+	http_reply_error(x, &e);
+}
+
+static bool effect_id_valid(const char *id)
+{
+	static const char letters[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
+				      "._-";
+	size_t len = strlen(id);
+	return len > 0 && len <= EFFECT_ID_MOST && strspn(id, letters) == len;
+}
+
+static int read_request(struct http_exchange *x, struct effect_request *request, struct error *e)
+{
+	size_t len;
+	const char *body = http_exchange_body(x, &len);
+	const char *id = http_exchange_param(x, "id");
+	int r = wire_decode_text(&wire_effect_request, body ? body : "", len, request, e);
+	if (r < 0)
+		return r;
+	if (!effect_id_valid(id) || strcmp(request->id, id) != 0)
+		r = error_set(e, EINVAL, "id: must be the one of the path, of letters, digits, '.', "
+					 "'_', '-', at most %d", EFFECT_ID_MOST);
+	else if (request->kind == EFFECT_NONE)
+		r = error_set(e, EINVAL, "kind: unknown value");
+	else if (!id_valid(request->session.id))
+		r = error_set(e, EINVAL, "session.id: expected 16 hexadecimal digits");
+	if (r < 0)
+		wire_free(&wire_effect_request, request);
+	return r;
+}
+
+/* As JSON, new reference; NULL when there is no such effect. Under the lock, since its worker writes
+ * to it. */
+static json_t *encode_result(struct node *node, const char *id)
+{
+	pthread_mutex_lock(&node->lock);
+	const struct effect *ef = effect_find(node, id);
+	const struct session *s = ef ? NULL : effect_find_result(node, id);
+	const struct effect_result *result = ef ? &ef->result : s ? &s->journal.results[0] : NULL;
+	json_t *json = result ? wire_encode(&wire_effect_result, result) : NULL;
+	pthread_mutex_unlock(&node->lock);
+	return json;
+}
+
+/* Has ended, and not because it was cut short. */
+static bool is_settled(struct node *node, const char *id)
+{
+	pthread_mutex_lock(&node->lock);
+	const struct session *s = effect_find_result(node, id);
+	bool settled = s && !s->journal.interrupted;
+	pthread_mutex_unlock(&node->lock);
+	return settled;
+}
+
+/* Attaches to the effect asked for, which begins now unless it has before; or its result again. */
+static int begin_or_attach(struct node *node, struct http_exchange *x,
+			   struct effect_request *request, struct error *e)
+{
+	struct effect *ef = effect_find(node, request->id);
+	if (!ef && is_settled(node, request->id)) {
+		http_reply_json(x, 200, encode_result(node, request->id));
+		return 0;
+	}
+	if (!ef && node->stopping)
+		return error_set(e, EAGAIN, "elsa-node is about to end");
+	int r = ef ? 0 : effect_begin(node, request, &ef, e);
+	if (r == 0)
+		attach(x, ef);
+	return r;
+}
+
+static void put_effect(struct http_exchange *x, void *arg)
+{
+	struct effect_request request = { 0 };
+	struct error e = ERROR_INIT;
+	int r = read_request(x, &request, &e);
+	if (r == 0)
+		r = begin_or_attach(arg, x, &request, &e);
+	if (r < 0)
+		http_reply_error(x, &e);
+	wire_free(&wire_effect_request, &request);
+}
+
+static void get_effect(struct http_exchange *x, void *arg)
+{
+	const char *id = http_exchange_param(x, "id");
+	json_t *json = encode_result(arg, id);
+	if (json)
+		http_reply_json(x, 200, json);
+	else
+		reply_not_found(x, "effect", id);
+}
+
+static void append_result(json_t *list, const struct effect_result *result)
+{
+	if (result && result->id)
+		json_array_append_new(list, wire_encode(&wire_effect_result, result));
+}
+
+static void get_effects(struct http_exchange *x, void *arg)
+{
+	struct node *node = arg;
+	json_t *list = json_array();
+	pthread_mutex_lock(&node->lock);
+	for (const struct session *s = node->sessions; s; s = s->next) {
+		append_result(list, s->effect ? &s->effect->result : NULL);
+		append_result(list, s->queued ? &s->queued->result : NULL);
+		append_result(list, s->journal.result_count ? &s->journal.results[0] : NULL);
+	}
+	pthread_mutex_unlock(&node->lock);
+	http_reply_json(x, 200, json_pack("{s:o}", "items", list));
+}
+
+static void delete_effect(struct http_exchange *x, void *arg)
+{
+	struct node *node = arg;
+	const char *id = http_exchange_param(x, "id");
+	struct error e = ERROR_INIT;
+	if (effect_find(node, id)) {
+		error_set(&e, EBUSY, "effect %s is still under way", id);
+		http_reply_error(x, &e);
+		return;
+	}
+	effect_acknowledge(node, id);
+	http_reply_json(x, 200, json_object());
+}
+
+/* --- serving ------------------------------------------------------------------------- */
+
+static const struct http_route routes[] = {
+	{ "GET", "/v1/node", get_node },
+	{ "GET", "/v1/sessions", get_sessions },
+	{ "GET", "/v1/sessions/{id}", get_session },
+	{ "GET", "/v1/sessions/{id}/log", get_log },
+	{ "PUT", "/v1/effects/{id}", put_effect },
+	{ "GET", "/v1/effects/{id}", get_effect },
+	{ "GET", "/v1/effects", get_effects },
+	{ "DELETE", "/v1/effects/{id}", delete_effect },
+	{ "GET", "/v1/checkpoints", api_checkpoints },
+	{ "POST", "/v1/checkpoints/verify", api_checkpoint_verify },
+	{ "POST", "/v1/checkpoints/aside", api_checkpoint_aside },
+	{ "DELETE", "/v1/checkpoints/{session}/{generation}", api_checkpoint_remove },
+	{ 0 },
+};
+
+int api_start(struct node *node, struct error *e)
+{
+	const char *name = node->config->node.allowed_user;
+	const struct passwd *account = name[0] ? getpwnam(name) : NULL;
+	uid_t uid = account ? account->pw_uid : 0;
+	cleanup_free char *where = str_printf("unix:%s", node->config->node.socket);
+	struct http_server_options options = {
+		.routes = routes,
+		.arg = node,
+		.allowed_uids = &uid,
+		.allowed_uid_count = account != NULL,
+	};
+	if (!where)
+		return error_set(e, ENOMEM, "out of memory");
+	if (name[0] && !account)
+		log_warning("there is no account \"%s\" (node.allowed_user): only root may use %s",
+			    name, node->config->node.socket);
+	return http_server_new(node->base, where, &options, &node->server, e);
+}
+
+void api_stop(struct node *node)
+{
+	node->server = http_server_free(node->server);
+}

@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef ELSA_NODE_API_H
+#define ELSA_NODE_API_H
+
+/* The node's HTTP API: docs/api.md, "elsa-node". Handlers run on the loop and hand what blocks to the
+ * pool. */
+
+#include "io/http_server.h"
+#include "node/node.h"
+
+/* Opens config's node.socket and serves it until api_stop(). */
+int api_start(struct node *node, struct error *e);
+void api_stop(struct node *node);
+
+/* Private to node/api*.c: the handlers about checkpoints. */
+void api_checkpoints(struct http_exchange *x, void *node);
+void api_checkpoint_verify(struct http_exchange *x, void *node);
+void api_checkpoint_aside(struct http_exchange *x, void *node);
+void api_checkpoint_remove(struct http_exchange *x, void *node);
+
+/* Answers with a struct by its table, or with a 500. */
+void api_reply(struct http_exchange *x, const struct wire_struct *type, const void *value);
+
+#endif

@@ -1,0 +1,297 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#define _GNU_SOURCE
+#include "node/criu.h"
+
+#include "base/cleanup.h"
+#include "base/fs.h"
+#include "node/criu_run.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+
+enum { LOG_TAIL_LINES = 60 };
+
+/* What both directions need. Cgroups are ours, and so is holding packets back: the programs CRIU
+ * does that with refuse to run when the real uid is not root's. */
+static void add_common(struct criu_run *run, const char *command, const char *log_name)
+{
+	const struct criu_options *o = run->options;
+	struct criu_args *a = &run->args;
+	criu_args_add(a, "%s", o->program);
+	criu_args_add(a, "%s", command);
+	criu_args_add(a, "--images-dir");
+	criu_args_add(a, "%s", o->images);
+	criu_args_add(a, "--work-dir");
+	criu_args_add(a, "%s", o->work);
+	criu_args_add(a, "--log-file");
+	criu_args_add(a, "%s", log_name);
+	criu_args_add(a, "-v3");
+	criu_args_add(a, "--no-default-config");
+	criu_args_add(a, "--tcp-established");
+	criu_args_add(a, "--file-locks");
+	criu_args_add(a, "--manage-cgroups=ignore");
+	criu_args_add(a, "--action-script");
+	criu_args_add(a, "%s/script", o->work);
+}
+
+static void use_ids(struct criu_run *run, const struct sandbox *sb)
+{
+	run->job.real_ids = run->options->features->needs_real_ids;
+	run->job.real_uid = (uid_t)sb->spec->uid;
+	run->job.real_gid = (gid_t)sb->spec->gid;
+}
+
+/* What CRIU said, what it means, what can be done. */
+static int refuse(struct criu_run *run, const char *what, char **log_tail, struct error *e)
+{
+	cleanup_free char *log = criu_run_log(run);
+	if (run->status < 0) {
+		*e = run->error;
+		return error_wrap(e, run->status, "%s", what);
+	}
+	if (run->result.status > 128) {
+		int r = error_fault(e, FAULT_UNAVAILABLE, "%s: CRIU was killed by signal %d", what,
+				    run->result.status - 128);
+		return error_remedy(e, r, "If the machine was out of memory, make room and try again.");
+	}
+	cleanup_free char *said = log ? criu_first_error(log) : NULL;
+	cleanup_free char *means = log ? criu_explain(log) : NULL;
+	if (log_tail)
+		*log_tail = log ? strdup(criu_log_tail(log, LOG_TAIL_LINES)) : NULL;
+	if (!said)
+		return error_fault(e, FAULT_REFUSED, "%s: CRIU ended with status %d and no reason: %s",
+				   what, run->result.status, buf_text(&run->result.err));
+	int r = error_fault(e, FAULT_REFUSED, "%s: CRIU says \"%s\"", what, said);
+	return means ? error_remedy(e, r, "%s", means) : r;
+}
+
+/* --- dump ----------------------------------------------------------------- */
+
+/* A task in a stop by signal does not get out of it while version 1's freezer has it, not even for
+ * ptrace: CRIU would hang in seizing it. (State 'T' in /proc hides behind the freezer's 'D'.) */
+static int is_stopped(pid_t pid, void *arg)
+{
+	char path[64];
+	cleanup_buf struct buf where = BUF_INIT(128);
+	snprintf(path, sizeof(path), "/proc/%d/wchan", (int)pid);
+	if (fs_read(path, &where, NULL) < 0)
+		return 0;
+	/* "0" where the kernel does not tell. */
+	*(bool *)arg = strcmp(buf_text(&where), "do_signal_stop") == 0 ||
+		       strcmp(buf_text(&where), "0") == 0;
+	return *(bool *)arg;
+}
+
+/* Frozen is best: then nothing forks while CRIU collects the processes. */
+static int use_freezer(struct criu_run *run, struct sandbox *sb, const char *freezer,
+		       struct error *e)
+{
+	bool stopped = false;
+	cleanup_free char *v1 = fs_join(freezer, "freezer.state");
+	if (!v1)
+		return error_set(e, ENOMEM, "out of memory");
+	int r = access(v1, F_OK) < 0 ? 0 : cgroup_processes(&sb->cgroup, is_stopped, &stopped, e);
+	if (r < 0)
+		return r;
+	if (stopped)
+		return sandbox_thaw(sb, e);
+	criu_args_add(&run->args, "--freeze-cgroup");
+	criu_args_add(&run->args, "%s", freezer);
+	return 0;
+}
+
+struct criu_dump {
+	struct criu_options options;
+	struct criu_run run;
+};
+
+static int add_dump(struct criu_run *run, struct sandbox *sb, pid_t init, struct error *e)
+{
+	struct criu_args *a = &run->args;
+	struct stat st;
+	cleanup_free char *net = str_printf("/proc/%d/ns/net", init);
+	if (!net || stat(net, &st) < 0)
+		return error_errno(e, "the session's init is gone");
+	add_common(run, "dump", "dump.log");
+	criu_args_add(a, "--network-lock");
+	criu_args_add(a, "skip");
+	criu_args_add(a, "--tree");
+	criu_args_add(a, "%d", init);
+	criu_args_add(a, "--external");
+	criu_args_add(a, "net[%lu]:sess", (unsigned long)st.st_ino);
+	for (const struct sandbox_mount_pair *m = sandbox_external_mounts(sb); m && m->inside; m++) {
+		criu_args_add(a, "--external");
+		criu_args_add(a, "mnt[%s]:%s", m->inside, m->key);
+	}
+	/* Files that were deleted while open: with no name left they go into the images whole, with
+	 * another name left they get a link for the time of the hibernation. */
+	criu_args_add(a, "--ghost-limit");
+	criu_args_add(a, "4G");
+	criu_args_add(a, "--link-remap");
+	/* A connection not yet accepted cannot be dumped. Who waits there is told by a reset. */
+	criu_args_add(a, "--skip-in-flight");
+	return 0;
+}
+
+int criu_dump(struct sandbox *sb, pid_t init, const struct criu_options *options,
+	      struct criu_dump **to, char **log_tail, struct error *e)
+{
+	char line[128] = "";
+	cleanup_free char *freezer = sandbox_freezer_path(sb);
+	struct criu_dump *dump = calloc(1, sizeof(*dump));
+	if (!freezer || !dump) {
+		free(dump);
+		return error_set(e, ENOMEM, "out of memory");
+	}
+	dump->options = *options;
+	struct criu_run *run = &dump->run;
+	int r = criu_run_init(run, &dump->options, freezer, e);
+	if (r == 0)
+		r = add_dump(run, sb, init, e);
+	if (r == 0)
+		r = use_freezer(run, sb, freezer, e);
+	use_ids(run, sb);
+	if (r == 0)
+		r = criu_run_start(run, "dump.log", e);
+	if (r == 0)
+		r = criu_run_next(run, line, sizeof(line), e);
+	if (r > 0) {
+		*to = dump;
+		return 0;
+	}
+	if (r < 0)
+		criu_run_kill(run);
+	criu_run_join(run);
+	if (r == 0)
+		r = refuse(run, "the session cannot be checkpointed", log_tail, e);
+	criu_run_deinit(run);
+	free(dump);
+	return r;
+}
+
+void *criu_dump_keep(struct criu_dump *dump)
+{
+	if (!dump)
+		return NULL;
+	/* A word would make CRIU kill the processes, which a frozen cgroup does not let die. */
+	criu_run_kill(&dump->run);
+	criu_run_deinit(&dump->run);
+	free(dump);
+	return NULL;
+}
+
+void *criu_dump_abandon(struct criu_dump *dump)
+{
+	if (!dump)
+		return NULL;
+	if (criu_run_answer(&dump->run, "no", NULL) < 0)
+		criu_run_kill(&dump->run);
+	criu_run_deinit(&dump->run);
+	free(dump);
+	return NULL;
+}
+
+/* --- restore -------------------------------------------------------------- */
+
+static int add_restore(struct criu_run *run, struct sandbox *sb, struct error *e)
+{
+	struct criu_args *a = &run->args;
+	run->inherited = open(sb->netns, O_RDONLY | O_CLOEXEC);
+	if (run->inherited < 0)
+		return error_errno(e, "cannot open the session's network namespace %s", sb->netns);
+	add_common(run, "restore", "restore.log");
+	criu_args_add(a, "--restore-detached");
+	criu_args_add(a, "--pidfile");
+	criu_args_add(a, "%s/pid", run->options->work);
+	criu_args_add(a, "--root");
+	criu_args_add(a, "%s", sb->root);
+	criu_args_add(a, "--inherit-fd");
+	criu_args_add(a, "fd[%d]:sess", run->inherited);
+	for (const struct sandbox_mount_pair *m = sandbox_external_mounts(sb); m && m->inside; m++) {
+		criu_args_add(a, "--external");
+		criu_args_add(a, "mnt[%s]:%s", m->key, m->outside);
+	}
+	return 0;
+}
+
+/* CRIU refuses to write over an old one. */
+static int remove_pidfile(const struct criu_options *options, struct error *e)
+{
+	cleanup_free char *path = fs_join(options->work, "pid");
+	if (!path || (unlink(path) < 0 && errno != ENOENT))
+		return error_errno(e, "cannot remove CRIU's old pid file");
+	return 0;
+}
+
+static int read_pidfile(const struct criu_options *options, pid_t *pid, struct error *e)
+{
+	cleanup_free char *path = fs_join(options->work, "pid");
+	cleanup_buf struct buf text = BUF_INIT(32);
+	if (!path)
+		return error_set(e, ENOMEM, "out of memory");
+	int r = fs_read(path, &text, e);
+	if (r < 0)
+		return r;
+	*pid = (pid_t)strtol(buf_text(&text), NULL, 10);
+	return *pid > 0 ? 0 : error_set(e, EIO, "CRIU wrote no pid to %s", path);
+}
+
+/* Answers what the script asks until CRIU has ended. */
+static int talk(struct criu_run *run, struct sandbox *sb, struct error *e)
+{
+	char line[128];
+	int r;
+	while ((r = criu_run_next(run, line, sizeof(line), e)) > 0) {
+		int pid = 0;
+		if (sscanf(line, "adopt %d", &pid) != 1 || pid <= 0)
+			return error_set(e, EPROTO, "CRIU's script says \"%s\"", line);
+		r = sandbox_adopt(sb, pid, e);
+		if (r == 0)
+			r = criu_run_answer(run, "yes", e);
+		if (r < 0)
+			return r;
+	}
+	return r;
+}
+
+static int run_restore(struct criu_run *run, struct sandbox *sb, char **log_tail, struct error *e)
+{
+	int r = criu_run_start(run, "restore.log", e);
+	if (r == 0)
+		r = talk(run, sb, e);
+	if (r < 0)
+		criu_run_kill(run);
+	criu_run_join(run);
+	if (r == 0 && (run->status < 0 || run->result.status != 0))
+		r = refuse(run, "the session cannot be restored", log_tail, e);
+	return r;
+}
+
+int criu_restore(struct sandbox *sb, const struct criu_options *options, pid_t *init,
+		 char **log_tail, struct error *e)
+{
+	struct criu_run run;
+	bool frozen = false;
+	cleanup_free char *freezer = sandbox_freezer_path(sb);
+	if (!freezer)
+		return error_set(e, ENOMEM, "out of memory");
+	int r = criu_run_init(&run, options, freezer, e);
+	if (r == 0)
+		r = add_restore(&run, sb, e);
+	if (r == 0)
+		r = remove_pidfile(options, e);
+	use_ids(&run, sb);
+	if (r == 0)
+		r = run_restore(&run, sb, log_tail, e);
+	criu_run_deinit(&run);
+	if (r == 0)
+		r = read_pidfile(options, init, e);
+	if (r == 0)
+		r = sandbox_frozen(sb, &frozen, e);
+	if (r == 0 && !frozen)
+		r = error_set(e, EIO, "the restored session is not frozen");
+	return r;
+}

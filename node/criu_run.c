@@ -1,0 +1,261 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#define _GNU_SOURCE
+#include "node/criu_run.h"
+
+#include "base/cleanup.h"
+#include "base/clock.h"
+#include "base/fs.h"
+#include "node/proc.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/*
+ * -p: CRIU can run with a real uid that is not root's, and the shell would drop
+ * to it. The fifo for telling is opened for reading too, so that the script
+ * does not hang when nobody listens any more.
+ *
+ * post-dump: the images are complete. CRIU has thawed the cgroup to seize the
+ * processes; it is frozen again here, so that they stay still even if CRIU is
+ * killed. Any end of this script but 0 makes CRIU let go and clean up.
+ * setup-namespaces: the restored init exists and has no child yet: what joins
+ * the cgroups now brings all its children with it.
+ * pre-resume: the last moment before the processes run. CRIU does not mind a
+ * failure here, hence the kill.
+ */
+static const char script[] =
+	"#!/bin/sh -p\n"
+	"freeze() {\n"
+	"	if [ -e \"$ELSA_FREEZER/cgroup.freeze\" ]; then\n"
+	"		echo 1 >\"$ELSA_FREEZER/cgroup.freeze\"\n"
+	"	else\n"
+	"		echo FROZEN >\"$ELSA_FREEZER/freezer.state\"\n"
+	"	fi\n"
+	"}\n"
+	"ask() {\n"
+	"	echo \"$1\" 1<>\"$ELSA_WORK/told\" || exit 1\n"
+	"	read -r verdict <\"$ELSA_WORK/verdict\"\n"
+	"	[ \"$verdict\" = yes ] || exit 1\n"
+	"}\n"
+	"case $CRTOOLS_SCRIPT_ACTION in\n"
+	"post-dump)\n"
+	"	freeze && ask dumped ;;\n"
+	"setup-namespaces)\n"
+	"	ask \"adopt $CRTOOLS_INIT_PID\" ;;\n"
+	"pre-resume)\n"
+	"	freeze || kill -KILL \"$CRTOOLS_INIT_PID\" ;;\n"
+	"esac\n";
+
+void criu_args_add(struct criu_args *args, const char *format, ...)
+{
+	va_list list;
+	va_start(list, format);
+	char *text = NULL;
+	if (args->count + 1 >= CRIU_ARGS || vasprintf(&text, format, list) < 0)
+		args->failed = true;
+	else
+		args->items[args->count++] = text;
+	va_end(list);
+}
+
+void criu_args_deinit(struct criu_args *args)
+{
+	for (size_t i = 0; i < args->count; i++)
+		free(args->items[i]);
+	*args = (struct criu_args){ 0 };
+}
+
+static int make_fifo(const char *work, const char *name, struct error *e)
+{
+	cleanup_free char *path = fs_join(work, name);
+	if (!path)
+		return error_set(e, ENOMEM, "out of memory");
+	/* A fresh one: nothing of an earlier run is in it, and nobody of then reads it. */
+	if ((unlink(path) < 0 && errno != ENOENT) || mkfifo(path, 0600) < 0)
+		return error_errno(e, "cannot make the fifo %s", path);
+	return 0;
+}
+
+static int make_script(const char *work, struct error *e)
+{
+	cleanup_free char *path = fs_join(work, "script");
+	cleanup_fd int fd = path ? open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0700) : -1;
+	if (fd < 0 || write(fd, script, sizeof(script) - 1) != sizeof(script) - 1)
+		return error_errno(e, "cannot write CRIU's script in %s", work);
+	return 0;
+}
+
+static int open_told(struct criu_run *run, struct error *e)
+{
+	cleanup_free char *path = fs_join(run->options->work, "told");
+	/* For writing too: its end is then never seen, only what is told. */
+	run->told = path ? open(path, O_RDWR | O_NONBLOCK | O_CLOEXEC) : -1;
+	run->over = eventfd(0, EFD_CLOEXEC);
+	if (run->told < 0 || run->over < 0)
+		return error_errno(e, "cannot listen to CRIU");
+	return 0;
+}
+
+int criu_run_init(struct criu_run *run, const struct criu_options *options, const char *freezer,
+		  struct error *e)
+{
+	*run = (struct criu_run){ .options = options, .told = -1, .over = -1, .inherited = -1 };
+	const char *work = options->work;
+	const char *path = getenv("PATH");
+	int r = fs_mkdirs(work, 0700, e);
+	if (r == 0)
+		r = make_fifo(work, "told", e);
+	if (r == 0)
+		r = make_fifo(work, "verdict", e);
+	if (r == 0)
+		r = make_script(work, e);
+	if (r == 0)
+		r = open_told(run, e);
+	criu_args_add(&run->env, "PATH=%s", path ? path : "/usr/sbin:/usr/bin:/sbin:/bin");
+	criu_args_add(&run->env, "LC_ALL=C");
+	criu_args_add(&run->env, "ELSA_WORK=%s", work);
+	criu_args_add(&run->env, "ELSA_FREEZER=%s", freezer);
+	/* CRIU packs tmpfs contents with tar --gzip. */
+	criu_args_add(&run->env, "GZIP=-1");
+	return r;
+}
+
+static void *thread_main(void *arg)
+{
+	struct criu_run *run = arg;
+	run->status = job_run(&run->job, &run->result, &run->error);
+	eventfd_write(run->over, 1);
+	return NULL;
+}
+
+int criu_run_start(struct criu_run *run, const char *log_name, struct error *e)
+{
+	run->log_name = log_name;
+	if (run->args.failed || run->env.failed)
+		return error_set(e, ENOMEM, "too many arguments for CRIU");
+	run->job.argv = (const char *const *)run->args.items;
+	run->job.env = (const char *const *)run->env.items;
+	run->job.netns_fd = -1;
+	run->job.pid_out = &run->pid;
+	/* Its time is kept by criu_run_next(): a dump is held for as long as the commit takes. */
+	run->job.timeout_ms = INT32_MAX;
+	if (run->inherited >= 0) {
+		run->job.keep_fds = &run->inherited;
+		run->job.keep_fd_count = 1;
+	}
+	cleanup_free char *log = fs_join(run->options->work, log_name);
+	if (log)
+		unlink(log);
+	int code = pthread_create(&run->thread, NULL, thread_main, run);
+	if (code)
+		return error_set(e, code, "cannot start a thread for CRIU: %s", strerror(code));
+	run->started = true;
+	return 0;
+}
+
+/* A line is short and written at once, so it comes whole. */
+static bool read_line(struct criu_run *run, char *line, size_t size)
+{
+	ssize_t n = read(run->told, line, size - 1);
+	if (n <= 0)
+		return false;
+	line[n] = '\0';
+	line[strcspn(line, "\n")] = '\0';
+	return true;
+}
+
+/* Killed by somebody, it leaves children behind that wait for it, and with them its output open. */
+static void kill_if_dead(struct criu_run *run)
+{
+	pid_t pid = run->pid;
+	uint64_t ticks;
+	if (pid > 0 && proc_start_time(pid, &ticks) == 0 && !proc_is(pid, ticks))
+		criu_run_kill(run);
+}
+
+int criu_run_next(struct criu_run *run, char *line, size_t size, struct error *e)
+{
+	enum { SLICE_MS = 500 };
+	struct pollfd fds[] = {
+		{ .fd = run->told, .events = POLLIN },
+		{ .fd = run->over, .events = POLLIN },
+	};
+	mono_us deadline = clock_mono() + run->options->timeout_ms * 1000LL;
+	while (clock_mono() < deadline) {
+		int n = poll(fds, ARRAY_SIZE(fds), SLICE_MS);
+		if (n < 0 && errno != EINTR)
+			return error_errno(e, "cannot wait for CRIU");
+		if (n > 0 && fds[0].revents && read_line(run, line, size))
+			return 1;
+		if (n > 0)
+			return 0;
+		kill_if_dead(run);
+	}
+	return error_set(e, ETIMEDOUT, "CRIU did not end within %d s",
+			 run->options->timeout_ms / 1000);
+}
+
+int criu_run_answer(struct criu_run *run, const char *word, struct error *e)
+{
+	cleanup_free char *path = fs_join(run->options->work, "verdict");
+	/* For reading too, so as not to hang here if the script has died. */
+	cleanup_fd int fd = path ? open(path, O_RDWR | O_CLOEXEC) : -1;
+	if (fd < 0 || dprintf(fd, "%s\n", word) < 0)
+		return error_errno(e, "cannot answer CRIU");
+	/* What is in a fifo is gone with its last reader: stay until the script has read it. */
+	for (int i = 0; i < 500; i++) {
+		struct pollfd left = { .fd = fd, .events = POLLIN };
+		if (poll(&left, 1, 0) == 0)
+			return 0;
+		struct pollfd over = { .fd = run->over, .events = POLLIN };
+		if (poll(&over, 1, 10) > 0)
+			return 0;
+	}
+	return error_set(e, ETIMEDOUT, "CRIU's script does not listen");
+}
+
+void criu_run_kill(struct criu_run *run)
+{
+	pid_t pid = run->pid;
+	if (pid > 0)
+		kill(-pid, SIGKILL);
+	/* A half-restored init leads a group of its own. */
+	criu_kill_orphans(run->options->work);
+}
+
+void criu_run_join(struct criu_run *run)
+{
+	if (run->started)
+		pthread_join(run->thread, NULL);
+	run->started = false;
+}
+
+void criu_run_deinit(struct criu_run *run)
+{
+	criu_run_join(run);
+	job_result_deinit(&run->result);
+	cleanup_close_fd(&run->told);
+	cleanup_close_fd(&run->over);
+	cleanup_close_fd(&run->inherited);
+	criu_args_deinit(&run->args);
+	criu_args_deinit(&run->env);
+}
+
+char *criu_run_log(const struct criu_run *run)
+{
+	cleanup_free char *path = fs_join(run->options->work, run->log_name);
+	struct buf text = BUF_INIT(64 << 20);
+	if (!path || fs_read(path, &text, NULL) < 0) {
+		buf_deinit(&text);
+		return NULL;
+	}
+	return buf_steal(&text);
+}

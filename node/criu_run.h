@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef ELSA_NODE_CRIU_RUN_H
+#define ELSA_NODE_CRIU_RUN_H
+
+/*
+ * One running CRIU and the talk with it, private to node/criu*.c. CRIU calls a
+ * script at certain points of its work; ours tells us over one fifo ("told")
+ * and, where the next move is ours, waits for a word on another ("verdict").
+ * Fifos with names, so that a successor of ours can give the word, too.
+ */
+
+#include "io/job.h"
+#include "node/criu.h"
+
+#include <pthread.h>
+
+#define CRIU_ARGS 128
+
+struct criu_args {
+	char *items[CRIU_ARGS]; /* owned, NULL-terminated */
+	size_t count;
+	bool failed; /* out of memory */
+};
+void criu_args_add(struct criu_args *args, const char *format, ...)
+	__attribute__((format(printf, 2, 3)));
+void criu_args_deinit(struct criu_args *args);
+
+struct criu_run {
+	const struct criu_options *options;
+	struct criu_args args, env;
+	const char *log_name;
+	struct job_options job;
+	struct job_result result;
+	struct error error; /* of job_run */
+	int status;         /* its return value */
+	volatile pid_t pid;
+	pthread_t thread;
+	bool started;
+	int told;           /* read end of the fifo */
+	int over;           /* eventfd: job_run has returned */
+	int inherited;      /* descriptor handed to CRIU; -1: none */
+};
+
+/* Makes the work directory, its fifos and the script. `freezer` is the session's freezer cgroup. */
+int criu_run_init(struct criu_run *run, const struct criu_options *options, const char *freezer,
+		  struct error *e);
+
+/* Starts it with run->args; then every run is ended by criu_run_deinit(). */
+int criu_run_start(struct criu_run *run, const char *log_name, struct error *e);
+
+/* Waits for the next line it tells (1, without the newline) or its end (0, see run->status and
+ * run->result). -ETIMEDOUT after options->timeout_ms. */
+int criu_run_next(struct criu_run *run, char *line, size_t size, struct error *e);
+
+/* The word the script waits for. */
+int criu_run_answer(struct criu_run *run, const char *word, struct error *e);
+
+void criu_run_kill(struct criu_run *run); /* and what it has started */
+void criu_run_join(struct criu_run *run);
+void criu_run_deinit(struct criu_run *run); /* joins */
+
+/* Its log as text, capped; allocated, or NULL. */
+char *criu_run_log(const struct criu_run *run);
+
+#endif

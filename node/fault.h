@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef ELSA_NODE_FAULT_H
+#define ELSA_NODE_FAULT_H
+
+/*
+ * Faults on purpose, for the tests: `--fault hibernate:dump:after` (or the
+ * environment's ELSA_FAULT) kills this process, as kill -9 would, right after
+ * that step; "before" right after the step was journaled; "fail" makes the step
+ * return an error. `--list-steps` prints what there is to choose from.
+ */
+
+#include "base/error.h"
+
+#include <stdbool.h>
+
+enum fault_when { FAULT_NEVER = 0, FAULT_BEFORE, FAULT_AFTER, FAULT_FAIL };
+
+struct fault_plan {
+	char effect[16];
+	char step[24];
+	enum fault_when when;
+};
+
+/* "KIND:STEP:before|after|fail"; NULL or "": none. 0 or -EINVAL. */
+int fault_parse(const char *text, struct fault_plan *plan, struct error *e);
+
+/* Whether the plan is for this moment; does not return when it is "before" or "after". */
+bool fault_hit(const struct fault_plan *plan, const char *effect, const char *step,
+	       enum fault_when now);
+
+#endif

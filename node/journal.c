@@ -1,0 +1,142 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "node/journal.h"
+
+#include "base/cleanup.h"
+#include "base/fs.h"
+#include "base/id.h"
+#include "node/node.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define AT(member) .offset = offsetof(struct journal, member)
+
+static const struct wire_field journal_fields[] = {
+	{ "session", WIRE_STRUCT, AT(session), .required = true, .nested = &wire_session_spec },
+	{ "generation", WIRE_INT, AT(generation) },
+	{ "boot_id", WIRE_STRING, AT(boot_id) },
+	{ "pid", WIRE_INT, AT(pid), .max = INT32_MAX },
+	{ "start_time", WIRE_INT, AT(start_time) },
+	{ "started_at", WIRE_INT, AT(started_at) },
+	{ "ended", WIRE_STRING, AT(ended) },
+	{ "effect", WIRE_STRING, AT(effect) },
+	{ "kind", WIRE_ENUM, AT(kind), .names = effect_kind_names, .name_count = EFFECT_KIND_COUNT },
+	{ "effect_generation", WIRE_INT, AT(effect_generation) },
+	{ "begun_at", WIRE_INT, AT(begun_at) },
+	{ "step", WIRE_STRING, AT(step) },
+	{ "created_at", WIRE_INT, AT(created_at) },
+	{ "released", WIRE_INT, AT(released) },
+	{ "results", WIRE_LIST, AT(results), .nested = &wire_effect_result,
+	  .count_offset = offsetof(struct journal, result_count) },
+	{ "interrupted", WIRE_BOOL, AT(interrupted) },
+};
+
+const struct wire_struct wire_journal = {
+	.name = "journal",
+	.size = sizeof(struct journal),
+	.fields = journal_fields,
+	.field_count = ARRAY_SIZE(journal_fields),
+};
+
+int journal_save(const struct node *node, const struct journal *j, struct error *e)
+{
+	cleanup_free char *path = node_path(node, "journal", j->session.id, ".json");
+	cleanup_json json_t *json = wire_encode(&wire_journal, j);
+	cleanup_free char *text = json ? json_dumps(json, JSON_INDENT(1)) : NULL;
+	if (!path || !text)
+		return error_set(e, ENOMEM, "out of memory");
+	int r = fs_replace(path, text, strlen(text), 0600, e);
+	return error_wrap(e, r, "cannot record what is done to session %s", j->session.id);
+}
+
+int journal_load(const struct node *node, const char *id, struct journal *j, struct error *e)
+{
+	cleanup_free char *path = node_path(node, "journal", id, ".json");
+	cleanup_buf struct buf text = BUF_INIT(16 << 20);
+	*j = (struct journal){ 0 };
+	if (!path)
+		return error_set(e, ENOMEM, "out of memory");
+	int r = fs_read(path, &text, e);
+	if (r < 0)
+		return r;
+	r = wire_decode_text(&wire_journal, buf_text(&text), text.len, j, e);
+	if (r == 0 && strcmp(j->session.id, id) != 0) {
+		journal_deinit(j);
+		r = error_set(e, EBADMSG, "it is another session's");
+	}
+	return error_wrap(e, r, "%s", path);
+}
+
+int journal_remove(const struct node *node, const char *id, struct error *e)
+{
+	cleanup_free char *path = node_path(node, "journal", id, ".json");
+	if (!path)
+		return error_set(e, ENOMEM, "out of memory");
+	if (unlink(path) < 0 && errno != ENOENT)
+		return error_errno(e, "cannot remove %s", path);
+	return 0;
+}
+
+void journal_deinit(struct journal *j)
+{
+	wire_free(&wire_journal, j);
+}
+
+int journal_each(const struct node *node, int (*each)(const char *id, void *arg), void *arg,
+		 struct error *e)
+{
+	cleanup_free char *path = fs_join(node->config->node.state_dir, "journal");
+	cleanup_dir DIR *dir = path ? opendir(path) : NULL;
+	if (!dir)
+		return error_errno(e, "cannot read the directory of journals");
+	for (struct dirent *d; (d = readdir(dir));) {
+		char id[ID_SIZE];
+		/* A file with more behind it is a half-written one. */
+		if (strlen(d->d_name) != ID_SIZE - 1 + strlen(".json") ||
+		    strcmp(d->d_name + ID_SIZE - 1, ".json") != 0)
+			continue;
+		snprintf(id, sizeof(id), "%.*s", ID_SIZE - 1, d->d_name);
+		int r = id_valid(id) ? each(id, arg) : 0;
+		if (r)
+			return r;
+	}
+	return 0;
+}
+
+int journal_set(char **field, const char *value, struct error *e)
+{
+	char *copy = value ? strdup(value) : NULL;
+	if (value && !copy)
+		return error_set(e, ENOMEM, "out of memory");
+	free(*field);
+	*field = copy;
+	return 0;
+}
+
+static int copy(const struct wire_struct *type, void *to, const void *from, struct error *e)
+{
+	cleanup_json json_t *json = wire_encode(type, from);
+	if (!json)
+		return error_set(e, ENOMEM, "out of memory");
+	return wire_decode(type, json, to, e);
+}
+
+int journal_copy_spec(struct session_spec *to, const struct session_spec *from, struct error *e)
+{
+	return copy(&wire_session_spec, to, from, e);
+}
+
+int journal_copy_result(struct effect_result *to, const struct effect_result *from, struct error *e)
+{
+	return copy(&wire_effect_result, to, from, e);
+}
+
+void journal_drop_results(struct journal *j)
+{
+	for (size_t i = 0; i < j->result_count; i++)
+		wire_free(&wire_effect_result, &j->results[i]);
+	free(j->results);
+	j->results = NULL;
+	j->result_count = 0;
+}

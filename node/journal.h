@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef ELSA_NODE_JOURNAL_H
+#define ELSA_NODE_JOURNAL_H
+
+/*
+ * What is on disk about a session, STATE_DIR/journal/ID.json, replaced as a
+ * whole and durably before every step: which processes are its own, what was
+ * being done to it and how far that had come, and the result until elsad has
+ * acknowledged it. node/recover.c reads it after a crash. Thread-safe for
+ * different sessions.
+ */
+
+#include "base/error.h"
+#include "wire/messages.h"
+
+struct node;
+
+struct journal {
+	struct session_spec session;
+	int64_t generation;  /* the newest that was committed or restored here */
+
+	char *boot_id;       /* the machine's boot that pid and start_time are of */
+	int64_t pid;         /* of its init; 0: it has no processes */
+	int64_t start_time;
+	int64_t started_at;
+	char *ended;         /* why there is none although nobody asked: "exited", "oom-killed",
+			      * "rebooted"; NULL */
+
+	char *effect;        /* id of the effect under way, or NULL */
+	enum effect_kind kind;
+	int64_t effect_generation;
+	int64_t begun_at;
+	char *step;          /* about to be done */
+	int64_t created_at;  /* hibernate: of the manifest about to be put, to tell it from another's */
+	int64_t released;    /* restore: the generation whose processes may run from here on; 0 */
+
+	struct effect_result *results; /* the last effect's, not acknowledged; none or one */
+	size_t result_count;
+	bool interrupted;    /* that one was cut short: asked again it is done again */
+};
+
+extern const struct wire_struct wire_journal;
+
+/* Durable when it returns 0. */
+int journal_save(const struct node *node, const struct journal *j, struct error *e);
+int journal_load(const struct node *node, const char *id, struct journal *j, struct error *e);
+int journal_remove(const struct node *node, const char *id, struct error *e); /* missing is fine */
+void journal_deinit(struct journal *j); /* idempotent */
+void journal_drop_results(struct journal *j);
+
+/* Calls `each` with the id of every session that has a journal. */
+int journal_each(const struct node *node, int (*each)(const char *id, void *arg), void *arg,
+		 struct error *e);
+
+/* Replaces an owned string; NULL clears it. 0 or -ENOMEM with it unchanged. */
+int journal_set(char **field, const char *value, struct error *e);
+
+/* Copies by the wire tables; *to is overwritten. */
+int journal_copy_spec(struct session_spec *to, const struct session_spec *from, struct error *e);
+int journal_copy_result(struct effect_result *to, const struct effect_result *from,
+			struct error *e);
+
+#endif

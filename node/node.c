@@ -1,0 +1,120 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "node/node.h"
+
+#include "base/cleanup.h"
+#include "base/fs.h"
+#include "base/log.h"
+#include "node/cpu.h"
+#include "node/session.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+char *node_path(const struct node *node, const char *what, const char *id, const char *suffix)
+{
+	return str_printf("%s/%s/%s%s", node->config->node.state_dir, what, id, suffix);
+}
+
+static int make_dirs(const struct node *node, struct error *e)
+{
+	static const char *const names[] = { "journal", "log", "criu", "images", "sessions" };
+	int r = fs_mkdirs(node->config->node.run_dir, 0755, e);
+	for (size_t i = 0; r == 0 && i < ARRAY_SIZE(names); i++) {
+		cleanup_free char *path = fs_join(node->config->node.state_dir, names[i]);
+		r = path ? fs_mkdirs(path, 0711, e) : error_set(e, ENOMEM, "out of memory");
+	}
+	return r;
+}
+
+/* CRIU asks for pipes of up to 4 MiB, which only CAP_SYS_RESOURCE may make against the limit. */
+static void raise_pipe_size(void)
+{
+	static const char path[] = "/proc/sys/fs/pipe-max-size";
+	enum { WANTED = 4 << 20 };
+	cleanup_buf struct buf text = BUF_INIT(64);
+	struct error e = ERROR_INIT;
+	if (fs_read(path, &text, &e) == 0 && atol(buf_text(&text)) >= WANTED)
+		return;
+	if (fs_write(path, "4194304", &e) < 0)
+		log_warning("pipes stay small, which slows checkpoints down: %s", e.text);
+}
+
+int node_init(struct node *node, struct error *e)
+{
+	pthread_mutex_init(&node->lock, NULL);
+	int r = make_dirs(node, e);
+	if (r == 0)
+		r = proc_boot_id(node->boot_id, e);
+	if (r == 0)
+		r = cpu_features(&node->cpu, e);
+	if (r == 0)
+		r = criu_probe(node->config->node.criu, &node->criu, e);
+	if (r == 0)
+		r = sandbox_host_setup(node->config, e);
+	if (r == 0)
+		r = pool_new(node->base, (size_t)node->config->node.workers, &node->pool, e);
+	if (r == 0)
+		raise_pipe_size();
+	return r;
+}
+
+void node_deinit(struct node *node)
+{
+	node->pool = pool_free(node->pool);
+	session_remove_all(node);
+	node->store = store_close(node->store);
+	free(node->cpu);
+	node->cpu = NULL;
+}
+
+int node_store(struct node *node, struct store **store, struct error *e)
+{
+	int r = 0;
+	pthread_mutex_lock(&node->lock);
+	if (!node->store)
+		r = store_open(node->config->store.url, &node->store, e);
+	*store = node->store;
+	pthread_mutex_unlock(&node->lock);
+	return error_wrap(e, r, "cannot open the store %s", node->config->store.url);
+}
+
+/* A number of kilobytes in /proc/meminfo, in bytes. */
+static int64_t meminfo(const char *text, const char *name)
+{
+	const char *at = strstr(text, name);
+	return at ? strtoll(at + strlen(name), NULL, 10) * 1024 : 0;
+}
+
+static char *node_name(const struct node *node)
+{
+	char name[256] = "node";
+	if (node->config->node.name[0])
+		return strdup(node->config->node.name);
+	gethostname(name, sizeof(name) - 1);
+	return strdup(name);
+}
+
+int node_info(const struct node *node, struct node_info *info, struct error *e)
+{
+	cleanup_buf struct buf text = BUF_INIT(64 << 10);
+	int r = fs_read("/proc/meminfo", &text, e);
+	if (r < 0)
+		return r;
+	*info = (struct node_info){
+		.name = node_name(node),
+		.version = strdup(ELSA_VERSION),
+		.boot_id = strdup(node->boot_id),
+		.criu = strdup(node->criu.version),
+		.cpu = cpu_model(),
+		.cpus = sysconf(_SC_NPROCESSORS_ONLN),
+		.memory_bytes = meminfo(buf_text(&text), "MemTotal:"),
+		.memory_available_bytes = meminfo(buf_text(&text), "MemAvailable:"),
+	};
+	if (info->name && info->version && info->boot_id && info->criu)
+		return 0;
+	wire_free(&wire_node_info, info);
+	return error_set(e, ENOMEM, "out of memory");
+}

@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef ELSA_NODE_NODE_H
+#define ELSA_NODE_NODE_H
+
+/*
+ * What all parts of elsa-node share. Made once by main.c. The loop's thread
+ * serves the API and watches the sessions; effects run on the pool's threads.
+ *
+ * `lock` guards the list of sessions, what is in them and the results of
+ * effects, except where session.h and effect.h say whose a field is. It is held
+ * for moments only, never while something blocks.
+ */
+
+#include "base/error.h"
+#include "config/config.h"
+#include "node/criu.h"
+#include "node/fault.h"
+#include "node/pool.h"
+#include "node/proc.h"
+#include "store/store.h"
+#include "wire/messages.h"
+
+#include <event2/event.h>
+#include <pthread.h>
+
+struct session;
+struct http_server;
+
+struct node {
+	const struct config *config; /* borrowed */
+	char boot_id[BOOT_ID_SIZE];
+	struct criu_features criu;
+	char *cpu; /* features, as node/cpu.h writes them */
+	struct fault_plan fault;
+
+	struct event_base *base;
+	struct pool *pool;
+	struct http_server *server;
+
+	pthread_mutex_t lock;
+	struct session *sessions;
+	struct store *store; /* NULL until node_store() could open it */
+	bool stopping;       /* the loop's: nothing new is begun */
+};
+
+/* Directories, boot id, processor, CRIU, the host's network. The node is zeroed but for `config`,
+ * `fault` and `base`. */
+int node_init(struct node *node, struct error *e);
+void node_deinit(struct node *node); /* idempotent */
+
+/* The store, opened when first needed: sessions go on running without it. Thread-safe. */
+int node_store(struct node *node, struct store **store, struct error *e);
+
+/* For GET /v1/node; release with wire_free(). */
+int node_info(const struct node *node, struct node_info *info, struct error *e);
+
+/* STATE_DIR/WHAT/ID + suffix; allocated, or NULL. */
+char *node_path(const struct node *node, const char *what, const char *id, const char *suffix);
+
+#endif

@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef ELSA_NODE_STEPS_H
+#define ELSA_NODE_STEPS_H
+
+/* What several plans have in common. Private to node/steps_*.c. */
+
+#include "node/effect.h"
+
+/* Ends every process, takes everything down, and the session has no processes from here on. The end
+ * of its log is kept. What does not exist is fine. */
+int steps_clear(struct effect *ef, struct error *e);
+
+int steps_kill(struct effect *ef, struct error *e);
+int steps_teardown(struct effect *ef, struct error *e);
+
+int steps_mount(struct effect *ef, struct error *e);
+int steps_unmount(struct effect *ef, struct error *e);
+
+/* -EBUSY when it runs. */
+int steps_check_idle(struct effect *ef, struct error *e);
+
+/* The overlay's upper layer to a file and back, with all that a layer needs: whiteouts, extended
+ * attributes, holes, hard links. */
+int layers_save(const char *upper, const char *file, int timeout_ms, struct error *e);
+int layers_load(const char *upper, const char *file, int timeout_ms, struct error *e);
+
+#endif

@@ -1,0 +1,224 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "node/steps.h"
+
+#include "base/cleanup.h"
+#include "base/fs.h"
+#include "node/cpu.h"
+#include "node/verifier.h"
+
+#include <errno.h>
+#include <string.h>
+
+static void note_verified(uint64_t done, uint64_t total, void *arg)
+{
+	effect_progress(arg, done, total);
+}
+
+/* A checkpoint that has a successor is the past: to run it would undo what the user has done since. */
+static int check_newest(struct effect *ef, struct store *store, struct error *e)
+{
+	int64_t newest = 0, wanted = ef->request.generation;
+	int r = store_newest(store, ef->session->id, &newest, e);
+	if (r < 0)
+		return error_wrap(e, r, "no checkpoint to restore");
+	if (newest == wanted)
+		return 0;
+	r = error_set(e, EBUSY, "checkpoint %lld of session %s is not the newest: %lld is",
+		      (long long)wanted, ef->session->id, (long long)newest);
+	return newest < wanted ? r
+			       : error_remedy(e, r, "To go back to an older one, set the newer aside.");
+}
+
+static int open_checkpoint(struct effect *ef, struct error *e)
+{
+	struct store *store;
+	int r = steps_check_idle(ef, e);
+	if (r == 0)
+		r = node_store(ef->node, &store, e);
+	if (r == 0)
+		r = check_newest(ef, store, e);
+	if (r == 0)
+		r = store_read_open(store, ef->session->id, ef->request.generation, &ef->read, e);
+	if (r == 0)
+		r = verifier_start(ef->read, note_verified, ef, &ef->verifier, e);
+	if (r < 0)
+		return r;
+	const struct store_meta *meta = store_read_meta(ef->read);
+	pthread_mutex_lock(&ef->node->lock);
+	ef->result.memory_bytes = meta->memory_bytes;
+	ef->result.stored_bytes = meta->stored_bytes;
+	pthread_mutex_unlock(&ef->node->lock);
+	return 0;
+}
+
+static int close_checkpoint(struct effect *ef, struct error *e)
+{
+	(void)e;
+	ef->verifier = verifier_free(ef->verifier);
+	ef->read = store_read_free(ef->read);
+	return 0;
+}
+
+static int check(struct effect *ef, struct error *e)
+{
+	const struct store_meta *meta = store_read_meta(ef->read);
+	const struct node *node = ef->node;
+	cleanup_free char *missing = cpu_missing(meta->cpu, node->cpu);
+	if (missing) {
+		int r = error_fault(e, FAULT_REFUSED,
+				    "this node's processor lacks what the session was using: %s",
+				    missing);
+		return error_remedy(e, r, "Restore it on a node with such a processor, or start afresh.");
+	}
+	if (!criu_version_reads(node->criu.version, meta->criu)) {
+		int r = error_fault(e, FAULT_REFUSED,
+				    "the checkpoint was written by CRIU %s, this node has %s",
+				    meta->criu, node->criu.version);
+		return error_remedy(e, r, "Install CRIU %s or newer on this node.", meta->criu);
+	}
+	return 0;
+}
+
+static int prepare(struct effect *ef, struct error *e)
+{
+	int r = steps_clear(ef, e);
+	return r < 0 ? r : sandbox_prepare(&ef->sandbox, true, e);
+}
+
+static int lay_out(struct effect *ef, struct error *e)
+{
+	int r = fs_remove_tree(ef->images, e);
+	if (r == 0)
+		r = fs_mkdirs(ef->images, 0700, e);
+	if (r == 0)
+		r = store_read_lay_out(ef->read, ef->images, e);
+	return r;
+}
+
+static int drop_images(struct effect *ef, struct error *e)
+{
+	return fs_remove_tree(ef->images, e);
+}
+
+static int load_layers(struct effect *ef, struct error *e)
+{
+	cleanup_free char *file = fs_join(ef->images, "upper.tar");
+	if (!file)
+		return error_set(e, ENOMEM, "out of memory");
+	return layers_load(ef->sandbox.upper, file,
+			   (int)ef->node->config->node.effect_timeout_ms, e);
+}
+
+/* A damaged checkpoint fails in many ways before all of it has been read. What is told is the damage:
+ * its text names the object. */
+static int prefer_damage(struct effect *ef, int r, struct error *e)
+{
+	struct error damage = ERROR_INIT;
+	if (r == 0 || !ef->verifier || verifier_wait(ef->verifier, &damage) == 0)
+		return r;
+	*e = damage;
+	return -EBADMSG;
+}
+
+static int read_layers(struct effect *ef, struct error *e)
+{
+	return prefer_damage(ef, load_layers(ef, e), e);
+}
+
+static int restore(struct effect *ef, struct error *e)
+{
+	struct criu_options options;
+	pid_t init;
+	cleanup_free char *images = fs_join(ef->images, "criu");
+	if (!images)
+		return error_set(e, ENOMEM, "out of memory");
+	effect_criu_options(ef, &options);
+	options.images = images;
+	int r = criu_restore(&ef->sandbox, &options, &init, &ef->log_tail, e);
+	if (r == 0)
+		r = effect_set_processes(ef, init, e);
+	return prefer_damage(ef, r, e);
+}
+
+/* CRIU first, or what it is about to fork would come after the kill. */
+static int kill_restored(struct effect *ef, struct error *e)
+{
+	int r = criu_end_orphans(ef->work, (int)ef->node->config->node.effect_timeout_ms, e);
+	return r < 0 ? r : steps_kill(ef, e);
+}
+
+static int verify(struct effect *ef, struct error *e)
+{
+	return verifier_wait(ef->verifier, e);
+}
+
+/* Recorded durably with the journal's next step: from then on, if these processes live, they and not
+ * the checkpoint are the session. */
+static int record(struct effect *ef, struct error *e)
+{
+	struct journal *j = effect_journal(ef);
+	(void)e;
+	pthread_mutex_lock(&ef->node->lock);
+	j->released = j->generation = ef->request.generation;
+	pthread_mutex_unlock(&ef->node->lock);
+	return 0;
+}
+
+static int unrecord(struct effect *ef, struct error *e)
+{
+	pthread_mutex_lock(&ef->node->lock);
+	effect_journal(ef)->released = 0;
+	pthread_mutex_unlock(&ef->node->lock);
+	return steps_kill(ef, e);
+}
+
+static int thaw(struct effect *ef, struct error *e)
+{
+	return sandbox_thaw(&ef->sandbox, e);
+}
+
+static int release(struct effect *ef, struct error *e)
+{
+	return sandbox_release(&ef->sandbox, e);
+}
+
+static int tidy(struct effect *ef, struct error *e)
+{
+	close_checkpoint(ef, e);
+	int r = drop_images(ef, e);
+	return r < 0 ? r : fs_remove_tree(ef->work, e);
+}
+
+/* The record is written on entering the step behind "record". */
+static int resume(struct effect *ef, size_t at, struct error *e)
+{
+	(void)e;
+	const struct journal *j = effect_journal(ef);
+	size_t thawing = plan_step(&plan_restore, "thaw");
+	bool released = at >= thawing && j->released == ef->request.generation;
+	return released && session_alive(ef->node, ef->session) ? (int)thawing : -1;
+}
+
+static const struct step steps[] = {
+	{ .name = "open", .run = open_checkpoint, .undo = close_checkpoint },
+	{ .name = "check", .run = check },
+	{ .name = "prepare", .run = prepare, .undo = steps_clear },
+	{ .name = "images", .run = lay_out, .undo = drop_images },
+	{ .name = "layers", .run = read_layers },
+	{ .name = "mount", .run = steps_mount, .undo = steps_unmount },
+	{ .name = "restore", .run = restore, .undo = kill_restored },
+	{ .name = "verify", .run = verify },
+	{ .name = "record", .run = record, .undo = unrecord },
+	{ .name = "thaw", .run = thaw },
+	{ .name = "release", .run = release },
+	{ .name = "unmount", .run = steps_unmount },
+	{ .name = "tidy", .run = tidy },
+};
+
+const struct plan plan_restore = {
+	.name = "restore",
+	.steps = steps,
+	.count = ARRAY_SIZE(steps),
+	.commit = ARRAY_SIZE(steps) - 2,
+	.resume = resume,
+};

@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "node/steps.h"
+
+#include "base/cleanup.h"
+
+static int prepare(struct effect *ef, struct error *e)
+{
+	/* Whatever a session of this id has left: this one is new. */
+	int r = steps_clear(ef, e);
+	return r < 0 ? r : sandbox_prepare(&ef->sandbox, false, e);
+}
+
+static int start(struct effect *ef, struct error *e)
+{
+	pid_t init;
+	int r = sandbox_start(&ef->sandbox, &init, e);
+	return r < 0 ? r : effect_set_processes(ef, init, e);
+}
+
+static int adopt(struct effect *ef, struct error *e)
+{
+	(void)e;
+	pthread_mutex_lock(&ef->node->lock);
+	effect_journal(ef)->generation = ef->request.generation;
+	pthread_mutex_unlock(&ef->node->lock);
+	return 0;
+}
+
+/* Recorded as running when the journal has got to the step behind `start`. */
+static int resume(struct effect *ef, size_t at, struct error *e)
+{
+	(void)e;
+	size_t recorded = plan_step(&plan_start, "adopt");
+	return at >= recorded && session_alive(ef->node, ef->session) ? (int)recorded : -1;
+}
+
+static const struct step steps[] = {
+	{ .name = "check", .run = steps_check_idle },
+	{ .name = "prepare", .run = prepare, .undo = steps_clear },
+	{ .name = "mount", .run = steps_mount, .undo = steps_unmount },
+	{ .name = "start", .run = start, .undo = steps_kill },
+	{ .name = "adopt", .run = adopt },
+	{ .name = "unmount", .run = steps_unmount },
+};
+
+const struct plan plan_start = {
+	.name = "start",
+	.steps = steps,
+	.count = ARRAY_SIZE(steps),
+	.commit = ARRAY_SIZE(steps) - 1,
+	.resume = resume,
+};

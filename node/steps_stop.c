@@ -1,0 +1,128 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "node/steps.h"
+
+#include "base/cleanup.h"
+#include "base/fs.h"
+
+#include <errno.h>
+#include <string.h>
+
+enum { GRACE_MS = 5000 };
+
+/* First in CRIU's own way, should one of an earlier life of ours hold the processes. */
+static int end(struct effect *ef, struct error *e)
+{
+	struct sandbox *sb = &ef->sandbox;
+	int r = criu_end_orphans(ef->work, (int)ef->node->config->node.effect_timeout_ms, e);
+	if (r == 0)
+		r = sandbox_end(sb, GRACE_MS, e);
+	if (r == 0)
+		r = steps_kill(ef, e);
+	pthread_mutex_lock(&ef->node->lock);
+	if (r == 0)
+		journal_set(&effect_journal(ef)->ended, NULL, NULL);
+	pthread_mutex_unlock(&ef->node->lock);
+	return r;
+}
+
+static int teardown(struct effect *ef, struct error *e)
+{
+	int r = steps_teardown(ef, e);
+	return r < 0 ? r : fs_remove_tree(ef->work, e);
+}
+
+/* Of one that ended by itself: why, before its cgroup is gone. */
+static int note_end(struct effect *ef, struct error *e)
+{
+	struct journal *j = effect_journal(ef);
+	struct sandbox_usage usage = { 0 };
+	const char *why = "exited";
+	sandbox_usage(&ef->sandbox, &usage, NULL);
+	if (usage.oom_kills)
+		why = "oom-killed";
+	if (!j->boot_id || strcmp(j->boot_id, ef->node->boot_id) != 0)
+		why = "rebooted";
+	pthread_mutex_lock(&ef->node->lock);
+	int r = journal_set(&j->ended, why, e);
+	pthread_mutex_unlock(&ef->node->lock);
+	return r;
+}
+
+struct list {
+	int64_t *items;
+	size_t count;
+};
+
+static int note_generation(const struct store_meta *meta, void *arg)
+{
+	struct list *l = arg;
+	int64_t *more = realloc(l->items, (l->count + 1) * sizeof(*more));
+	if (!more)
+		return -ENOMEM;
+	l->items = more;
+	l->items[l->count++] = meta->generation;
+	return 0;
+}
+
+static int remove_checkpoints(struct effect *ef, struct error *e)
+{
+	struct store *store;
+	struct list list = { 0 };
+	const char *id = ef->session->id;
+	int r = node_store(ef->node, &store, e);
+	if (r == 0)
+		r = store_list(store, id, note_generation, &list, e);
+	for (size_t i = 0; r == 0 && i < list.count; i++)
+		r = store_remove(store, id, list.items[i], e);
+	free(list.items);
+	cleanup_free char *log = node_path(ef->node, "log", id, "");
+	if (r == 0 && log)
+		unlink(log);
+	return r;
+}
+
+static int from_the_start(struct effect *ef, size_t at, struct error *e)
+{
+	(void)e;
+	(void)ef;
+	(void)at;
+	return 0;
+}
+
+static const struct step stop_steps[] = {
+	{ .name = "end", .run = end, .must = true },
+	{ .name = "teardown", .run = teardown },
+};
+
+static const struct step forget_steps[] = {
+	{ .name = "end", .run = end, .must = true },
+	{ .name = "teardown", .run = teardown },
+	{ .name = "checkpoints", .run = remove_checkpoints, .must = true },
+};
+
+static const struct step ended_steps[] = {
+	{ .name = "note", .run = note_end },
+	{ .name = "kill", .run = steps_kill },
+	{ .name = "teardown", .run = teardown },
+};
+
+const struct plan plan_stop = {
+	.name = "stop",
+	.steps = stop_steps,
+	.count = ARRAY_SIZE(stop_steps),
+	.resume = from_the_start,
+};
+
+const struct plan plan_forget = {
+	.name = "forget",
+	.steps = forget_steps,
+	.count = ARRAY_SIZE(forget_steps),
+	.resume = from_the_start,
+};
+
+const struct plan plan_ended = {
+	.name = "ended",
+	.steps = ended_steps,
+	.count = ARRAY_SIZE(ended_steps),
+	.resume = from_the_start,
+};
