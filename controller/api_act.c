@@ -1,0 +1,230 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Acting: start, hibernate, stop, forget, resume, keep-awake, a pass of the policy. */
+#include "controller/api.h"
+
+#include "base/cleanup.h"
+#include "base/log.h"
+#include "controller/effects.h"
+#include "controller/hub.h"
+#include "controller/idle.h"
+#include "controller/operations.h"
+#include "controller/spec.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define WHO_MOST 200 /* bytes of who and why that are kept */
+
+/* Who asks, in words of the caller or by where the question came from. */
+struct asker {
+	const char *who, *why;
+};
+
+static bool short_text(const char *text)
+{
+	return text && *text && strlen(text) <= WHO_MOST;
+}
+
+static struct asker asker_of(struct http_exchange *x, const json_t *body, const char *why)
+{
+	const char *who = json_string_value(json_object_get(body, "who"));
+	const char *said = json_string_value(json_object_get(body, "why"));
+	return (struct asker){
+		.who = short_text(who) ? who : http_exchange_peer(x),
+		.why = short_text(said) ? said : why,
+	};
+}
+
+static void reply_accepted(struct http_exchange *x, const struct operation *op)
+{
+	http_reply_json(x, 202, api_operation_json(op));
+}
+
+/* What the step came to, for the caller: the operation that was begun or joined. */
+static void reply_step(struct http_exchange *x, struct session *s,
+	const struct session_step *step, enum effect_kind kind, const struct asker *asker)
+{
+	/* What is so already, or was done by the record alone (a stop of what sleeps). */
+	if (!s->effect && (step->verdict != STEP_TAKEN || step->action == ACTION_NONE))
+		operation_settled(s, kind, asker->who, asker->why);
+	reply_accepted(x, s->operation);
+}
+
+static void apply_and_reply(struct http_exchange *x, struct session *s,
+	const struct session_change *change, enum effect_kind kind)
+{
+	struct error e = ERROR_INIT;
+	struct session_step step;
+	const struct asker asker = { .who = change->who, .why = change->why };
+	bool is_new = !s->person;
+	if (session_apply(s, change, &step, &e) < 0) {
+		if (is_new)
+			session_free(s);
+		http_reply_error(x, &e);
+		return;
+	}
+	reply_step(x, s, &step, kind, &asker);
+}
+
+void api_post_start(struct http_exchange *x, void *arg)
+{
+	struct controller *c = arg;
+	struct start_request request;
+	struct error e = ERROR_INIT;
+	cleanup_json json_t *body = http_exchange_json(x);
+	if (!body)
+		return;
+	if (start_request_parse(body, &request, &e) < 0) {
+		http_reply_error(x, &e);
+		return;
+	}
+	const struct asker asker = asker_of(x, body, "start");
+	struct session *s = sessions_find(c, request.user, request.server);
+	if (!s)
+		s = session_new(c, request.user, request.server);
+	if (!s) {
+		api_reply_fault(x, FAULT_FULL, "out of memory", NULL);
+		return;
+	}
+	const struct session_change change = {
+		.event = request.fresh ? EVENT_START_FRESH : EVENT_START,
+		.who = asker.who,
+		.why = asker.why,
+		.prepare = spec_prepare,
+		.arg = &request,
+	};
+	apply_and_reply(x, s, &change, EFFECT_START);
+}
+
+static void ask_hub(struct http_exchange *x, struct session *s, const struct asker *asker)
+{
+	const struct session_now now = {
+		.state = s->state,
+		.generation = s->row.generation,
+		.checkpoint_usable = s->usable,
+	};
+	/* The Hub is asked only for what could be done now. */
+	struct session_step step = lifecycle_step(&now, EVENT_HIBERNATE);
+	if (step.verdict != STEP_TAKEN) {
+		const struct session_change change = {
+			.event = EVENT_HIBERNATE, .who = asker->who, .why = asker->why
+		};
+		apply_and_reply(x, s, &change, EFFECT_HIBERNATE);
+		return;
+	}
+	hub_stop_server(s, asker->who, asker->why);
+	reply_accepted(x, s->operation);
+}
+
+void api_post_hibernate(struct http_exchange *x, void *arg)
+{
+	cleanup_json json_t *body = http_exchange_json(x);
+	struct session *s = body ? api_body_session(x, arg, body) : NULL;
+	if (!s)
+		return;
+	const struct asker asker = asker_of(x, body, "asked");
+	if (json_is_true(json_object_get(body, "through_hub"))) {
+		ask_hub(x, s, &asker);
+		return;
+	}
+	const struct session_change change = {
+		.event = EVENT_HIBERNATE, .who = asker.who, .why = asker.why
+	};
+	apply_and_reply(x, s, &change, EFFECT_HIBERNATE);
+}
+
+static void post_event(struct http_exchange *x, void *arg, enum session_event event,
+	enum effect_kind kind)
+{
+	cleanup_json json_t *body = http_exchange_json(x);
+	struct session *s = body ? api_body_session(x, arg, body) : NULL;
+	if (!s)
+		return;
+	const struct asker asker = asker_of(x, body, "asked");
+	const struct session_change change = {
+		.event = event, .who = asker.who, .why = asker.why
+	};
+	apply_and_reply(x, s, &change, kind);
+}
+
+void api_post_stop(struct http_exchange *x, void *arg)
+{
+	post_event(x, arg, EVENT_STOP, EFFECT_STOP);
+}
+
+void api_post_forget(struct http_exchange *x, void *arg)
+{
+	post_event(x, arg, EVENT_FORGET, EFFECT_FORGET);
+}
+
+/* --- resume: the Hub starts it, as for a login ------------------------------------------------- */
+
+struct resume {
+	struct http_exchange *x; /* NULL: its caller went away */
+};
+
+static void asker_left(void *arg)
+{
+	struct resume *resume = arg;
+	resume->x = NULL;
+}
+
+static void resumed(const struct error *error, void *arg)
+{
+	struct resume *resume = arg;
+	if (resume->x && error)
+		http_reply_error(resume->x, error);
+	else if (resume->x)
+		http_reply_json(resume->x, 202, json_object());
+	free(resume);
+}
+
+void api_post_resume(struct http_exchange *x, void *arg)
+{
+	cleanup_json json_t *body = http_exchange_json(x);
+	struct session *s = body ? api_body_session(x, arg, body) : NULL;
+	struct error e = ERROR_INIT;
+	if (!s)
+		return;
+	struct resume *resume = calloc(1, sizeof(*resume));
+	if (!resume) {
+		api_reply_fault(x, FAULT_FULL, "out of memory", NULL);
+		return;
+	}
+	resume->x = x;
+	if (hub_start_server(s, resumed, resume, &e) < 0) {
+		free(resume);
+		http_reply_error(x, &e);
+		return;
+	}
+	http_exchange_on_close(x, asker_left, resume);
+}
+
+/* --- the rest ---------------------------------------------------------------------------------- */
+
+void api_post_keep_awake(struct http_exchange *x, void *arg)
+{
+	cleanup_json json_t *body = http_exchange_json(x);
+	struct session *s = body ? api_body_session(x, arg, body) : NULL;
+	struct error e = ERROR_INIT;
+	if (!s)
+		return;
+	const struct asker asker = asker_of(x, body, "asked");
+	const json_t *until = json_object_get(body, "until");
+	if (!json_is_integer(until) || json_integer_value(until) < 0) {
+		api_reply_fault(x, FAULT_BAD_INPUT,
+			"until: expected milliseconds since 1970, or 0 to end it", NULL);
+		return;
+	}
+	if (session_keep_awake(s, json_integer_value(until), asker.who, &e) < 0)
+		http_reply_error(x, &e);
+	else
+		http_reply_json(x, 200, api_session_json(s, false));
+}
+
+void api_post_policy(struct http_exchange *x, void *arg)
+{
+	json_t *decisions = json_array();
+	idle_run(arg, decisions);
+	http_reply_json(x, 200, json_pack("{s:o}", "decisions", decisions));
+}

@@ -1,0 +1,301 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* session_apply(): the one way in which a session's state changes. */
+#include "controller/sessions.h"
+
+#include "base/cleanup.h"
+#include "base/log.h"
+#include "controller/checkpoints.h"
+#include "controller/effects.h"
+#include "controller/node.h"
+#include "controller/operations.h"
+#include "controller/record.h"
+#include "controller/rows.h"
+#include "controller/steps.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* What one step writes, before it is true. */
+struct draft {
+	const struct session_change *change;
+	struct session_step step;
+	wall_ms now;
+	struct db_session row;
+	struct db_effect effect; /* the one that begins; kind NULL: none */
+	char *outcome;           /* of the operation that ends; NULL: none */
+	int64_t aside;           /* generation that was set aside; 0: none */
+	bool gone;               /* the session itself is deleted */
+};
+
+static void draft_deinit(struct draft *d)
+{
+	db_session_deinit(&d->row);
+	db_effect_deinit(&d->effect);
+	free(d->outcome);
+}
+
+static bool hibernated(const struct draft *d)
+{
+	return d->change->ended && d->change->ended->kind == EFFECT_HIBERNATE &&
+		d->step.next == SESSION_HIBERNATED && d->change->event == EVENT_EFFECT_DONE;
+}
+
+static const char *event_what(const struct draft *d)
+{
+	const struct session_change *change = d->change;
+	if (d->step.next == SESSION_LOST)
+		return "lost";
+	if (change->ended && change->event == EVENT_EFFECT_DONE)
+		return effect_kind_names[change->ended->kind];
+	if (change->event == EVENT_EFFECT_REFUSED)
+		return "refused";
+	if (change->event == EVENT_EFFECT_FAILED)
+		return "failed";
+	if (d->step.action != ACTION_NONE)
+		return session_state_name(d->step.next);
+	return session_event_name(change->event);
+}
+
+static int write_event(struct session *s, const struct draft *d, struct error *e)
+{
+	const struct session_change *change = d->change;
+	const struct effect_result *result = change->result;
+	return record_event(s->controller,
+		&(struct record){
+			.session = s,
+			.who = d->effect.who ? d->effect.who : change->who,
+			.what = event_what(d),
+			.why = d->effect.why ? d->effect.why : (change->why ? change->why : d->step.why),
+			.detail = change->reason,
+			.duration_us = result ? result->duration_us : 0,
+			.bytes = result ? result->stored_bytes : 0,
+		},
+		e);
+}
+
+/* The fields that follow from the step alone. */
+static void draft_row(struct session *s, struct draft *d)
+{
+	struct db_session *row = &d->row;
+	const struct session_change *change = d->change;
+	bool was_started = s->state == SESSION_STARTING || s->state == SESSION_RESTORING;
+	replace_text(&row->state, session_state_name(d->step.next));
+	replace_text(&row->reason, change->reason);
+	replace_text(&row->node, node_name(s->controller));
+	row->changed_at = d->now;
+	/* While a checkpoint is being written the newest one is still that before it. */
+	if (d->step.next != SESSION_CHECKPOINTING)
+		row->generation = d->step.generation;
+	if (d->step.next == SESSION_RUNNING && was_started)
+		row->started_at = d->now;
+	if (change->ended && change->ended->kind == EFFECT_HIBERNATE)
+		row->refused_at = change->event == EVENT_EFFECT_REFUSED ? d->now : 0;
+}
+
+static void draft_effect(struct session *s, struct draft *d)
+{
+	enum effect_kind kind = effect_kind_of(d->step.action);
+	const struct operation *waiting = operation_waiting(s, kind);
+	const char *why = d->change->why ? d->change->why : d->step.why;
+	if (kind == EFFECT_NONE)
+		return;
+	d->effect.generation = d->step.generation;
+	d->effect.created_at = d->now;
+	memcpy(d->effect.session, s->row.id, ID_SIZE);
+	if (waiting)
+		memcpy(d->effect.id, waiting->id, ID_SIZE);
+	else
+		id_new(d->effect.id);
+	replace_text(&d->effect.kind, effect_kind_names[kind]);
+	replace_text(&d->effect.node, node_name(s->controller));
+	replace_text(&d->effect.who, waiting ? waiting->who : d->change->who);
+	replace_text(&d->effect.why, waiting ? waiting->why : why);
+}
+
+static int write_session(struct session *s, struct draft *d, struct error *e)
+{
+	struct db *db = s->controller->db;
+	if (d->gone)
+		return rows_delete_session(db, s->row.id, e);
+	int r = db_session_put(db, &d->row, e);
+	if (r == 0 && d->step.set_aside)
+		r = rows_set_aside(db, s->row.id, &d->aside, e);
+	if (r == 0 && hibernated(d))
+		r = rows_put_checkpoint(db, &d->row, d->change->result, d->now, e);
+	return r;
+}
+
+static int write_effect(struct session *s, struct draft *d, struct error *e)
+{
+	struct db *db = s->controller->db;
+	int r = 0;
+	/* The one that ended, or that a newer one takes the place of. */
+	if (s->effect && (d->change->ended || d->effect.kind))
+		r = db_effect_delete(db, s->effect->row.id, e);
+	if (r == 0 && d->effect.kind)
+		r = db_effect_put(db, &d->effect, e);
+	if (r == 0 && d->outcome)
+		r = rows_put_outcome(db, s->row.id, d->gone ? NULL : d->outcome, e);
+	return r;
+}
+
+static int write_draft(struct session *s, struct draft *d, struct error *e)
+{
+	const struct session_change *change = d->change;
+	int r = 0;
+	if (d->step.action == ACTION_START && change->prepare)
+		r = change->prepare(s, &d->row, change->arg, e);
+	draft_row(s, d);
+	draft_effect(s, d);
+	if (change->ended && change->result)
+		d->outcome = operation_outcome(s, change->ended->kind, &change->ended->row,
+			change->result);
+	/* What refers to a session is written after it and deleted before it. */
+	if (r == 0 && d->gone)
+		r = write_effect(s, d, e);
+	if (r == 0)
+		r = write_session(s, d, e);
+	if (r == 0 && !d->gone)
+		r = write_effect(s, d, e);
+	if (r == 0)
+		r = write_event(s, d, e);
+	return r;
+}
+
+static int commit_draft(struct session *s, struct draft *d, struct error *e)
+{
+	struct controller *c = s->controller;
+	const struct effect *ended = d->change->ended;
+	enum effect_kind kind = ended ? ended->kind : effect_kind_of(d->step.action);
+	step_reached(c->base, kind, ended ? STEP_ANSWERED : STEP_DECIDED);
+	int r = db_begin(c->db, e);
+	if (r < 0)
+		return r;
+	r = write_draft(s, d, e);
+	step_reached(c->base, kind, ended ? STEP_IN_RESULT : STEP_IN_RECORD);
+	if (r < 0) {
+		db_rollback(c->db);
+		return r;
+	}
+	r = db_commit(c->db, e);
+	if (r == 0)
+		step_reached(c->base, kind, ended ? STEP_DONE : STEP_RECORDED);
+	return r;
+}
+
+static void settle_checkpoint(struct session *s, const struct draft *d)
+{
+	if (d->step.set_aside) {
+		s->usable = false;
+		s->checkpoint_bytes = 0;
+		if (d->aside)
+			checkpoints_tell_aside(s->controller, s->row.id, d->aside);
+	}
+	if (hibernated(d)) {
+		s->usable = true;
+		s->checkpoint_bytes = d->change->result->stored_bytes;
+	}
+}
+
+/* Makes memory what the database now is. */
+static void settle(struct session *s, struct draft *d)
+{
+	const struct session_change *change = d->change;
+	enum session_state before = s->state;
+	db_session_deinit(&s->row);
+	s->row = d->row;
+	d->row = (struct db_session){ 0 };
+	if (!s->person)
+		sessions_insert(s);
+	s->state = d->step.next;
+	s->settled_at = clock_mono();
+	s->idle.known = false;
+	if (!session_has_processes(s) && s->state != SESSION_CHECKPOINTING)
+		s->seen = (struct seen){ .cpu_share = NAN };
+	settle_checkpoint(s, d);
+	log_info("%s: %s -> %s (%s by %s)%s%s", s->label, session_state_name(before),
+		session_state_name(s->state), session_event_name(change->event), change->who,
+		change->reason ? ": " : "", change->reason ? change->reason : "");
+}
+
+/* The effect that ended goes, the one that was decided begins. */
+static void settle_effect(struct session *s, struct draft *d)
+{
+	char replaced[ID_SIZE] = "";
+	if (s->effect && (d->change->ended || d->effect.kind)) {
+		if (!d->change->ended)
+			memcpy(replaced, s->effect->row.id, ID_SIZE);
+		effect_drop(s->effect);
+	}
+	struct operation *op = s->operation;
+	if (d->gone) /* who waits for its end must not be shown what is no more */
+		operation_orphan(s);
+	if (d->outcome && op)
+		operation_end(op, d->outcome);
+	if (d->effect.kind) {
+		operation_begin(s, d->effect.id, effect_kind_of(d->step.action), d->effect.who,
+			d->effect.why);
+		effect_begin(s, &d->effect, replaced);
+	}
+	if (d->gone)
+		sessions_remove(s);
+}
+
+static int take_step(struct session *s, const struct session_change *change,
+	const struct session_step *step, struct error *e)
+{
+	struct draft d = { .change = change, .step = *step, .now = clock_wall() };
+	d.row = session_copy_row(&s->row);
+	d.gone = change->ended && change->ended->kind == EFFECT_FORGET &&
+		change->event == EVENT_EFFECT_DONE;
+	int r = commit_draft(s, &d, e);
+	if (r == 0) {
+		settle(s, &d);
+		settle_effect(s, &d);
+	}
+	draft_deinit(&d);
+	return r;
+}
+
+static int refuse(const struct session *s, const struct session_change *change,
+	const struct session_step *step, struct error *e)
+{
+	int r = error_fault(e, FAULT_CONFLICT, "%s is %s: %s is not possible now (%s)", s->label,
+		session_state_name(s->state), session_event_name(change->event), step->why);
+	if (session_state_is_transient(s->state))
+		return error_remedy(e, r, "ask again when that is done");
+	if (strcmp(step->why, "no-usable-checkpoint") == 0)
+		return error_remedy(e, r, "its record is not whole: see its checkpoints and events, or "
+					  "start it fresh");
+	return r;
+}
+
+int session_apply(struct session *s, const struct session_change *change,
+	struct session_step *step, struct error *e)
+{
+	const struct session_now now = {
+		.state = s->state,
+		.generation = s->row.generation,
+		.checkpoint_usable = s->usable,
+	};
+	struct session_step decided = lifecycle_step(&now, change->event);
+	if (step)
+		*step = decided;
+	switch (decided.verdict) {
+	case STEP_TAKEN:
+		return take_step(s, change, &decided, e);
+	case STEP_CONFLICT:
+		return refuse(s, change, &decided, e);
+	case STEP_IGNORE:
+		if (change->ended) { /* nothing waits for it any more */
+			int r = db_effect_delete(s->controller->db, change->ended->row.id, e);
+			if (r == 0)
+				effect_drop(change->ended);
+			return r;
+		}
+		return 0;
+	default:
+		return 0;
+	}
+}

@@ -1,0 +1,186 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "controller/checkpoints.h"
+
+#include "base/cleanup.h"
+#include "base/fs.h"
+#include "base/log.h"
+#include "controller/node.h"
+#include "controller/record.h"
+#include "controller/rows.h"
+#include "wire/text.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define LIST_TIMEOUT_MS  60000
+#define ASIDE_TIMEOUT_MS 30000
+
+/* --- setting aside ----------------------------------------------------------------------------- */
+
+static void told_aside(const struct http_reply *reply, void *arg)
+{
+	struct controller *c = arg;
+	struct error e;
+	node_heard(c, reply);
+	node_error(reply, &e);
+	if (e.fault != FAULT_NONE && e.fault != FAULT_NOT_FOUND)
+		log_warning("a checkpoint is not marked as set aside in the store yet: %s", e.text);
+}
+
+void checkpoints_tell_aside(struct controller *c, const char *session, int64_t generation)
+{
+	cleanup_json json_t *body =
+		json_pack("{s:s, s:I}", "session", session, "generation", (json_int_t)generation);
+	if (body)
+		node_call(c, "POST", "/v1/checkpoints/aside", body, ASIDE_TIMEOUT_MS, told_aside, c,
+			NULL, NULL);
+}
+
+/* --- comparing --------------------------------------------------------------------------------- */
+
+struct comparison {
+	struct controller *c;
+	char session[ID_SIZE]; /* "": all */
+	mono_us asked_at;
+};
+
+static const struct checkpoint_info *find_info(const struct checkpoint_list *list,
+	const char *session, int64_t generation)
+{
+	for (size_t i = 0; i < list->count; i++)
+		if (list->items[i].generation == generation &&
+			strcmp(list->items[i].session, session) == 0)
+			return &list->items[i];
+	return NULL;
+}
+
+static const struct checkpoint_info *newest_info(const struct checkpoint_list *list,
+	const char *session)
+{
+	const struct checkpoint_info *newest = NULL;
+	for (size_t i = 0; i < list->count; i++)
+		if (strcmp(list->items[i].session, session) == 0 &&
+			(!newest || list->items[i].generation > newest->generation))
+			newest = &list->items[i];
+	return newest;
+}
+
+static void report_missing(struct session *s, int64_t generation)
+{
+	log_error("%s: its checkpoint %lld is not in the store", s->label, (long long)generation);
+	record_note(s->controller,
+		&(struct record){ .session = s, .who = "store", .what = "checkpoint-missing",
+			.why = "not-listed",
+			.detail = "the newest checkpoint is not in the store: is the store whole and "
+				  "mounted?" });
+}
+
+static void compare_row(struct session *s, const struct db_checkpoint *row,
+	const struct checkpoint_list *list, int64_t newest)
+{
+	struct error e = ERROR_INIT;
+	const struct checkpoint_info *info = find_info(list, s->row.id, row->generation);
+	if (info && row->aside && !info->aside)
+		checkpoints_tell_aside(s->controller, s->row.id, row->generation);
+	if (info)
+		return;
+	if (row->generation == s->row.generation && s->usable)
+		report_missing(s, row->generation);
+	else if (row->generation < newest && /* older ones are removed by the node: store.keep */
+		db_checkpoint_delete(s->controller->db, s->row.id, row->generation, &e) < 0)
+		log_error("%s: %s", s->label, e.text);
+}
+
+static void compare_session(struct session *s, const struct checkpoint_list *list)
+{
+	const struct checkpoint_info *newest = newest_info(list, s->row.id);
+	struct db_checkpoint *rows = NULL;
+	size_t count = 0;
+	struct error e = ERROR_INIT;
+	if (newest && newest->generation > s->row.generation && !s->effect &&
+		session_adopt_checkpoint(s, newest, &e) < 0)
+		log_error("%s: %s", s->label, e.text);
+	if (rows_checkpoints(s->controller->db, s->row.id, &rows, &count, &e) < 0)
+		log_error("%s: %s", s->label, e.text);
+	for (size_t i = 0; i < count; i++)
+		compare_row(s, &rows[i], list, newest ? newest->generation : 0);
+	rows_free_checkpoints(rows, count);
+}
+
+static void compare(struct comparison *cmp, const struct checkpoint_list *list)
+{
+	for (struct session *s = sessions_first(cmp->c); s; s = sessions_next(s))
+		if ((!cmp->session[0] || strcmp(cmp->session, s->row.id) == 0) &&
+			s->settled_at < cmp->asked_at)
+			compare_session(s, list);
+}
+
+static void listed(const struct http_reply *reply, void *arg)
+{
+	struct comparison *cmp = arg;
+	struct checkpoint_list list = { 0 };
+	struct error e;
+	node_heard(cmp->c, reply);
+	node_error(reply, &e);
+	if (e.fault == FAULT_NONE)
+		wire_decode_text(&wire_checkpoint_list, reply->body, reply->body_len, &list, &e);
+	if (e.fault == FAULT_NONE)
+		compare(cmp, &list);
+	else
+		log_warning("the checkpoints in the store cannot be listed: %s", e.text);
+	wire_free(&wire_checkpoint_list, &list);
+	free(cmp);
+}
+
+void checkpoints_compare(struct controller *c, const struct session *s)
+{
+	cleanup_free char *path = s ? str_printf("/v1/checkpoints?session=%s", s->row.id)
+				    : strdup("/v1/checkpoints");
+	struct comparison *cmp = calloc(1, sizeof(*cmp));
+	if (!path || !cmp) {
+		free(cmp);
+		return;
+	}
+	cmp->c = c;
+	cmp->asked_at = clock_mono();
+	if (s)
+		memcpy(cmp->session, s->row.id, ID_SIZE);
+	if (node_call(c, "GET", path, NULL, LIST_TIMEOUT_MS, listed, cmp, NULL, NULL) < 0)
+		free(cmp);
+}
+
+/* --- as JSON ----------------------------------------------------------------------------------- */
+
+json_t *checkpoint_info_json(const struct session *s, const struct checkpoint_info *info)
+{
+	return json_pack("{s:o, s:o, s:s, s:I, s:I, s:I, s:I, s:I, s:b, s:o}", "user",
+		wire_text(s ? s->row.user : (info->user ? info->user : "")), "server",
+		wire_text(s ? s->row.server : (info->server ? info->server : "")), "session",
+		info->session, "generation", (json_int_t)info->generation, "created_at",
+		(json_int_t)info->created_at, "memory_bytes", (json_int_t)info->memory_bytes,
+		"stored_bytes", (json_int_t)info->stored_bytes, "objects",
+		(json_int_t)info->objects, "aside", (int)info->aside, "cpu",
+		info->cpu ? wire_text(info->cpu) : json_null());
+}
+
+json_t *checkpoints_json(struct session *s)
+{
+	struct db_checkpoint *rows = NULL;
+	size_t count = 0;
+	json_t *list = json_array();
+	if (rows_checkpoints(s->controller->db, s->row.id, &rows, &count, NULL) < 0)
+		log_error("%s: its checkpoints cannot be read from the database", s->label);
+	for (size_t i = 0; i < count; i++) {
+		const struct checkpoint_info info = {
+			.session = rows[i].session,
+			.generation = rows[i].generation,
+			.created_at = rows[i].created_at,
+			.memory_bytes = rows[i].memory_bytes,
+			.stored_bytes = rows[i].stored_bytes,
+			.aside = rows[i].aside,
+		};
+		json_array_append_new(list, checkpoint_info_json(s, &info));
+	}
+	rows_free_checkpoints(rows, count);
+	return list;
+}

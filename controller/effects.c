@@ -1,0 +1,293 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "controller/effects.h"
+
+#include "base/cleanup.h"
+#include "base/fs.h"
+#include "base/log.h"
+#include "base/names.h"
+#include "controller/checkpoints.h"
+#include "controller/node.h"
+#include "controller/operations.h"
+#include "controller/retry.h"
+#include "controller/steps.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define RETRY_FIRST_MS 200
+#define RETRY_MOST_MS  10000
+#define ACK_TIMEOUT_MS 10000
+
+static void ask(struct effect *effect);
+
+enum effect_kind effect_kind_of(enum session_action action)
+{
+	static const enum effect_kind kinds[ACTION_COUNT] = {
+		[ACTION_NONE] = EFFECT_NONE,
+		[ACTION_START] = EFFECT_START,
+		[ACTION_HIBERNATE] = EFFECT_HIBERNATE,
+		[ACTION_RESTORE] = EFFECT_RESTORE,
+		[ACTION_STOP] = EFFECT_STOP,
+		[ACTION_FORGET] = EFFECT_FORGET,
+	};
+	return kinds[action];
+}
+
+enum session_event effect_event(const struct effect_result *result)
+{
+	if (result->state == EFFECT_DONE)
+		return EVENT_EFFECT_DONE;
+	return result->running ? EVENT_EFFECT_REFUSED : EVENT_EFFECT_FAILED;
+}
+
+static void effect_free(void *arg)
+{
+	struct effect *effect = arg;
+	db_effect_deinit(&effect->row);
+	if (effect->timer)
+		event_free(effect->timer);
+	free(effect);
+}
+
+void effect_drop(struct effect *effect)
+{
+	if (effect->call)
+		http_call_cancel(effect->call);
+	effect->call = NULL;
+	event_del(effect->timer);
+	effect->session->effect = NULL;
+	controller_later(effect->session->controller, effect_free, effect);
+}
+
+/* --- telling the node that we know ------------------------------------------------------------- */
+
+struct ack {
+	struct controller *c;
+	enum effect_kind kind;
+};
+
+static void acknowledged(const struct http_reply *reply, void *arg)
+{
+	struct ack *ack = arg;
+	node_heard(ack->c, reply);
+	step_reached(ack->c->base, ack->kind, STEP_ACKNOWLEDGED);
+	free(ack);
+}
+
+/* One that does not arrive is made up for at the next look at a node that came up. */
+void effect_acknowledge(struct controller *c, const char *id, enum effect_kind kind)
+{
+	cleanup_free char *path = str_printf("/v1/effects/%s", id);
+	struct ack *ack = calloc(1, sizeof(*ack));
+	if (!path || !ack) {
+		free(ack);
+		return;
+	}
+	*ack = (struct ack){ .c = c, .kind = kind };
+	if (node_call(c, "DELETE", path, NULL, ACK_TIMEOUT_MS, acknowledged, ack, NULL, NULL) < 0)
+		free(ack);
+}
+
+/* --- the answer -------------------------------------------------------------------------------- */
+
+static void ask_again(struct effect *effect, const char *why)
+{
+	int64_t delay = retry_delay_ms(effect->failures, RETRY_FIRST_MS, RETRY_MOST_MS);
+	if (effect->failures++ == 0)
+		log_warning("%s: %s not answered for: %s; asking again until it is",
+			effect->session->label, effect->row.kind, why);
+	const struct timeval time = retry_timeval(delay);
+	event_add(effect->timer, &time);
+}
+
+/* What the failure of an effect is called in the session's reason. */
+static char *failure_text(const struct effect *effect, const struct effect_result *result)
+{
+	static const char *const could_not[EFFECT_KIND_COUNT] = {
+		[EFFECT_START] = "could not be started",
+		[EFFECT_HIBERNATE] = "could not be checkpointed",
+		[EFFECT_RESTORE] = "could not be restored",
+		[EFFECT_STOP] = "could not be stopped",
+		[EFFECT_FORGET] = "could not be forgotten",
+	};
+	bool remedy = result->remedy && *result->remedy;
+	return str_printf("%s: %s%s%s", could_not[effect->kind],
+		result->text ? result->text : "the node gave no reason", remedy ? ". " : "",
+		remedy ? result->remedy : "");
+}
+
+static void finish(struct effect *effect, const struct effect_result *result)
+{
+	struct session *s = effect->session;
+	struct controller *c = s->controller;
+	struct error e = ERROR_INIT;
+	char session_id[ID_SIZE];
+	bool failed = result->state == EFFECT_FAILED;
+	cleanup_free char *reason = failed ? failure_text(effect, result) : NULL;
+	const struct session_change change = {
+		.event = effect_event(result),
+		.who = effect->row.who,
+		.why = effect->row.why,
+		.reason = reason,
+		.ended = effect,
+		.result = result,
+	};
+	memcpy(session_id, s->row.id, ID_SIZE);
+	/* The node keeps the result until it is acknowledged: a full disk here loses nothing. */
+	if (session_apply(s, &change, NULL, &e) < 0) {
+		log_error("%s: the end of %s cannot be recorded: %s", s->label, effect->row.kind,
+			e.text);
+		ask_again(effect, e.text);
+		return;
+	}
+	effect_acknowledge(c, effect->row.id, effect->kind);
+	if (effect->replaced[0])
+		effect_acknowledge(c, effect->replaced, EFFECT_NONE);
+	if (effect->kind == EFFECT_HIBERNATE)
+		checkpoints_compare(c, sessions_by_id(c, session_id));
+}
+
+/* The node will not even take it up, and never will. */
+static void finish_rejected(struct effect *effect, struct error *error)
+{
+	bool starts = effect->kind == EFFECT_START || effect->kind == EFFECT_RESTORE;
+	const struct effect_result result = {
+		.id = effect->row.id,
+		.state = EFFECT_FAILED,
+		.fault = (char *)fault_name(error->fault),
+		.text = error->text,
+		.remedy = error->remedy,
+		.running = !starts,
+	};
+	finish(effect, &result);
+}
+
+static void answered(const struct http_reply *reply, void *arg)
+{
+	struct effect *effect = arg;
+	struct effect_result result = { 0 };
+	struct error e = ERROR_INIT;
+	effect->call = NULL;
+	node_heard(effect->session->controller, reply);
+	node_error(reply, &e);
+	if (reply->status == 400) {
+		finish_rejected(effect, &e);
+	} else if (e.fault != FAULT_NONE) {
+		ask_again(effect, e.text);
+	} else if (wire_decode_text(&wire_effect_result, reply->body, reply->body_len, &result, &e) <
+		0) {
+		ask_again(effect, e.text);
+	} else if (result.state == EFFECT_RUNNING) {
+		ask_again(effect, "it is still at work");
+	} else {
+		finish(effect, &result);
+	}
+	wire_free(&wire_effect_result, &result);
+}
+
+/* --- the question ------------------------------------------------------------------------------ */
+
+static int ask_timeout_ms(const struct controller *c)
+{
+	/* Its steps together, and the turns of others before it. Giving up early costs nothing: the
+	 * next question attaches to the same work. */
+	int64_t ms = 2 * c->config->node.effect_timeout_ms + 60000;
+	return ms > INT_MAX ? INT_MAX : (int)ms;
+}
+
+static json_t *request_body(const struct effect *effect, struct error *e)
+{
+	struct effect_request request = {
+		.id = (char *)effect->row.id,
+		.kind = effect->kind,
+		.generation = effect->row.generation,
+	};
+	if (session_spec(effect->session, &request.session, e) < 0)
+		return NULL;
+	json_t *body = wire_encode(&wire_effect_request, &request);
+	wire_free(&wire_session_spec, &request.session);
+	if (!body)
+		error_set(e, ENOMEM, "out of memory");
+	return body;
+}
+
+static void ask(struct effect *effect)
+{
+	struct controller *c = effect->session->controller;
+	struct error e = ERROR_INIT;
+	cleanup_free char *path = str_printf("/v1/effects/%s", effect->row.id);
+	cleanup_json json_t *body = request_body(effect, &e);
+	if (!path || !body ||
+		node_call(c, "PUT", path, body, ask_timeout_ms(c), answered, effect, &effect->call,
+			&e) < 0) {
+		ask_again(effect, e.text);
+		return;
+	}
+	step_reached(c->base, effect->kind, STEP_ASKED);
+}
+
+static void time_to_ask(evutil_socket_t fd, short what, void *arg)
+{
+	(void)fd;
+	(void)what;
+	ask(arg);
+}
+
+void effect_begin(struct session *s, struct db_effect *row, const char *replaced)
+{
+	struct effect *effect = calloc(1, sizeof(*effect));
+	if (effect)
+		effect->timer = evtimer_new(s->controller->base, time_to_ask, effect);
+	if (!effect || !effect->timer)
+		abort(); /* it is recorded: the next start of elsad takes it up */
+	effect->session = s;
+	effect->row = *row;
+	*row = (struct db_effect){ 0 };
+	effect->kind = (enum effect_kind)value_of(effect_kind_names, EFFECT_KIND_COUNT,
+		effect->row.kind);
+	snprintf(effect->replaced, ID_SIZE, "%s", replaced);
+	s->effect = effect;
+	ask(effect);
+}
+
+/* --- after a restart --------------------------------------------------------------------------- */
+
+static struct db_effect copy_row(const struct db_effect *row)
+{
+	struct db_effect copy = *row;
+	copy.kind = strdup(row->kind);
+	copy.node = row->node ? strdup(row->node) : NULL;
+	copy.who = strdup(row->who ? row->who : "?");
+	copy.why = strdup(row->why ? row->why : "?");
+	return copy;
+}
+
+static int resume_one(const struct db_effect *row, void *arg)
+{
+	struct controller *c = arg;
+	struct session *s = sessions_by_id(c, row->session);
+	int kind = value_of(effect_kind_names, EFFECT_KIND_COUNT, row->kind);
+	if (!s || s->effect || kind <= EFFECT_NONE) {
+		log_error("the database has an effect %s (%s) that belongs to nothing; left alone",
+			row->id, row->kind);
+		return 0;
+	}
+	struct db_effect copy = copy_row(row);
+	log_info("%s: taking up %s again", s->label, row->kind);
+	operation_begin(s, row->id, (enum effect_kind)kind, copy.who, copy.why);
+	effect_begin(s, &copy, "");
+	return 0;
+}
+
+int effects_resume(struct controller *c, struct error *e)
+{
+	int r = db_effect_each(c->db, resume_one, c, e);
+	for (struct session *s = sessions_first(c); r == 0 && s; s = sessions_next(s))
+		if (session_state_is_transient(s->state) && !s->effect)
+			log_error("%s: %s, but the database knows of no effect that would end it",
+				s->label, session_state_name(s->state));
+	return r;
+}

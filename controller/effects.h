@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef ELSA_CONTROLLER_EFFECTS_H
+#define ELSA_CONTROLLER_EFFECTS_H
+
+/*
+ * Decided effects on their way: asks the node until it answers, however often
+ * that takes, and hands the answer to session_apply(). The node knows each by
+ * its id, so asking twice does nothing twice. One thread.
+ */
+
+#include "controller/sessions.h"
+
+struct effect {
+	struct session *session;
+	struct db_effect row;    /* as in the database */
+	enum effect_kind kind;
+	struct http_call *call;  /* under way; NULL */
+	struct event *timer;     /* until it is asked again */
+	int failures;            /* in a row */
+	char replaced[ID_SIZE];  /* the effect it took the place of; "" */
+};
+
+/* Takes over the row's strings and begins. The row is in the database already. `replaced`: id of the
+ * effect whose place it takes; "". */
+void effect_begin(struct session *s, struct db_effect *row, const char *replaced);
+
+/* Takes up all effects the database knows; for the start of elsad. */
+int effects_resume(struct controller *c, struct error *e);
+
+/* The effect is over, or another took its place: asks nothing any more, is freed later. */
+void effect_drop(struct effect *effect);
+
+/* The result is recorded here, or belongs to nobody: the node may drop it. */
+void effect_acknowledge(struct controller *c, const char *id, enum effect_kind kind);
+
+enum effect_kind effect_kind_of(enum session_action action);
+
+/* What the end of an effect means for its session. */
+enum session_event effect_event(const struct effect_result *result);
+
+#endif

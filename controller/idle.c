@@ -1,0 +1,308 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "controller/idle.h"
+
+#include "base/cleanup.h"
+#include "base/fs.h"
+#include "base/log.h"
+#include "controller/hub.h"
+#include "controller/operations.h"
+#include "controller/record.h"
+#include "controller/retry.h"
+#include "wire/text.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define WHO            "idle-policy"
+#define PERSON_STEP_MS 60000 /* how stale the database's last sign of a person may be */
+#define LOOK_MOST_MS   ((int64_t)24 * 3600 * 1000)
+
+struct idle {
+	struct event *timer;
+	struct idle_rules rules;
+	bool needs_hub; /* a rule asks for groups or admins */
+};
+
+/* --- facts ------------------------------------------------------------------------------------- */
+
+static struct idle_facts facts_of(const struct session *s)
+{
+	const struct seen *seen = &s->seen;
+	return (struct idle_facts){
+		.user = s->row.user,
+		.server = s->row.server,
+		.groups = s->person ? (const char *const *)s->person->groups : NULL,
+		.admin = s->person && s->person->admin,
+		.started_at = s->row.started_at,
+		.created_at = s->row.created_at,
+		.kernel_activity_at = seen->kernel_activity_at,
+		.terminal_activity_at = seen->terminal_activity_at,
+		.request_at = seen->request_at,
+		.hub_activity_at = seen->hub_activity_at,
+		.server_seen = seen->server_seen,
+		.kernel_busy = seen->kernel_busy,
+		.busy_since = seen->busy_since,
+		.cpu_share = seen->cpu_share,
+		.cpu_quiet_since = seen->cpu_quiet_since,
+		.keep_awake_until = s->row.keep_awake_until,
+		.refused_at = s->row.refused_at,
+		.memory_bytes = seen->rss_bytes,
+	};
+}
+
+/* Rules that ask for groups or admins need to know them: until the Hub told, nothing is known of the
+ * session at all, and what is not known stays awake. */
+static void blind_if_unlisted(const struct idle *idle, const struct session *s,
+	struct idle_facts *facts)
+{
+	if (!idle->needs_hub || s->person->listed_in)
+		return;
+	facts->server_seen = false;
+	facts->hub_activity_at = 0;
+	facts->kernel_activity_at = facts->terminal_activity_at = facts->request_at = 0;
+}
+
+double idle_cpu_threshold(struct session *s)
+{
+	const struct idle_facts facts = facts_of(s);
+	const struct idle_rule *rule = idle_rule_for(&s->controller->idle->rules.policy, &facts);
+	return rule ? rule->cpu_threshold : s->controller->config->idle.base.cpu_threshold;
+}
+
+wall_ms idle_person_at(const struct session *s)
+{
+	return s->idle.person_at > s->row.person_at ? s->idle.person_at : s->row.person_at;
+}
+
+/* --- a pass ------------------------------------------------------------------------------------ */
+
+struct pass {
+	struct session **sessions;
+	struct idle_facts *facts;
+	struct idle_decision *decisions;
+	size_t count;
+	int under_way;
+};
+
+static void pass_deinit(struct pass *pass)
+{
+	free(pass->sessions);
+	free(pass->facts);
+	free(pass->decisions);
+}
+
+static bool being_hibernated(const struct session *s)
+{
+	return s->state == SESSION_CHECKPOINTING || operation_waiting(s, EFFECT_HIBERNATE);
+}
+
+static int pass_collect(struct controller *c, struct pass *pass)
+{
+	size_t most = sessions_count(c) + 1;
+	pass->sessions = calloc(most, sizeof(*pass->sessions));
+	pass->facts = calloc(most, sizeof(*pass->facts));
+	pass->decisions = calloc(most, sizeof(*pass->decisions));
+	if (!pass->sessions || !pass->facts || !pass->decisions)
+		return -ENOMEM;
+	for (struct session *s = sessions_first(c); s; s = sessions_next(s)) {
+		if (being_hibernated(s))
+			pass->under_way++;
+		else if (s->state == SESSION_RUNNING) {
+			struct idle_facts *facts = &pass->facts[pass->count];
+			pass->sessions[pass->count++] = s;
+			*facts = facts_of(s);
+			blind_if_unlisted(c->idle, s, facts);
+		}
+	}
+	return 0;
+}
+
+/* Reasons that come and go while somebody works are one to the record. */
+static int class_of(enum idle_reason reason)
+{
+	switch (reason) {
+	case IDLE_YOUNG:
+	case IDLE_KERNEL_BUSY:
+	case IDLE_CPU:
+		return IDLE_PERSON;
+	default:
+		return (int)reason;
+	}
+}
+
+static void record_change(struct session *s, const struct idle_decision *d, bool dry_run)
+{
+	int before = s->idle.known ? class_of(s->idle.reason) : IDLE_PERSON;
+	const char *rule = d->rule && d->rule->name ? d->rule->name : "none";
+	cleanup_free char *why = str_printf("%s rule=%s", idle_reason_name(d->reason), rule);
+	if (class_of(d->reason) == before || (d->hibernate && !dry_run))
+		return;
+	record_note(s->controller,
+		&(struct record){ .session = s, .who = WHO,
+			.what = d->hibernate ? "would-hibernate" : "idle",
+			.why = why ? why : "?", .detail = idle_reason_text(d->reason) });
+}
+
+static void report_stuck(struct session *s, const struct idle_decision *d)
+{
+	if (d->report && !s->idle.reported) {
+		log_warning("%s: %s", s->label, idle_reason_text(d->reason));
+		record_note(s->controller,
+			&(struct record){ .session = s, .who = WHO, .what = "stuck-busy",
+				.why = idle_reason_name(d->reason),
+				.detail = idle_reason_text(d->reason) });
+	}
+	s->idle.reported = d->report;
+}
+
+/* What became of the last hibernation we asked the Hub for. What CRIU refused is on record. */
+static void note_failure(struct session *s)
+{
+	struct operation *op = s->operation;
+	const json_t *error = op && op->outcome ? json_object_get(op->outcome, "error") : NULL;
+	const char *text = json_string_value(json_object_get(error, "text"));
+	if (!s->idle.asked || (op && operation_running(op)))
+		return;
+	s->idle.asked = false;
+	if (!text || s->row.refused_at >= s->idle.asked_at || strcmp(text, s->idle.failure) == 0)
+		return;
+	snprintf(s->idle.failure, sizeof(s->idle.failure), "%s", text);
+	record_note(s->controller,
+		&(struct record){ .session = s, .who = WHO, .what = "hibernate-failed",
+			.why = json_string_value(json_object_get(error, "fault")), .detail = text });
+}
+
+static void take_decision(struct session *s, const struct idle_decision *d, bool dry_run)
+{
+	struct error e = ERROR_INIT;
+	note_failure(s);
+	record_change(s, d, dry_run);
+	report_stuck(s, d);
+	s->idle.known = true;
+	s->idle.reason = d->reason;
+	s->idle.next_at = d->next_at;
+	if (d->person_at > s->idle.person_at)
+		s->idle.person_at = d->person_at;
+	snprintf(s->idle.rule, sizeof(s->idle.rule), "%s",
+		d->rule && d->rule->name ? d->rule->name : "");
+	if (s->idle.person_at - s->row.person_at >= PERSON_STEP_MS &&
+		session_record_person(s, s->idle.person_at, &e) < 0)
+		log_error("%s: %s", s->label, e.text);
+}
+
+static json_t *decision_json(const struct session *s, const struct idle_decision *d, bool dry_run)
+{
+	return json_pack("{s:o, s:o, s:b, s:b, s:b, s:s, s:s, s:o, s:I, s:I}", "user",
+		wire_text(s->row.user), "server", wire_text(s->row.server), "hibernate",
+		(int)d->hibernate, "dry_run", (int)dry_run, "report", (int)d->report, "reason",
+		idle_reason_name(d->reason), "text", idle_reason_text(d->reason), "rule",
+		d->rule && d->rule->name ? wire_text(d->rule->name) : json_null(), "person_at",
+		(json_int_t)d->person_at, "next_at", (json_int_t)d->next_at);
+}
+
+static void hibernate(struct session *s, const struct idle_decision *d, wall_ms now)
+{
+	char away[CLOCK_TEXT_SIZE];
+	cleanup_free char *why = str_printf("%s rule=%s away=%s", idle_reason_name(d->reason),
+		d->rule && d->rule->name ? d->rule->name : "none",
+		clock_format_duration(now - d->person_at, away));
+	s->idle.asked = true;
+	s->idle.asked_at = now;
+	hub_stop_server(s, WHO, why ? why : idle_reason_name(d->reason));
+}
+
+/* One transaction for all that a pass records; what it does comes after. */
+static void take_all(struct controller *c, const struct pass *pass, json_t *decisions)
+{
+	struct error e = ERROR_INIT;
+	bool dry_run = c->idle->rules.policy.dry_run;
+	bool open = db_begin(c->db, &e) == 0;
+	for (size_t i = 0; i < pass->count; i++) {
+		take_decision(pass->sessions[i], &pass->decisions[i], dry_run);
+		if (decisions)
+			json_array_append_new(decisions,
+				decision_json(pass->sessions[i], &pass->decisions[i], dry_run));
+	}
+	if (!open || db_commit(c->db, &e) < 0)
+		log_error("a pass of the idle policy cannot be recorded: %s", e.text);
+}
+
+static void pass_again(struct controller *c, wall_ms next, wall_ms now)
+{
+	int64_t delay = next ? next - now : c->config->idle.interval_ms;
+	if (delay > LOOK_MOST_MS)
+		delay = LOOK_MOST_MS;
+	const struct timeval time = retry_timeval(delay < 50 ? 50 : delay);
+	event_add(c->idle->timer, &time);
+}
+
+void idle_run(struct controller *c, json_t *decisions)
+{
+	cleanup(pass_deinit) struct pass pass = { 0 };
+	const struct idle_policy *policy = &c->idle->rules.policy;
+	wall_ms now = clock_wall();
+	wall_ms next = 0;
+	if (pass_collect(c, &pass) == 0) {
+		next = idle_decide(policy, pass.facts, pass.count, pass.under_way, now,
+			pass.decisions);
+		take_all(c, &pass, decisions);
+		for (size_t i = 0; i < pass.count && !policy->dry_run; i++)
+			if (pass.decisions[i].hibernate)
+				hibernate(pass.sessions[i], &pass.decisions[i], now);
+	}
+	pass_again(c, next, now);
+}
+
+static void time_for_pass(evutil_socket_t fd, short what, void *arg)
+{
+	(void)fd;
+	(void)what;
+	idle_run(arg, NULL);
+}
+
+/* --- the config -------------------------------------------------------------------------------- */
+
+static bool rules_need_hub(const struct idle_policy *policy)
+{
+	for (size_t i = 0; i < policy->rule_count; i++)
+		if (policy->rules[i].admins >= 0 ||
+			(policy->rules[i].groups && policy->rules[i].groups[0]))
+			return true;
+	return false;
+}
+
+int idle_reload(struct controller *c, struct error *e)
+{
+	struct idle_rules rules;
+	int r = idle_rules_make(c->config, &rules, e);
+	if (r < 0)
+		return r;
+	idle_rules_deinit(&c->idle->rules);
+	c->idle->rules = rules;
+	c->idle->needs_hub = rules_need_hub(&rules.policy);
+	pass_again(c, 0, 0);
+	return 0;
+}
+
+int idle_new(struct controller *c, struct error *e)
+{
+	c->idle = calloc(1, sizeof(*c->idle));
+	if (!c->idle)
+		return error_set(e, ENOMEM, "out of memory");
+	c->idle->timer = evtimer_new(c->base, time_for_pass, c);
+	if (!c->idle->timer)
+		return error_set(e, ENOMEM, "out of memory");
+	return idle_reload(c, e);
+}
+
+void idle_free(struct controller *c)
+{
+	if (!c->idle)
+		return;
+	if (c->idle->timer)
+		event_free(c->idle->timer);
+	idle_rules_deinit(&c->idle->rules);
+	free(c->idle);
+	c->idle = NULL;
+}

@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Why a session is as it is and what comes next, in a sentence for people. */
+#include "controller/idle.h"
+
+#include "base/cleanup.h"
+#include "base/fs.h"
+
+#include <string.h>
+
+static char *explain_running(const struct session *s)
+{
+	char at[CLOCK_TEXT_SIZE];
+	char person[CLOCK_TEXT_SIZE];
+	if (!s->idle.known)
+		return strdup("awake; the idle policy has not looked at it yet");
+	clock_format(s->idle.next_at, at);
+	clock_format(idle_person_at(s), person);
+	return str_printf("awake: %s%s%s%s; last sign of a person: %s%s%s",
+		idle_reason_text(s->idle.reason), *s->idle.rule ? " (rule \"" : "", s->idle.rule,
+		*s->idle.rule ? "\")" : "", *person ? person : "none", *at ? "; may change at " : "",
+		at);
+}
+
+char *idle_explain(const struct session *s)
+{
+	switch (s->state) {
+	case SESSION_RUNNING:
+		return explain_running(s);
+	case SESSION_DOZING:
+		return strdup("frozen in place; it wakes when it is used");
+	case SESSION_HIBERNATED:
+		if (s->usable)
+			return str_printf("asleep; the next start wakes it from checkpoint %lld",
+				(long long)s->row.generation);
+		return strdup("asleep, but its checkpoint is set aside or not on record: only a fresh "
+			      "start is possible");
+	case SESSION_STOPPED:
+		return strdup("ended; the next start is a fresh one");
+	case SESSION_FAILED:
+		return s->usable ? strdup("its checkpoint is kept: start it again, or start it fresh "
+					  "to have the checkpoint set aside")
+				 : strdup("start it again when what failed is mended");
+	case SESSION_LOST:
+		return s->usable ? strdup("its processes are gone; an older checkpoint is there")
+				 : strdup("its processes are gone and there is no checkpoint; its "
+					  "files are untouched");
+	default:
+		return str_printf("%s now", session_state_name(s->state));
+	}
+}

@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What is kept of a session besides its state: database first, memory after. */
+#include "controller/sessions.h"
+
+#include "base/log.h"
+#include "controller/checkpoints.h"
+#include "controller/record.h"
+#include "controller/rows.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* Writes `draft` and the event in one transaction; then the draft is the session's row. */
+static int keep(struct session *s, struct db_session *draft, const struct record *record,
+	int (*more)(struct session *s, void *arg, struct error *e), void *arg, struct error *e)
+{
+	struct db *db = s->controller->db;
+	int r = db_begin(db, e);
+	if (r == 0) {
+		r = db_session_put(db, draft, e);
+		if (r == 0 && more)
+			r = more(s, arg, e);
+		if (r == 0 && record)
+			r = record_event(s->controller, record, e);
+		if (r == 0)
+			r = db_commit(db, e);
+		else
+			db_rollback(db);
+	}
+	if (r == 0) {
+		db_session_deinit(&s->row);
+		s->row = *draft;
+	} else {
+		db_session_deinit(draft);
+	}
+	return r;
+}
+
+int session_keep_awake(struct session *s, wall_ms until, const char *who, struct error *e)
+{
+	char text[CLOCK_TEXT_SIZE];
+	struct db_session draft = session_copy_row(&s->row);
+	const struct record record = { .session = s, .who = who, .what = "keep-awake",
+		.why = until ? "asked" : "given-back", .detail = clock_format(until, text) };
+	draft.keep_awake_until = until;
+	return keep(s, &draft, &record, NULL, NULL, e);
+}
+
+int session_record_person(struct session *s, wall_ms person_at, struct error *e)
+{
+	struct db_session draft = session_copy_row(&s->row);
+	draft.person_at = person_at;
+	return keep(s, &draft, NULL, NULL, NULL, e);
+}
+
+static int mark_aside(struct session *s, void *arg, struct error *e)
+{
+	return rows_set_aside(s->controller->db, s->row.id, arg, e);
+}
+
+int session_set_aside(struct session *s, const char *who, const char *why, const char *reason,
+	struct error *e)
+{
+	int64_t generation = 0;
+	struct db_session draft = session_copy_row(&s->row);
+	const struct record record = { .session = s, .who = who, .what = "set-aside", .why = why,
+		.detail = reason };
+	replace_text(&draft.reason, reason);
+	int r = keep(s, &draft, &record, mark_aside, &generation, e);
+	if (r < 0)
+		return r;
+	s->usable = false;
+	s->checkpoint_bytes = 0;
+	if (generation)
+		checkpoints_tell_aside(s->controller, s->row.id, generation);
+	return 0;
+}
+
+static int put_adopted(struct session *s, void *arg, struct error *e)
+{
+	const struct checkpoint_info *info = arg;
+	struct db_checkpoint row = {
+		.generation = info->generation,
+		.created_at = info->created_at,
+		.memory_bytes = info->memory_bytes,
+		.stored_bytes = info->stored_bytes,
+		.node = s->row.node,
+		.aside = info->aside,
+	};
+	memcpy(row.session, s->row.id, ID_SIZE);
+	return db_checkpoint_put(s->controller->db, &row, e);
+}
+
+int session_adopt_checkpoint(struct session *s, const struct checkpoint_info *info,
+	struct error *e)
+{
+	struct db_session draft = session_copy_row(&s->row);
+	const struct record record = { .session = s, .who = "store", .what = "checkpoint-found",
+		.why = "newer-than-recorded",
+		.detail = "the store has a checkpoint that was not on record",
+		.bytes = info->stored_bytes };
+	draft.generation = info->generation;
+	int r = keep(s, &draft, &record, put_adopted, (void *)info, e);
+	if (r < 0)
+		return r;
+	log_warning("%s: its checkpoint %lld in the store was not on record; it is now", s->label,
+		(long long)info->generation);
+	s->usable = !info->aside;
+	s->checkpoint_bytes = info->aside ? 0 : info->stored_bytes;
+	return 0;
+}

@@ -1,0 +1,181 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "controller/node_look.h"
+
+#include "base/cleanup.h"
+#include "base/fs.h"
+#include "base/log.h"
+#include "controller/effects.h"
+#include "controller/observe.h"
+#include "controller/record.h"
+#include "controller/rows.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define MISSING_MOST 2 /* looks in a row without a session before it counts as gone */
+
+void node_judge_info(struct controller *c, const struct node_info *info)
+{
+	struct node *node = c->node;
+	if (!node->name || strcmp(node->name, info->name) != 0) {
+		replace_text(&node->name, info->name);
+		db_fact_set(c->db, NODE_NAME_FACT, info->name, NULL);
+	}
+	if (!node->boot_id) {
+		replace_text(&node->boot_id, info->boot_id);
+		db_fact_set(c->db, NODE_BOOT_FACT, info->boot_id, NULL);
+	} else if (strcmp(node->boot_id, info->boot_id) != 0) {
+		if (!node->new_boot_id)
+			log_warning("%s was rebooted", info->name);
+		replace_text(&node->new_boot_id, info->boot_id);
+	}
+}
+
+/* --- sessions ---------------------------------------------------------------------------------- */
+
+static void apply_gone(struct session *s, enum session_event event, const char *why,
+	const char *reason)
+{
+	struct error e = ERROR_INIT;
+	const struct session_change change = {
+		.event = event,
+		.who = "node",
+		.why = why,
+		.reason = reason,
+	};
+	/* It stays as it is in memory and in the database; the next look says the same again. */
+	if (session_apply(s, &change, NULL, &e) < 0)
+		log_error("%s: that its processes are gone cannot be recorded: %s", s->label, e.text);
+}
+
+static void session_gone(struct session *s, const struct session_status *status)
+{
+	const char *how = status && status->ended ? status->ended : "gone";
+	cleanup_free char *reason = NULL;
+	if (s->controller->node->new_boot_id) {
+		apply_gone(s, EVENT_NODE_REBOOTED, NULL,
+			"its node was rebooted while it was running");
+		return;
+	}
+	if (!status || !status->ended) {
+		if (++s->seen.missing < MISSING_MOST)
+			return;
+		reason = str_printf("its processes are gone and the node does not know why");
+	} else if (strcmp(how, "exited") == 0) {
+		reason = str_printf("its processes ended by themselves");
+	} else {
+		reason = str_printf("its processes ended by themselves (%s)", how);
+	}
+	apply_gone(s, EVENT_EXITED, how, reason);
+}
+
+/* Recorded as not running, and runs. Nothing is done about it but to say it: whatever we would kill
+ * might be the only copy. */
+static void session_unexpected(struct session *s)
+{
+	if (s->seen.missing)
+		return;
+	s->seen.missing = 1;
+	log_error("%s: it is recorded as %s, but %s runs it", s->label, session_state_name(s->state),
+		node_name(s->controller));
+	record_note(s->controller,
+		&(struct record){ .session = s, .who = "node", .what = "unexpected",
+			.why = session_state_name(s->state),
+			.detail = "the node runs it although it is not recorded as running" });
+}
+
+static const struct session_status *find_status(const struct session_status_list *list,
+	const char *id)
+{
+	for (size_t i = 0; i < list->count; i++)
+		if (strcmp(list->items[i].id, id) == 0)
+			return &list->items[i];
+	return NULL;
+}
+
+static void judge_session(struct session *s, const struct session_status *status)
+{
+	bool there = status && (status->running || status->frozen);
+	if (s->effect || s->settled_at >= s->controller->node->look_at)
+		return; /* the look began before the session was as it is */
+	if (session_has_processes(s)) {
+		if (!there) {
+			session_gone(s, status);
+			return;
+		}
+		s->seen.missing = 0;
+		observe_usage(s, status);
+	} else if (there && !session_state_is_transient(s->state)) {
+		session_unexpected(s);
+	}
+}
+
+static void report_strange(struct controller *c, const char *id)
+{
+	struct node *node = c->node;
+	for (size_t i = 0; i < node->strange_count; i++)
+		if (strcmp(node->strange[i], id) == 0)
+			return;
+	if (node->strange_count == NODE_STRANGE_MOST || !id_valid(id))
+		return;
+	memcpy(node->strange[node->strange_count++], id, ID_SIZE);
+	log_error("%s runs session %s, of which the database knows nothing; it is left alone",
+		node_name(c), id);
+	record_note(c, &(struct record){ .who = "node", .what = "strange-session", .why = id,
+			       .detail = "the node runs a session of which there is no record" });
+}
+
+/* Every session knows of the reboot now: only then may we forget that there was one. */
+static void end_reboot(struct controller *c)
+{
+	struct node *node = c->node;
+	struct error e = ERROR_INIT;
+	if (!node->new_boot_id)
+		return;
+	if (db_fact_set(c->db, NODE_BOOT_FACT, node->new_boot_id, &e) < 0) {
+		log_error("the reboot of the node cannot be recorded: %s", e.text);
+		return;
+	}
+	free(node->boot_id);
+	node->boot_id = steal_ptr(&node->new_boot_id);
+}
+
+void node_judge_sessions(struct controller *c, const struct session_status_list *list)
+{
+	struct session *next;
+	for (struct session *s = sessions_first(c); s; s = next) {
+		next = sessions_next(s);
+		judge_session(s, find_status(list, s->row.id));
+	}
+	for (size_t i = 0; i < list->count; i++)
+		if (list->items[i].running && !sessions_by_id(c, list->items[i].id))
+			report_strange(c, list->items[i].id);
+	end_reboot(c);
+}
+
+/* --- effects ----------------------------------------------------------------------------------- */
+
+/* What the node still holds the result of although we have recorded it, or never asked for it. */
+static void judge_effect(struct controller *c, const json_t *item)
+{
+	const char *id = json_string_value(json_object_get(item, "id"));
+	const char *state = json_string_value(json_object_get(item, "state"));
+	if (!id_valid(id) || !state)
+		return;
+	for (struct session *s = sessions_first(c); s; s = sessions_next(s))
+		if (s->effect && strcmp(s->effect->row.id, id) == 0)
+			return;
+	if (strcmp(state, effect_state_names[EFFECT_RUNNING]) != 0)
+		effect_acknowledge(c, id, EFFECT_NONE);
+	else
+		log_warning("the node works on effect %s, which nobody waits for", id);
+}
+
+void node_judge_effects(struct controller *c, const json_t *body)
+{
+	const json_t *items = json_is_array(body) ? body : json_object_get(body, "items");
+	size_t i;
+	json_t *item;
+	json_array_foreach(items, i, item)
+		judge_effect(c, item);
+}

@@ -1,0 +1,585 @@
+# SPDX-License-Identifier: Apache-2.0
+"""elsad alone, between scripted doubles of elsa-node, JupyterHub and Jupyter servers.
+
+For faults that the real ones cannot be made to have at will: garbage, refusals, silence, kills
+between any two steps. The node's double keeps the promises' account: it fails a test as soon as
+a session would run twice or be lost.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import re
+import signal
+import socket
+import socketserver
+import subprocess
+import threading
+import time
+from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, quote, unquote, urlsplit
+
+from hubkit import BUILD, wait_for
+
+Json = dict[str, Any]
+ELSAD = BUILD / "elsad"
+
+
+# --- a small HTTP server ---------------------------------------------------------------------------
+
+
+class _Unix(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
+    daemon_threads = True
+    request_queue_size = 128
+
+
+class _Tcp(socketserver.ThreadingMixIn, socketserver.TCPServer):
+    daemon_threads = True
+    allow_reuse_address = True
+    request_queue_size = 128
+
+
+class Double:
+    """Answers with `self.answer(method, path, query, headers, body)`: (status, body, headers)."""
+
+    def __init__(self, where: str | tuple[str, int]):
+        self.where = where
+        self.server: socketserver.BaseServer | None = None
+        self.connections: set[socket.socket] = set()
+
+    def answer(self, method: str, path: str, query: Json, headers: Any, body: bytes) -> tuple:
+        raise NotImplementedError
+
+    def start(self) -> None:
+        double = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+            wbufsize = 1 << 16  # head and body in one packet
+
+            def setup(self) -> None:
+                super().setup()
+                double.connections.add(self.connection)
+
+            def finish(self) -> None:
+                double.connections.discard(self.connection)
+                try:
+                    super().finish()
+                except OSError:
+                    pass
+
+            def serve(self) -> None:
+                parts = urlsplit(self.path)
+                body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+                query = {k: v[0] for k, v in parse_qs(parts.query).items()}
+                try:
+                    status, answer, headers = double.answer(
+                        self.command, parts.path, query, self.headers, body
+                    )
+                    data = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
+                    self.send_response(status)
+                    self.send_header("Content-Length", str(len(data)))
+                    for name, value in headers.items():
+                        self.send_header(name, value)
+                    self.end_headers()
+                    self.wfile.write(data)
+                except OSError:
+                    self.close_connection = True
+
+            do_GET = do_POST = do_PUT = do_DELETE = serve
+
+            def log_message(self, *args: Any) -> None:
+                pass
+
+            def address_string(self) -> str:
+                return "peer"
+
+        if isinstance(self.where, str):
+            Path(self.where).unlink(missing_ok=True)
+            self.server = _Unix(self.where, Handler)
+        else:
+            self.server = _Tcp(self.where, Handler)
+            self.where = self.server.server_address[:2]
+        threading.Thread(target=self.server.serve_forever, args=(0.05,), daemon=True).start()
+
+    def stop(self) -> None:
+        """As a killed process: the listener and all connections go."""
+        if not self.server:
+            return
+        self.server.shutdown()
+        self.server.server_close()
+        self.server = None
+        for connection in list(self.connections):
+            try:
+                connection.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass
+        if isinstance(self.where, str):
+            Path(self.where).unlink(missing_ok=True)
+
+
+# --- elsa-node -------------------------------------------------------------------------------------
+
+
+class Node(Double):
+    """Keeps sessions, effects and checkpoints as the real one does, without any process."""
+
+    def __init__(self, path: Path):
+        super().__init__(str(path))
+        self.lock = threading.RLock()
+        self.boot_id = "boot-1"
+        self.running: dict[str, Json] = {}  # session id -> status
+        self.ended: dict[str, str] = {}
+        self.checkpoints: dict[tuple[str, int], Json] = {}
+        self.effects: dict[str, Json] = {}  # id -> result
+        self.asked: list[Json] = []  # every PUT
+        self.acknowledged: list[str] = []
+        self.logs: dict[str, str] = {}
+        self.seconds = 0.0  # that an effect takes
+        self.hold: dict[str, threading.Event] = {}  # kind -> until when it takes
+        self.fail: dict[str, Json] = {}  # kind -> the result's fields
+        self.reject: dict[str, int] = {}  # kind -> HTTP status
+        self.cpu_us: dict[str, int] = {}
+        self.broken: list[str] = []  # promises that were broken
+
+    def answer(self, method, path, query, headers, body):
+        if (match := re.fullmatch(r"/v1/effects/([^/]+)", path)) and method == "PUT":
+            return self.put_effect(match[1], json.loads(body))
+        with self.lock:
+            return self.answer_now(method, path, query, json.loads(body) if body else {})
+
+    def answer_now(self, method: str, path: str, query: Json, body: Json) -> tuple:
+        if path == "/v1/node":
+            return 200, {"name": "node1", "version": "0", "boot_id": self.boot_id}, {}
+        if path == "/v1/sessions":
+            items = [self.status(i) for i in self.running]
+            items += [
+                {"id": i, "running": False, "ended": how}
+                for i, how in self.ended.items()
+                if i not in self.running
+            ]
+            return 200, {"items": items}, {}
+        if path == "/v1/effects":
+            return 200, {"items": list(self.effects.values())}, {}
+        if match := re.fullmatch(r"/v1/effects/([^/]+)", path):
+            return self.one_effect(method, match[1])
+        if match := re.fullmatch(r"/v1/sessions/([^/]+)/log", path):
+            return 200, self.logs.get(match[1], "").encode(), {"Content-Type": "text/plain"}
+        if path == "/v1/checkpoints":
+            wanted = query.get("session")
+            items = [c for c in self.checkpoints.values() if wanted in (None, c["session"])]
+            return 200, {"items": items}, {}
+        if path.startswith("/v1/checkpoints/"):
+            return self.one_checkpoint(path, body)
+        return 404, _error("not-found", f"no {path}"), {}
+
+    def status(self, session: str) -> Json:
+        self.cpu_us.setdefault(session, 0)
+        return {**self.running[session], "cpu_us": self.cpu_us[session]}
+
+    def one_effect(self, method: str, effect: str) -> tuple:
+        result = self.effects.get(effect)
+        if method == "DELETE":
+            if result and result["state"] == "running":
+                return 409, _error("conflict", "still under way"), {}
+            self.effects.pop(effect, None)
+            self.acknowledged.append(effect)
+            return 200, {}, {}
+        if not result:
+            return 404, _error("not-found", "no such effect"), {}
+        return 200, result, {}
+
+    def one_checkpoint(self, path: str, body: Json) -> tuple:
+        found = self.checkpoints.get((body.get("session"), body.get("generation")))
+        if not found:
+            return 404, _error("not-found", "no such checkpoint"), {}
+        if path.endswith("/aside"):
+            found["aside"] = True
+        elif found.get("damaged"):
+            return 502, _error("corrupt", "object 3 is damaged"), {}
+        return 200, {"ok": True}, {}
+
+    # effects
+
+    def put_effect(self, effect: str, request: Json) -> tuple:
+        kind = request["kind"]
+        with self.lock:
+            self.asked.append(request)
+            if kind in self.reject:
+                return self.reject[kind], _error("bad-input", "the node does not like it"), {}
+            known = effect in self.effects
+            if not known:
+                self.effects[effect] = {
+                    "id": effect, "state": "running", "running": False, "step": "begin",
+                    "bytes_done": 0, "bytes_total": 100,
+                }  # fmt: skip
+        if not known:
+            threading.Thread(target=self.work, args=(effect, request), daemon=True).start()
+        while True:
+            with self.lock:
+                result = self.effects.get(effect)
+                if result and result["state"] != "running":
+                    return 200, result, {}
+                if self.server is None:
+                    raise OSError("the node is gone")
+            time.sleep(0.01)
+
+    def work(self, effect: str, request: Json) -> None:
+        kind = request["kind"]
+        if kind in self.hold:
+            self.hold[kind].wait(60)
+        time.sleep(self.seconds)
+        with self.lock:
+            failure = self.fail.get(kind)
+            if failure:
+                result = {"state": "failed", "running": request["session"]["id"] in self.running}
+                result.update(failure)
+            else:
+                result = {"state": "done", **self.do(kind, request)}
+            self.effects[effect] = {**self.effects[effect], "duration_us": 1000, **result}
+
+    def do(self, kind: str, request: Json) -> Json:
+        session, generation = request["session"]["id"], request["generation"]
+        if kind in ("start", "restore"):
+            if session in self.running:
+                self.broken.append(f"{kind} of {session}, which runs")
+            if kind == "restore" and (session, generation) not in self.checkpoints:
+                self.broken.append(f"restore of {session}/{generation}, which is not there")
+            self.ended.pop(session, None)
+            self.running[session] = {
+                "id": session, "running": True, "generation": generation, "rss_bytes": 1 << 20,
+                "processes": 3, "started_at": int(time.time() * 1000),
+            }  # fmt: skip
+            return {"running": True, "generation": generation}
+        was_running = self.running.pop(session, None)
+        if kind == "hibernate":
+            if not was_running:
+                self.broken.append(f"hibernate of {session}, which does not run")
+            if (session, generation) in self.checkpoints:
+                self.broken.append(f"{session}/{generation} written twice")
+            self.checkpoints[session, generation] = {
+                "session": session, "generation": generation, "stored_bytes": 4000,
+                "memory_bytes": 9000, "objects": 2, "created_at": int(time.time() * 1000),
+                "aside": False,
+            }  # fmt: skip
+            return {
+                "running": False, "generation": generation, "memory_bytes": 9000,
+                "stored_bytes": 4000, "frozen_us": 77,
+                "timings": [{"name": "dump", "us": 55}],
+            }  # fmt: skip
+        if kind == "forget":
+            for key in [k for k in self.checkpoints if k[0] == session]:
+                del self.checkpoints[key]
+        return {"running": False}
+
+    # faults
+
+    def reboot(self) -> None:
+        with self.lock:
+            self.boot_id = f"boot-{time.time()}"
+            self.running.clear()
+            self.ended.clear()
+
+    def exit(self, session: str, how: str = "exited") -> None:
+        with self.lock:
+            del self.running[session]
+            self.ended[session] = how
+
+
+def _error(fault: str, text: str) -> Json:
+    return {"error": {"fault": fault, "text": text, "remedy": ""}}
+
+
+# --- JupyterHub ------------------------------------------------------------------------------------
+
+ALL_SCOPES = ["list:users", "read:users:activity", "read:users:groups", "read:servers", "servers",
+              "delete:servers"]  # fmt: skip
+
+
+class Hub(Double):
+    """The part of the REST API that elsad uses; `spawner` is called as a real one's stop would be."""
+
+    def __init__(self):
+        super().__init__(("127.0.0.1", 0))
+        self.users: dict[str, Json] = {}
+        self.scopes = list(ALL_SCOPES)
+        self.token = "hub-token"
+        self.fault: Callable[[str, str], tuple | None] = lambda method, path: None
+        self.requests: list[str] = []
+        self.pages = 0
+        self.activity: list[tuple[str, str, Json]] = []
+        self.on_stop: Callable[[str, str], int] = lambda user, server: 204
+        self.on_start: Callable[[str, str], int] = lambda user, server: 202
+        self.page_most = 200
+
+    @property
+    def api(self) -> str:
+        return f"http://{self.where[0]}:{self.where[1]}/hub/api"
+
+    def add(self, name: str, *, groups: list[str] = [], admin: bool = False, **servers: str) -> None:
+        self.users[name] = {
+            "kind": "user", "name": name, "admin": admin, "groups": groups,
+            "servers": {k: {"name": k, "last_activity": v} for k, v in servers.items()},
+        }  # fmt: skip
+
+    def answer(self, method, path, query, headers, body):
+        self.requests.append(f"{method} {path}")
+        path = path.removeprefix("/hub/api")
+        token = (headers.get("Authorization") or "").removeprefix("token ")
+        special = self.fault(method, path)
+        if special:
+            return special
+        if match := re.fullmatch(r"/users/([^/]+)/activity", path):
+            self.activity.append((unquote(match[1]), token, json.loads(body)))
+            return 200, {}, {}
+        if token != self.token:
+            return 403, {"status": 403, "message": "Missing or invalid credentials."}, {}
+        if path == "/user":
+            return 200, {"kind": "service", "name": "elsa", "scopes": self.scopes}, {}
+        if path == "/users":
+            return 200, self.page(query), {}
+        if match := re.fullmatch(r"/users/([^/]+)(?:/server|/servers/([^/]*))?", path):
+            return self.one_user(method, unquote(match[1]), path, unquote(match[2] or ""))
+        return 404, {"status": 404, "message": "Not Found"}, {}
+
+    def page(self, query: Json) -> Json:
+        self.pages += 1
+        offset = int(query.get("offset", 0))
+        limit = min(int(query.get("limit", 50)), self.page_most)
+        users = list(self.users.values())
+        following = offset + limit
+        more = {"offset": following, "limit": limit, "url": "http://elsewhere.invalid/"}
+        return {
+            "items": users[offset:following],
+            "_pagination": {
+                "offset": offset, "limit": limit, "total": len(users),
+                "next": more if following < len(users) else None,
+            },
+        }  # fmt: skip
+
+    def one_user(self, method: str, user: str, path: str, server: str) -> tuple:
+        if user not in self.users:
+            return 404, {"status": 404, "message": "Not Found"}, {}
+        if method == "GET":
+            return 200, self.users[user], {}
+        act = self.on_stop if method == "DELETE" else self.on_start
+        status = act(user, server)
+        return status, b"" if status < 300 else {"status": status, "message": "the Hub says no"}, {}
+
+
+# --- a Jupyter server ------------------------------------------------------------------------------
+
+
+class Jupyter(Double):
+    """What elsad asks a session's server."""
+
+    def __init__(self, address: str, port: int, prefix: str, token: str):
+        super().__init__((address, port))
+        self.prefix, self.token = prefix, token
+        self.kernels: list[Json] = []
+        self.terminals: list[Json] = []
+        self.activity: Json | None = None
+        self.tracked = 0  # requests that would count as activity
+        self.status = 200
+
+    def answer(self, method, path, query, headers, body):
+        self.tracked += "no_track_activity" not in query
+        if headers.get("Authorization") != f"token {self.token}":
+            return 403, {}, {}
+        if self.status != 200:
+            return self.status, b"<html>", {}
+        known = {"api/kernels": self.kernels, "api/terminals": self.terminals,
+                 "api/elsa/activity": self.activity}  # fmt: skip
+        found = known.get(path.removeprefix(self.prefix))
+        return (404, {}, {}) if found is None else (200, found, {})
+
+
+# --- elsad -----------------------------------------------------------------------------------------
+
+
+class ApiError(Exception):
+    def __init__(self, status: int, body: Any):
+        super().__init__(f"{status}: {body}")
+        self.status = status
+        self.error = body.get("error", {}) if isinstance(body, dict) else {}
+
+
+class _UnixConnection(http.client.HTTPConnection):
+    def __init__(self, path: str, timeout: float):
+        super().__init__("elsad", timeout=timeout)
+        self.path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(self.path)
+
+
+def ask(connection: http.client.HTTPConnection, method: str, path: str, body: Any = None,
+        headers: dict[str, str] = {}) -> Any:  # fmt: skip
+    try:
+        data = None if body is None else body if isinstance(body, bytes) else json.dumps(body)
+        connection.request(method, path, data, headers)
+        response = connection.getresponse()
+        text = response.read()
+        is_json = "json" in (response.headers.get("Content-Type") or "")
+        answer = json.loads(text) if is_json else text.decode()
+        if response.status >= 400:
+            raise ApiError(response.status, answer)
+        return answer
+    finally:
+        connection.close()
+
+
+def toml(sections: dict[str, Json]) -> str:
+    lines = []
+    for section, values in sections.items():
+        for name, value in values.items():
+            if name == "rule":
+                continue
+            lines.append(f"{section}.{name} = {json.dumps(value)}")
+    for rule in sections.get("idle", {}).get("rule", []):
+        lines += ["[[idle.rule]]", *(f"{k} = {json.dumps(v)}" for k, v in rule.items())]
+    return "\n".join(lines) + "\n"
+
+
+class Elsad:
+    """One elsad with its doubles, in one directory."""
+
+    def __init__(self, directory: Path, **config: Json):
+        self.dir = directory
+        self.node = Node(directory / "node.sock")
+        self.hub = Hub()
+        self.hub.start()
+        self.node.start()
+        (directory / "hub.token").write_text(self.hub.token + "\n")
+        (directory / "hub.token").chmod(0o600)
+        self.sections: dict[str, Json] = {
+            "hub": {"api_url": self.hub.api, "token_file": str(directory / "hub.token"),
+                    "poll": "1s", "timeout": "2s"},
+            "controller": {"socket": str(directory / "elsad.sock"), "listen": "",
+                           "database": str(directory / "elsad.db"), "activity_listen": "",
+                           "observe": "100ms"},
+            "node": {"socket": str(directory / "node.sock"), "effect_timeout": "20s"},
+            "network": {"pool": "127.77.0.0/16"},
+            "idle": {"interval": "1d", "timeout": 0, "min_uptime": 0},
+        }  # fmt: skip
+        for section, values in config.items():
+            self.sections.setdefault(section, {}).update(values)
+        self.process: subprocess.Popen | None = None
+        self.log = directory / "elsad.log"
+        self.write_config()
+
+    def __enter__(self) -> Elsad:
+        return self
+
+    def __exit__(self, *exception: Any) -> None:
+        self.kill()
+        self.node.stop()
+        self.hub.stop()
+
+    def write_config(self, **changes: Json) -> None:
+        for section, values in changes.items():
+            self.sections.setdefault(section, {}).update(values)
+        (self.dir / "elsa.toml").write_text(toml(self.sections))
+
+    @property
+    def argv(self) -> list[str]:
+        return [str(ELSAD), "--config", str(self.dir / "elsa.toml")]
+
+    def start(self, *options: str) -> Elsad:
+        with self.log.open("ab") as log:
+            # Freed memory counts as used while a sanitizer keeps it.
+            env = {**os.environ, "ASAN_OPTIONS": "quarantine_size_mb=1"}
+            self.process = subprocess.Popen([*self.argv, *options], stdout=log, stderr=log, env=env)
+        wait_for("elsad", self.is_up, unless=self.why_dead, seconds=20)
+        return self
+
+    def is_up(self) -> bool:
+        try:
+            return bool(self.get("/v1/health"))
+        except (OSError, http.client.HTTPException):
+            return False
+
+    def why_dead(self) -> str | None:
+        if self.process and self.process.poll() is None:
+            return None
+        return "elsad ended:\n" + self.log.read_text()[-3000:]
+
+    def wait_dead(self, seconds: float = 20) -> int:
+        return self.process.wait(seconds)
+
+    def kill(self) -> None:
+        if self.process and self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+
+    def end(self) -> int:
+        self.process.terminate()
+        return self.process.wait(20)
+
+    def reload(self) -> None:
+        self.process.send_signal(signal.SIGHUP)
+
+    # the API
+
+    def get(self, path: str, seconds: float = 30, **query: Any) -> Any:
+        if query:
+            path += "?" + "&".join(f"{k}={quote(str(v), safe='')}" for k, v in query.items())
+        return ask(_UnixConnection(str(self.dir / "elsad.sock"), seconds), "GET", path)
+
+    def post(self, path: str, body: Any, seconds: float = 30) -> Any:
+        return ask(_UnixConnection(str(self.dir / "elsad.sock"), seconds), "POST", path, body)
+
+    def act(self, what: str, user: str = "ada", server: str = "", **more: Any) -> Json:
+        return self.post(f"/v1/session/{what}", {"user": user, "server": server, **more})
+
+    def start_session(self, user: str = "ada", server: str = "", **more: Any) -> Json:
+        body = {"api_token": f"token-{user}", "cmd": ["server"], "spawner": {"n": 1}}
+        return self.act("start", user, server, **{**body, **more})
+
+    def session(self, user: str = "ada", server: str = "") -> Json:
+        return self.get("/v1/session", user=user, server=server)
+
+    def follow(self, operation: Json, seconds: float = 30) -> Json:
+        deadline = time.monotonic() + seconds
+        while operation["state"] == "running":
+            assert time.monotonic() < deadline, operation
+            operation = self.get("/v1/operation", id=operation["id"], wait=1)
+        return operation
+
+    def wait_state(self, state: str, user: str = "ada", server: str = "", seconds: float = 20) -> Json:
+        def there() -> Json | None:
+            try:
+                session = self.session(user, server)
+            except (OSError, http.client.HTTPException):
+                return None
+            return session if session["state"] == state else None
+
+        return wait_for(f"{user} to be {state}", there, unless=self.why_dead, seconds=seconds)
+
+    def run(self, user: str = "ada", server: str = "", **more: Any) -> Json:
+        assert self.follow(self.start_session(user, server, **more))["state"] == "done"
+        return self.session(user, server)
+
+    def events(self, **query: Any) -> list[Json]:
+        return self.get("/v1/events", **query)["events"]
+
+    def whats(self, user: str = "ada") -> list[str]:
+        """What happened, oldest first."""
+        return [event["what"] for event in reversed(self.events(user=user, limit=1000))]
+
+    def rss(self) -> int:
+        return int(Path(f"/proc/{self.process.pid}/statm").read_text().split()[1]) * os.sysconf(
+            "SC_PAGE_SIZE"
+        )
+
+
+def steps() -> list[str]:
+    out = subprocess.run([str(ELSAD), "--list-steps"], capture_output=True, text=True, check=True)
+    return out.stdout.split()
