@@ -1,0 +1,1071 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A whole Elsa on loopback, and a browser to use it.
+
+`Stack` starts elsa-node, elsad, configurable-http-proxy and JupyterHub, each with its log in the
+stack's directory, and takes everything away again. `Browser` does what a person's browser does:
+login form, spawn page, OAuth, cookies and XSRF tokens, kernels over REST and websocket.
+
+Shared by the end-to-end tests, tools/demo and the benchmarks. Meant to run inside tools/enter.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import html
+import json
+import os
+import re
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+from urllib.parse import quote, urlencode, urljoin, urlsplit
+
+import requests
+import websocket
+
+T = TypeVar("T")
+Json = dict[str, Any]
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+BUILD = Path(os.environ.get("ELSA_BUILD") or CHECKOUT / "build" / os.environ.get("PRESET", "release"))
+
+HOST_ADDRESS = "10.99.0.1"
+POOL = "10.99.0.0/16"
+PASSWORD = "elsa"
+
+if str(CHECKOUT / "spawner") not in sys.path:
+    sys.path.insert(0, str(CHECKOUT / "spawner"))
+
+
+def wait_for(
+    what: str,
+    condition: Callable[[], T],
+    *,
+    seconds: float = 60,
+    pause: float = 0.05,
+    unless: Callable[[], str | None] = lambda: None,
+) -> T:
+    """The first true value of `condition`. Fails at once when `unless` says that it cannot come."""
+    deadline = time.monotonic() + seconds
+    while True:
+        value = condition()
+        if value:
+            return value
+        reason = unless()
+        if reason:
+            raise AssertionError(f"waiting for {what}: {reason}")
+        if time.monotonic() > deadline:
+            raise AssertionError(f"waited {seconds:.0f} s in vain for {what}")
+        time.sleep(pause)
+
+
+# --- daemons --------------------------------------------------------------------------------------
+
+
+@dataclass
+class Daemon:
+    """A program of the stack: started, watched, ended or killed; its log outlives it."""
+
+    name: str
+    argv: list[str]
+    log: Path
+    env: dict[str, str] = field(default_factory=dict)
+    cwd: Path | None = None
+    process: subprocess.Popen | None = None
+
+    def start(self) -> None:
+        assert not self.alive, f"{self.name} runs already"
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                self.argv,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                cwd=self.cwd,
+                env={**os.environ, **self.env},
+                # Ctrl-C is for the demo, not for what it runs: that is ended in order.
+                process_group=0,
+            )
+
+    @property
+    def alive(self) -> bool:
+        return self.process is not None and self.process.poll() is None
+
+    def why_dead(self) -> str | None:
+        if self.alive:
+            return None
+        return f"{self.name} ended:\n{self.log_tail()}"
+
+    def stop(self, seconds: float = 30) -> None:
+        """SIGTERM, then SIGKILL."""
+        if self.process is None:
+            return
+        if self.alive:
+            self.process.terminate()
+        try:
+            self.process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            self.kill()
+        self.process = None
+
+    def kill(self) -> None:
+        """kill -9, as a crash."""
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+            self.process = None
+
+    def log_tail(self, lines: int = 25) -> str:
+        if not self.log.exists():
+            return ""
+        return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
+
+
+def port_is_free(host: str, port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError:
+            return False
+    return True
+
+
+# --- elsad's API ----------------------------------------------------------------------------------
+
+
+class ApiError(AssertionError):
+    def __init__(self, status: int, answer: Any):
+        super().__init__(f"elsad answered {status}: {answer}")
+        self.status = status
+        self.answer = answer
+
+
+class Api:
+    """elsad's API over its unix socket, for tests: no retries, no mercy."""
+
+    def __init__(self, path: Path):
+        self.path = path
+
+    def ask(self, method: str, path: str, body: Json | None = None, seconds: float = 60, **query):
+        import http.client
+
+        connection = http.client.HTTPConnection("elsad", timeout=seconds)
+        connection.sock = socket.socket(socket.AF_UNIX)
+        connection.sock.settimeout(seconds)
+        try:
+            connection.sock.connect(str(self.path))
+            target = path + ("?" + urlencode(query) if query else "")
+            data = None if body is None else json.dumps(body)
+            connection.request(method, target, data, {"Content-Type": "application/json"})
+            response = connection.getresponse()
+            raw = response.read()
+        finally:
+            connection.close()
+        is_json = "json" in (response.headers.get("Content-Type") or "")
+        answer = json.loads(raw) if raw and is_json else raw.decode(errors="replace")
+        if response.status >= 400:
+            raise ApiError(response.status, answer)
+        return answer
+
+    def get(self, path: str, **query) -> Any:
+        return self.ask("GET", path, **query)
+
+    def post(self, path: str, **body) -> Any:
+        return self.ask("POST", path, body)
+
+    def up(self) -> bool:
+        with contextlib.suppress(OSError, ApiError, ValueError):
+            return bool(self.get("/v1/health"))
+        return False
+
+    def session(self, user: str, server: str = "") -> Json | None:
+        try:
+            return self.get("/v1/session", user=user, server=server)
+        except ApiError as error:
+            if error.status == 404:
+                return None
+            raise
+
+    def state(self, user: str, server: str = "") -> str:
+        session = self.session(user, server)
+        return session["state"] if session else "unknown"
+
+    def wait_state(self, user: str, *states: str, server: str = "", seconds: float = 60) -> Json:
+        def there() -> Json | None:
+            with contextlib.suppress(OSError):
+                session = self.session(user, server)
+                return session if session and session["state"] in states else None
+            return None
+
+        try:
+            return wait_for(f"{user}/{server} to be {' or '.join(states)}", there, seconds=seconds)
+        except AssertionError as error:
+            raise AssertionError(f"{error}; it is {self._describe(user, server)}") from None
+
+    def _describe(self, user: str, server: str) -> str:
+        with contextlib.suppress(OSError, ApiError):
+            session = self.session(user, server)
+            return json.dumps(session) if session else "unknown"
+        return "not to be asked: elsad does not answer"
+
+    def wait_operation(self, operation: Json, seconds: float = 120) -> Json:
+        """The operation, ended. Failing is the caller's to judge."""
+        deadline = time.monotonic() + seconds
+        while operation.get("state") == "running":
+            assert time.monotonic() < deadline, f"still under way: {operation}"
+            operation = self.get("/v1/operation", id=operation["id"], wait=5)
+        return operation
+
+    def events(self, after: int = 0, **query) -> list[Json]:
+        return self.get("/v1/events", after=after, **query)["events"]
+
+
+# --- the stack ------------------------------------------------------------------------------------
+
+HUB_CONFIG = """
+import json, os, sys
+c = get_config()
+settings = json.loads(os.environ["HUBKIT_SETTINGS"])
+sys.path[:0] = settings["python_path"]
+
+c.JupyterHub.bind_url = settings["public_url"]
+c.JupyterHub.hub_ip = settings["hub_ip"]
+c.JupyterHub.hub_port = settings["hub_port"]
+c.JupyterHub.db_url = "sqlite:///" + settings["dir"] + "/jupyterhub.sqlite"
+c.JupyterHub.cookie_secret_file = settings["dir"] + "/cookie_secret"
+c.JupyterHub.allow_named_servers = True
+# Sessions and the proxy outlive a restart of the Hub.
+c.JupyterHub.cleanup_servers = False
+c.JupyterHub.tornado_settings = {"slow_spawn_timeout": 0, "slow_stop_timeout": 120}
+c.ConfigurableHTTPProxy.should_start = False
+c.ConfigurableHTTPProxy.api_url = settings["proxy_api_url"]
+c.ConfigurableHTTPProxy.auth_token = settings["proxy_token"]
+
+c.JupyterHub.authenticator_class = "dummy"
+c.DummyAuthenticator.password = settings["password"]
+c.Authenticator.allow_all = True
+c.Authenticator.username_pattern = ""
+c.Authenticator.admin_users = {"admin"}
+
+c.JupyterHub.spawner_class = "elsa_spawner.ElsaSpawner"
+c.ElsaSpawner.elsa_url = settings["elsa_url"]
+c.ElsaSpawner.patience = 60
+c.Spawner.poll_interval = 2
+c.Spawner.cmd = ["jupyterhub-singleuser"]
+c.Spawner.default_url = "/tree"
+c.Spawner.environment = {"JUPYTERHUB_SINGLEUSER_EXTENSION": "1"}
+
+c.JupyterHub.services = [{"name": "elsa", "api_token": settings["elsa_token"]}]
+c.JupyterHub.load_roles = [{
+    "name": "elsa",
+    "services": ["elsa"],
+    "scopes": ["list:users", "read:users", "read:users:activity", "users:activity", "read:servers",
+               "servers", "delete:servers", "access:servers", "read:hub"],
+}, {
+    "name": "server",
+    "scopes": ["users:activity!user", "access:servers!server"],
+}]
+
+import pathlib, hubkit
+c.Spawner.pre_spawn_hook = lambda spawner: hubkit.add_account(
+    pathlib.Path(settings["dir"]) / "home", spawner.user.name)
+exec(settings["extra"])
+"""
+
+# What "pip install --user" would put into a home. In production the package is part of the image;
+# here the image is this machine's own root, which nobody should write to, and an overlay over it
+# would not do: CRIU cannot find the files of an overlay below the session's own.
+HOME_PYTHON = ".local/lib/python{0.major}.{0.minor}/site-packages/elsa_spawner"
+HOME_CONFIG = ".jupyter/jupyter_server_config.d"
+
+
+class Stack:
+    """elsa-node, elsad, proxy and Hub in one directory.
+
+    `options` are settings of elsa.toml, by section: {"idle": {"timeout": "5s"}}.
+    `hub_extra` is Python put at the end of the Hub's configuration.
+    `elsa_url` names an elsad that runs already; then neither it nor elsa-node is started.
+    """
+
+    def __init__(
+        self,
+        *,
+        options: Json | None = None,
+        hub_extra: str = "",
+        elsa_url: str = "",
+        port: int = 8000,
+        hub_ip: str = HOST_ADDRESS,
+    ):
+        top = Path("/var/lib/elsa")
+        self.dir = Path(tempfile.mkdtemp(prefix="stack-", dir=top if top.is_dir() else None))
+        self.dir.chmod(0o755)
+        self.options = options or {}
+        self.hub_extra = hub_extra
+        self.own_elsad = not elsa_url
+        self.run_dir = Path(tempfile.mkdtemp(prefix="elsa-", dir="/run"))
+        self.run_dir.chmod(0o755)
+        self.socket = self.run_dir / "elsad.sock"
+        self.elsa_url = elsa_url or f"unix:{self.socket}"
+        self.api = Api(Path(self.elsa_url.removeprefix("unix:")))
+        self.port, self.hub_port, self.proxy_port = port, port + 81, port + 1
+        self.activity_port = port + 82
+        self.hub_ip = hub_ip
+        self.url = f"http://127.0.0.1:{port}"
+        self.proxy_token, self.elsa_token = secrets.token_hex(16), secrets.token_hex(16)
+        self._write_files()
+        self.node = self._daemon("elsa-node", [str(BUILD / "elsa-node"), "--config", str(self.config)])
+        self.elsad = self._daemon("elsad", [str(BUILD / "elsad"), "--config", str(self.config)])
+        self.proxy = self._daemon("proxy", self._proxy_argv())
+        self.proxy.env = {"CONFIGPROXY_AUTH_TOKEN": self.proxy_token}
+        self.hub = self._daemon("hub", ["jupyterhub", "-f", str(self.dir / "jupyterhub_config.py")])
+        self.hub.env = {"HUBKIT_SETTINGS": json.dumps(self._hub_settings())}
+
+    def _daemon(self, name: str, argv: list[str]) -> Daemon:
+        return Daemon(name, argv, self.dir / f"{name}.log", cwd=self.dir)
+
+    @property
+    def daemons(self) -> list[Daemon]:
+        """In the order of starting."""
+        own = [self.node, self.elsad] if self.own_elsad else []
+        return [*own, self.proxy, self.hub]
+
+    # --- files
+
+    @property
+    def config(self) -> Path:
+        return self.dir / "elsa.toml"
+
+    @property
+    def store(self) -> Path:
+        return self.dir / "store"
+
+    def _write_files(self) -> None:
+        (self.dir / "home").mkdir(mode=0o755)
+        (self.dir / "jupyterhub_config.py").write_text(HUB_CONFIG)
+        token = self.dir / "hub.token"
+        token.write_text(self.elsa_token)
+        token.chmod(0o600)
+        self.write_config()
+
+    def write_config(self, **options: Json) -> None:
+        """elsa.toml with these sections' options on top of the stack's own."""
+        merged: dict[str, Json] = {}
+        for layer in (self._own_options(), self.options, options):
+            for section, values in layer.items():
+                merged.setdefault(section, {}).update(values)
+        self.config.write_text(to_toml(merged))
+
+    def _own_options(self) -> dict[str, Json]:
+        return {
+            "hub": {
+                "api_url": f"http://{self.hub_ip}:{self.hub_port}/hub/api",
+                "token_file": str(self.dir / "hub.token"),
+                "poll": "5s",
+            },
+            "controller": {
+                "socket": str(self.socket),
+                "database": str(self.dir / "elsad.db"),
+                "activity_listen": f"{HOST_ADDRESS}:{self.activity_port}",
+                "observe": "1s",
+            },
+            "node": {
+                "socket": str(self.run_dir / "node.sock"),
+                "state_dir": str(self.dir / "node"),
+                "run_dir": str(self.run_dir),
+                "allowed_user": "root",
+            },
+            "session": {
+                "home": f"{self.dir}/home/{{user}}",
+                "home_inside": "/home/{user}",
+            },
+            "network": {
+                "pool": POOL,
+                "host_address": HOST_ADDRESS,
+                "allow": [
+                    f"{HOST_ADDRESS}:{self.hub_port}",
+                    f"{HOST_ADDRESS}:{self.activity_port}",
+                ],
+            },
+            "store": {"url": f"file://{self.store}"},
+        }
+
+    def _hub_settings(self) -> Json:
+        return {
+            "dir": str(self.dir),
+            "public_url": self.url,
+            "hub_ip": self.hub_ip,
+            "hub_port": self.hub_port,
+            "proxy_api_url": f"http://127.0.0.1:{self.proxy_port}",
+            "proxy_token": self.proxy_token,
+            "password": PASSWORD,
+            "elsa_url": self.elsa_url,
+            "elsa_token": self.elsa_token,
+            "python_path": [str(CHECKOUT / "spawner"), str(CHECKOUT / "tests/e2e")],
+            "extra": self.hub_extra,
+        }
+
+    def _proxy_argv(self) -> list[str]:
+        return [
+            "configurable-http-proxy",
+            *("--ip", "127.0.0.1", "--port", str(self.port)),
+            *("--api-ip", "127.0.0.1", "--api-port", str(self.proxy_port)),
+            *("--error-target", f"http://{self.hub_ip}:{self.hub_port}/hub/error"),
+            *("--default-target", f"http://{self.hub_ip}:{self.hub_port}"),
+        ]
+
+    # --- life
+
+    def start(self) -> Stack:
+        try:
+            self._check_ports()
+            if self.own_elsad:
+                self.start_node()
+                self.start_elsad()
+            self.start_proxy()
+            self.start_hub()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def _check_ports(self) -> None:
+        for port in (self.port, self.proxy_port, self.hub_port):
+            if not port_is_free("127.0.0.1", port):
+                raise SystemExit(f"port {port} of 127.0.0.1 is in use: stop what uses it")
+
+    def start_node(self) -> None:
+        self.node.start()
+        wait_for(
+            "elsa-node's socket",
+            lambda: _accepts(self.run_dir / "node.sock"),
+            unless=self.node.why_dead,
+        )
+
+    def start_elsad(self) -> None:
+        self.elsad.start()
+        wait_for("elsad", self.api.up, unless=self.elsad.why_dead)
+
+    def start_proxy(self) -> None:
+        self.proxy.start()
+        wait_for(
+            "the proxy",
+            lambda: not port_is_free("127.0.0.1", self.port)
+            and not port_is_free("127.0.0.1", self.proxy_port),
+            unless=self.proxy.why_dead,
+        )
+
+    def start_hub(self) -> None:
+        self.hub.start()
+        wait_for("the Hub", self.hub_up, unless=self.hub.why_dead)
+
+    def hub_up(self) -> bool:
+        """Reached through the proxy, and done with looking for its servers."""
+        if port_is_free(self.hub_ip, self.hub_port):
+            return False
+        with contextlib.suppress(requests.RequestException):
+            return requests.get(f"{self.url}/hub/api/", timeout=5).status_code == 200
+        return False
+
+    def restart_hub(self, *, kill: bool = False) -> None:
+        self.hub.kill() if kill else self.hub.stop()
+        self.start_hub()
+
+    def restart_elsad(self, *, kill: bool = False) -> None:
+        self.elsad.kill() if kill else self.elsad.stop()
+        self.start_elsad()
+
+    def restart_node(self, *, kill: bool = False) -> None:
+        self.node.kill() if kill else self.node.stop()
+        self.start_node()
+
+    def browser(self, user: str, server: str = "") -> Browser:
+        return Browser(self.url, user, server=server)
+
+    def forget_sessions(self) -> None:
+        for session in self.api.get("/v1/sessions")["sessions"]:
+            key = {"user": session["user"], "server": session["server"]}
+            with contextlib.suppress(ApiError):
+                self.api.wait_operation(self.api.post("/v1/session/forget", **key))
+
+    def close(self) -> None:
+        """Everything away: sessions, daemons, network, files. May be called at any time, twice, and
+        once begun is not to be interrupted: the next Ctrl-C would leave things behind."""
+        with uninterrupted():
+            self._close()
+
+    def _close(self) -> None:
+        if self.own_elsad and self.elsad.alive and self.node.alive:
+            with contextlib.suppress(Exception):
+                self.forget_sessions()
+        for daemon in reversed(self.daemons):
+            daemon.stop()
+        if self.own_elsad and (BUILD / "elsa-node").exists():
+            subprocess.run(
+                [str(BUILD / "elsa-node"), "--config", str(self.config), "teardown", "--all"],
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                check=False,
+            )
+        if not os.environ.get("ELSA_KEEP_STACK"):
+            shutil.rmtree(self.dir, ignore_errors=True)
+            shutil.rmtree(self.run_dir, ignore_errors=True)
+
+    def __enter__(self) -> Stack:
+        return self.start()
+
+    def __exit__(self, *_: Any) -> None:
+        self.close()
+
+    def logs(self, lines: int = 40) -> str:
+        return "\n".join(
+            f"--- {daemon.name}\n{daemon.log_tail(lines)}" for daemon in self.daemons
+        )
+
+    # --- the Hub's API, as an administrator
+
+    def hub_api(self, method: str, path: str, **kwargs) -> requests.Response:
+        return requests.request(
+            method,
+            f"{self.url}/hub/api/{path}",
+            headers={"Authorization": f"token {self.elsa_token}"},
+            timeout=180,
+            **kwargs,
+        )
+
+    def hub_user(self, user: str) -> Json:
+        return self.hub_api("GET", f"users/{quote(user, safe='')}").json()
+
+    def hub_server(self, user: str, server: str = "") -> Json | None:
+        """What the Hub says of a server that it takes for started."""
+        return (self.hub_user(user).get("servers") or {}).get(server)
+
+    def stop_server(self, user: str, server: str = "") -> requests.Response:
+        kind = f"servers/{quote(server, safe='')}" if server else "server"
+        return self.hub_api("DELETE", f"users/{quote(user, safe='')}/{kind}")
+
+
+def add_account(homes: Path, name: str) -> None:
+    """A system account with a furnished home, for a name that can be one's. For other names elsad and
+    elsa-node make up a user id and a home."""
+    home = homes / name
+    if not re.fullmatch(r"[a-z][a-z0-9_-]{0,30}", name) or home.exists():
+        return
+    with open("/etc/passwd", "a+") as passwd, open("/etc/group", "a") as group:
+        fcntl.flock(passwd, fcntl.LOCK_EX)
+        passwd.seek(0)
+        fields = [line.split(":") for line in passwd]
+        uid = next((int(f[2]) for f in fields if f[0] == name), 0)
+        if not uid:
+            uid = max([1500, *(int(f[2]) for f in fields if 1500 < int(f[2]) < 60000)]) + 1
+            passwd.write(f"{name}:x:{uid}:{uid}::/home/{name}:/bin/bash\n")
+            group.write(f"{name}:x:{uid}:\n")
+    _furnish(home, uid)
+
+
+def _furnish(home: Path, uid: int) -> None:
+    """The server extension in a new home."""
+    home.mkdir(mode=0o700)
+    package = home / HOME_PYTHON.format(sys.version_info)
+    shutil.copytree(
+        CHECKOUT / "spawner/elsa_spawner", package, ignore=shutil.ignore_patterns("__pycache__")
+    )
+    (home / HOME_CONFIG).mkdir(parents=True)
+    shutil.copy(CHECKOUT / "spawner/elsa_spawner.json", home / HOME_CONFIG)
+    for path in [home, *home.rglob("*")]:
+        os.chown(path, uid, uid)
+
+
+def _accepts(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX) as probe:
+        try:
+            probe.connect(str(path))
+        except OSError:
+            return False
+    return True
+
+
+def to_toml(sections: dict[str, Json]) -> str:
+    """Enough TOML for elsa.toml; JSON's strings, numbers, booleans and lists are TOML's."""
+    lines = []
+    for section, values in sections.items():
+        rules = values.get("rule") or []
+        plain = {key: value for key, value in values.items() if key != "rule"}
+        lines.append(f"[{section}]")
+        lines += [f"{key} = {json.dumps(value)}" for key, value in plain.items()]
+        for rule in rules:
+            lines.append(f"[[{section}.rule]]")
+            lines += [f"{key} = {json.dumps(value)}" for key, value in rule.items()]
+    return "\n".join(lines) + "\n"
+
+
+# --- a browser ------------------------------------------------------------------------------------
+
+
+class SpawnFailed(AssertionError):
+    """The spawn page said that the server could not be started; `message` is what it showed."""
+
+    def __init__(self, message: str):
+        super().__init__(message)
+        self.message = message
+
+
+class Browser:
+    """One user's browser: cookies, forms, redirects. Everything goes through the proxy."""
+
+    def __init__(self, url: str, user: str, password: str = PASSWORD, server: str = ""):
+        self.url, self.user, self.password, self.server = url, user, password, server
+        self.http = requests.Session()
+        self.progress: list[Json] = []
+
+    @property
+    def base(self) -> str:
+        """Of the user's server."""
+        name = quote(self.server, safe="@~") + "/" if self.server else ""
+        return f"{self.url}/user/{quote(self.user, safe='@~')}/{name}"
+
+    @property
+    def spawn_url(self) -> str:
+        name = "/" + quote(self.server, safe="@~") if self.server else ""
+        return f"{self.url}/hub/spawn/{quote(self.user, safe='@~')}{name}"
+
+    def for_server(self, server: str) -> Browser:
+        """Another tab of the same browser, at another of the user's servers."""
+        other = Browser(self.url, self.user, self.password, server)
+        other.http = self.http
+        return other
+
+    def get(self, url: str, **kwargs) -> requests.Response:
+        kwargs.setdefault("timeout", 120)
+        return self.http.get(urljoin(self.url, url), **kwargs)
+
+    # --- Hub pages
+
+    def log_in(self) -> Browser:
+        page = self.get("/hub/login")
+        answer = self.http.post(
+            f"{self.url}/hub/login?next=%2Fhub%2Fhome",
+            data={
+                "username": self.user,
+                "password": self.password,
+                "_xsrf": _hidden(page.text, "_xsrf"),
+            },
+            timeout=60,
+        )
+        assert answer.status_code == 200 and "/hub/home" in answer.url, f"no login: {answer.url}"
+        return self
+
+    def log_out(self) -> None:
+        self.get("/hub/logout")
+        self.http.cookies.clear()
+
+    def start_server(self, seconds: float = 180) -> float:
+        """Opens the spawn page and follows it to the running server; seconds until it was there."""
+        began = time.monotonic()
+        page = self.get(self.spawn_url)
+        return self._follow_spawn(page, began, seconds)
+
+    def submit_choice(self, page: requests.Response, *, fresh: bool, seconds: float = 180) -> float:
+        """Answers the question that the spawn page asks after a failure."""
+        began = time.monotonic()
+        values = re.findall(r'<input type="radio" name="elsa_fresh" value="(\d*)"', page.text)
+        assert len(values) == 2, f"the page does not ask:\n{page.text}"
+        action = _first(r'<form[^>]*action="([^"]+)"', page.text)
+        chosen = next(value for value in values if bool(value) == fresh)
+        # As a browser sends a form with enctype multipart/form-data.
+        page = self.http.post(
+            urljoin(self.url, html.unescape(action)),
+            files={"elsa_fresh": (None, chosen)},
+            timeout=60,
+        )
+        return self._follow_spawn(page, began, seconds)
+
+    def _follow_spawn(self, page: requests.Response, began: float, seconds: float) -> float:
+        assert "elsa_fresh" not in page.text, "the spawn page asks what to do"
+        deadline = began + seconds
+        while "EventSource(" in page.text:
+            self._watch(page, deadline)
+            page = self.get(page.url)
+        if "failed" in page.text and page.status_code >= 500:
+            raise SpawnFailed(_text(page.text))
+        assert page.status_code < 400, f"{page.status_code} at {page.url}: {_text(page.text)}"
+        self.open_server()
+        return time.monotonic() - began
+
+    def _watch(self, page: requests.Response, deadline: float) -> None:
+        """The event stream of the "starting up" page, to its end."""
+        address = _first(r'EventSource\("([^"]+)"\)', page.text)
+        with self.get(html.unescape(address), stream=True) as stream:
+            if stream.status_code == 400:  # it just ended: the page itself knows more
+                return
+            stream.raise_for_status()
+            for line in stream.iter_lines(decode_unicode=True):
+                assert time.monotonic() < deadline, "the server does not come up"
+                if not line or not line.startswith("data:"):
+                    continue
+                event = json.loads(line.removeprefix("data:"))
+                self.progress.append(event)
+                if event.get("failed"):
+                    shown = event.get("html_message") or event.get("message") or ""
+                    raise SpawnFailed(_text(shown))
+                if event.get("ready"):
+                    return
+
+    # --- the user's server
+
+    def open_server(self) -> requests.Response:
+        """The first page of the server, with all of OAuth's redirects on the way."""
+        page = self.get(self.base)
+        if page.status_code >= 400 or not page.url.startswith(self.base):
+            raise AssertionError(f"{page.status_code} at {page.url}: {_text(page.text)[:500]}")
+        return page
+
+    @property
+    def xsrf(self) -> str:
+        path = urlsplit(self.base).path
+        for cookie in self.http.cookies:
+            if cookie.name == "_xsrf" and cookie.path == path:
+                return cookie.value or ""
+        return ""
+
+    def api(self, method: str, path: str, **kwargs) -> requests.Response:
+        """The server's REST API with the browser's cookies."""
+        kwargs.setdefault("timeout", 60)
+        return self.http.request(
+            method, f"{self.base}api/{path}", headers={"X-XSRFToken": self.xsrf}, **kwargs
+        )
+
+    def api_json(self, method: str, path: str, **kwargs) -> Any:
+        answer = self.api(method, path, **kwargs)
+        assert answer.status_code < 400, f"{method} {path}: {answer.status_code} {answer.text[:300]}"
+        return answer.json() if answer.content else None
+
+    def new_kernel(self) -> Kernel:
+        model = self.api_json("POST", "kernels", json={"name": "python3"})
+        return Kernel(self, model["id"])
+
+    def open_terminal(self, name: str = "") -> Terminal:
+        return Terminal(self, name or self.api_json("POST", "terminals")["name"])
+
+    def websocket(self, path: str) -> websocket.WebSocket:
+        cookies = requests.Request("GET", f"{self.base}{path}", cookies=self.http.cookies)
+        prepared = self.http.prepare_request(cookies)
+        separator = "&" if "?" in path else "?"
+        return websocket.create_connection(
+            f"{self.base}{path}{separator}_xsrf={quote(self.xsrf)}".replace("http", "ws", 1),
+            cookie=prepared.headers.get("Cookie"),
+            origin=self.url,
+            timeout=60,
+        )
+
+
+@dataclass
+class Result:
+    output: str = ""
+    value: str = ""
+    error: str = ""
+    first_answer_s: float = 0.0
+
+
+class Kernel:
+    """A kernel over its websocket, as a notebook uses it."""
+
+    def __init__(self, browser: Browser, kernel_id: str):
+        self.browser, self.id = browser, kernel_id
+        self.session_id = uuid.uuid4().hex
+        self._socket: websocket.WebSocket | None = None
+
+    def connect(self) -> Kernel:
+        self.close()
+        self._socket = self.browser.websocket(
+            f"api/kernels/{self.id}/channels?session_id={self.session_id}"
+        )
+        return self
+
+    def close(self) -> None:
+        if self._socket is not None:
+            with contextlib.suppress(Exception):
+                self._socket.close()
+            self._socket = None
+
+    def run(self, code: str, seconds: float = 120) -> Result:
+        """Executes a cell; its error is an error of the caller."""
+        result = self.execute(code, seconds)
+        assert not result.error, result.error
+        return result
+
+    def value(self, code: str, seconds: float = 120) -> Any:
+        """Of a cell that prints JSON."""
+        return json.loads(self.run(code, seconds).output)
+
+    def send(self, code: str) -> str:
+        """Starts a cell; the id of its request."""
+        if self._socket is None:
+            self.connect()
+        message = _execute_request(self.session_id, code)
+        assert self._socket is not None
+        self._socket.send(json.dumps(message))
+        return message["header"]["msg_id"]
+
+    def execute(self, code: str, seconds: float = 120) -> Result:
+        began = time.monotonic()
+        return self.collect(self.send(code), began, seconds)
+
+    def collect(self, request: str, began: float, seconds: float = 120) -> Result:
+        result = Result()
+        deadline = began + seconds
+        replied = idle = False
+        while not (replied and idle):
+            assert time.monotonic() < deadline, f"no end of the cell: {result}"
+            message = self._receive(max(0.1, deadline - time.monotonic()))
+            if message.get("parent_header", {}).get("msg_id") != request:
+                continue
+            result.first_answer_s = result.first_answer_s or time.monotonic() - began
+            kind, content = message["msg_type"], message["content"]
+            if kind == "stream":
+                result.output += content["text"]
+            elif kind == "execute_result":
+                result.value = content["data"].get("text/plain", "")
+            elif kind == "error":
+                result.error = "\n".join(content["traceback"])
+            elif kind == "execute_reply":
+                replied = True
+            elif kind == "status" and content["execution_state"] == "idle":
+                idle = True
+        return result
+
+    def _receive(self, seconds: float) -> Json:
+        assert self._socket is not None
+        self._socket.settimeout(seconds)
+        return json.loads(self._socket.recv())
+
+
+class Terminal:
+    """A terminal over its websocket."""
+
+    def __init__(self, browser: Browser, name: str):
+        self.browser, self.name = browser, name
+        self._socket = browser.websocket(f"terminals/websocket/{name}")
+
+    def close(self) -> None:
+        with contextlib.suppress(Exception):
+            self._socket.close()
+
+    def run(self, command: str, seconds: float = 30) -> str:
+        """What a command line prints, between two marks that the shell itself puts together."""
+        mark = uuid.uuid4().hex[:12]
+        head, tail = mark[:6], mark[6:]
+        line = f"echo {head}''{tail}:; {command}; echo :{head}''{tail}\r"
+        self._socket.send(json.dumps(["stdin", line]))
+        seen = ""
+        deadline = time.monotonic() + seconds
+        while f":{mark}" not in seen:
+            assert time.monotonic() < deadline, f"no end of {command!r}: {seen!r}"
+            self._socket.settimeout(max(0.1, deadline - time.monotonic()))
+            kind, *rest = json.loads(self._socket.recv())
+            if kind == "stdout":
+                seen += rest[0]
+        return seen.split(f"{mark}:")[-1].split(f":{mark}")[0].strip()
+
+
+def _execute_request(session_id: str, code: str) -> Json:
+    return {
+        "header": {
+            "msg_id": uuid.uuid4().hex,
+            "msg_type": "execute_request",
+            "username": "",
+            "session": session_id,
+            "date": "",
+            "version": "5.3",
+        },
+        "parent_header": {},
+        "metadata": {},
+        "channel": "shell",
+        "content": {
+            "code": code,
+            "silent": False,
+            "store_history": True,
+            "user_expressions": {},
+            "allow_stdin": False,
+            "stop_on_error": True,
+        },
+    }
+
+
+def _first(pattern: str, text: str) -> str:
+    match = re.search(pattern, text)
+    assert match, f"no {pattern} in:\n{text}"
+    return match.group(1)
+
+
+def _hidden(page: str, name: str) -> str:
+    return html.unescape(_first(rf'name="{name}"\s+value="([^"]*)"', page))
+
+
+def _text(page: str) -> str:
+    page = re.sub(r"<(script|style|head)\b.*?</\1>", " ", page, flags=re.S)
+    return " ".join(html.unescape(re.sub(r"<[^>]+>", " ", page)).split())
+
+
+# --- what is left behind --------------------------------------------------------------------------
+
+
+@dataclass
+class Traces:
+    """What programs can leave behind, as seen from inside tools/enter: there, all of it is ours,
+    but for the network when that is the machine's own."""
+
+    processes: set[str]
+    mounts: set[str]
+    namespaces: set[str]
+    interfaces: set[str]
+    addresses: set[str]
+    tables: set[str]
+    cgroups: set[str]
+    files: set[str]
+
+    @classmethod
+    def now(cls) -> Traces:
+        return cls(
+            processes=_processes(),
+            mounts=_mounts(),
+            namespaces=_namespaces(),
+            interfaces={name for name in os.listdir("/sys/class/net") if _may_be_ours(name)},
+            addresses={line for line in _addresses() if _may_be_ours(line)},
+            tables={line for line in _lines("nft", "list", "tables") if _may_be_ours(line)},
+            cgroups={str(path) for path in Path("/sys/fs/cgroup").glob("**/")},
+            files=_files(),
+        )
+
+    def new_since(self, before: Traces) -> list[str]:
+        """What is here now and was not before, as "kind: thing"."""
+        return sorted(
+            f"{kind}: {thing}"
+            for kind in self.__dataclass_fields__
+            for thing in getattr(self, kind) - getattr(before, kind)
+        )
+
+
+def leftovers(before: Traces, seconds: float = 10) -> list[str]:
+    """New traces that do not go away within `seconds`: what just ended may take a moment."""
+    deadline = time.monotonic() + seconds
+    while True:
+        left = Traces.now().new_since(before)
+        if not left or time.monotonic() > deadline:
+            return left
+        time.sleep(0.1)
+
+
+def network_is_private() -> bool:
+    """Nobody else makes interfaces in it: the only way out of it is what a stack has made."""
+    return not _lines("ip", "-o", "route", "show", "default")
+
+
+def _may_be_ours(text: str) -> bool:
+    """On the machine's own network others come and go meanwhile; ours have their names."""
+    ours = rf"^es[0-9a-f]{{6}}|\bes[0-9a-f]{{6,}}|elsa|vx0|{re.escape(HOST_ADDRESS)}"
+    return network_is_private() or bool(re.search(ours, text))
+
+
+def _processes() -> set[str]:
+    found = set()
+    for path in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            line = (path / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+            if line:
+                found.add(f"{path.name} {line.strip()[:100]}")
+    return found
+
+
+def _mounts() -> set[str]:
+    lines = Path("/proc/self/mountinfo").read_text().splitlines()
+    return {line.split(" ")[4] for line in lines}
+
+
+def _namespaces() -> set[str]:
+    """Network namespaces of processes; those held by a bind mount count as mounts."""
+    found = set()
+    for path in Path("/proc").glob("[0-9]*/ns/net"):
+        with contextlib.suppress(OSError):
+            found.add(os.readlink(path))
+    return found
+
+
+def _lines(*argv: str) -> set[str]:
+    done = subprocess.run(argv, capture_output=True, text=True, check=False)
+    return {line.strip() for line in done.stdout.splitlines() if line.strip()}
+
+
+def _addresses() -> set[str]:
+    return {" ".join(line.split()[1:4]) for line in _lines("ip", "-o", "addr")}
+
+
+def _files() -> set[str]:
+    places = [Path(name) for name in ("/run", "/tmp", "/var/lib/elsa")]
+    found = {str(path) for place in places if place.is_dir() for path in place.iterdir()}
+    # CRIU's own note of what this kernel can do, good until the next boot.
+    return found - {"/run/criu.kdat"}
+
+
+# --- odds and ends --------------------------------------------------------------------------------
+
+
+def tree_pids(pid: int) -> set[int]:
+    """A process and all below it."""
+    found = {pid}
+    for task in Path(f"/proc/{pid}/task").glob("*/children"):
+        with contextlib.suppress(OSError):
+            for child in task.read_text().split():
+                found |= tree_pids(int(child))
+    return found
+
+
+def memory_available() -> int:
+    text = Path("/proc/meminfo").read_text()
+    return int(_first(r"MemAvailable:\s+(\d+)", text)) * 1024
+
+
+END_SIGNALS = (signal.SIGTERM, signal.SIGHUP)
+
+
+@contextlib.contextmanager
+def ended_by_signals() -> Iterator[None]:
+    """Signals as exceptions, like SIGINT, so that `finally` and `with` take away what was made."""
+
+    def raise_exit(number: int, _frame: Any) -> None:
+        raise SystemExit(128 + number)
+
+    with _handling(raise_exit, END_SIGNALS):
+        yield
+
+
+@contextlib.contextmanager
+def uninterrupted() -> Iterator[None]:
+    with _handling(signal.SIG_IGN, (*END_SIGNALS, signal.SIGINT)):
+        yield
+
+
+@contextlib.contextmanager
+def _handling(handler: Any, numbers: tuple[int, ...]) -> Iterator[None]:
+    # Only the main thread may; elsewhere there is nothing to be interrupted by.
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    old = {number: signal.signal(number, handler) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, before in old.items():
+            signal.signal(number, before)

@@ -1,0 +1,780 @@
+# SPDX-License-Identifier: Apache-2.0
+"""elsa-node alone: sessions that hold everything a notebook holds go to sleep and wake, and nothing
+that goes wrong on the way loses one or runs it twice."""
+import contextlib
+import json
+import os
+import pathlib
+import subprocess
+import tempfile
+import threading
+import time
+
+import pytest
+
+from nodekit import BUILD, Node, Refused, Session, kill_group, new_id, wait_for
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+
+# What must be as it was, whatever happened between.
+SAME = ("started", "pid", "uid", "transaction", "history", "deleted", "linked", "pipe", "pair",
+        "shared", "shm", "layer", "digest")
+TRUE = ("echo", "terminal", "child", "locked")
+
+
+@pytest.fixture(name="place")
+def place_fixture():
+    """A directory on disk: overlays cannot have their upper layer on every file system."""
+    with tempfile.TemporaryDirectory(prefix="node-", dir="/var/lib/elsa") as place:
+        os.chmod(place, 0o755)
+        yield pathlib.Path(place)
+
+
+@pytest.fixture(name="node")
+def node_fixture(place):
+    node = Node(place).start()
+    yield node
+    node.teardown()
+    assert leftovers(node, torn_down=True) == []
+
+
+def leftovers(node, torn_down=False):
+    """What sessions may not leave behind; nor, at the end, the node."""
+    of_node = set() if torn_down else {str(node.dir / "run" / d) for d in ("netns", "root")}
+    mounts = {line.split()[1] for line in pathlib.Path("/proc/mounts").read_text().splitlines()}
+    found = [m for m in mounts - of_node if m.startswith(str(node.dir / "run"))]
+    found += [str(p) for p in pathlib.Path("/sys/fs/cgroup").glob("**/elsa-test/*") if p.is_dir()]
+    links = subprocess.run(["ip", "-brief", "link"], capture_output=True, text=True, check=True)
+    found += [line for line in links.stdout.splitlines() if line.startswith("es")]
+    return found
+
+
+def assert_same(before, after, slept=0.0):
+    for key in SAME:
+        assert after[key] == before[key], key
+    for key in TRUE:
+        assert after[key] is True, key
+    assert after["stopped"] == "T"
+    assert after["ticks"] >= before["ticks"]
+    assert after["threads"] >= before["threads"] - 1
+    # The clock of the session goes on where it stopped: neither back nor over the time asleep.
+    assert after["back"] == 0
+    assert after["monotonic"] >= before["monotonic"]
+    if slept:
+        assert after["monotonic"] - before["monotonic"] < slept
+        assert after["timer_left"] > before["timer_left"] - slept
+
+
+def whole(node, session, generation):
+    """The checkpoint is there and every byte of it is what was written."""
+    mine = [c for c in node.checkpoints(session) if not c["aside"]]
+    if max((c["generation"] for c in mine), default=0) != generation:
+        return False
+    return node.ask("POST", "/v1/checkpoints/verify",
+                    {"session": session.id, "generation": generation})["ok"]
+
+
+def settle(node, session):
+    """Waits until nothing is being done to the session."""
+    def quiet():
+        status = node.sessions().get(session.id)
+        return not status or not status.get("effect")
+    wait_for(quiet, 60)
+    return node.sessions().get(session.id)
+
+
+# --- the plain path -----------------------------------------------------------------
+
+
+def test_a_session_sleeps_and_wakes_as_it_was(node):
+    session = Session(node)
+    session.start()
+    before = session.ask("state")
+    for generation in (1, 2):
+        slept = time.monotonic()
+        result = session.hibernate(generation)
+        assert not result["running"] and result["generation"] == generation
+        assert result["stored_bytes"] > 0 and result["frozen_us"] > 0
+        assert [t["name"] for t in result["timings"]] == [s for k, s in node.steps()
+                                                          if k == "hibernate"]
+        assert session.processes() == set() and leftovers(node) == []
+        assert not (node.state / "sessions" / session.id).exists()
+        assert session.id not in node.sessions()
+        time.sleep(0.5)
+        result = session.restore(generation)
+        assert result["running"]
+        after = session.ask("state")
+        assert_same(before, after, time.monotonic() - slept - 0.4)
+        before = after
+    assert whole(node, session, 2)
+
+
+def test_a_sleeping_session_leaves_nothing_but_its_checkpoint(node):
+    session = Session(node)
+    session.start()
+    session.hibernate(1)
+    node.stop()
+    subprocess.run([BUILD / "elsa-node", "--config", node.config, "teardown"], check=True)
+    assert leftovers(node) == []
+    node.start()
+    session.restore(1)
+
+
+def test_several_sessions_at_once(node):
+    sessions = [Session(node) for _ in range(4)]
+    states = {}
+    for session in sessions:
+        session.start()
+        states[session.id] = session.ask("state")
+    for call in (Session.hibernate, Session.restore):
+        threads = [threading.Thread(target=call, args=(s, 1)) for s in sessions]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    for session in sessions:
+        assert_same(states[session.id], session.ask("state"))
+
+
+def test_only_newer_generations_are_written_and_only_the_newest_is_run(node):
+    session = Session(node)
+    session.start()
+    session.hibernate(1)
+    session.restore(1)
+    again = node.effect("hibernate", session, 1)
+    assert again["state"] == "failed" and again["fault"] == "conflict" and again["running"]
+    session.hibernate(2)
+    old = node.effect("restore", session, 1)
+    assert old["fault"] == "conflict" and "set the newer aside" in old["remedy"]
+    node.ask("POST", "/v1/checkpoints/aside", {"session": session.id, "generation": 2})
+    session.restore(1)
+    assert [(c["generation"], c["aside"]) for c in node.checkpoints(session)] == [
+        (1, False), (2, True)]
+
+
+def test_old_generations_are_removed(place):
+    node = Node(place)
+    node.config.write_text(node.config.read_text().replace("[store]", "[store]\nkeep = 2"))
+    node.start()
+    try:
+        session = Session(node)
+        session.start()
+        for generation in range(1, 5):
+            session.hibernate(generation)
+            session.restore(generation)
+        assert [c["generation"] for c in node.checkpoints(session)] == [3, 4]
+    finally:
+        node.teardown()
+
+
+def test_forget_and_stop(node):
+    session = Session(node)
+    session.start()
+    session.hibernate(1)
+    session.restore(1)
+    assert node.done("stop", session)["running"] is False
+    assert session.processes() == set() and whole(node, session, 1)
+    session.restore(1)
+    node.done("forget", session)
+    assert node.checkpoints(session) == [] and leftovers(node) == []
+    assert session.home.exists()
+    result = node.effect("restore", session, 1)
+    assert result["fault"] == "not-found"
+
+
+def test_results_are_kept_until_acknowledged(node):
+    session = Session(node)
+    effect = new_id()
+    first = node.done("start", session, effect_id=effect)
+    node.kill()
+    node.start()
+    assert node.effect("start", session, effect_id=effect) == first
+    assert node.get(f"/v1/effects/{effect}") == first
+    node.ask("DELETE", f"/v1/effects/{effect}")
+    assert node.get("/v1/effects")["items"] == []
+    wait_for(session.answers)
+
+
+# --- what is asked at the same time ------------------------------------------------------
+
+
+def test_two_restores_at_once_are_one(node):
+    session = Session(node)
+    session.start()
+    session.hibernate(1)
+    results, effect = [], new_id()
+    threads = [threading.Thread(target=lambda: results.append(
+        node.effect("restore", session, 1, effect_id=effect))) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert results[0] == results[1] and results[0]["state"] == "done"
+    second = node.effect("restore", session, 1)
+    assert second["state"] == "failed" and second["fault"] == "conflict" and second["running"]
+    assert len([p for p in session.processes()]) == 5 or session.answers()
+
+
+def test_another_effect_is_told_that_one_is_under_way(node):
+    session = Session(node)
+    session.start()
+    session.ask("fill", mib=200, timeout=60)
+    effect, results = new_id(), []
+    thread = threading.Thread(target=lambda: results.append(
+        node.effect("hibernate", session, 1, effect_id=effect)))
+    thread.start()
+    wait_for(lambda: any(e["id"] == effect for e in node.get("/v1/effects")["items"]), step=0.001)
+    with pytest.raises(Refused) as refused:
+        node.effect("restore", session, 1)
+    assert refused.value.status == 409 and effect in refused.value.error["text"]
+    # An end waits for its turn instead.
+    assert node.done("stop", session)["running"] is False
+    thread.join()
+    assert results[0]["state"] == "done"
+    session.restore(1)
+
+
+def test_a_caller_that_leaves_changes_nothing(node):
+    session = Session(node)
+    session.start()
+    effect = new_id()
+    with contextlib.suppress(TimeoutError):
+        node.effect("hibernate", session, 1, effect_id=effect, timeout=0.05)
+    assert node.done("hibernate", session, 1, effect_id=effect)["generation"] == 1
+
+
+# --- ends that nobody asked for -----------------------------------------------------------
+
+
+def test_a_session_that_ends_is_noticed_and_its_log_kept(node):
+    session = Session(node)
+    session.start()
+    os.kill(int(node.sessions()[session.id]["pid"]), 9)
+    ended = wait_for(lambda: node.sessions()[session.id].get("ended"))
+    assert ended == "exited"
+    wait_for(lambda: leftovers(node) == [])
+    assert "probe is up" in node.get(f"/v1/sessions/{session.id}/log?lines=5")
+    node.kill()
+    node.start()
+    assert node.sessions()[session.id]["ended"] == "exited"
+    session.start()
+    assert not node.sessions()[session.id].get("ended")
+
+
+def test_a_session_that_ends_while_we_are_away(node):
+    session = Session(node)
+    session.start()
+    pid = int(node.sessions()[session.id]["pid"])
+    node.kill()
+    os.kill(pid, 9)
+    node.start()
+    assert wait_for(lambda: node.sessions()[session.id].get("ended")) == "exited"
+
+
+def test_a_session_without_memory_is_told_so(node):
+    session = Session(node, limits={"memory_bytes": 80 << 20, "cpus": 0, "pids": 0})
+    session.start()
+    with contextlib.suppress(OSError, Exception):
+        session.ask("fill", mib=200, timeout=20)
+    assert wait_for(lambda: node.sessions()[session.id].get("ended")) == "oom-killed"
+
+
+def test_a_command_that_does_not_exist(node):
+    session = Session(node, command=["no-such-program"])
+    result = node.effect("start", session)
+    assert result["state"] == "failed" and "no-such-program" in result["text"]
+    assert leftovers(node) == []
+
+
+def test_an_end_of_the_node_leaves_sessions_running(node):
+    session = Session(node)
+    session.start()
+    before = session.ask("state")
+    assert node.stop() == 0
+    assert_same(before, session.ask("state"))
+    node.start()
+    assert node.sessions()[session.id]["running"]
+    session.hibernate(1)
+
+
+def test_a_reboot_is_told_from_an_end(node, place):
+    """The processes are gone and the machine says it was started anew."""
+    session, sleeper = Session(node), Session(node)
+    session.start()
+    sleeper.start()
+    sleeper.hibernate(1)
+    pid = int(node.sessions()[session.id]["pid"])
+    node.kill()
+    os.kill(pid, 9)
+    wait_for(lambda: session.processes() == set())
+    with in_place_of("/proc/sys/kernel/random/boot_id", "00000000-1111\n", place):
+        node.start()
+        assert node.get("/v1/node")["boot_id"].startswith("00000000")
+        assert wait_for(lambda: node.sessions()[session.id].get("ended")) == "rebooted"
+        sleeper.restore(1)
+        node.kill()
+
+
+# --- what CRIU or the store refuses ---------------------------------------------------------
+
+
+@pytest.mark.parametrize("thing, said, means", [
+    ("mqueue", "Can't lookup mount=", "Close it."),
+    ("mptcp", "Unsupported proto 262", "End that program."),
+])
+def test_a_refusal_by_criu_leaves_the_session_running(node, thing, said, means):
+    session = Session(node)
+    session.start()
+    before = session.ask("state")
+    session.ask("hold", what=thing)
+    result = node.effect("hibernate", session, 1)
+    assert result["state"] == "failed" and result["fault"] == "refused" and result["running"]
+    assert said in result["text"] and means in result["remedy"] and said in result["log_tail"]
+    assert node.checkpoints(session) == []
+    assert_same(before, session.ask("state"))
+    session.ask("drop")
+    if thing == "mptcp":
+        session.hibernate(1)
+
+
+def test_io_uring_is_not_there_to_be_refused(node):
+    session = Session(node)
+    session.start()
+    assert session.ask("hold", what="io_uring") == {"fd": -1, "errno": 38}
+    session.hibernate(1)
+
+
+@contextlib.contextmanager
+def small_store(node, options):
+    node.store.mkdir(exist_ok=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", options, "store", node.store], check=True)
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "-l", node.store], check=True)
+
+
+def test_a_full_store_leaves_the_session_running(node):
+    with small_store(node, "size=8m"):
+        node.kill()
+        node.start()
+        session = Session(node)
+        session.start()
+        before = session.ask("state")
+        result = node.effect("hibernate", session, 1)
+        assert result["state"] == "failed" and result["running"]
+        assert result["fault"] == "full", result
+        assert_same(before, session.ask("state"))
+        assert node.checkpoints(session) == []
+        subprocess.run(["mount", "-o", "remount,size=500m", node.store], check=True)
+        session.hibernate(1)
+        session.restore(1)
+        node.done("stop", session)
+        node.kill()
+    node.start()
+
+
+def test_an_unwritable_store_leaves_the_session_running(node):
+    with small_store(node, "size=500m"):
+        node.kill()
+        node.start()
+        session = Session(node)
+        session.start()
+        session.hibernate(1)
+        session.restore(1)
+        before = session.ask("state")
+        subprocess.run(["mount", "-o", "remount,ro", node.store], check=True)
+        result = node.effect("hibernate", session, 2)
+        assert result["state"] == "failed" and result["running"], result
+        assert_same(before, session.ask("state"))
+        assert whole(node, session, 1)
+        subprocess.run(["mount", "-o", "remount,rw", node.store], check=True)
+        session.hibernate(2)
+        node.kill()
+    node.start()
+
+
+def damaged(path, how):
+    data = bytearray(path.read_bytes())
+    if how == "missing":
+        path.unlink()
+    elif how == "truncated":
+        path.write_bytes(data[:len(data) // 2])
+    else:
+        data[len(data) // 2] ^= 1
+        path.write_bytes(data)
+
+
+def biggest_objects(node, session, generation):
+    place = node.store / "s" / session.id / str(generation)
+    files = [p for p in place.rglob("*") if p.is_file() and p.stat().st_size > 100]
+    return sorted(files, key=lambda p: -p.stat().st_size)
+
+
+@pytest.mark.parametrize("how", ["missing", "truncated", "flipped"])
+def test_a_damaged_checkpoint_is_refused_named_and_kept(node, how):
+    session = Session(node)
+    session.start()
+    before = session.ask("state")
+    session.hibernate(1)
+    objects = biggest_objects(node, session, 1)
+    assert len(objects) > 5
+    picks = objects[:2] + [p for p in objects if "upper.tar" in p.name][:1] + objects[-1:]
+    for path in {str(p): p for p in picks}.values():
+        good = path.read_bytes()
+        mode = path.stat().st_mode
+        damaged(path, how)
+        result = node.effect("restore", session, 1)
+        assert result["state"] == "failed" and not result["running"], path
+        assert result["fault"] in ("corrupt", "not-found"), (path, result)
+        assert path.name in result["text"], (path, result["text"])
+        assert session.processes() == set() and leftovers(node) == []
+        with pytest.raises(Refused):
+            whole(node, session, 1)
+        path.unlink(missing_ok=True)
+        path.write_bytes(good)
+        path.chmod(mode)
+    session.restore(1)
+    assert_same(before, session.ask("state"))
+
+
+@contextlib.contextmanager
+def in_place_of(path, text, place):
+    """The kernel says something else."""
+    fake = place / "fake"
+    fake.write_text(text)
+    subprocess.run(["mount", "--bind", fake, path], check=True)
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", path], check=True)
+
+
+def test_a_weaker_processor_is_refused(node, place):
+    session = Session(node)
+    session.start()
+    session.hibernate(1)
+    node.kill()
+    info = pathlib.Path("/proc/cpuinfo").read_text()
+    assert " aes " in info
+    with in_place_of("/proc/cpuinfo", info.replace(" aes ", " ").replace(" popcnt ", " "), place):
+        node.start()
+        result = node.effect("restore", session, 1)
+        assert result["fault"] == "refused" and "aes, popcnt" in result["text"], result
+        assert "such a processor" in result["remedy"]
+        node.kill()
+    node.start()
+    session.restore(1)
+
+
+def test_what_the_home_lost_is_named(node):
+    session = Session(node)
+    session.start()
+    session.hibernate(1)
+    (session.home / "lock").rename(session.home / "elsewhere")
+    result = node.effect("restore", session, 1)
+    assert result["state"] == "failed" and result["fault"] == "refused"
+    assert "home/ada/lock" in result["text"] and result["remedy"]
+    (session.home / "elsewhere").rename(session.home / "lock")
+    session.restore(1)
+
+
+# --- the clock where the machine is younger ----------------------------------------------------
+
+
+def test_the_clock_goes_on_where_the_uptime_is_smaller(node):
+    session = Session(node)
+    session.start()
+    before = session.ask("state")
+    session.hibernate(1)
+    node.kill()
+    back = -int(time.monotonic() - 20)
+    node.start(prefix=["unshare", "--time", "--fork", "--kill-child", f"--monotonic={back}",
+                       f"--boottime={back}"])
+    session.restore(1)
+    after = session.ask("state")
+    assert_same(before, after, 15)
+    kill_group(node.process)
+
+
+# --- faults, driven from the list of steps in the program ------------------------------------------
+
+
+def steps():
+    with contextlib.suppress(OSError, subprocess.SubprocessError):
+        return Node.steps(None)
+    return []
+
+
+def arrange(node, kind):
+    """A session that `kind` can be done to, and the arguments of that effect."""
+    session = Session(node)
+    session.before = None
+    if kind != "start":
+        session.start()
+        session.before = session.ask("state")
+    if kind == "restore":
+        session.hibernate(1)
+    return session, 1 if kind in ("hibernate", "restore") else 0
+
+
+def check_one_truth(node, session, kind, status):
+    """Running, or whole in the store; never both as the newest, never neither."""
+    running = bool(status and status["running"])
+    if kind == "hibernate":
+        if running:
+            assert node.checkpoints(session) == []
+            assert_same(session.before, wait_for(session.answers))
+        else:
+            assert session.processes() == set() and whole(node, session, 1)
+    elif kind == "restore":
+        assert whole(node, session, 1)
+        if running:
+            assert_same(session.before, wait_for(session.answers))
+        else:
+            assert session.processes() == set()
+    elif not running:
+        assert session.processes() == set()
+
+
+def ask_until_killed(node, kind, session, generation, effect):
+    with contextlib.suppress(OSError, Exception):
+        node.effect(kind, session, generation, effect_id=effect, timeout=60)
+    assert node.died() == -9
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("kind, step", [s for s in steps() if s[0] != "ended"])
+def test_killed_at(node, kind, step, when):
+    session, generation = arrange(node, kind)
+    node.kill()
+    node.start("--fault", f"{kind}:{step}:{when}")
+    effect = new_id()
+    ask_until_killed(node, kind, session, generation, effect)
+    node.start()
+    check_one_truth(node, session, kind, settle(node, session))
+    # elsad asks again, with the same id, for what it wanted.
+    result = node.done(kind, session, generation, effect_id=effect)
+    assert result["running"] == (kind in ("start", "restore"))
+    if kind == "hibernate":
+        assert session.processes() == set() and leftovers(node) == []
+        session.restore(1)
+    if kind in ("hibernate", "restore"):
+        assert_same(session.before, wait_for(session.answers))
+    elif kind == "start":
+        wait_for(session.answers)
+    else:
+        assert session.processes() == set() and leftovers(node) == []
+
+
+@pytest.mark.parametrize("step, when", [(s, w) for k, s in steps() if k == "ended"
+                                        for w in ("before", "after")])
+def test_killed_while_a_session_ends(node, step, when):
+    session = Session(node)
+    session.start()
+    pid = int(node.sessions()[session.id]["pid"])
+    node.kill()
+    node.start("--fault", f"ended:{step}:{when}")
+    os.kill(pid, 9)
+    assert node.died() == -9
+    node.start()
+    assert wait_for(lambda: node.sessions()[session.id].get("ended")) == "exited"
+    session.start()
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("step", [s for k, s in steps() if k == "hibernate"])
+def test_killed_again_while_it_recovers(node, step, when):
+    """The second life is killed, too, wherever it goes through that step once more."""
+    session, generation = arrange(node, "hibernate")
+    node.kill()
+    fault = ("--fault", f"hibernate:{step}:{when}")
+    node.start(*fault)
+    ask_until_killed(node, "hibernate", session, generation, new_id())
+    node.start(*fault, wait=False)
+    time.sleep(0.7)
+    node.kill()
+    node.start()
+    check_one_truth(node, session, "hibernate", settle(node, session))
+
+
+@pytest.mark.parametrize("kind, step", [s for s in steps() if s[0] in ("hibernate", "restore")])
+def test_a_step_that_fails(node, kind, step):
+    session, generation = arrange(node, kind)
+    node.kill()
+    node.start("--fault", f"{kind}:{step}:fail")
+    result = node.effect(kind, session, generation)
+    status = settle(node, session)
+    assert result["running"] == bool(status and status["running"])
+    if step == "kill":
+        # The checkpoint is good, but its processes could not be ended: they stay frozen.
+        assert result["state"] == "failed" and status["frozen"]
+        node.kill()
+        node.start()
+        node.done("stop", session)
+        status = None
+    check_one_truth(node, session, kind, status)
+    assert leftovers(node) == [] or result["running"] or step == "teardown"
+    node.kill()
+    node.start()
+    if not result["running"]:
+        session.restore(1)
+    assert_same(session.before, wait_for(session.answers))
+
+
+def kill_when_seen(pattern, victim=None, after=0.0):
+    """SIGKILL for the first process with this command line (or for `victim`'s) some time after it
+    was seen."""
+    end = time.monotonic() + 20
+    while time.monotonic() < end:
+        found = subprocess.run(["pgrep", "-f", pattern], capture_output=True, text=True, check=False)
+        if found.stdout.strip():
+            time.sleep(after)
+            subprocess.run(["pkill", "-9", "-f", victim or pattern], check=False)
+            return
+    raise AssertionError(f"{pattern} was not seen")
+
+
+@pytest.mark.parametrize("moment", [0, 0.02, 0.05, 0.08, 0.12])
+def test_criu_is_killed_while_it_restores(node, moment):
+    """Out of memory, say."""
+    session, generation = arrange(node, "restore")
+    criu = f"^criu restore .*{node.state}/criu/{session.id}"
+    killer = threading.Thread(target=kill_when_seen, args=(criu, None, moment))
+    killer.start()
+    node.effect("restore", session, generation)
+    killer.join()
+    status = settle(node, session)
+    check_one_truth(node, session, "restore", status)
+    if not status:
+        session.restore(1)
+        assert_same(session.before, session.ask("state"))
+
+
+def test_criu_is_killed_while_it_holds_the_processes(node):
+    """They stay frozen: what is committed then is what they were."""
+    session, generation = arrange(node, "hibernate")
+    work = f"{node.state}/criu/{session.id}"
+    killer = threading.Thread(target=kill_when_seen,
+                              args=(f"^/bin/sh -p {work}/script", f"^criu dump .*{work}"))
+    killer.start()
+    result = node.effect("hibernate", session, generation)
+    killer.join()
+    check_one_truth(node, session, "hibernate", settle(node, session))
+    if result["state"] == "done":
+        session.restore(1)
+        assert_same(session.before, session.ask("state"))
+
+
+def test_criu_is_killed_while_it_dumps(node):
+    """Nobody can promise that the session survives this. That it is told can be."""
+    session, generation = arrange(node, "hibernate")
+    session.ask("fill", mib=300, timeout=60)
+    killer = threading.Thread(target=kill_when_seen, args=(
+        f"^criu dump .*{node.state}/criu/{session.id}", None, 0.1))
+    killer.start()
+    result = node.effect("hibernate", session, generation)
+    killer.join()
+    assert result["state"] == "failed" and "killed by signal 9" in result["text"]
+    assert node.checkpoints(session) == []
+    node.done("stop", session)
+
+
+# --- the API --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("change, text", [
+    ({"id": "../../etc"}, "session.id"),
+    ({"id": "0123"}, "session.id"),
+    ({"user": 5}, "session.user: expected a string"),
+    ({"port": 70000}, "session.port: out of range"),
+    ({"cmd": "python3"}, "session.cmd"),
+    ({"home": None}, "session.home: missing"),
+    ({"address": "not an address"}, "address"),
+    ({"uid": 0, "gid": 0}, "root"),
+])
+def test_bad_requests(node, change, text):
+    session = Session(node)
+    session.spec.update(change)
+    with pytest.raises(Refused) as refused:
+        node.effect("start", session)
+    assert refused.value.status == 400 and text in refused.value.error["text"]
+    assert leftovers(node) == []
+
+
+def test_bad_paths_and_ids(node):
+    session = Session(node)
+    for method, path, status in [
+            ("GET", "/v1/sessions/nobody", 404), ("GET", "/v1/effects/none", 404),
+            ("GET", "/v1/sessions/..%2f..%2fetc/log", 404), ("GET", "/v1/nothing", 404),
+            ("GET", f"/v1/sessions/{session.id}/log", 404),
+            ("DELETE", "/v1/checkpoints/x/1", 400),
+            ("GET", "/v1/checkpoints?session=..", 400)]:
+        with pytest.raises(Refused) as refused:
+            node.ask(method, path)
+        assert refused.value.status == status, path
+    for effect in ("a%2f..", "x" * 65, "%00"):
+        with pytest.raises(Refused):
+            node.effect("start", session, effect_id=effect)
+    for body in ({"session": "x", "generation": 1}, {"session": session.id, "generation": 0}, {}):
+        with pytest.raises(Refused) as refused:
+            node.ask("POST", "/v1/checkpoints/verify", body)
+        assert refused.value.status == 400
+    assert node.ask("DELETE", "/v1/effects/unknown") == {}
+
+
+def test_names_of_any_kind(node):
+    for name in ("a/b", "..", "\U0001f600", "x" * 300, "-rf", "a b\n'\"$(id)", ""):
+        session = Session(node, user=name, server=name)
+        session.start()
+        session.hibernate(1)
+        assert node.checkpoints(session)[0]["user"] == name
+        session.restore(1)
+        node.done("forget", session)
+
+
+def test_commands(node, place):
+    run = lambda *args: subprocess.run([BUILD / "elsa-node", "--config", node.config, *args],
+                                       capture_output=True, text=True, check=False, timeout=60)
+    assert run("--check").returncode == 0
+    assert "another elsa-node" in run().stderr
+    assert "another elsa-node" in run("teardown").stderr
+    assert run("dance").returncode == 2
+    assert run("--fault", "nonsense", "--check").returncode == 0
+    session = Session(node)
+    session.start()
+    node.stop()
+    refused = run("teardown")
+    assert refused.returncode == 4 and "--all" in refused.stderr
+    assert session.answers()
+    assert run("teardown", "--all").returncode == 0
+    assert leftovers(node) == [] and session.home.exists()
+    bad = place / "bad.toml"
+    bad.write_text("[node]\nworkers = 'many'\n")
+    node.config = bad
+    failed = run()
+    assert failed.returncode == 2 and "bad.toml" in failed.stderr
+    node.config = place / "elsa.toml"
+    node.start()
+
+
+def test_a_reload_keeps_sessions_and_takes_the_new_configuration(node):
+    session = Session(node)
+    session.start()
+    good = node.config.read_text()
+    node.config.write_text(good + "\n[log]\nlevel = 7\n")
+    node.process.send_signal(1)
+    wait_for(lambda: "stays as it is" in node.log.read_text())
+    node.config.write_text(good.replace("[node]", "[node]\nname = 'renamed'"))
+    node.process.send_signal(1)
+    wait_for(lambda: (node.answers() or {}).get("name") == "renamed")
+    assert node.sessions()[session.id]["running"] and session.answers()
+
+
+def test_status_of_a_session(node):
+    session = Session(node)
+    session.start()
+    status = node.get(f"/v1/sessions/{session.id}")
+    assert status["running"] and not status["frozen"] and status["pid"] > 1
+    assert status["processes"] >= 4 and status["rss_bytes"] > 1 << 20 and status["cpu_us"] > 0
+    assert json.loads(json.dumps(status)) == status
