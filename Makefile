@@ -28,7 +28,10 @@ build: setup ## compile into build/PRESET (PRESET=release)
 build-asan build-tsan build-fuzz: build-%: ## the same with sanitizers, or the fuzz targets
 	@$(MAKE) --no-print-directory build PRESET=$*
 
-test: unit e2e ## all unit tests, then all end-to-end tests
+test: unit ## all unit tests, plain and with sanitizers, then all end-to-end tests
+	@$(MAKE) --no-print-directory unit PRESET=asan
+	@$(MAKE) --no-print-directory unit PRESET=tsan
+	@$(MAKE) --no-print-directory e2e
 
 unit: build ## unit tests of build/PRESET
 	@$(ENTER) -- ctest --test-dir $(DIR) --output-on-failure --no-tests=error -j 2
