@@ -12,8 +12,10 @@ DIR    := build/$(PRESET)
 ENTER  := tools/enter
 # Any pytest options, e.g. make e2e T='-k hibernate -x'
 T      ?=
+# How long `make fuzz` gives each target
+FUZZ_SECONDS ?= 20
 
-.PHONY: help setup build build-asan build-tsan build-fuzz test unit e2e bench package \
+.PHONY: help setup build build-asan build-tsan build-fuzz test unit e2e fuzz bench package \
         demo soak fmt tidy shell clean distclean
 
 help: ## this list
@@ -39,6 +41,10 @@ unit: build ## unit tests of build/PRESET
 e2e: build ## end-to-end tests: real Hub, real CRIU (T='-k name' for some)
 	@$(ENTER) --net=private -- python3 -m pytest -p no:cacheprovider $(wildcard spawner/tests) tests/e2e $(T)
 
+# What is found is kept: new inputs in build/fuzz/corpus, failing ones in build/fuzz/failures.
+fuzz: build-fuzz ## run each fuzz target for FUZZ_SECONDS=20
+	@$(ENTER) -- tests/fuzz/run build/fuzz $(FUZZ_SECONDS)
+
 bench: build ## measure into build/bench.json (GROUP=core for one group)
 	@$(ENTER) --net=private -- bench/run
 
@@ -55,7 +61,7 @@ soak: build ## hours of hibernating and resuming
 	@$(ENTER) --net=private -- python3 -m pytest -p no:cacheprovider tests/soak $(T)
 
 SOURCES = find . \( -path ./build -o -path ./.git \) -prune -o \
-          \( -name '*.[ch]' -o -name '*.cc' \) -print0
+          \( -name '*.[ch]' -o -name '*.cpp' \) -print0
 
 fmt: setup ## format the C sources (CHECK=1: only say what is not)
 	@$(ENTER) -- bash -ec '$(SOURCES) | xargs -0r clang-format $(if $(CHECK),--dry-run -Werror,-i)'

@@ -48,11 +48,11 @@ static inline void cleanup_close_dir(DIR **d)
 
 /* Defines cleanup_NAME's function for a type whose free function takes a pointer and returns void
  * or NULL: DEFINE_CLEANUP(struct job *, job_free) gives cleanup(job_freep). */
-#define DEFINE_CLEANUP(type, function)            \
-	static inline void function##p(type *p)   \
-	{                                         \
-		if (*p)                           \
-			function(*p);             \
+#define DEFINE_CLEANUP(type, function)                                                             \
+	static inline void function##p(type *p) /* NOLINT(bugprone-macro-parentheses) */           \
+	{                                                                                          \
+		if (*p)                                                                            \
+			function(*p);                                                              \
 	}
 
 static inline void *steal_pointer(void *p)

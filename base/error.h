@@ -71,4 +71,17 @@ int fault_exit_code(enum fault fault);              /* 0 for FAULT_NONE; see doc
 int fault_errno(enum fault fault);                  /* a positive errno */
 enum fault fault_from_errno(int code);              /* `code` positive */
 
+#ifdef __clang_analyzer__
+/* It sees one file at a time, and would follow paths on which a failure returns 0. */
+static inline int error_is_negative(int r)
+{
+	if (r >= 0)
+		__builtin_unreachable();
+	return r;
+}
+#define error_set(...)   error_is_negative(error_set(__VA_ARGS__))
+#define error_errno(...) error_is_negative(error_errno(__VA_ARGS__))
+#define error_fault(...) error_is_negative(error_fault(__VA_ARGS__))
+#endif
+
 #endif

@@ -12,5 +12,7 @@ int file_store_list(const char *root, const char *prefix,
 		    int (*each)(const char *key, const struct object_stat *st, void *arg),
 		    void *arg, struct error *e);
 int memory_store_open(const char *rest, struct object_store **store, struct error *e);
+int s3_store_open(const char *rest, struct object_store **store, struct error *e);
+int gs_store_open(const char *rest, struct object_store **store, struct error *e);
 
 #endif

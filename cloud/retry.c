@@ -84,7 +84,8 @@ static int backoff(const struct retry_limits *limits, const struct retry_try *t,
 		most *= 2;
 	if (most > limits->most_ms)
 		most = limits->most_ms;
-	int64_t wait = most / 2 + (int64_t)((uint64_t)t->random * (uint64_t)(most - most / 2) >> 32);
+	int64_t wait =
+		most / 2 + (int64_t)((uint64_t)t->random * (uint64_t)(most - most / 2) >> 32);
 	return (int)(wait < t->retry_after_ms ? t->retry_after_ms : wait);
 }
 

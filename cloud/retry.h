@@ -12,21 +12,21 @@
 
 /* How a try ended when there was no whole answer. */
 enum retry_transfer {
-	RETRY_ANSWERED,    /* `status` says */
-	RETRY_NO_CONTACT,  /* name not found, connection refused or timed out */
-	RETRY_LOST,        /* reset, closed early, timed out, garbled */
-	RETRY_IMPOSSIBLE,  /* wrong certificate, malformed URL: trying again cannot help */
+	RETRY_ANSWERED,   /* `status` says */
+	RETRY_NO_CONTACT, /* name not found, connection refused or timed out */
+	RETRY_LOST,       /* reset, closed early, timed out, garbled */
+	RETRY_IMPOSSIBLE, /* wrong certificate, malformed URL: trying again cannot help */
 };
 
 struct retry_try {
-	unsigned count;               /* tries made so far, this one included */
+	unsigned count; /* tries made so far, this one included */
 	enum retry_transfer transfer;
-	int status;                   /* HTTP, with RETRY_ANSWERED */
-	const char *code;             /* S3's error code, "" when there is none */
-	int retry_after_ms;           /* asked for by the server; 0: not */
-	int64_t elapsed_ms;           /* since the first try */
-	uint32_t random;              /* any 32 bits */
-	bool refreshed, adjusted;     /* already asked for new credentials, set the clock right */
+	int status;               /* HTTP, with RETRY_ANSWERED */
+	const char *code;         /* S3's error code, "" when there is none */
+	int retry_after_ms;       /* asked for by the server; 0: not */
+	int64_t elapsed_ms;       /* since the first try */
+	uint32_t random;          /* any 32 bits */
+	bool refreshed, adjusted; /* already asked for new credentials, set the clock right */
 };
 
 struct retry_verdict {

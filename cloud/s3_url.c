@@ -18,8 +18,10 @@ enum { MIB = 1024 * 1024, DEFAULT_PART = 32, DEFAULT_TIMEOUT_MS = 30000 };
 static int fail(struct error *e, const char *scheme, const char *rest, const char *why)
 {
 	int r = error_set(e, EINVAL, "store.url \"%s%.300s\": %s", scheme, rest, why);
-	return error_remedy(e, r, "write it as \"%sBUCKET/PREFIX?region=NAME\"; see "
-				  "config.example.toml", scheme);
+	return error_remedy(e, r,
+			    "write it as \"%sBUCKET/PREFIX?region=NAME\"; see "
+			    "config.example.toml",
+			    scheme);
 }
 
 /* As both clouds name buckets: 3 to 63 lower-case letters, digits, '-', '.' (Google: '_'). */
@@ -174,10 +176,10 @@ static const char *parse(struct s3_url *u, char *rest)
 int s3_url_parse(enum s3_kind kind, const char *rest, struct s3_url *url, struct error *e)
 {
 	cleanup_free char *copy = strdup(rest);
-	*url = (struct s3_url){ .kind = kind,
-				.path_style = -1,
-				.timeout_ms = DEFAULT_TIMEOUT_MS,
-				.part_bytes = (uint64_t)DEFAULT_PART * MIB };
+	*url = (struct s3_url) { .kind = kind,
+				 .path_style = -1,
+				 .timeout_ms = DEFAULT_TIMEOUT_MS,
+				 .part_bytes = (uint64_t)DEFAULT_PART * MIB };
 	const char *why = copy ? parse(url, copy) : "out of memory";
 	if (!why)
 		return 0;
@@ -207,10 +209,10 @@ static char *default_endpoint(const struct s3_url *u)
 int s3_url_place(const struct s3_url *u, struct s3_place *place, struct error *e)
 {
 	cleanup_free char *endpoint = u->endpoint ? strdup(u->endpoint) : default_endpoint(u);
-	bool in_path = u->path_style >= 0 ? u->path_style > 0
-					  : u->endpoint || strchr(u->bucket, '.') ||
-						    u->kind == S3_GOOGLE;
-	*place = (struct s3_place){ 0 };
+	bool in_path = u->path_style >= 0
+			       ? u->path_style > 0
+			       : u->endpoint || strchr(u->bucket, '.') || u->kind == S3_GOOGLE;
+	*place = (struct s3_place) { 0 };
 	if (!endpoint)
 		return error_set(e, ENOMEM, "out of memory");
 	char *host = strstr(endpoint, "://");
@@ -237,5 +239,5 @@ void s3_place_deinit(struct s3_place *place)
 	free(place->scheme);
 	free(place->host);
 	free(place->base);
-	*place = (struct s3_place){ 0 };
+	*place = (struct s3_place) { 0 };
 }

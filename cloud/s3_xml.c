@@ -44,7 +44,7 @@ static void XMLCALL on_start(void *data, const XML_Char *name, const XML_Char **
 	if (x->depth == 2 && strcmp(name, "Contents") == 0) {
 		x->in_entry = true;
 		x->has_key = x->has_size = false;
-		x->entry = (struct s3_entry){ 0 };
+		x->entry = (struct s3_entry) { 0 };
 	}
 	buf_reset(&x->text);
 }

@@ -26,11 +26,11 @@ struct s3_entry {
 };
 
 struct s3_answer {
-	char root[64]; /* name of the outermost element */
+	char root[64];                           /* name of the outermost element */
 	char code[64], message[512], region[64]; /* of an <Error> */
 	char upload_id[1024];
 	char etag[128];
-	bool truncated;  /* the listing goes on ... */
+	bool truncated;   /* the listing goes on ... */
 	char token[2048]; /* ... from here */
 };
 

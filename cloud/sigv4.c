@@ -64,8 +64,8 @@ static void free_texts(char **texts, size_t count)
 		free(texts[i]);
 }
 
-/* Encoded first, then sorted by name and value. What stands between them while sorting is lower than
- * any byte of a name, as '=' is not. */
+/* Encoded first, then sorted by name and value. What stands between them while sorting is lower
+ * than any byte of a name, as '=' is not. */
 static char *encoded_pair(const struct sigv4_pair *pair)
 {
 	cleanup_buf struct buf text = BUF_INIT(MOST_TEXT);
@@ -145,7 +145,7 @@ static int canonical_headers(const struct sigv4_request *request, struct buf *li
 	if (request->header_count > MOST_PAIRS)
 		return -E2BIG;
 	for (size_t i = 0; i < request->header_count; i++)
-		sorted[i] = (struct header){ &request->headers[i], i };
+		sorted[i] = (struct header) { &request->headers[i], i };
 	qsort(sorted, request->header_count, sizeof(*sorted), compare_headers);
 	int r = 0;
 	for (size_t i = 0; i < request->header_count && r == 0; i++) {
@@ -221,8 +221,7 @@ static int hmac(const void *key, size_t key_len, const char *text, size_t len,
 	return 0;
 }
 
-static int signing_key(const struct sigv4_key *key, const char *timestamp,
-		       unsigned char to[DIGEST])
+static int signing_key(const struct sigv4_key *key, const char *timestamp, unsigned char to[DIGEST])
 {
 	cleanup_buf struct buf first = BUF_INIT(4096);
 	int r = buf_printf(&first, "%s%s", key->dialect->key_prefix, key->secret);

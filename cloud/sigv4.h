@@ -45,9 +45,9 @@ struct sigv4_request {
 	const char *payload_hash; /* SHA-256 in hexadecimal, or SIGV4_UNSIGNED */
 };
 
-#define SIGV4_UNSIGNED	     "UNSIGNED-PAYLOAD"
+#define SIGV4_UNSIGNED       "UNSIGNED-PAYLOAD"
 #define SIGV4_TIMESTAMP_SIZE 17 /* "20130524T000000Z" */
-#define SIGV4_HEX_SIZE	     65
+#define SIGV4_HEX_SIZE       65
 #define SIGV4_EMPTY_HASH     "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
 
 /* All append to `to`; 0, -ENOBUFS, -ENOMEM, or -E2BIG for more than 64 headers or parameters. */

@@ -159,9 +159,19 @@ const char *value_check_url_or_none(const char *text)
 
 const char *value_check_store_url(const char *text)
 {
+	static const char wanted[] = "\"file:///DIRECTORY\" with an absolute path, "
+				     "\"s3://BUCKET/PREFIX\" or \"gs://BUCKET/PREFIX\"";
 	const char *path = strncmp(text, "file://", 7) == 0 ? text + 7 : "";
-	return check(path[0] == '/' && path[1] && !has_dot_dot(path),
-		     "\"file:///DIRECTORY\" with an absolute path");
+	/* What follows a bucket's name is checked where it is used: cloud/s3_url.h. */
+	if (strncmp(text, "s3://", 5) == 0 || strncmp(text, "gs://", 5) == 0) {
+		size_t bucket = strcspn(text + 5, "/?");
+		return check(bucket >= 3 && bucket <= 63 &&
+				     strspn(text + 5, "abcdefghijklmnopqrstuvwxyz" DIGITS "-._") ==
+					     bucket &&
+				     !strpbrk(text, " \t\r\n"),
+			     wanted);
+	}
+	return check(path[0] == '/' && path[1] && !has_dot_dot(path), wanted);
 }
 
 const char *value_check_ipv4(const char *text)

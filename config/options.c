@@ -137,7 +137,13 @@ const struct option options[] = {
 
 	{ "store", "url", OPTION_STRING, AT(store.url), "\"file:///var/lib/elsa/store\"",
 	  .check = value_check_store_url,
-	  .doc = "A directory, as \"file:///DIRECTORY\"; only root needs to get in." },
+	  .doc = "A directory, as \"file:///DIRECTORY\"; only root needs to get in. Or a bucket, as\n"
+		 "\"s3://BUCKET/PREFIX?region=eu-west-1\" (Amazon S3 and what speaks its protocol) or\n"
+		 "\"gs://BUCKET/PREFIX\" (Google Cloud Storage), with the credentials that elsa-node's\n"
+		 "environment, ~/.aws or machine role gives. Options behind \"?\", joined by \"&\":\n"
+		 "endpoint=https://host:9000, region, path_style=0 or 1, ca=/FILE, profile,\n"
+		 "staging=/DIRECTORY (local, /var/lib/elsa/staging), timeout=SECONDS (30), part=MIB\n"
+		 "(32), metadata=http://host." },
 	{ "store", "verify", OPTION_STRING, AT(store.verify), "\"sample\"", .choices = "sample all",
 	  .doc = "How much of a checkpoint is read back before its session is let go." },
 	{ "store", "keep", OPTION_INTEGER, AT(store.keep), "3", 1, 1000000,

@@ -33,7 +33,8 @@ char *activity_base_url(const struct config *config)
 	return str_printf("http://%s/", config->controller.activity_listen);
 }
 
-/* --- what a report says ------------------------------------------------------------------------ */
+/* --- what a report says ------------------------------------------------------------------------
+ */
 
 static bool parse_time(const json_t *value, wall_ms now, wall_ms *at)
 {
@@ -60,7 +61,8 @@ int activity_parse(const char *body, size_t len, const char *server, wall_ms now
 	return parse_time(json_object_get(report, "last_activity"), now, at) ? 0 : -EINVAL;
 }
 
-/* --- handing on -------------------------------------------------------------------------------- */
+/* --- handing on --------------------------------------------------------------------------------
+ */
 
 struct delivery {
 	struct controller *c;
@@ -88,7 +90,7 @@ static void delivered(const struct http_reply *reply, void *arg)
 		c->activity->failures = 0;
 		if (reply->status >= 300 && s)
 			log_debug("%s: the Hub answered %d to its report of activity", s->label,
-				reply->status);
+				  reply->status);
 	}
 	if (!again && s && s->report_number == delivery->number) {
 		free(s->report);
@@ -119,7 +121,8 @@ static void send_kept(evutil_socket_t fd, short what, void *arg)
 			send_report(s);
 }
 
-/* --- the webhook ------------------------------------------------------------------------------- */
+/* --- the webhook -------------------------------------------------------------------------------
+ */
 
 static const char *bearer(struct http_exchange *x)
 {
@@ -132,25 +135,23 @@ static const char *bearer(struct http_exchange *x)
 }
 
 /* All of the user's sessions are compared, so that the time does not tell which one it is. */
-static struct session *session_of_token(struct controller *c, const char *user,
-	const char *token)
+static struct session *session_of_token(struct controller *c, const char *user, const char *token)
 {
 	struct person *person = sessions_person(c, user);
 	struct session *found = NULL;
 	struct session *s;
 	if (person)
-		TAILQ_FOREACH (s, &person->sessions, by_person)
-			if (s->row.api_token && *s->row.api_token &&
-				secret_equal(token, s->row.api_token))
-				found = s;
+		TAILQ_FOREACH(s, &person->sessions, by_person)
+	if (s->row.api_token && *s->row.api_token && secret_equal(token, s->row.api_token))
+		found = s;
 	return found;
 }
 
 static void reply_plain(struct http_exchange *x, enum fault fault, int status, const char *text)
 {
 	http_reply_json(x, status,
-		json_pack("{s:{s:s, s:s, s:s}}", "error", "fault", fault_name(fault), "text", text,
-			"remedy", ""));
+			json_pack("{s:{s:s, s:s, s:s}}", "error", "fault", fault_name(fault),
+				  "text", text, "remedy", ""));
 }
 
 static void take_report(struct session *s, const char *body, wall_ms at)
@@ -177,7 +178,7 @@ static void post_activity(struct http_exchange *x, void *arg)
 		return;
 	}
 	if (!body || strlen(body) != len ||
-		activity_parse(body, len, s->row.server, clock_wall(), &at) < 0) {
+	    activity_parse(body, len, s->row.server, clock_wall(), &at) < 0) {
 		reply_plain(x, FAULT_BAD_INPUT, 400, "not a report of activity");
 		return;
 	}
@@ -199,7 +200,7 @@ static int listen_here(struct controller *c, struct error *e)
 		.open = true,
 	};
 	int r = http_server_new(c->base, c->config->controller.activity_listen, &options,
-		&c->activity->server, e);
+				&c->activity->server, e);
 	return r < 0 ? error_wrap(e, r, "controller.activity_listen") : 0;
 }
 

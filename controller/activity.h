@@ -12,11 +12,12 @@
 int activity_new(struct controller *c, struct error *e);
 void activity_free(struct controller *c);
 
-/* What sessions get as the base of JUPYTERHUB_ACTIVITY_URL, with a slash at its end; allocated; NULL
- * when they are to report to the Hub. */
+/* What sessions get as the base of JUPYTERHUB_ACTIVITY_URL, with a slash at its end; allocated;
+ * NULL when they are to report to the Hub. */
 char *activity_base_url(const struct config *config);
 
-/* --- pure part --------------------------------------------------------------------------------- */
+/* --- pure part ---------------------------------------------------------------------------------
+ */
 
 /* A report's newest time for the given server, or that of the user when it names no servers; later
  * times than `now` count as `now`. 0 or -EINVAL. */

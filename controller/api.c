@@ -39,10 +39,11 @@ const struct http_route api_routes[] = {
 	{ 0 },
 };
 
-/* --- for handlers ------------------------------------------------------------------------------ */
+/* --- for handlers ------------------------------------------------------------------------------
+ */
 
 void api_reply_fault(struct http_exchange *x, enum fault fault, const char *text,
-	const char *remedy)
+		     const char *remedy)
 {
 	struct error e = ERROR_INIT;
 	error_fault(&e, fault, "%s", text);
@@ -51,8 +52,8 @@ void api_reply_fault(struct http_exchange *x, enum fault fault, const char *text
 	http_reply_error(x, &e);
 }
 
-static struct session *find_named(struct http_exchange *x, struct controller *c,
-	const char *user, const char *server)
+static struct session *find_named(struct http_exchange *x, struct controller *c, const char *user,
+				  const char *server)
 {
 	struct error e = ERROR_INIT;
 	server = server ? server : "";
@@ -63,7 +64,7 @@ static struct session *find_named(struct http_exchange *x, struct controller *c,
 	struct session *s = sessions_find(c, user, server);
 	if (!s) {
 		error_fault(&e, FAULT_NOT_FOUND, "%s%s%s has no session", user, *server ? "/" : "",
-			server);
+			    server);
 		error_remedy(&e, 0, "see 'elsa sessions' for those there are");
 		http_reply_error(x, &e);
 	}
@@ -75,8 +76,7 @@ struct session *api_query_session(struct http_exchange *x, struct controller *c)
 	return find_named(x, c, http_exchange_query(x, "user"), http_exchange_query(x, "server"));
 }
 
-struct session *api_body_session(struct http_exchange *x, struct controller *c,
-	const json_t *body)
+struct session *api_body_session(struct http_exchange *x, struct controller *c, const json_t *body)
 {
 	const json_t *user = json_object_get(body, "user");
 	const json_t *server = json_object_get(body, "server");
@@ -88,7 +88,7 @@ struct session *api_body_session(struct http_exchange *x, struct controller *c,
 }
 
 bool api_query_number(struct http_exchange *x, const char *name, int64_t initial, int64_t most,
-	int64_t *to)
+		      int64_t *to)
 {
 	const char *text = http_exchange_query(x, name);
 	char *end = NULL;
@@ -107,13 +107,14 @@ bool api_query_number(struct http_exchange *x, const char *name, int64_t initial
 	return true;
 }
 
-/* --- answers that the node gives --------------------------------------------------------------- */
+/* --- answers that the node gives ---------------------------------------------------------------
+ */
 
 struct question {
 	struct controller *c;
 	struct http_exchange *x; /* NULL: its caller went away */
 	void (*answer)(struct http_exchange *x, struct controller *c,
-		const struct http_reply *reply);
+		       const struct http_reply *reply);
 };
 
 static void asker_left(void *arg)
@@ -136,14 +137,14 @@ static void node_answered(const struct http_reply *reply, void *arg)
 }
 
 void api_ask_node(struct http_exchange *x, struct controller *c, const char *method,
-	const char *path, const json_t *body, int timeout_ms,
-	void (*answer)(struct http_exchange *x, struct controller *c,
-		const struct http_reply *reply))
+		  const char *path, const json_t *body, int timeout_ms,
+		  void (*answer)(struct http_exchange *x, struct controller *c,
+				 const struct http_reply *reply))
 {
 	struct error e = ERROR_INIT;
 	struct question *q = path ? calloc(1, sizeof(*q)) : NULL;
 	if (q)
-		*q = (struct question){ .c = c, .x = x, .answer = answer };
+		*q = (struct question) { .c = c, .x = x, .answer = answer };
 	else
 		error_set(&e, ENOMEM, "out of memory");
 	if (!q || node_call(c, method, path, body, timeout_ms, node_answered, q, NULL, &e) < 0) {
@@ -154,7 +155,8 @@ void api_ask_node(struct http_exchange *x, struct controller *c, const char *met
 	http_exchange_on_close(x, asker_left, q);
 }
 
-/* --- listening --------------------------------------------------------------------------------- */
+/* --- listening ---------------------------------------------------------------------------------
+ */
 
 static uid_t *allowed_uids(const struct config *config, size_t *count)
 {
@@ -169,7 +171,8 @@ static uid_t *allowed_uids(const struct config *config, size_t *count)
 		if (pw)
 			uids[(*count)++] = pw->pw_uid;
 		else
-			log_warning("controller.allowed_users: there is no account \"%s\"", users[i]);
+			log_warning("controller.allowed_users: there is no account \"%s\"",
+				    users[i]);
 	}
 	return uids;
 }
@@ -197,9 +200,11 @@ static int listen_tcp(struct controller *c, struct error *e)
 	if (!where || !*where)
 		return 0;
 	if (!*c->config->controller.token_file) {
-		int r = error_set(e, EINVAL, "controller.listen is set but controller.token_file is not");
-		return error_remedy(e, r, "the API on TCP needs a token: write one to a file that "
-					  "only elsad's account can read, and name that file");
+		int r = error_set(e, EINVAL,
+				  "controller.listen is set but controller.token_file is not");
+		return error_remedy(e, r,
+				    "the API on TCP needs a token: write one to a file that "
+				    "only elsad's account can read, and name that file");
 	}
 	int r = controller_read_secret(c->config->controller.token_file, &token, e);
 	if (r < 0)

@@ -16,29 +16,30 @@ void api_free(struct controller *c);
 /* A new event is in the database: whoever waits for one is told soon. */
 void api_wake_events(struct controller *c);
 
-/* --- for handlers ------------------------------------------------------------------------------ */
+/* --- for handlers ------------------------------------------------------------------------------
+ */
 
 /* The session named by the query, or NULL and the exchange is answered. */
 struct session *api_query_session(struct http_exchange *x, struct controller *c);
 /* Likewise by the body's `user` and `server`. */
-struct session *api_body_session(struct http_exchange *x, struct controller *c,
-	const json_t *body);
+struct session *api_body_session(struct http_exchange *x, struct controller *c, const json_t *body);
 /* A number of the query: `initial` when it is not there; false when it is none, and answered. */
 bool api_query_number(struct http_exchange *x, const char *name, int64_t initial, int64_t most,
-	int64_t *to);
+		      int64_t *to);
 void api_reply_fault(struct http_exchange *x, enum fault fault, const char *text,
-	const char *remedy);
+		     const char *remedy);
 /* An answer of the node is passed on as it is: the exchange is kept until it is there. */
 void api_ask_node(struct http_exchange *x, struct controller *c, const char *method,
-	const char *path, const json_t *body, int timeout_ms,
-	void (*answer)(struct http_exchange *x, struct controller *c,
-		const struct http_reply *reply));
+		  const char *path, const json_t *body, int timeout_ms,
+		  void (*answer)(struct http_exchange *x, struct controller *c,
+				 const struct http_reply *reply));
 
 json_t *api_session_json(struct session *s, bool secrets);
 json_t *api_operation_json(const struct operation *op);
 void api_reply_operation(struct http_exchange *x, struct operation *op);
 
-/* --- the handlers ------------------------------------------------------------------------------ */
+/* --- the handlers ------------------------------------------------------------------------------
+ */
 
 void api_get_health(struct http_exchange *x, void *arg);
 void api_get_sessions(struct http_exchange *x, void *arg);

@@ -29,7 +29,7 @@ static struct asker asker_of(struct http_exchange *x, const json_t *body, const 
 {
 	const char *who = json_string_value(json_object_get(body, "who"));
 	const char *said = json_string_value(json_object_get(body, "why"));
-	return (struct asker){
+	return (struct asker) {
 		.who = short_text(who) ? who : http_exchange_peer(x),
 		.why = short_text(said) ? said : why,
 	};
@@ -41,8 +41,8 @@ static void reply_accepted(struct http_exchange *x, const struct operation *op)
 }
 
 /* What the step came to, for the caller: the operation that was begun or joined. */
-static void reply_step(struct http_exchange *x, struct session *s,
-	const struct session_step *step, enum effect_kind kind, const struct asker *asker)
+static void reply_step(struct http_exchange *x, struct session *s, const struct session_step *step,
+		       enum effect_kind kind, const struct asker *asker)
 {
 	/* What is so already, or was done by the record alone (a stop of what sleeps). */
 	if (!s->effect && (step->verdict != STEP_TAKEN || step->action == ACTION_NONE))
@@ -51,7 +51,7 @@ static void reply_step(struct http_exchange *x, struct session *s,
 }
 
 static void apply_and_reply(struct http_exchange *x, struct session *s,
-	const struct session_change *change, enum effect_kind kind)
+			    const struct session_change *change, enum effect_kind kind)
 {
 	struct error e = ERROR_INIT;
 	struct session_step step;
@@ -106,9 +106,9 @@ static void ask_hub(struct http_exchange *x, struct session *s, const struct ask
 	/* The Hub is asked only for what could be done now. */
 	struct session_step step = lifecycle_step(&now, EVENT_HIBERNATE);
 	if (step.verdict != STEP_TAKEN) {
-		const struct session_change change = {
-			.event = EVENT_HIBERNATE, .who = asker->who, .why = asker->why
-		};
+		const struct session_change change = { .event = EVENT_HIBERNATE,
+						       .who = asker->who,
+						       .why = asker->why };
 		apply_and_reply(x, s, &change, EFFECT_HIBERNATE);
 		return;
 	}
@@ -127,23 +127,21 @@ void api_post_hibernate(struct http_exchange *x, void *arg)
 		ask_hub(x, s, &asker);
 		return;
 	}
-	const struct session_change change = {
-		.event = EVENT_HIBERNATE, .who = asker.who, .why = asker.why
-	};
+	const struct session_change change = { .event = EVENT_HIBERNATE,
+					       .who = asker.who,
+					       .why = asker.why };
 	apply_and_reply(x, s, &change, EFFECT_HIBERNATE);
 }
 
 static void post_event(struct http_exchange *x, void *arg, enum session_event event,
-	enum effect_kind kind)
+		       enum effect_kind kind)
 {
 	cleanup_json json_t *body = http_exchange_json(x);
 	struct session *s = body ? api_body_session(x, arg, body) : NULL;
 	if (!s)
 		return;
 	const struct asker asker = asker_of(x, body, "asked");
-	const struct session_change change = {
-		.event = event, .who = asker.who, .why = asker.why
-	};
+	const struct session_change change = { .event = event, .who = asker.who, .why = asker.why };
 	apply_and_reply(x, s, &change, kind);
 }
 
@@ -157,7 +155,8 @@ void api_post_forget(struct http_exchange *x, void *arg)
 	post_event(x, arg, EVENT_FORGET, EFFECT_FORGET);
 }
 
-/* --- resume: the Hub starts it, as for a login ------------------------------------------------- */
+/* --- resume: the Hub starts it, as for a login -------------------------------------------------
+ */
 
 struct resume {
 	struct http_exchange *x; /* NULL: its caller went away */
@@ -200,7 +199,8 @@ void api_post_resume(struct http_exchange *x, void *arg)
 	http_exchange_on_close(x, asker_left, resume);
 }
 
-/* --- the rest ---------------------------------------------------------------------------------- */
+/* --- the rest ----------------------------------------------------------------------------------
+ */
 
 void api_post_keep_awake(struct http_exchange *x, void *arg)
 {
@@ -213,7 +213,7 @@ void api_post_keep_awake(struct http_exchange *x, void *arg)
 	const json_t *until = json_object_get(body, "until");
 	if (!json_is_integer(until) || json_integer_value(until) < 0) {
 		api_reply_fault(x, FAULT_BAD_INPUT,
-			"until: expected milliseconds since 1970, or 0 to end it", NULL);
+				"until: expected milliseconds since 1970, or 0 to end it", NULL);
 		return;
 	}
 	if (session_keep_awake(s, json_integer_value(until), asker.who, &e) < 0)

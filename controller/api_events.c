@@ -71,14 +71,15 @@ static int add_event(const struct db_event *event, void *arg)
 	struct listing *listing = arg;
 	if (listing->server && (!event->server || strcmp(event->server, listing->server) != 0))
 		return 0;
-	json_array_append_new(listing->events,
+	json_array_append_new(
+		listing->events,
 		json_pack("{s:I, s:I, s:o, s:o, s:o, s:o, s:o, s:o, s:I, s:I}", "id",
-			(json_int_t)event->id, "at", (json_int_t)event->at, "user",
-			text_or_null(event->user), "server", text_or_null(event->server), "who",
-			text_or_null(event->who), "what", text_or_null(event->what), "why",
-			text_or_null(event->why), "detail", text_or_null(event->detail),
-			"duration_us", (json_int_t)event->duration_us, "bytes",
-			(json_int_t)event->bytes));
+			  (json_int_t)event->id, "at", (json_int_t)event->at, "user",
+			  text_or_null(event->user), "server", text_or_null(event->server), "who",
+			  text_or_null(event->who), "what", text_or_null(event->what), "why",
+			  text_or_null(event->why), "detail", text_or_null(event->detail),
+			  "duration_us", (json_int_t)event->duration_us, "bytes",
+			  (json_int_t)event->bytes));
 	return 0;
 }
 
@@ -91,11 +92,11 @@ static json_t *list_events(struct http_exchange *x, struct controller *c)
 	const char *user = http_exchange_query(x, "user");
 	struct listing listing = { .server = http_exchange_query(x, "server") };
 	if (!api_query_number(x, "after", 0, INT64_MAX, &after) ||
-		!api_query_number(x, "limit", LIMIT_INITIAL, LIMIT_MOST, &limit))
+	    !api_query_number(x, "limit", LIMIT_INITIAL, LIMIT_MOST, &limit))
 		return NULL;
 	listing.events = json_array();
-	if (db_event_each(c->db, after, user && *user ? user : NULL, (int)limit, add_event, &listing,
-		    &e) < 0) {
+	if (db_event_each(c->db, after, user && *user ? user : NULL, (int)limit, add_event,
+			  &listing, &e) < 0) {
 		json_decref(listing.events);
 		http_reply_error(x, &e);
 		return NULL;

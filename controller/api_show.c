@@ -27,7 +27,8 @@ static json_t *text_or_null(const char *text)
 	return text ? wire_text(text) : json_null();
 }
 
-/* --- health ------------------------------------------------------------------------------------ */
+/* --- health ------------------------------------------------------------------------------------
+ */
 
 void api_get_health(struct http_exchange *x, void *arg)
 {
@@ -35,25 +36,20 @@ void api_get_health(struct http_exchange *x, void *arg)
 	const struct error *hub_error = hub_last_error(c);
 	cleanup_free char *activity_url = activity_base_url(c->config);
 	bool ok = node_up(c) && hub_state(c) != HUB_DOWN;
-	http_reply_json(x, 200,
+	http_reply_json(
+		x, 200,
 		json_pack("{s:b, s:s, s:s, s:o, s:s, s:o, s:o, s:o, s:I}", "ok", (int)ok, "version",
-			ELSA_VERSION, "node", node_up(c) ? "up" : "down", "node_name",
-			wire_text(node_name(c)), "hub", hub_state_name(hub_state(c)), "hub_error",
-			hub_error ? wire_text(hub_error->text) : json_null(), "hub_remedy",
-			hub_error && *hub_error->remedy ? wire_text(hub_error->remedy) : json_null(),
-			"activity_url", text_or_null(activity_url), "sessions",
-			(json_int_t)sessions_count(c)));
+			  ELSA_VERSION, "node", node_up(c) ? "up" : "down", "node_name",
+			  wire_text(node_name(c)), "hub", hub_state_name(hub_state(c)), "hub_error",
+			  hub_error ? wire_text(hub_error->text) : json_null(), "hub_remedy",
+			  hub_error && *hub_error->remedy ? wire_text(hub_error->remedy)
+							  : json_null(),
+			  "activity_url", wire_text(activity_url ? activity_url : ""), "sessions",
+			  (json_int_t)sessions_count(c)));
 }
 
-/* --- sessions ---------------------------------------------------------------------------------- */
-
-static int64_t spec_port(const struct session *s)
-{
-	struct session_spec spec = { 0 };
-	int64_t port = session_spec(s, &spec, NULL) == 0 ? spec.port : 0;
-	wire_free(&wire_session_spec, &spec);
-	return port;
-}
+/* --- sessions ----------------------------------------------------------------------------------
+ */
 
 static void add_seen(json_t *to, const struct session *s)
 {
@@ -61,24 +57,25 @@ static void add_seen(json_t *to, const struct session *s)
 	json_object_set_new(to, "rss_bytes", json_integer(seen->rss_bytes));
 	json_object_set_new(to, "processes", json_integer(seen->processes));
 	json_object_set_new(to, "cpu_share",
-		isnan(seen->cpu_share) ? json_null() : json_real(seen->cpu_share));
+			    isnan(seen->cpu_share) ? json_null() : json_real(seen->cpu_share));
 	json_object_set_new(to, "last_person_activity", json_integer(idle_person_at(s)));
 }
 
 json_t *api_session_json(struct session *s, bool secrets)
 {
 	const struct db_session *row = &s->row;
-	json_t *shown = json_pack("{s:s, s:o, s:o, s:s, s:o, s:I, s:o, s:o, s:I, s:I, s:I, s:I, s:b, s:I}",
-		"id", row->id, "user", wire_text(row->user), "server", wire_text(row->server),
-		"state", session_state_name(s->state), "reason", text_or_null(row->reason),
-		"generation", (json_int_t)row->generation, "node", text_or_null(row->node), "address",
-		text_or_null(row->address), "port", (json_int_t)spec_port(s), "started_at",
+	json_t *shown = json_pack(
+		"{s:s, s:o, s:o, s:s, s:o, s:I, s:o, s:o, s:I, s:I, s:I, s:I, s:b, s:I}", "id",
+		row->id, "user", wire_text(row->user), "server", wire_text(row->server), "state",
+		session_state_name(s->state), "reason", text_or_null(row->reason), "generation",
+		(json_int_t)row->generation, "node", text_or_null(row->node), "address",
+		text_or_null(row->address), "port", (json_int_t)s->port, "started_at",
 		(json_int_t)row->started_at, "changed_at", (json_int_t)row->changed_at,
 		"checkpoint_bytes", (json_int_t)s->checkpoint_bytes, "checkpoint_usable",
 		(int)s->usable, "keep_awake_until", (json_int_t)row->keep_awake_until);
 	add_seen(shown, s);
 	json_object_set_new(shown, "operation",
-		s->operation ? operation_json(s->operation) : json_null());
+			    s->operation ? operation_json(s->operation) : json_null());
 	if (secrets) {
 		json_t *spawner =
 			row->spawner ? json_loads(row->spawner, JSON_DECODE_ANY, NULL) : NULL;
@@ -96,8 +93,8 @@ void api_get_sessions(struct http_exchange *x, void *arg)
 	cleanup_free struct person **persons = sessions_persons(c, &count);
 	struct session *s;
 	for (size_t i = 0; i < count; i++)
-		TAILQ_FOREACH (s, &persons[i]->sessions, by_person)
-			json_array_append_new(list, api_session_json(s, false));
+		TAILQ_FOREACH(s, &persons[i]->sessions, by_person)
+	json_array_append_new(list, api_session_json(s, false));
 	http_reply_json(x, 200, json_pack("{s:o}", "sessions", list));
 }
 
@@ -113,13 +110,14 @@ void api_get_session(struct http_exchange *x, void *arg)
 	http_reply_json(x, 200, shown);
 }
 
-/* --- operations -------------------------------------------------------------------------------- */
+/* --- operations --------------------------------------------------------------------------------
+ */
 
 json_t *api_operation_json(const struct operation *op)
 {
 	json_t *shown = operation_json(op);
 	json_object_set_new(shown, "session",
-		op->session ? api_session_json(op->session, true) : json_null());
+			    op->session ? api_session_json(op->session, true) : json_null());
 	return shown;
 }
 
@@ -136,16 +134,17 @@ void api_get_operation(struct http_exchange *x, void *arg)
 	if (!api_query_number(x, "wait", 0, WAIT_MOST_S, &wait))
 		return;
 	if (!op)
-		api_reply_fault(x, FAULT_NOT_FOUND, "there is no such operation",
+		api_reply_fault(
+			x, FAULT_NOT_FOUND, "there is no such operation",
 			"the session's next operation takes its place: ask for the session");
 	else
 		operation_wait(op, x, (int)wait);
 }
 
-/* --- what the node knows ----------------------------------------------------------------------- */
+/* --- what the node knows -----------------------------------------------------------------------
+ */
 
-static void reply_log(struct http_exchange *x, struct controller *c,
-	const struct http_reply *reply)
+static void reply_log(struct http_exchange *x, struct controller *c, const struct http_reply *reply)
 {
 	(void)c;
 	http_reply_text(x, 200, "text/plain; charset=utf-8", reply->body, reply->body_len);
@@ -165,7 +164,7 @@ void api_get_log(struct http_exchange *x, void *arg)
 }
 
 static void reply_checkpoints(struct http_exchange *x, struct controller *c,
-	const struct http_reply *reply)
+			      const struct http_reply *reply)
 {
 	struct checkpoint_list list = { 0 };
 	struct error e = ERROR_INIT;
@@ -176,8 +175,8 @@ static void reply_checkpoints(struct http_exchange *x, struct controller *c,
 	json_t *shown = json_array();
 	for (size_t i = 0; i < list.count; i++)
 		json_array_append_new(shown,
-			checkpoint_info_json(sessions_by_id(c, list.items[i].session),
-				&list.items[i]));
+				      checkpoint_info_json(sessions_by_id(c, list.items[i].session),
+							   &list.items[i]));
 	wire_free(&wire_checkpoint_list, &list);
 	http_reply_json(x, 200, json_pack("{s:o}", "checkpoints", shown));
 }
@@ -198,7 +197,7 @@ void api_get_checkpoints(struct http_exchange *x, void *arg)
 }
 
 static void reply_verified(struct http_exchange *x, struct controller *c,
-	const struct http_reply *reply)
+			   const struct http_reply *reply)
 {
 	(void)c;
 	(void)reply;
@@ -219,7 +218,7 @@ void api_post_verify(struct http_exchange *x, void *arg)
 		return;
 	}
 	cleanup_json json_t *question = json_pack("{s:s, s:I}", "session", s->row.id, "generation",
-		json_integer_value(generation));
+						  json_integer_value(generation));
 	api_ask_node(x, arg, "POST", "/v1/checkpoints/verify", question, VERIFY_TIMEOUT_MS,
-		reply_verified);
+		     reply_verified);
 }

@@ -38,7 +38,7 @@ static void draft_deinit(struct draft *d)
 static bool hibernated(const struct draft *d)
 {
 	return d->change->ended && d->change->ended->kind == EFFECT_HIBERNATE &&
-		d->step.next == SESSION_HIBERNATED && d->change->event == EVENT_EFFECT_DONE;
+	       d->step.next == SESSION_HIBERNATED && d->change->event == EVENT_EFFECT_DONE;
 }
 
 static const char *event_what(const struct draft *d)
@@ -62,16 +62,18 @@ static int write_event(struct session *s, const struct draft *d, struct error *e
 	const struct session_change *change = d->change;
 	const struct effect_result *result = change->result;
 	return record_event(s->controller,
-		&(struct record){
-			.session = s,
-			.who = d->effect.who ? d->effect.who : change->who,
-			.what = event_what(d),
-			.why = d->effect.why ? d->effect.why : (change->why ? change->why : d->step.why),
-			.detail = change->reason,
-			.duration_us = result ? result->duration_us : 0,
-			.bytes = result ? result->stored_bytes : 0,
-		},
-		e);
+			    &(struct record) {
+				    .session = s,
+				    .who = d->effect.who ? d->effect.who : change->who,
+				    .what = event_what(d),
+				    .why = d->effect.why
+						   ? d->effect.why
+						   : (change->why ? change->why : d->step.why),
+				    .detail = change->reason,
+				    .duration_us = result ? result->duration_us : 0,
+				    .bytes = result ? result->stored_bytes : 0,
+			    },
+			    e);
 }
 
 /* The fields that follow from the step alone. */
@@ -150,7 +152,7 @@ static int write_draft(struct session *s, struct draft *d, struct error *e)
 	draft_effect(s, d);
 	if (change->ended && change->result)
 		d->outcome = operation_outcome(s, change->ended->kind, &change->ended->row,
-			change->result);
+					       change->result);
 	/* What refers to a session is written after it and deleted before it. */
 	if (r == 0 && d->gone)
 		r = write_effect(s, d, e);
@@ -205,18 +207,19 @@ static void settle(struct session *s, struct draft *d)
 	enum session_state before = s->state;
 	db_session_deinit(&s->row);
 	s->row = d->row;
-	d->row = (struct db_session){ 0 };
+	d->row = (struct db_session) { 0 };
 	if (!s->person)
 		sessions_insert(s);
+	session_take_spec(s);
 	s->state = d->step.next;
 	s->settled_at = clock_mono();
 	s->idle.known = false;
 	if (!session_has_processes(s) && s->state != SESSION_CHECKPOINTING)
-		s->seen = (struct seen){ .cpu_share = NAN };
+		s->seen = (struct seen) { .cpu_share = NAN };
 	settle_checkpoint(s, d);
 	log_info("%s: %s -> %s (%s by %s)%s%s", s->label, session_state_name(before),
-		session_state_name(s->state), session_event_name(change->event), change->who,
-		change->reason ? ": " : "", change->reason ? change->reason : "");
+		 session_state_name(s->state), session_event_name(change->event), change->who,
+		 change->reason ? ": " : "", change->reason ? change->reason : "");
 }
 
 /* The effect that ended goes, the one that was decided begins. */
@@ -235,7 +238,7 @@ static void settle_effect(struct session *s, struct draft *d)
 		operation_end(op, d->outcome);
 	if (d->effect.kind) {
 		operation_begin(s, d->effect.id, effect_kind_of(d->step.action), d->effect.who,
-			d->effect.why);
+				d->effect.why);
 		effect_begin(s, &d->effect, replaced);
 	}
 	if (d->gone)
@@ -243,12 +246,12 @@ static void settle_effect(struct session *s, struct draft *d)
 }
 
 static int take_step(struct session *s, const struct session_change *change,
-	const struct session_step *step, struct error *e)
+		     const struct session_step *step, struct error *e)
 {
 	struct draft d = { .change = change, .step = *step, .now = clock_wall() };
 	d.row = session_copy_row(&s->row);
 	d.gone = change->ended && change->ended->kind == EFFECT_FORGET &&
-		change->event == EVENT_EFFECT_DONE;
+		 change->event == EVENT_EFFECT_DONE;
 	int r = commit_draft(s, &d, e);
 	if (r == 0) {
 		settle(s, &d);
@@ -259,20 +262,22 @@ static int take_step(struct session *s, const struct session_change *change,
 }
 
 static int refuse(const struct session *s, const struct session_change *change,
-	const struct session_step *step, struct error *e)
+		  const struct session_step *step, struct error *e)
 {
 	int r = error_fault(e, FAULT_CONFLICT, "%s is %s: %s is not possible now (%s)", s->label,
-		session_state_name(s->state), session_event_name(change->event), step->why);
+			    session_state_name(s->state), session_event_name(change->event),
+			    step->why);
 	if (session_state_is_transient(s->state))
 		return error_remedy(e, r, "ask again when that is done");
 	if (strcmp(step->why, "no-usable-checkpoint") == 0)
-		return error_remedy(e, r, "its record is not whole: see its checkpoints and events, or "
-					  "start it fresh");
+		return error_remedy(e, r,
+				    "its record is not whole: see its checkpoints and events, or "
+				    "start it fresh");
 	return r;
 }
 
-int session_apply(struct session *s, const struct session_change *change,
-	struct session_step *step, struct error *e)
+int session_apply(struct session *s, const struct session_change *change, struct session_step *step,
+		  struct error *e)
 {
 	const struct session_now now = {
 		.state = s->state,

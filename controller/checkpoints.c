@@ -15,7 +15,8 @@
 #define LIST_TIMEOUT_MS  60000
 #define ASIDE_TIMEOUT_MS 30000
 
-/* --- setting aside ----------------------------------------------------------------------------- */
+/* --- setting aside -----------------------------------------------------------------------------
+ */
 
 static void told_aside(const struct http_reply *reply, void *arg)
 {
@@ -33,10 +34,11 @@ void checkpoints_tell_aside(struct controller *c, const char *session, int64_t g
 		json_pack("{s:s, s:I}", "session", session, "generation", (json_int_t)generation);
 	if (body)
 		node_call(c, "POST", "/v1/checkpoints/aside", body, ASIDE_TIMEOUT_MS, told_aside, c,
-			NULL, NULL);
+			  NULL, NULL);
 }
 
-/* --- comparing --------------------------------------------------------------------------------- */
+/* --- comparing ---------------------------------------------------------------------------------
+ */
 
 struct comparison {
 	struct controller *c;
@@ -44,39 +46,58 @@ struct comparison {
 	mono_us asked_at;
 };
 
-static const struct checkpoint_info *find_info(const struct checkpoint_list *list,
-	const char *session, int64_t generation)
+static int by_session(const void *a, const void *b)
 {
-	for (size_t i = 0; i < list->count; i++)
-		if (list->items[i].generation == generation &&
-			strcmp(list->items[i].session, session) == 0)
-			return &list->items[i];
-	return NULL;
+	const struct checkpoint_info *x = a;
+	const struct checkpoint_info *y = b;
+	int order = strcmp(x->session, y->session);
+	return order ? order : (x->generation > y->generation) - (x->generation < y->generation);
 }
 
-static const struct checkpoint_info *newest_info(const struct checkpoint_list *list,
-	const char *session)
+/* `list` is in the order of by_session(). */
+static const struct checkpoint_info *find_info(const struct checkpoint_list *list,
+					       const char *session, int64_t generation)
 {
-	const struct checkpoint_info *newest = NULL;
-	for (size_t i = 0; i < list->count; i++)
-		if (strcmp(list->items[i].session, session) == 0 &&
-			(!newest || list->items[i].generation > newest->generation))
-			newest = &list->items[i];
-	return newest;
+	const struct checkpoint_info key = { .session = (char *)session, .generation = generation };
+	return list->count ? bsearch(&key, list->items, list->count, sizeof(key), by_session)
+			   : NULL;
+}
+
+/* The last one of the session: before the first that comes after all it could have. */
+static const struct checkpoint_info *newest_info(const struct checkpoint_list *list,
+						 const char *session)
+{
+	size_t low = 0;
+	size_t high = list->count;
+	while (low < high) {
+		size_t middle = low + (high - low) / 2;
+		if (strcmp(list->items[middle].session, session) <= 0)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	if (low == 0 || strcmp(list->items[low - 1].session, session) != 0)
+		return NULL;
+	return &list->items[low - 1];
 }
 
 static void report_missing(struct session *s, int64_t generation)
 {
 	log_error("%s: its checkpoint %lld is not in the store", s->label, (long long)generation);
-	record_note(s->controller,
-		&(struct record){ .session = s, .who = "store", .what = "checkpoint-missing",
+	record_note(
+		s->controller,
+		&(struct record) {
+			.session = s,
+			.who = "store",
+			.what = "checkpoint-missing",
 			.why = "not-listed",
-			.detail = "the newest checkpoint is not in the store: is the store whole and "
-				  "mounted?" });
+			.detail =
+				"the newest checkpoint is not in the store: is the store whole and "
+				"mounted?" });
 }
 
 static void compare_row(struct session *s, const struct db_checkpoint *row,
-	const struct checkpoint_list *list, int64_t newest)
+			const struct checkpoint_list *list, int64_t newest)
 {
 	struct error e = ERROR_INIT;
 	const struct checkpoint_info *info = find_info(list, s->row.id, row->generation);
@@ -87,7 +108,7 @@ static void compare_row(struct session *s, const struct db_checkpoint *row,
 	if (row->generation == s->row.generation && s->usable)
 		report_missing(s, row->generation);
 	else if (row->generation < newest && /* older ones are removed by the node: store.keep */
-		db_checkpoint_delete(s->controller->db, s->row.id, row->generation, &e) < 0)
+		 db_checkpoint_delete(s->controller->db, s->row.id, row->generation, &e) < 0)
 		log_error("%s: %s", s->label, e.text);
 }
 
@@ -98,7 +119,7 @@ static void compare_session(struct session *s, const struct checkpoint_list *lis
 	size_t count = 0;
 	struct error e = ERROR_INIT;
 	if (newest && newest->generation > s->row.generation && !s->effect &&
-		session_adopt_checkpoint(s, newest, &e) < 0)
+	    session_adopt_checkpoint(s, newest, &e) < 0)
 		log_error("%s: %s", s->label, e.text);
 	if (rows_checkpoints(s->controller->db, s->row.id, &rows, &count, &e) < 0)
 		log_error("%s: %s", s->label, e.text);
@@ -107,11 +128,13 @@ static void compare_session(struct session *s, const struct checkpoint_list *lis
 	rows_free_checkpoints(rows, count);
 }
 
-static void compare(struct comparison *cmp, const struct checkpoint_list *list)
+static void compare(struct comparison *cmp, struct checkpoint_list *list)
 {
+	if (list->count)
+		qsort(list->items, list->count, sizeof(*list->items), by_session);
 	for (struct session *s = sessions_first(cmp->c); s; s = sessions_next(s))
 		if ((!cmp->session[0] || strcmp(cmp->session, s->row.id) == 0) &&
-			s->settled_at < cmp->asked_at)
+		    s->settled_at < cmp->asked_at)
 			compare_session(s, list);
 }
 
@@ -134,8 +157,8 @@ static void listed(const struct http_reply *reply, void *arg)
 
 void checkpoints_compare(struct controller *c, const struct session *s)
 {
-	cleanup_free char *path = s ? str_printf("/v1/checkpoints?session=%s", s->row.id)
-				    : strdup("/v1/checkpoints");
+	cleanup_free char *path =
+		s ? str_printf("/v1/checkpoints?session=%s", s->row.id) : strdup("/v1/checkpoints");
 	struct comparison *cmp = calloc(1, sizeof(*cmp));
 	if (!path || !cmp) {
 		free(cmp);
@@ -149,18 +172,20 @@ void checkpoints_compare(struct controller *c, const struct session *s)
 		free(cmp);
 }
 
-/* --- as JSON ----------------------------------------------------------------------------------- */
+/* --- as JSON -----------------------------------------------------------------------------------
+ */
 
 json_t *checkpoint_info_json(const struct session *s, const struct checkpoint_info *info)
 {
 	return json_pack("{s:o, s:o, s:s, s:I, s:I, s:I, s:I, s:I, s:b, s:o}", "user",
-		wire_text(s ? s->row.user : (info->user ? info->user : "")), "server",
-		wire_text(s ? s->row.server : (info->server ? info->server : "")), "session",
-		info->session, "generation", (json_int_t)info->generation, "created_at",
-		(json_int_t)info->created_at, "memory_bytes", (json_int_t)info->memory_bytes,
-		"stored_bytes", (json_int_t)info->stored_bytes, "objects",
-		(json_int_t)info->objects, "aside", (int)info->aside, "cpu",
-		info->cpu ? wire_text(info->cpu) : json_null());
+			 wire_text(s ? s->row.user : (info->user ? info->user : "")), "server",
+			 wire_text(s ? s->row.server : (info->server ? info->server : "")),
+			 "session", info->session, "generation", (json_int_t)info->generation,
+			 "created_at", (json_int_t)info->created_at, "memory_bytes",
+			 (json_int_t)info->memory_bytes, "stored_bytes",
+			 (json_int_t)info->stored_bytes, "objects", (json_int_t)info->objects,
+			 "aside", (int)info->aside, "cpu",
+			 info->cpu ? wire_text(info->cpu) : json_null());
 }
 
 json_t *checkpoints_json(struct session *s)

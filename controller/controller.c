@@ -22,7 +22,8 @@
 
 #define SECRET_MOST 4096
 
-/* --- later ------------------------------------------------------------------------------------- */
+/* --- later -------------------------------------------------------------------------------------
+ */
 
 struct later {
 	void (*fn)(void *arg);
@@ -49,12 +50,13 @@ void controller_later(struct controller *c, void (*fn)(void *arg), void *arg)
 	struct later *later = malloc(sizeof(*later));
 	if (!later)
 		return; /* it is only freed later: leaking it is the lesser evil */
-	*later = (struct later){ .fn = fn, .arg = arg };
+	*later = (struct later) { .fn = fn, .arg = arg };
 	STAILQ_INSERT_TAIL(&c->laters, later, entry);
 	event_add(c->later_event, &now);
 }
 
-/* --- secrets ----------------------------------------------------------------------------------- */
+/* --- secrets -----------------------------------------------------------------------------------
+ */
 
 int controller_read_secret(const char *path, char **secret, struct error *e)
 {
@@ -87,7 +89,8 @@ bool secret_equal(const char *a, const char *b)
 	return !differ;
 }
 
-/* --- the whole --------------------------------------------------------------------------------- */
+/* --- the whole ---------------------------------------------------------------------------------
+ */
 
 static int open_record(struct controller *c, struct error *e)
 {
@@ -121,7 +124,7 @@ static int start_parts(struct controller *c, struct error *e)
 }
 
 int controller_new(struct event_base *base, const char *config_path, struct controller **to,
-	struct error *e)
+		   struct error *e)
 {
 	struct controller *c = calloc(1, sizeof(*c));
 	if (!c)
@@ -187,9 +190,9 @@ void controller_reload(struct controller *c)
 	warn_unchanged("controller.socket", c->config->controller.socket, fresh->controller.socket);
 	warn_unchanged("controller.listen", c->config->controller.listen, fresh->controller.listen);
 	warn_unchanged("controller.database", c->config->controller.database,
-		fresh->controller.database);
+		       fresh->controller.database);
 	warn_unchanged("controller.activity_listen", c->config->controller.activity_listen,
-		fresh->controller.activity_listen);
+		       fresh->controller.activity_listen);
 	struct config *old = c->config;
 	c->config = fresh;
 	if (idle_reload(c, &e) < 0) {

@@ -37,7 +37,7 @@ struct controller {
 
 /* Opens the database, takes up what was under way, listens. The loop is the caller's. */
 int controller_new(struct event_base *base, const char *config_path, struct controller **c,
-	struct error *e);
+		   struct error *e);
 void *controller_free(struct controller *c); /* returns NULL */
 
 /* Reads the config again. What is wrong with it is logged and the old one stays. */

@@ -26,12 +26,9 @@ static void ask(struct effect *effect);
 enum effect_kind effect_kind_of(enum session_action action)
 {
 	static const enum effect_kind kinds[ACTION_COUNT] = {
-		[ACTION_NONE] = EFFECT_NONE,
-		[ACTION_START] = EFFECT_START,
-		[ACTION_HIBERNATE] = EFFECT_HIBERNATE,
-		[ACTION_RESTORE] = EFFECT_RESTORE,
-		[ACTION_STOP] = EFFECT_STOP,
-		[ACTION_FORGET] = EFFECT_FORGET,
+		[ACTION_NONE] = EFFECT_NONE,           [ACTION_START] = EFFECT_START,
+		[ACTION_HIBERNATE] = EFFECT_HIBERNATE, [ACTION_RESTORE] = EFFECT_RESTORE,
+		[ACTION_STOP] = EFFECT_STOP,           [ACTION_FORGET] = EFFECT_FORGET,
 	};
 	return kinds[action];
 }
@@ -62,7 +59,8 @@ void effect_drop(struct effect *effect)
 	controller_later(effect->session->controller, effect_free, effect);
 }
 
-/* --- telling the node that we know ------------------------------------------------------------- */
+/* --- telling the node that we know -------------------------------------------------------------
+ */
 
 struct ack {
 	struct controller *c;
@@ -86,19 +84,20 @@ void effect_acknowledge(struct controller *c, const char *id, enum effect_kind k
 		free(ack);
 		return;
 	}
-	*ack = (struct ack){ .c = c, .kind = kind };
+	*ack = (struct ack) { .c = c, .kind = kind };
 	if (node_call(c, "DELETE", path, NULL, ACK_TIMEOUT_MS, acknowledged, ack, NULL, NULL) < 0)
 		free(ack);
 }
 
-/* --- the answer -------------------------------------------------------------------------------- */
+/* --- the answer --------------------------------------------------------------------------------
+ */
 
 static void ask_again(struct effect *effect, const char *why)
 {
 	int64_t delay = retry_delay_ms(effect->failures, RETRY_FIRST_MS, RETRY_MOST_MS);
 	if (effect->failures++ == 0)
 		log_warning("%s: %s not answered for: %s; asking again until it is",
-			effect->session->label, effect->row.kind, why);
+			    effect->session->label, effect->row.kind, why);
 	const struct timeval time = retry_timeval(delay);
 	event_add(effect->timer, &time);
 }
@@ -115,8 +114,8 @@ static char *failure_text(const struct effect *effect, const struct effect_resul
 	};
 	bool remedy = result->remedy && *result->remedy;
 	return str_printf("%s: %s%s%s", could_not[effect->kind],
-		result->text ? result->text : "the node gave no reason", remedy ? ". " : "",
-		remedy ? result->remedy : "");
+			  result->text ? result->text : "the node gave no reason",
+			  remedy ? ". " : "", remedy ? result->remedy : "");
 }
 
 static void finish(struct effect *effect, const struct effect_result *result)
@@ -139,7 +138,7 @@ static void finish(struct effect *effect, const struct effect_result *result)
 	/* The node keeps the result until it is acknowledged: a full disk here loses nothing. */
 	if (session_apply(s, &change, NULL, &e) < 0) {
 		log_error("%s: the end of %s cannot be recorded: %s", s->label, effect->row.kind,
-			e.text);
+			  e.text);
 		ask_again(effect, e.text);
 		return;
 	}
@@ -177,8 +176,8 @@ static void answered(const struct http_reply *reply, void *arg)
 		finish_rejected(effect, &e);
 	} else if (e.fault != FAULT_NONE) {
 		ask_again(effect, e.text);
-	} else if (wire_decode_text(&wire_effect_result, reply->body, reply->body_len, &result, &e) <
-		0) {
+	} else if (wire_decode_text(&wire_effect_result, reply->body, reply->body_len, &result,
+				    &e) < 0) {
 		ask_again(effect, e.text);
 	} else if (result.state == EFFECT_RUNNING) {
 		ask_again(effect, "it is still at work");
@@ -188,7 +187,8 @@ static void answered(const struct http_reply *reply, void *arg)
 	wire_free(&wire_effect_result, &result);
 }
 
-/* --- the question ------------------------------------------------------------------------------ */
+/* --- the question ------------------------------------------------------------------------------
+ */
 
 static int ask_timeout_ms(const struct controller *c)
 {
@@ -221,8 +221,8 @@ static void ask(struct effect *effect)
 	cleanup_free char *path = str_printf("/v1/effects/%s", effect->row.id);
 	cleanup_json json_t *body = request_body(effect, &e);
 	if (!path || !body ||
-		node_call(c, "PUT", path, body, ask_timeout_ms(c), answered, effect, &effect->call,
-			&e) < 0) {
+	    node_call(c, "PUT", path, body, ask_timeout_ms(c), answered, effect, &effect->call,
+		      &e) < 0) {
 		ask_again(effect, e.text);
 		return;
 	}
@@ -245,15 +245,16 @@ void effect_begin(struct session *s, struct db_effect *row, const char *replaced
 		abort(); /* it is recorded: the next start of elsad takes it up */
 	effect->session = s;
 	effect->row = *row;
-	*row = (struct db_effect){ 0 };
-	effect->kind = (enum effect_kind)value_of(effect_kind_names, EFFECT_KIND_COUNT,
-		effect->row.kind);
+	*row = (struct db_effect) { 0 };
+	effect->kind =
+		(enum effect_kind)value_of(effect_kind_names, EFFECT_KIND_COUNT, effect->row.kind);
 	snprintf(effect->replaced, ID_SIZE, "%s", replaced);
 	s->effect = effect;
 	ask(effect);
 }
 
-/* --- after a restart --------------------------------------------------------------------------- */
+/* --- after a restart ---------------------------------------------------------------------------
+ */
 
 static struct db_effect copy_row(const struct db_effect *row)
 {
@@ -272,7 +273,7 @@ static int resume_one(const struct db_effect *row, void *arg)
 	int kind = value_of(effect_kind_names, EFFECT_KIND_COUNT, row->kind);
 	if (!s || s->effect || kind <= EFFECT_NONE) {
 		log_error("the database has an effect %s (%s) that belongs to nothing; left alone",
-			row->id, row->kind);
+			  row->id, row->kind);
 		return 0;
 	}
 	struct db_effect copy = copy_row(row);
@@ -288,6 +289,6 @@ int effects_resume(struct controller *c, struct error *e)
 	for (struct session *s = sessions_first(c); r == 0 && s; s = sessions_next(s))
 		if (session_state_is_transient(s->state) && !s->effect)
 			log_error("%s: %s, but the database knows of no effect that would end it",
-				s->label, session_state_name(s->state));
+				  s->label, session_state_name(s->state));
 	return r;
 }

@@ -12,16 +12,16 @@
 
 struct effect {
 	struct session *session;
-	struct db_effect row;    /* as in the database */
+	struct db_effect row; /* as in the database */
 	enum effect_kind kind;
-	struct http_call *call;  /* under way; NULL */
-	struct event *timer;     /* until it is asked again */
-	int failures;            /* in a row */
-	char replaced[ID_SIZE];  /* the effect it took the place of; "" */
+	struct http_call *call; /* under way; NULL */
+	struct event *timer;    /* until it is asked again */
+	int failures;           /* in a row */
+	char replaced[ID_SIZE]; /* the effect it took the place of; "" */
 };
 
-/* Takes over the row's strings and begins. The row is in the database already. `replaced`: id of the
- * effect whose place it takes; "". */
+/* Takes over the row's strings and begins. The row is in the database already. `replaced`: id of
+ * the effect whose place it takes; "". */
 void effect_begin(struct session *s, struct db_effect *row, const char *replaced);
 
 /* Takes up all effects the database knows; for the start of elsad. */

@@ -14,10 +14,11 @@
 
 #define BODY_MOST ((size_t)64 << 20) /* a page of the largest size with many groups each */
 
-#define SLOW_MS   30000
+#define SLOW_MS 30000
 
-#define SCOPES \
-	"list:users, read:users:activity, read:users:groups, read:servers, servers, delete:servers"
+#define SCOPES                                                                                     \
+	"list:users, read:users:activity, read:users:groups, read:servers, servers, "              \
+	"delete:servers"
 
 const char *hub_state_name(enum hub_state state)
 {
@@ -48,10 +49,12 @@ static char *hub_message(const struct http_reply *reply)
 static void add_remedy(const struct http_reply *reply, struct error *e)
 {
 	if (reply->status == 401)
-		error_remedy(e, 0, "the token in hub.token_file is not one the Hub knows: make a "
-				   "service for elsad there and write its token to that file");
+		error_remedy(e, 0,
+			     "the token in hub.token_file is not one the Hub knows: make a "
+			     "service for elsad there and write its token to that file");
 	else if (reply->status == 403)
-		error_remedy(e, 0, "the token's role in the Hub lacks a scope; elsad needs " SCOPES);
+		error_remedy(e, 0,
+			     "the token's role in the Hub lacks a scope; elsad needs " SCOPES);
 	else if (reply->status == 429)
 		error_remedy(e, 0, "the Hub wants fewer requests: raise hub.poll or its limits");
 	else if (reply->status == 0)
@@ -71,7 +74,7 @@ void hub_error(const struct http_reply *reply, struct error *e)
 	} else {
 		cleanup_free char *message = hub_message(reply);
 		error_fault(e, fault_from_http_status(reply->status), "the Hub answered %d%s%s",
-			reply->status, message ? ": " : "", message ? message : "");
+			    reply->status, message ? ": " : "", message ? message : "");
 		if (e->fault == FAULT_NONE) /* a redirect is no answer either */
 			e->fault = FAULT_UNAVAILABLE;
 	}
@@ -92,14 +95,15 @@ void hub_heard(struct controller *c, const struct error *error)
 	if (hub->state == HUB_UP)
 		log_info("the Hub answers");
 	if (before != HUB_UNKNOWN || hub->state == HUB_DOWN)
-		record_note(c, &(struct record){ .who = "hub",
-				       .what = hub->state == HUB_UP ? "hub-up" : "hub-down",
-				       .why = fault_name(error->fault),
-				       .detail = *error->text ? error->text : NULL });
+		record_note(c,
+			    &(struct record) { .who = "hub",
+					       .what = hub->state == HUB_UP ? "hub-up" : "hub-down",
+					       .why = fault_name(error->fault),
+					       .detail = *error->text ? error->text : NULL });
 }
 
 int hub_call(struct controller *c, const struct hub_request *asked, http_done done, void *arg,
-	struct http_call **call, struct error *e)
+	     struct http_call **call, struct error *e)
 {
 	const char *base = c->config->hub.api_url;
 	const char *token = asked->token ? asked->token : c->hub->token;
@@ -142,7 +146,7 @@ char *hub_server_path(const struct session *s)
 }
 
 int hub_send_activity(struct session *s, const char *body, http_done done, void *arg,
-	struct error *e)
+		      struct error *e)
 {
 	cleanup_free char *user = http_escape(s->row.user);
 	cleanup_free char *path = user ? str_printf("/users/%s/activity", user) : NULL;
@@ -164,8 +168,9 @@ void hub_read_token(struct controller *c)
 	char *token = NULL;
 	if (controller_read_secret(c->config->hub.token_file, &token, &e) < 0) {
 		error_wrap(&e, 0, "elsad cannot read its token for the Hub");
-		error_remedy(&e, 0, "write the API token of elsad's service to hub.token_file, "
-				    "readable for elsad's account only");
+		error_remedy(&e, 0,
+			     "write the API token of elsad's service to hub.token_file, "
+			     "readable for elsad's account only");
 		hub_heard(c, &e);
 	}
 	free(hub->token);

@@ -28,13 +28,14 @@ void hub_stop_server(struct session *s, const char *who, const char *why);
 
 /* Asks the Hub to start a server; `done` gets NULL when it took that up. */
 int hub_start_server(struct session *s, void (*done)(const struct error *error, void *arg),
-	void *arg, struct error *e);
+		     void *arg, struct error *e);
 
 /* Hands a report of activity on to the Hub, with the session's own token. done as http_done. */
 int hub_send_activity(struct session *s, const char *body, http_done done, void *arg,
-	struct error *e);
+		      struct error *e);
 
-/* --- for hub_*.c ------------------------------------------------------------------------------- */
+/* --- for hub_*.c -------------------------------------------------------------------------------
+ */
 
 /* A request to the Hub's API. */
 struct hub_request {
@@ -45,7 +46,7 @@ struct hub_request {
 	bool slow;         /* starts and stops are answered when they are over, or after 10 s */
 };
 int hub_call(struct controller *c, const struct hub_request *request, http_done done, void *arg,
-	struct http_call **call, struct error *e);
+	     struct http_call **call, struct error *e);
 
 /* The Hub's answer as an error with a remedy; FAULT_NONE for 2xx. */
 void hub_error(const struct http_reply *reply, struct error *e);

@@ -12,7 +12,6 @@
 #include "base/cleanup.h"
 #include "base/fs.h"
 #include "base/log.h"
-#include "controller/operations.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -48,11 +47,12 @@ static void got_user(const struct http_reply *reply, void *arg)
 	struct person *person = sessions_person(absence->c, absence->user);
 	struct session *s;
 	if (person && reply->status == 404) {
+		cleanup_free char *label = session_make_label(person->name, "");
 		if (!person->deleted)
-			log_warning("the Hub has no user %s any more", absence->user);
+			log_warning("the Hub has no user %s any more", label ? label : "?");
 		person->deleted = true;
-		TAILQ_FOREACH (s, &person->sessions, by_person)
-			put_away(s);
+		TAILQ_FOREACH(s, &person->sessions, by_person)
+		put_away(s);
 	} else if (person && reply->status == 200) {
 		person->absent = 0;
 	}
@@ -67,9 +67,9 @@ void hub_check_absent(struct controller *c, struct person *person)
 	const struct hub_request request = { .method = "GET", .path = path };
 	struct absence *absence = calloc(1, sizeof(*absence));
 	if (absence)
-		*absence = (struct absence){ .c = c, .user = strdup(person->name) };
+		*absence = (struct absence) { .c = c, .user = strdup(person->name) };
 	if (absence && absence->user && path &&
-		hub_call(c, &request, got_user, absence, NULL, NULL) == 0)
+	    hub_call(c, &request, got_user, absence, NULL, NULL) == 0)
 		return;
 	if (absence)
 		free(absence->user);

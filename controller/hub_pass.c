@@ -17,7 +17,9 @@
 
 #define BACKOFF_FIRST_MS 1000
 #define BACKOFF_MOST_MS  (5 * 60 * 1000)
-#define PASSES_ABSENT    2 /* a user who is deleted while pages are read shifts others out of sight */
+#define PASSES_ABSENT                                                                              \
+	2 /* a user who is deleted while pages are read shifts others out of sight                 \
+	   */
 
 static void ask_page(struct controller *c);
 
@@ -43,7 +45,8 @@ static void pass_failed(struct controller *c, const struct error *error, int ret
 	pass_at(c, delay);
 }
 
-/* --- one user ---------------------------------------------------------------------------------- */
+/* --- one user ----------------------------------------------------------------------------------
+ */
 
 static void take_groups(struct person *person, const json_t *list)
 {
@@ -53,7 +56,7 @@ static void take_groups(struct person *person, const json_t *list)
 	char **groups = calloc(json_array_size(list) + 1, sizeof(*groups));
 	if (!groups)
 		return;
-	json_array_foreach((json_t *)list, i, item)
+	json_array_foreach ((json_t *)list, i, item)
 		if (json_is_string(item))
 			replace_text(&groups[n++], json_string_value(item));
 	for (char **old = person->groups; old && *old; old++)
@@ -74,14 +77,16 @@ static void take_user(const struct hub_user *user, void *arg)
 	person->admin = user->admin;
 	if (user->groups)
 		take_groups(person, user->groups);
-	TAILQ_FOREACH (s, &person->sessions, by_person) {
+	TAILQ_FOREACH(s, &person->sessions, by_person)
+	{
 		wall_ms at = hub_server_activity(user->servers, s->row.server);
 		if (at > s->seen.hub_activity_at)
 			s->seen.hub_activity_at = at;
 	}
 }
 
-/* --- the end of a pass ------------------------------------------------------------------------- */
+/* --- the end of a pass -------------------------------------------------------------------------
+ */
 
 static void look_for_absent(struct controller *c)
 {
@@ -136,14 +141,16 @@ static void ask_page(struct controller *c)
 {
 	struct hub_pass *pass = &c->hub->pass;
 	struct error e = ERROR_INIT;
-	cleanup_free char *path = str_printf("/users?offset=%lld&limit=%lld",
-		(long long)pass->offset, (long long)c->config->hub.page_size);
+	cleanup_free char *path =
+		str_printf("/users?offset=%lld&limit=%lld", (long long)pass->offset,
+			   (long long)c->config->hub.page_size);
 	const struct hub_request request = { .method = "GET", .path = path };
 	if (!path || hub_call(c, &request, got_page, c, &pass->call, &e) < 0)
 		pass_failed(c, &e, 0);
 }
 
-/* --- its beginning: who are we there? ---------------------------------------------------------- */
+/* --- its beginning: who are we there? ----------------------------------------------------------
+ */
 
 static void got_self(const struct http_reply *reply, void *arg)
 {
@@ -154,10 +161,12 @@ static void got_self(const struct http_reply *reply, void *arg)
 	hub_error(reply, &e);
 	if (e.fault == FAULT_NONE)
 		hub_parse_self(reply->body, reply->body_len, missing, sizeof(missing),
-			&c->hub->pass.sees_all, &e);
+			       &c->hub->pass.sees_all, &e);
 	if (e.fault == FAULT_NONE && missing[0]) {
-		error_fault(&e, FAULT_DENIED, "elsad's token for the Hub lacks scopes: %s", missing);
-		error_remedy(&e, 0, "add them to the role of elsad's service in jupyterhub_config.py");
+		error_fault(&e, FAULT_DENIED, "elsad's token for the Hub lacks scopes: %s",
+			    missing);
+		error_remedy(&e, 0,
+			     "add them to the role of elsad's service in jupyterhub_config.py");
 	}
 	if (e.fault != FAULT_NONE)
 		pass_failed(c, &e, reply->retry_after_s);
@@ -177,7 +186,7 @@ static void begin_pass(evutil_socket_t fd, short what, void *arg)
 		return;
 	/* Read each time: the file may be replaced while we run. */
 	hub_read_token(c);
-	*pass = (struct hub_pass){ .number = pass->number + 1 };
+	*pass = (struct hub_pass) { .number = pass->number + 1 };
 	if (!c->hub->token)
 		pass_failed(c, &c->hub->error, 0);
 	else if (hub_call(c, &request, got_self, c, &pass->call, &e) < 0)

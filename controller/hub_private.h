@@ -15,12 +15,12 @@ struct hub_pass {
 };
 
 struct hub {
-	char *token;            /* NULL: it could not be read */
+	char *token; /* NULL: it could not be read */
 	enum hub_state state;
 	struct error error;
-	struct event *timer;    /* until the next pass */
+	struct event *timer; /* until the next pass */
 	struct hub_pass pass;
-	int failures;           /* passes in a row that were given up */
+	int failures; /* passes in a row that were given up */
 };
 
 void hub_read_token(struct controller *c);
@@ -31,7 +31,8 @@ void hub_pass_soon(struct controller *c);
  * there is none. */
 void hub_check_absent(struct controller *c, struct person *person);
 
-/* --- pure parts -------------------------------------------------------------------------------- */
+/* --- pure parts --------------------------------------------------------------------------------
+ */
 
 /* One page of the users' listing. `each` borrows its arguments. *next: offset of the next page, -1
  * when this was the last. Negative with *e for anything that is no such page: nothing of it may be
@@ -43,14 +44,14 @@ struct hub_user {
 	const json_t *servers; /* object by server name, or NULL: not told */
 };
 int hub_parse_page(const char *body, size_t len, void (*each)(const struct hub_user *, void *),
-	void *arg, int64_t *next, struct error *e);
+		   void *arg, int64_t *next, struct error *e);
 
 /* A server's last_activity of hub_user.servers; 0: not told. */
 wall_ms hub_server_activity(const json_t *servers, const char *server);
 
 /* The answer to GET /user: which of the scopes elsad needs are not among the token's (a list for
  * people in `missing`), and whether list:users is without a filter. */
-int hub_parse_self(const char *body, size_t len, char *missing, size_t missing_size,
-	bool *sees_all, struct error *e);
+int hub_parse_self(const char *body, size_t len, char *missing, size_t missing_size, bool *sees_all,
+		   struct error *e);
 
 #endif

@@ -67,7 +67,8 @@ static void spawner_is_late(evutil_socket_t fd, short what, void *arg)
 	(void)fd;
 	(void)what;
 	if (s) {
-		error_fault(&e, FAULT_TIMEOUT,
+		error_fault(
+			&e, FAULT_TIMEOUT,
 			"the Hub agreed to stop the server, but its spawner never asked for it");
 		error_remedy(&e, 0, "see the Hub's log: is its spawner elsa_spawner.ElsaSpawner?");
 		operation_fail(s->operation, &e);
@@ -102,7 +103,7 @@ static void stop_answered(const struct http_reply *reply, void *arg)
 }
 
 static struct stop *stop_new(const struct session *s, const char *operation, const char *who,
-	const char *why)
+			     const char *why)
 {
 	struct stop *stop = calloc(1, sizeof(*stop));
 	if (!stop)
@@ -133,14 +134,15 @@ void hub_stop_server(struct session *s, const char *who, const char *why)
 	if (!path || !stop)
 		error_set(&e, ENOMEM, "out of memory");
 	if (!path || !stop ||
-		hub_call(s->controller, &request, stop_answered, stop, NULL, &e) < 0) {
+	    hub_call(s->controller, &request, stop_answered, stop, NULL, &e) < 0) {
 		operation_fail(op, &e);
 		if (stop)
 			stop_free(stop);
 	}
 }
 
-/* --- starting ---------------------------------------------------------------------------------- */
+/* --- starting ----------------------------------------------------------------------------------
+ */
 
 struct start {
 	void (*done)(const struct error *error, void *arg);
@@ -155,15 +157,16 @@ static void start_answered(const struct http_reply *reply, void *arg)
 	/* 400: pending or running already (UserServerAPIHandler.post) */
 	if (reply->status == 400) {
 		e.fault = FAULT_CONFLICT;
-		error_remedy(&e, 0, "the Hub looks at its servers only now and then: if it is "
-				    "wrong about this one, try again in a minute");
+		error_remedy(&e, 0,
+			     "the Hub looks at its servers only now and then: if it is "
+			     "wrong about this one, try again in a minute");
 	}
 	start->done(e.fault == FAULT_NONE ? NULL : &e, start->arg);
 	free(start);
 }
 
 int hub_start_server(struct session *s, void (*done)(const struct error *error, void *arg),
-	void *arg, struct error *e)
+		     void *arg, struct error *e)
 {
 	cleanup_free char *path = hub_server_path(s);
 	const struct hub_request request = { .method = "POST", .path = path, .slow = true };
@@ -172,7 +175,7 @@ int hub_start_server(struct session *s, void (*done)(const struct error *error, 
 		free(start);
 		return error_set(e, ENOMEM, "out of memory");
 	}
-	*start = (struct start){ .done = done, .arg = arg };
+	*start = (struct start) { .done = done, .arg = arg };
 	int r = hub_call(s->controller, &request, start_answered, start, NULL, e);
 	if (r < 0)
 		free(start);

@@ -24,12 +24,13 @@ struct idle {
 	bool needs_hub; /* a rule asks for groups or admins */
 };
 
-/* --- facts ------------------------------------------------------------------------------------- */
+/* --- facts -------------------------------------------------------------------------------------
+ */
 
 static struct idle_facts facts_of(const struct session *s)
 {
 	const struct seen *seen = &s->seen;
-	return (struct idle_facts){
+	return (struct idle_facts) {
 		.user = s->row.user,
 		.server = s->row.server,
 		.groups = s->person ? (const char *const *)s->person->groups : NULL,
@@ -51,10 +52,10 @@ static struct idle_facts facts_of(const struct session *s)
 	};
 }
 
-/* Rules that ask for groups or admins need to know them: until the Hub told, nothing is known of the
- * session at all, and what is not known stays awake. */
+/* Rules that ask for groups or admins need to know them: until the Hub told, nothing is known of
+ * the session at all, and what is not known stays awake. */
 static void blind_if_unlisted(const struct idle *idle, const struct session *s,
-	struct idle_facts *facts)
+			      struct idle_facts *facts)
 {
 	if (!idle->needs_hub || s->person->listed_in)
 		return;
@@ -75,7 +76,8 @@ wall_ms idle_person_at(const struct session *s)
 	return s->idle.person_at > s->row.person_at ? s->idle.person_at : s->row.person_at;
 }
 
-/* --- a pass ------------------------------------------------------------------------------------ */
+/* --- a pass ------------------------------------------------------------------------------------
+ */
 
 struct pass {
 	struct session **sessions;
@@ -139,9 +141,11 @@ static void record_change(struct session *s, const struct idle_decision *d, bool
 	if (class_of(d->reason) == before || (d->hibernate && !dry_run))
 		return;
 	record_note(s->controller,
-		&(struct record){ .session = s, .who = WHO,
-			.what = d->hibernate ? "would-hibernate" : "idle",
-			.why = why ? why : "?", .detail = idle_reason_text(d->reason) });
+		    &(struct record) { .session = s,
+				       .who = WHO,
+				       .what = d->hibernate ? "would-hibernate" : "idle",
+				       .why = why ? why : "?",
+				       .detail = idle_reason_text(d->reason) });
 }
 
 static void report_stuck(struct session *s, const struct idle_decision *d)
@@ -149,9 +153,11 @@ static void report_stuck(struct session *s, const struct idle_decision *d)
 	if (d->report && !s->idle.reported) {
 		log_warning("%s: %s", s->label, idle_reason_text(d->reason));
 		record_note(s->controller,
-			&(struct record){ .session = s, .who = WHO, .what = "stuck-busy",
-				.why = idle_reason_name(d->reason),
-				.detail = idle_reason_text(d->reason) });
+			    &(struct record) { .session = s,
+					       .who = WHO,
+					       .what = "stuck-busy",
+					       .why = idle_reason_name(d->reason),
+					       .detail = idle_reason_text(d->reason) });
 	}
 	s->idle.reported = d->report;
 }
@@ -169,8 +175,11 @@ static void note_failure(struct session *s)
 		return;
 	snprintf(s->idle.failure, sizeof(s->idle.failure), "%s", text);
 	record_note(s->controller,
-		&(struct record){ .session = s, .who = WHO, .what = "hibernate-failed",
-			.why = json_string_value(json_object_get(error, "fault")), .detail = text });
+		    &(struct record) { .session = s,
+				       .who = WHO,
+				       .what = "hibernate-failed",
+				       .why = json_string_value(json_object_get(error, "fault")),
+				       .detail = text });
 }
 
 static void take_decision(struct session *s, const struct idle_decision *d, bool dry_run)
@@ -185,28 +194,28 @@ static void take_decision(struct session *s, const struct idle_decision *d, bool
 	if (d->person_at > s->idle.person_at)
 		s->idle.person_at = d->person_at;
 	snprintf(s->idle.rule, sizeof(s->idle.rule), "%s",
-		d->rule && d->rule->name ? d->rule->name : "");
+		 d->rule && d->rule->name ? d->rule->name : "");
 	if (s->idle.person_at - s->row.person_at >= PERSON_STEP_MS &&
-		session_record_person(s, s->idle.person_at, &e) < 0)
+	    session_record_person(s, s->idle.person_at, &e) < 0)
 		log_error("%s: %s", s->label, e.text);
 }
 
 static json_t *decision_json(const struct session *s, const struct idle_decision *d, bool dry_run)
 {
 	return json_pack("{s:o, s:o, s:b, s:b, s:b, s:s, s:s, s:o, s:I, s:I}", "user",
-		wire_text(s->row.user), "server", wire_text(s->row.server), "hibernate",
-		(int)d->hibernate, "dry_run", (int)dry_run, "report", (int)d->report, "reason",
-		idle_reason_name(d->reason), "text", idle_reason_text(d->reason), "rule",
-		d->rule && d->rule->name ? wire_text(d->rule->name) : json_null(), "person_at",
-		(json_int_t)d->person_at, "next_at", (json_int_t)d->next_at);
+			 wire_text(s->row.user), "server", wire_text(s->row.server), "hibernate",
+			 (int)d->hibernate, "dry_run", (int)dry_run, "report", (int)d->report,
+			 "reason", idle_reason_name(d->reason), "text", idle_reason_text(d->reason),
+			 "rule", d->rule && d->rule->name ? wire_text(d->rule->name) : json_null(),
+			 "person_at", (json_int_t)d->person_at, "next_at", (json_int_t)d->next_at);
 }
 
 static void hibernate(struct session *s, const struct idle_decision *d, wall_ms now)
 {
 	char away[CLOCK_TEXT_SIZE];
 	cleanup_free char *why = str_printf("%s rule=%s away=%s", idle_reason_name(d->reason),
-		d->rule && d->rule->name ? d->rule->name : "none",
-		clock_format_duration(now - d->person_at, away));
+					    d->rule && d->rule->name ? d->rule->name : "none",
+					    clock_format_duration(now - d->person_at, away));
 	s->idle.asked = true;
 	s->idle.asked_at = now;
 	hub_stop_server(s, WHO, why ? why : idle_reason_name(d->reason));
@@ -221,7 +230,8 @@ static void take_all(struct controller *c, const struct pass *pass, json_t *deci
 	for (size_t i = 0; i < pass->count; i++) {
 		take_decision(pass->sessions[i], &pass->decisions[i], dry_run);
 		if (decisions)
-			json_array_append_new(decisions,
+			json_array_append_new(
+				decisions,
 				decision_json(pass->sessions[i], &pass->decisions[i], dry_run));
 	}
 	if (!open || db_commit(c->db, &e) < 0)
@@ -245,7 +255,7 @@ void idle_run(struct controller *c, json_t *decisions)
 	wall_ms next = 0;
 	if (pass_collect(c, &pass) == 0) {
 		next = idle_decide(policy, pass.facts, pass.count, pass.under_way, now,
-			pass.decisions);
+				   pass.decisions);
 		take_all(c, &pass, decisions);
 		for (size_t i = 0; i < pass.count && !policy->dry_run; i++)
 			if (pass.decisions[i].hibernate)
@@ -261,13 +271,14 @@ static void time_for_pass(evutil_socket_t fd, short what, void *arg)
 	idle_run(arg, NULL);
 }
 
-/* --- the config -------------------------------------------------------------------------------- */
+/* --- the config --------------------------------------------------------------------------------
+ */
 
 static bool rules_need_hub(const struct idle_policy *policy)
 {
 	for (size_t i = 0; i < policy->rule_count; i++)
 		if (policy->rules[i].admins >= 0 ||
-			(policy->rules[i].groups && policy->rules[i].groups[0]))
+		    (policy->rules[i].groups && policy->rules[i].groups[0]))
 			return true;
 	return false;
 }

@@ -21,13 +21,14 @@ double idle_cpu_threshold(struct session *s);
 wall_ms idle_person_at(const struct session *s); /* last sign of a person */
 char *idle_explain(const struct session *s);     /* why it is as it is; allocated, or NULL */
 
-/* --- pure part --------------------------------------------------------------------------------- */
+/* --- pure part ---------------------------------------------------------------------------------
+ */
 
 /* The config's rules as the policy wants them; borrows from the config. */
 struct idle_rules {
 	struct idle_policy policy;
-	struct idle_rule *rules;    /* owned */
-	struct quiet_hours *quiet;  /* owned */
+	struct idle_rule *rules;   /* owned */
+	struct quiet_hours *quiet; /* owned */
 };
 int idle_rules_make(const struct config *config, struct idle_rules *to, struct error *e);
 void idle_rules_deinit(struct idle_rules *rules);

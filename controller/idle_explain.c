@@ -16,9 +16,9 @@ static char *explain_running(const struct session *s)
 	clock_format(s->idle.next_at, at);
 	clock_format(idle_person_at(s), person);
 	return str_printf("awake: %s%s%s%s; last sign of a person: %s%s%s",
-		idle_reason_text(s->idle.reason), *s->idle.rule ? " (rule \"" : "", s->idle.rule,
-		*s->idle.rule ? "\")" : "", *person ? person : "none", *at ? "; may change at " : "",
-		at);
+			  idle_reason_text(s->idle.reason), *s->idle.rule ? " (rule \"" : "",
+			  s->idle.rule, *s->idle.rule ? "\")" : "", *person ? person : "none",
+			  *at ? "; may change at " : "", at);
 }
 
 char *idle_explain(const struct session *s)
@@ -31,15 +31,17 @@ char *idle_explain(const struct session *s)
 	case SESSION_HIBERNATED:
 		if (s->usable)
 			return str_printf("asleep; the next start wakes it from checkpoint %lld",
-				(long long)s->row.generation);
-		return strdup("asleep, but its checkpoint is set aside or not on record: only a fresh "
-			      "start is possible");
+					  (long long)s->row.generation);
+		return strdup(
+			"asleep, but its checkpoint is set aside or not on record: only a fresh "
+			"start is possible");
 	case SESSION_STOPPED:
 		return strdup("ended; the next start is a fresh one");
 	case SESSION_FAILED:
-		return s->usable ? strdup("its checkpoint is kept: start it again, or start it fresh "
-					  "to have the checkpoint set aside")
-				 : strdup("start it again when what failed is mended");
+		return s->usable
+			       ? strdup("its checkpoint is kept: start it again, or start it fresh "
+					"to have the checkpoint set aside")
+			       : strdup("start it again when what failed is mended");
 	case SESSION_LOST:
 		return s->usable ? strdup("its processes are gone; an older checkpoint is there")
 				 : strdup("its processes are gone and there is no checkpoint; its "

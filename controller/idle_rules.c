@@ -17,7 +17,7 @@ static int admins_of(const char *word)
 
 static struct idle_rule make_rule(const struct config_rule *from)
 {
-	return (struct idle_rule){
+	return (struct idle_rule) {
 		.name = from->name,
 		.users = (const char *const *)from->users,
 		.groups = (const char *const *)from->groups,
@@ -45,8 +45,8 @@ static int make_quiet(const struct config *config, struct idle_rules *to, struct
 		struct config_quiet quiet;
 		if (config_quiet_parse(config->idle.quiet_hours[i], &quiet) < 0)
 			return error_set(e, EINVAL, "idle.quiet_hours: \"%s\" is no such time",
-				config->idle.quiet_hours[i]);
-		to->quiet[i] = (struct quiet_hours){
+					 config->idle.quiet_hours[i]);
+		to->quiet[i] = (struct quiet_hours) {
 			.from_minute = quiet.from_minute,
 			.to_minute = quiet.to_minute,
 			.weekdays = quiet.weekdays,
@@ -59,13 +59,13 @@ static int make_quiet(const struct config *config, struct idle_rules *to, struct
 
 int idle_rules_make(const struct config *config, struct idle_rules *to, struct error *e)
 {
-	*to = (struct idle_rules){ 0 };
+	*to = (struct idle_rules) { 0 };
 	to->rules = calloc(config->idle.rule_count + 1, sizeof(*to->rules));
 	if (!to->rules)
 		return error_set(e, ENOMEM, "out of memory");
 	for (size_t i = 0; i < config->idle.rule_count; i++)
 		to->rules[i] = make_rule(&config->idle.rules[i]);
-	to->policy = (struct idle_policy){
+	to->policy = (struct idle_policy) {
 		.rules = to->rules,
 		.rule_count = config->idle.rule_count,
 		.utc_offset_minutes = (int)config->idle.utc_offset_minutes,
@@ -83,5 +83,5 @@ void idle_rules_deinit(struct idle_rules *rules)
 {
 	free(rules->rules);
 	free(rules->quiet);
-	*rules = (struct idle_rules){ 0 };
+	*rules = (struct idle_rules) { 0 };
 }

@@ -12,7 +12,8 @@
 
 /* Writes `draft` and the event in one transaction; then the draft is the session's row. */
 static int keep(struct session *s, struct db_session *draft, const struct record *record,
-	int (*more)(struct session *s, void *arg, struct error *e), void *arg, struct error *e)
+		int (*more)(struct session *s, void *arg, struct error *e), void *arg,
+		struct error *e)
 {
 	struct db *db = s->controller->db;
 	int r = db_begin(db, e);
@@ -40,8 +41,11 @@ int session_keep_awake(struct session *s, wall_ms until, const char *who, struct
 {
 	char text[CLOCK_TEXT_SIZE];
 	struct db_session draft = session_copy_row(&s->row);
-	const struct record record = { .session = s, .who = who, .what = "keep-awake",
-		.why = until ? "asked" : "given-back", .detail = clock_format(until, text) };
+	const struct record record = { .session = s,
+				       .who = who,
+				       .what = "keep-awake",
+				       .why = until ? "asked" : "given-back",
+				       .detail = clock_format(until, text) };
 	draft.keep_awake_until = until;
 	return keep(s, &draft, &record, NULL, NULL, e);
 }
@@ -59,12 +63,13 @@ static int mark_aside(struct session *s, void *arg, struct error *e)
 }
 
 int session_set_aside(struct session *s, const char *who, const char *why, const char *reason,
-	struct error *e)
+		      struct error *e)
 {
 	int64_t generation = 0;
 	struct db_session draft = session_copy_row(&s->row);
-	const struct record record = { .session = s, .who = who, .what = "set-aside", .why = why,
-		.detail = reason };
+	const struct record record = {
+		.session = s, .who = who, .what = "set-aside", .why = why, .detail = reason
+	};
 	replace_text(&draft.reason, reason);
 	int r = keep(s, &draft, &record, mark_aside, &generation, e);
 	if (r < 0)
@@ -91,20 +96,22 @@ static int put_adopted(struct session *s, void *arg, struct error *e)
 	return db_checkpoint_put(s->controller->db, &row, e);
 }
 
-int session_adopt_checkpoint(struct session *s, const struct checkpoint_info *info,
-	struct error *e)
+int session_adopt_checkpoint(struct session *s, const struct checkpoint_info *info, struct error *e)
 {
 	struct db_session draft = session_copy_row(&s->row);
-	const struct record record = { .session = s, .who = "store", .what = "checkpoint-found",
-		.why = "newer-than-recorded",
-		.detail = "the store has a checkpoint that was not on record",
-		.bytes = info->stored_bytes };
+	const struct record record = { .session = s,
+				       .who = "store",
+				       .what = "checkpoint-found",
+				       .why = "newer-than-recorded",
+				       .detail =
+					       "the store has a checkpoint that was not on record",
+				       .bytes = info->stored_bytes };
 	draft.generation = info->generation;
 	int r = keep(s, &draft, &record, put_adopted, (void *)info, e);
 	if (r < 0)
 		return r;
 	log_warning("%s: its checkpoint %lld in the store was not on record; it is now", s->label,
-		(long long)info->generation);
+		    (long long)info->generation);
 	s->usable = !info->aside;
 	s->checkpoint_bytes = info->aside ? 0 : info->stored_bytes;
 	return 0;

@@ -29,7 +29,7 @@ static void usage(FILE *to)
 	      "  --list-steps   print all such steps and exit\n"
 	      "\n"
 	      "SIGHUP reads the config again.\n",
-		to);
+	      to);
 }
 
 /* 0 to go on, else the exit status plus one. */
@@ -147,7 +147,7 @@ static struct event *watchdog_new(struct event_base *base)
 		return NULL;
 	struct event *timer = event_new(base, -1, EV_PERSIST, alive, NULL);
 	const struct timeval half = { .tv_sec = (time_t)(usec / 2000000),
-		.tv_usec = (suseconds_t)(usec / 2 % 1000000) };
+				      .tv_usec = (suseconds_t)(usec / 2 % 1000000) };
 	if (timer)
 		event_add(timer, &half);
 	return timer;

@@ -20,7 +20,7 @@
 #define LOOK_AGAIN_MS   1000 /* while it is down */
 
 int node_call(struct controller *c, const char *method, const char *path, const json_t *body,
-	int timeout_ms, http_done done, void *arg, struct http_call **call, struct error *e)
+	      int timeout_ms, http_done done, void *arg, struct http_call **call, struct error *e)
 {
 	static const char *const headers[] = { "Content-Type: application/json", NULL };
 	cleanup_free char *url = str_printf("http://node%s", path);
@@ -47,7 +47,8 @@ void node_error(const struct http_reply *reply, struct error *e)
 		if (e->fault == FAULT_NONE)
 			e->fault = FAULT_UNAVAILABLE;
 		error_wrap(e, 0, "elsa-node does not answer");
-		error_remedy(e, 0, "is elsa-node running? see its log (systemctl status elsa-node)");
+		error_remedy(e, 0,
+			     "is elsa-node running? see its log (systemctl status elsa-node)");
 		return;
 	}
 	if (reply->status >= 200 && reply->status < 300)
@@ -85,7 +86,8 @@ const char *node_name(const struct controller *c)
 	return c->node->name ? c->node->name : "node";
 }
 
-/* --- the regular look -------------------------------------------------------------------------- */
+/* --- the regular look --------------------------------------------------------------------------
+ */
 
 static void look_later(struct controller *c)
 {
@@ -130,7 +132,8 @@ static void got_sessions(const struct http_reply *reply, void *arg)
 	node_heard(c, reply);
 	node_error(reply, &e);
 	if (e.fault == FAULT_NONE)
-		wire_decode_text(&wire_session_status_list, reply->body, reply->body_len, &list, &e);
+		wire_decode_text(&wire_session_status_list, reply->body, reply->body_len, &list,
+				 &e);
 	if (e.fault == FAULT_NONE) {
 		node_judge_sessions(c, &list);
 		check_once(c);
@@ -155,7 +158,7 @@ static void got_info(const struct http_reply *reply, void *arg)
 	if (e.fault == FAULT_NONE) {
 		node_judge_info(c, &info);
 		node_call(c, "GET", "/v1/sessions", NULL, LOOK_TIMEOUT_MS, got_sessions, c,
-			&c->node->call, &e);
+			  &c->node->call, &e);
 	} else if (reply->status) {
 		log_warning("elsa-node's answer cannot be used: %s", e.text);
 	}
@@ -173,7 +176,7 @@ static void look(evutil_socket_t fd, short what, void *arg)
 		return;
 	c->node->look_at = clock_mono();
 	if (node_call(c, "GET", "/v1/node", NULL, LOOK_TIMEOUT_MS, got_info, c, &c->node->call,
-		    NULL) < 0)
+		      NULL) < 0)
 		look_later(c);
 }
 

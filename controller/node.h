@@ -17,9 +17,10 @@ void node_free(struct controller *c);
 
 /* A request over the node's socket. `body` is borrowed. As http_client_call(). */
 int node_call(struct controller *c, const char *method, const char *path, const json_t *body,
-	int timeout_ms, http_done done, void *arg, struct http_call **call, struct error *e);
+	      int timeout_ms, http_done done, void *arg, struct http_call **call, struct error *e);
 
-/* Every callback of node_call() says first what it got: whether the node is up is known from that. */
+/* Every callback of node_call() says first what it got: whether the node is up is known from that.
+ */
 void node_heard(struct controller *c, const struct http_reply *reply);
 
 /* The reply as an error: FAULT_NONE for 2xx, the transport's, or what the node's body says. */

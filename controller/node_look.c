@@ -31,10 +31,11 @@ void node_judge_info(struct controller *c, const struct node_info *info)
 	}
 }
 
-/* --- sessions ---------------------------------------------------------------------------------- */
+/* --- sessions ----------------------------------------------------------------------------------
+ */
 
 static void apply_gone(struct session *s, enum session_event event, const char *why,
-	const char *reason)
+		       const char *reason)
 {
 	struct error e = ERROR_INIT;
 	const struct session_change change = {
@@ -45,7 +46,8 @@ static void apply_gone(struct session *s, enum session_event event, const char *
 	};
 	/* It stays as it is in memory and in the database; the next look says the same again. */
 	if (session_apply(s, &change, NULL, &e) < 0)
-		log_error("%s: that its processes are gone cannot be recorded: %s", s->label, e.text);
+		log_error("%s: that its processes are gone cannot be recorded: %s", s->label,
+			  e.text);
 }
 
 static void session_gone(struct session *s, const struct session_status *status)
@@ -54,7 +56,7 @@ static void session_gone(struct session *s, const struct session_status *status)
 	cleanup_free char *reason = NULL;
 	if (s->controller->node->new_boot_id) {
 		apply_gone(s, EVENT_NODE_REBOOTED, NULL,
-			"its node was rebooted while it was running");
+			   "its node was rebooted while it was running");
 		return;
 	}
 	if (!status || !status->ended) {
@@ -76,21 +78,15 @@ static void session_unexpected(struct session *s)
 	if (s->seen.missing)
 		return;
 	s->seen.missing = 1;
-	log_error("%s: it is recorded as %s, but %s runs it", s->label, session_state_name(s->state),
-		node_name(s->controller));
+	log_error("%s: it is recorded as %s, but %s runs it", s->label,
+		  session_state_name(s->state), node_name(s->controller));
 	record_note(s->controller,
-		&(struct record){ .session = s, .who = "node", .what = "unexpected",
-			.why = session_state_name(s->state),
-			.detail = "the node runs it although it is not recorded as running" });
-}
-
-static const struct session_status *find_status(const struct session_status_list *list,
-	const char *id)
-{
-	for (size_t i = 0; i < list->count; i++)
-		if (strcmp(list->items[i].id, id) == 0)
-			return &list->items[i];
-	return NULL;
+		    &(struct record) {
+			    .session = s,
+			    .who = "node",
+			    .what = "unexpected",
+			    .why = session_state_name(s->state),
+			    .detail = "the node runs it although it is not recorded as running" });
 }
 
 static void judge_session(struct session *s, const struct session_status *status)
@@ -120,8 +116,11 @@ static void report_strange(struct controller *c, const char *id)
 		return;
 	memcpy(node->strange[node->strange_count++], id, ID_SIZE);
 	log_error("%s runs session %s, of which the database knows nothing; it is left alone",
-		node_name(c), id);
-	record_note(c, &(struct record){ .who = "node", .what = "strange-session", .why = id,
+		  node_name(c), id);
+	record_note(c, &(struct record) {
+			       .who = "node",
+			       .what = "strange-session",
+			       .why = id,
 			       .detail = "the node runs a session of which there is no record" });
 }
 
@@ -143,17 +142,24 @@ static void end_reboot(struct controller *c)
 void node_judge_sessions(struct controller *c, const struct session_status_list *list)
 {
 	struct session *next;
-	for (struct session *s = sessions_first(c); s; s = next) {
-		next = sessions_next(s);
-		judge_session(s, find_status(list, s->row.id));
-	}
-	for (size_t i = 0; i < list->count; i++)
-		if (list->items[i].running && !sessions_by_id(c, list->items[i].id))
+	for (size_t i = 0; i < list->count; i++) {
+		struct session *s = sessions_by_id(c, list->items[i].id);
+		if (s)
+			s->status = &list->items[i];
+		else if (list->items[i].running)
 			report_strange(c, list->items[i].id);
+	}
+	for (struct session *s = sessions_first(c); s; s = next) {
+		const struct session_status *status = s->status;
+		next = sessions_next(s);
+		s->status = NULL;
+		judge_session(s, status);
+	}
 	end_reboot(c);
 }
 
-/* --- effects ----------------------------------------------------------------------------------- */
+/* --- effects -----------------------------------------------------------------------------------
+ */
 
 /* What the node still holds the result of although we have recorded it, or never asked for it. */
 static void judge_effect(struct controller *c, const json_t *item)
@@ -176,6 +182,6 @@ void node_judge_effects(struct controller *c, const json_t *body)
 	const json_t *items = json_is_array(body) ? body : json_object_get(body, "items");
 	size_t i;
 	json_t *item;
-	json_array_foreach(items, i, item)
+	json_array_foreach (items, i, item)
 		judge_effect(c, item);
 }

@@ -12,11 +12,11 @@
 
 struct node {
 	bool up;
-	bool checked;           /* its effects and checkpoints were compared since it came up */
+	bool checked; /* its effects and checkpoints were compared since it came up */
 	char *name;
-	char *boot_id;          /* as recorded; NULL: never seen */
-	char *new_boot_id;      /* it rebooted, and not all sessions know it yet */
-	mono_us look_at;        /* when the look under way began: what is younger it cannot judge */
+	char *boot_id;     /* as recorded; NULL: never seen */
+	char *new_boot_id; /* it rebooted, and not all sessions know it yet */
+	mono_us look_at;   /* when the look under way began: what is younger it cannot judge */
 	struct event *timer;
 	struct http_call *call;
 	char strange[NODE_STRANGE_MOST][ID_SIZE]; /* sessions nobody knows, already reported */

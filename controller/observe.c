@@ -10,9 +10,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define AT_ONCE        16   /* servers asked at a time */
-#define TIMEOUT_MS     5000
-#define BODY_MOST      ((size_t)4 << 20)
+#define AT_ONCE    16 /* servers asked at a time */
+#define TIMEOUT_MS 5000
+#define BODY_MOST  ((size_t)4 << 20)
 
 /* The questions to one server, in turn. */
 enum topic { KERNELS, TERMINALS, ACTIVITY, TOPIC_COUNT };
@@ -44,7 +44,8 @@ struct observer {
 static void visit_next(struct controller *c);
 static int ask_topic(struct visit *visit);
 
-/* --- use of the machine ------------------------------------------------------------------------ */
+/* --- use of the machine ------------------------------------------------------------------------
+ */
 
 static void update_quiet(struct session *s, wall_ms window_began)
 {
@@ -73,7 +74,8 @@ void observe_usage(struct session *s, const struct session_status *status)
 	update_quiet(s, clock_wall() - window / 1000);
 }
 
-/* --- one server -------------------------------------------------------------------------------- */
+/* --- one server --------------------------------------------------------------------------------
+ */
 
 static void visit_free(struct visit *visit)
 {
@@ -120,8 +122,8 @@ static void answered(const struct http_reply *reply, void *arg)
 	struct visit *visit = arg;
 	bool optional = topics[visit->topic].optional;
 	bool good = reply->status == 200 &&
-		topics[visit->topic].parse(reply->body, reply->body_len, clock_wall(),
-			&visit->facts) == 0;
+		    topics[visit->topic].parse(reply->body, reply->body_len, clock_wall(),
+					       &visit->facts) == 0;
 	/* A 404 says that there is no such thing; anything else that we do not know. */
 	if (!good && !(optional && reply->status == 404)) {
 		visit_end(visit, false);
@@ -161,8 +163,8 @@ static struct visit *visit_new(struct session *s)
 	visit->c = s->controller;
 	memcpy(visit->session, s->row.id, ID_SIZE);
 	visit->base = observe_base_url(&spec);
-	visit->authorization = str_printf("Authorization: token %s",
-		s->row.api_token ? s->row.api_token : "");
+	visit->authorization =
+		str_printf("Authorization: token %s", s->row.api_token ? s->row.api_token : "");
 	wire_free(&wire_session_spec, &spec);
 	if (visit->base && visit->authorization)
 		return visit;
@@ -170,7 +172,8 @@ static struct visit *visit_new(struct session *s)
 	return NULL;
 }
 
-/* --- a round ----------------------------------------------------------------------------------- */
+/* --- a round -----------------------------------------------------------------------------------
+ */
 
 static void visit_next(struct controller *c)
 {

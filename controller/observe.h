@@ -19,7 +19,8 @@ void observe_usage(struct session *s, const struct session_status *status);
 /* Asks the servers of all running sessions, some at a time. Nothing if that is still under way. */
 void observe_servers(struct controller *c);
 
-/* --- pure parts -------------------------------------------------------------------------------- */
+/* --- pure parts --------------------------------------------------------------------------------
+ */
 
 struct server_facts {
 	bool kernel_busy;

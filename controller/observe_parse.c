@@ -29,7 +29,7 @@ int observe_parse_kernels(const char *body, size_t len, wall_ms now, struct serv
 	json_t *kernel;
 	if (!json_is_array(list))
 		return -EINVAL;
-	json_array_foreach(list, i, kernel) {
+	json_array_foreach (list, i, kernel) {
 		const char *state = json_string_value(json_object_get(kernel, "execution_state"));
 		to->kernel_busy = to->kernel_busy || (state && strcmp(state, "busy") == 0);
 		to->kernel_activity_at =
@@ -45,7 +45,7 @@ int observe_parse_terminals(const char *body, size_t len, wall_ms now, struct se
 	json_t *terminal;
 	if (!json_is_array(list))
 		return -EINVAL;
-	json_array_foreach(list, i, terminal)
+	json_array_foreach (list, i, terminal)
 		to->terminal_activity_at =
 			newer(to->terminal_activity_at, time_at(terminal, "last_activity"), now);
 	return 0;
@@ -57,9 +57,9 @@ int observe_parse_activity(const char *body, size_t len, wall_ms now, struct ser
 	if (!json_is_object(facts))
 		return -EINVAL;
 	to->request_at = newer(to->request_at,
-		json_integer_value(json_object_get(facts, "last_request_ms")), now);
+			       json_integer_value(json_object_get(facts, "last_request_ms")), now);
 	to->request_at = newer(to->request_at,
-		json_integer_value(json_object_get(facts, "last_data_ms")), now);
+			       json_integer_value(json_object_get(facts, "last_data_ms")), now);
 	return 0;
 }
 
@@ -78,5 +78,5 @@ char *observe_base_url(const struct session_spec *spec)
 	if (!prefix || *prefix != '/')
 		prefix = "/";
 	return str_printf("http://%s:%lld%s%s", spec->address, (long long)spec->port, prefix,
-		prefix[strlen(prefix) - 1] == '/' ? "" : "/");
+			  prefix[strlen(prefix) - 1] == '/' ? "" : "/");
 }

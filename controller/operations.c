@@ -47,8 +47,10 @@ static struct operation *operation_new(struct session *s, const char *id, enum e
 	TAILQ_INSERT_HEAD(&op->c->operations->all, op, entry);
 	if (s->operation) {
 		if (operation_running(s->operation))
-			operation_fail(s->operation,
-				&(struct error){ .fault = FAULT_NOT_FOUND,
+			operation_fail(
+				s->operation,
+				&(struct error) {
+					.fault = FAULT_NOT_FOUND,
 					.text = "something newer was asked of the session" });
 		operation_remove(s->operation);
 	}
@@ -57,7 +59,7 @@ static struct operation *operation_new(struct session *s, const char *id, enum e
 }
 
 struct operation *operation_begin(struct session *s, const char *id, enum effect_kind kind,
-	const char *who, const char *why)
+				  const char *who, const char *why)
 {
 	struct operation *op = s->operation;
 	if (!op || strcmp(op->id, id) != 0)
@@ -81,9 +83,9 @@ bool operation_running(const struct operation *op)
 struct operation *operation_find(struct controller *c, const char *id)
 {
 	struct operation *op;
-	TAILQ_FOREACH (op, &c->operations->all, entry)
-		if (strcmp(op->id, id) == 0)
-			return op;
+	TAILQ_FOREACH(op, &c->operations->all, entry)
+	if (strcmp(op->id, id) == 0)
+		return op;
 	return NULL;
 }
 
@@ -109,7 +111,7 @@ void operation_fail(struct operation *op, const struct error *error)
 }
 
 struct operation *operation_settled(struct session *s, enum effect_kind kind, const char *who,
-	const char *why)
+				    const char *why)
 {
 	char id[ID_SIZE];
 	id_new(id);

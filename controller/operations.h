@@ -20,11 +20,11 @@ struct operation {
 	struct session *session; /* NULL: gone */
 	char *user, *server, *who, *why;
 	enum effect_kind kind;
-	json_t *outcome;         /* what it came to; NULL while it runs */
+	json_t *outcome; /* what it came to; NULL while it runs */
 	char *step;
 	int64_t bytes_done, bytes_total;
 	struct waiters waiters;
-	struct http_call *poll;  /* the node is being asked how far it is */
+	struct http_call *poll; /* the node is being asked how far it is */
 	TAILQ_ENTRY(operation) entry;
 };
 
@@ -40,18 +40,18 @@ void operations_free(struct controller *c);
 /* Begins one, in the place of the session's last. The session's running operation without an effect
  * (the Hub was asked) is gone on with instead, and keeps its id, who and why. */
 struct operation *operation_begin(struct session *s, const char *id, enum effect_kind kind,
-	const char *who, const char *why);
+				  const char *who, const char *why);
 
 /* One that is done before it began: what was asked is so already. */
 struct operation *operation_settled(struct session *s, enum effect_kind kind, const char *who,
-	const char *why);
+				    const char *why);
 
 /* The one of this kind that waits for the Hub to ask us, or NULL. */
 const struct operation *operation_waiting(const struct session *s, enum effect_kind kind);
 
 /* How it ended, as text for the database; NULL when out of memory. */
 char *operation_outcome(const struct session *s, enum effect_kind kind,
-	const struct db_effect *effect, const struct effect_result *result);
+			const struct db_effect *effect, const struct effect_result *result);
 
 void operation_step(struct operation *op, const char *step);
 void operation_end(struct operation *op, const char *outcome); /* from operation_outcome() */

@@ -16,7 +16,7 @@ static void take_progress(struct operation *op, const struct effect_result *resu
 {
 	const char *step = result->step ? result->step : "";
 	bool moved = strcmp(op->step ? op->step : "", step) != 0 ||
-		op->bytes_done != result->bytes_done || op->bytes_total != result->bytes_total;
+		     op->bytes_done != result->bytes_done || op->bytes_total != result->bytes_total;
 	op->bytes_done = result->bytes_done;
 	op->bytes_total = result->bytes_total;
 	if (moved)
@@ -31,7 +31,7 @@ static void told(const struct http_reply *reply, void *arg)
 	node_heard(op->c, reply);
 	/* Its end is for the effect's own question to tell. */
 	if (reply->status == 200 && operation_running(op) &&
-		wire_decode_text(&wire_effect_result, reply->body, reply->body_len, &result, NULL) == 0)
+	    wire_decode_text(&wire_effect_result, reply->body, reply->body_len, &result, NULL) == 0)
 		take_progress(op, &result);
 	wire_free(&wire_effect_result, &result);
 }
@@ -57,7 +57,8 @@ static void poll_waited_for(evutil_socket_t fd, short what, void *arg)
 	bool any = false;
 	(void)fd;
 	(void)what;
-	TAILQ_FOREACH (op, &c->operations->all, entry) {
+	TAILQ_FOREACH(op, &c->operations->all, entry)
+	{
 		if (!operation_running(op) || !waiters_any(&op->waiters))
 			continue;
 		any = true;

@@ -24,11 +24,13 @@ int check_name(const char *name, bool may_be_empty, const char *what, struct err
 	if (!name || (!*name && !may_be_empty))
 		return error_set(e, EINVAL, "%s: a name is needed", what);
 	if (count_characters(name) > SESSION_NAME_MOST)
-		return error_set(e, EINVAL, "%s: longer than %d characters", what, SESSION_NAME_MOST);
+		return error_set(e, EINVAL, "%s: longer than %d characters", what,
+				 SESSION_NAME_MOST);
 	return 0;
 }
 
-/* --- one field --------------------------------------------------------------------------------- */
+/* --- one field ---------------------------------------------------------------------------------
+ */
 
 static bool is_given(const json_t *value)
 {
@@ -44,19 +46,29 @@ static int get_text(const json_t *body, const char *key, const char **to, struct
 	return *to ? 0 : error_set(e, EINVAL, "%s: expected a string", key);
 }
 
+/* It goes into the head of HTTP requests. */
+static int get_token(const json_t *body, const char *key, const char **to, struct error *e)
+{
+	int r = get_text(body, key, to, e);
+	for (const char *p = *to; r == 0 && p && *p; p++)
+		if ((unsigned char)*p <= ' ' || (unsigned char)*p > '~')
+			r = error_set(e, EINVAL, "%s: expected printable characters only", key);
+	return r;
+}
+
 static int get_path(const json_t *body, const char *key, const char **to, struct error *e)
 {
 	int r = get_text(body, key, to, e);
 	if (r < 0 || !*to)
 		return r;
 	if ((*to)[0] != '/' || strstr(*to, "/../") || strcmp(*to, "/..") == 0 ||
-		(strlen(*to) > 3 && strcmp(*to + strlen(*to) - 3, "/..") == 0))
+	    (strlen(*to) > 3 && strcmp(*to + strlen(*to) - 3, "/..") == 0))
 		return error_set(e, EINVAL, "%s: expected an absolute path without \"..\"", key);
 	return 0;
 }
 
 static int get_int(const json_t *body, const char *key, int64_t least, int64_t most, int64_t *to,
-	struct error *e)
+		   struct error *e)
 {
 	const json_t *value = json_object_get(body, key);
 	if (!is_given(value))
@@ -64,13 +76,12 @@ static int get_int(const json_t *body, const char *key, int64_t least, int64_t m
 	int64_t number = json_integer_value(value);
 	if (!json_is_integer(value) || number < least || number > most)
 		return error_set(e, EINVAL, "%s: expected a whole number from %lld to %lld", key,
-			(long long)least, (long long)most);
+				 (long long)least, (long long)most);
 	*to = number;
 	return 0;
 }
 
-static int get_number(const json_t *body, const char *key, double most, double *to,
-	struct error *e)
+static int get_number(const json_t *body, const char *key, double most, double *to, struct error *e)
 {
 	const json_t *value = json_object_get(body, key);
 	if (!is_given(value))
@@ -100,7 +111,7 @@ static int get_command(const json_t *body, const json_t **to, struct error *e)
 		return 0;
 	if (!json_is_array(list) || json_array_size(list) > STRINGS_MOST)
 		return error_set(e, EINVAL, "cmd: expected a list of strings");
-	json_array_foreach((json_t *)list, i, item)
+	json_array_foreach ((json_t *)list, i, item)
 		if (!json_is_string(item))
 			return error_set(e, EINVAL, "cmd[%zu]: expected a string", i);
 	*to = list;
@@ -116,7 +127,7 @@ static int get_env(const json_t *body, const json_t **to, struct error *e)
 		return 0;
 	if (!json_is_object(env) || json_object_size(env) > STRINGS_MOST)
 		return error_set(e, EINVAL, "env: expected an object of strings");
-	json_object_foreach((json_t *)env, name, value) {
+	json_object_foreach ((json_t *)env, name, value) {
 		if (!*name || strchr(name, '='))
 			return error_set(e, EINVAL, "env: \"%.64s\" cannot be a name", name);
 		if (!json_is_string(value))
@@ -126,7 +137,8 @@ static int get_env(const json_t *body, const json_t **to, struct error *e)
 	return 0;
 }
 
-/* --- the whole --------------------------------------------------------------------------------- */
+/* --- the whole ---------------------------------------------------------------------------------
+ */
 
 static int get_limits(const json_t *body, struct session_limits *to, struct error *e)
 {
@@ -160,14 +172,14 @@ static int get_files(const json_t *body, struct start_request *to, struct error 
 
 int start_request_parse(const json_t *body, struct start_request *to, struct error *e)
 {
-	*to = (struct start_request){ .server = "", .port = DEFAULT_PORT };
+	*to = (struct start_request) { .server = "", .port = DEFAULT_PORT };
 	const json_t *spawner = json_object_get(body, "spawner");
 	to->spawner = is_given(spawner) ? spawner : NULL;
 	int r = get_names(body, to, e);
 	if (r == 0)
 		r = get_flag(body, "fresh", &to->fresh, e);
 	if (r == 0)
-		r = get_text(body, "api_token", &to->api_token, e);
+		r = get_token(body, "api_token", &to->api_token, e);
 	if (r == 0)
 		r = get_command(body, &to->cmd, e);
 	if (r == 0)

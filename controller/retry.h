@@ -2,7 +2,8 @@
 #ifndef ELSA_CONTROLLER_RETRY_H
 #define ELSA_CONTROLLER_RETRY_H
 
-/* How long to wait before trying again: doubling, with a quarter of jitter either way. Thread-safe. */
+/* How long to wait before trying again: doubling, with a quarter of jitter either way. Thread-safe.
+ */
 
 #include <stdint.h>
 #include <stdlib.h>
@@ -20,7 +21,7 @@ static inline int64_t retry_delay_ms(int failures, int64_t first, int64_t most)
 
 static inline struct timeval retry_timeval(int64_t ms)
 {
-	return (struct timeval){ .tv_sec = ms / 1000, .tv_usec = ms % 1000 * 1000 };
+	return (struct timeval) { .tv_sec = ms / 1000, .tv_usec = ms % 1000 * 1000 };
 }
 
 #endif

@@ -46,8 +46,8 @@ static int newest_first(const void *a, const void *b)
 	return (x->generation < y->generation) - (x->generation > y->generation);
 }
 
-int rows_checkpoints(struct db *db, const char *session, struct db_checkpoint **rows,
-	size_t *count, struct error *e)
+int rows_checkpoints(struct db *db, const char *session, struct db_checkpoint **rows, size_t *count,
+		     struct error *e)
 {
 	struct checkpoint_rows found = { 0 };
 	int r = db_checkpoint_each(db, session, collect, &found, e);
@@ -99,7 +99,7 @@ int rows_set_aside(struct db *db, const char *session, int64_t *generation, stru
 }
 
 int rows_put_checkpoint(struct db *db, const struct db_session *session,
-	const struct effect_result *result, wall_ms now, struct error *e)
+			const struct effect_result *result, wall_ms now, struct error *e)
 {
 	struct db_checkpoint row = {
 		.generation = session->generation,

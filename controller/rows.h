@@ -17,15 +17,15 @@ int rows_delete_session(struct db *db, const char *session, struct error *e);
 int rows_set_aside(struct db *db, const char *session, int64_t *generation, struct error *e);
 
 int rows_put_checkpoint(struct db *db, const struct db_session *session,
-	const struct effect_result *result, wall_ms now, struct error *e);
+			const struct effect_result *result, wall_ms now, struct error *e);
 
 /* The last operation's outcome: NULL deletes it. */
 int rows_put_outcome(struct db *db, const char *session, const char *outcome, struct error *e);
 int rows_get_outcome(struct db *db, const char *session, char **outcome, struct error *e);
 
 /* All of a session's checkpoints, newest first: an allocated array whose rows own their strings. */
-int rows_checkpoints(struct db *db, const char *session, struct db_checkpoint **rows,
-	size_t *count, struct error *e);
+int rows_checkpoints(struct db *db, const char *session, struct db_checkpoint **rows, size_t *count,
+		     struct error *e);
 void rows_free_checkpoints(struct db_checkpoint *rows, size_t count);
 
 #endif

@@ -9,17 +9,17 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define SAFE_MOST  128 /* bytes; a file name may have 255 */
-#define SAFE_KEEP  92  /* of a longer one, before its digest */
+#define SAFE_MOST 128 /* bytes; a file name may have 255 */
+#define SAFE_KEEP 92  /* of a longer one, before its digest */
 
 static bool is_safe(unsigned char c)
 {
 	return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
-		c == '_' || c == '-' || c == '.';
+	       c == '_' || c == '-' || c == '.';
 }
 
-/* FNV-1a over 128 bits: long names must not meet by accident. Who may choose names at will could make
- * two meet, but then also log in as anybody: names are given by the Hub's authenticator. */
+/* FNV-1a over 128 bits: long names must not meet by accident. Who may choose names at will could
+ * make two meet, but then also log in as anybody: names are given by the Hub's authenticator. */
 static void digest(const char *text, char to[33])
 {
 	static const char digits[] = "0123456789abcdef";
@@ -57,8 +57,8 @@ char *safe_path_name(const char *name)
 	for (const char *p = name; *p; p++) {
 		bool leading_dot = p == name && *p == '.';
 		int r = is_safe((unsigned char)*p) && !leading_dot
-			? buf_append(&safe, p, 1)
-			: buf_printf(&safe, "%%%02X", (unsigned)(unsigned char)*p);
+				? buf_append(&safe, p, 1)
+				: buf_printf(&safe, "%%%02X", (unsigned)(unsigned char)*p);
 		if (r < 0)
 			return NULL;
 	}
@@ -67,8 +67,7 @@ char *safe_path_name(const char *name)
 	return buf_steal(&safe);
 }
 
-static int append_value(struct buf *to, const char *key, size_t len,
-	const struct path_names *names)
+static int append_value(struct buf *to, const char *key, size_t len, const struct path_names *names)
 {
 	if (len == 4 && strncmp(key, "home", len) == 0)
 		return buf_append(to, names->home, strlen(names->home));

@@ -4,7 +4,6 @@
 
 #include "base/buf.h"
 #include "base/cleanup.h"
-#include "base/log.h"
 #include "controller/operations.h"
 
 #include <errno.h>
@@ -47,9 +46,9 @@ struct session *sessions_find(struct controller *c, const char *user, const char
 	struct person *person = sessions_person(c, user);
 	struct session *s;
 	if (person)
-		TAILQ_FOREACH (s, &person->sessions, by_person)
-			if (strcmp(s->row.server, server) == 0)
-				return s;
+		TAILQ_FOREACH(s, &person->sessions, by_person)
+	if (strcmp(s->row.server, server) == 0)
+		return s;
 	return NULL;
 }
 
@@ -120,8 +119,7 @@ static struct person *person_for(struct controller *c, const char *user)
 		person->name = strdup(user);
 	/* Half a table would lose sessions: as with every small allocation, give up at once and let
 	 * the start after that put it right from the database. */
-	if (!person || !person->name ||
-		!tsearch(person, &c->sessions->by_user, compare_persons))
+	if (!person || !person->name || !tsearch(person, &c->sessions->by_user, compare_persons))
 		abort();
 	TAILQ_INIT(&person->sessions);
 	c->sessions->person_count++;
@@ -220,6 +218,13 @@ int session_spec(const struct session *s, struct session_spec *spec, struct erro
 	return wire_decode_text(&wire_session_spec, s->row.spec, strlen(s->row.spec), spec, e);
 }
 
+void session_take_spec(struct session *s)
+{
+	struct session_spec spec = { 0 };
+	s->port = session_spec(s, &spec, NULL) == 0 ? spec.port : 0;
+	wire_free(&wire_session_spec, &spec);
+}
+
 void sessions_free(struct controller *c)
 {
 	struct session *s;
@@ -256,20 +261,27 @@ struct db_session session_copy_row(const struct db_session *row)
 	return copy;
 }
 
+struct loading {
+	struct controller *c;
+	struct error *e;
+};
+
 static int load_session(const struct db_session *row, void *arg)
 {
-	struct controller *c = arg;
-	struct session *s = session_new(c, row->user, row->server);
+	struct loading *loading = arg;
+	struct session *s = session_new(loading->c, row->user, row->server);
 	if (!s)
-		return -ENOMEM;
+		return error_set(loading->e, ENOMEM, "out of memory");
 	db_session_deinit(&s->row);
 	s->row = session_copy_row(row);
 	s->state = session_state_from_name(row->state);
 	if (s->state == SESSION_STATE_COUNT) {
-		log_error("%s: the database has it in the unknown state \"%s\"", s->label, row->state);
+		int r = error_set(loading->e, EBADMSG, "%s is in the unknown state \"%s\"",
+				  s->label, row->state);
 		session_free(s);
-		return -EBADMSG;
+		return r;
 	}
+	session_take_spec(s);
 	sessions_insert(s);
 	return 0;
 }
@@ -290,7 +302,8 @@ int sessions_new(struct controller *c, struct error *e)
 	if (!c->sessions)
 		return error_set(e, ENOMEM, "out of memory");
 	TAILQ_INIT(&c->sessions->all);
-	int r = db_session_each(c->db, load_session, c, e);
+	struct loading loading = { .c = c, .e = e };
+	int r = db_session_each(c->db, load_session, &loading, e);
 	if (r < 0)
 		return error_wrap(e, r, "cannot read the sessions from the database");
 	return db_checkpoint_each(c->db, NULL, load_checkpoint, c, e);

@@ -22,7 +22,7 @@ struct session;
 /* A user of the Hub who has sessions here. */
 struct person {
 	char *name;
-	char **groups;      /* NULL-terminated; NULL: not known */
+	char **groups; /* NULL-terminated; NULL: not known */
 	bool admin;
 	uint64_t listed_in; /* number of the last pass over the Hub's users that listed them */
 	int absent;         /* complete passes in a row that did not */
@@ -36,32 +36,34 @@ struct seen {
 	int missing; /* looks in a row at which the node did not know it */
 	int64_t rss_bytes, processes;
 	int64_t cpu_us;
-	mono_us cpu_at;            /* when cpu_us was read; 0: never */
-	double cpu_share;          /* NAN: not known */
-	wall_ms cpu_quiet_since;   /* 0: it is not quiet */
-	bool server_seen;          /* it answered when it was asked last */
+	mono_us cpu_at;          /* when cpu_us was read; 0: never */
+	double cpu_share;        /* NAN: not known */
+	wall_ms cpu_quiet_since; /* 0: it is not quiet */
+	bool server_seen;        /* it answered when it was asked last */
 	bool kernel_busy;
 	wall_ms busy_since;
 	wall_ms kernel_activity_at, terminal_activity_at, request_at;
-	wall_ms hub_activity_at;   /* from the Hub's listing or the session's own reports */
+	wall_ms hub_activity_at; /* from the Hub's listing or the session's own reports */
 };
 
 struct session {
 	struct controller *controller;
-	struct person *person;     /* NULL until it is in the table */
-	struct db_session row;     /* as in the database */
+	struct person *person; /* NULL until it is in the table */
+	struct db_session row; /* as in the database */
 	enum session_state state;
-	bool usable;               /* there is a checkpoint and it is not set aside */
-	int64_t checkpoint_bytes;  /* of the newest usable one */
-	char *label;               /* "ada/lab" for the log, without control characters */
-	mono_us settled_at;        /* when `state` became what it is, in our time */
-	struct effect *effect;     /* under way; NULL */
-	struct operation *operation; /* the last one; NULL */
+	bool usable;                         /* there is a checkpoint and it is not set aside */
+	int64_t checkpoint_bytes;            /* of the newest usable one */
+	int64_t port;                        /* where its server listens; 0: never started */
+	char *label;                         /* "ada/lab" for the log, without control characters */
+	const struct session_status *status; /* during a look at the node only */
+	mono_us settled_at;                  /* when `state` became what it is, in our time */
+	struct effect *effect;               /* under way; NULL */
+	struct operation *operation;         /* the last one; NULL */
 	struct seen seen;
 	struct {
 		bool known;
 		enum idle_reason reason;
-		bool reported;     /* stuck busy */
+		bool reported; /* stuck busy */
 		wall_ms next_at;
 		wall_ms person_at; /* last sign of a person; the row's may be older */
 		bool asked;        /* the policy asked for a hibernation, at: */
@@ -69,7 +71,7 @@ struct session {
 		char rule[64];
 		char failure[256]; /* why it could not be hibernated, as last recorded */
 	} idle;
-	char *report;              /* activity for the Hub that it did not take yet; JSON */
+	char *report; /* activity for the Hub that it did not take yet; JSON */
 	uint64_t report_number;
 	TAILQ_ENTRY(session) by_person, all;
 };
@@ -97,7 +99,8 @@ struct session_change {
 	const char *who;
 	const char *why;    /* NULL: the step's own */
 	const char *reason; /* for people: why it is in its new state; NULL: nothing to say */
-	/* Called in the transaction when new processes are to be started: makes the draft's spec. */
+	/* Called in the transaction when new processes are to be started: makes the draft's spec.
+	 */
 	int (*prepare)(struct session *s, struct db_session *draft, void *arg, struct error *e);
 	void *arg;
 	/* When an effect ended: which, and how. */
@@ -107,25 +110,27 @@ struct session_change {
 
 /* THE function that changes a session's state: asks lifecycle_step(), writes state, effect,
  * checkpoint and event in one transaction, and only then lets the effect begin. *step (may be NULL)
- * is what was decided. Negative: a conflict, or it could not be recorded; then nothing has changed. */
-int session_apply(struct session *s, const struct session_change *change,
-	struct session_step *step, struct error *e);
+ * is what was decided. Negative: a conflict, or it could not be recorded; then nothing has changed.
+ */
+int session_apply(struct session *s, const struct session_change *change, struct session_step *step,
+		  struct error *e);
 
 /* The other things that are kept of a session; none changes its state. */
 int session_keep_awake(struct session *s, wall_ms until, const char *who, struct error *e);
 int session_record_person(struct session *s, wall_ms person_at, struct error *e);
 int session_set_aside(struct session *s, const char *who, const char *why, const char *reason,
-	struct error *e);
+		      struct error *e);
 /* The store has a checkpoint we have no record of, newer than ours. */
 int session_adopt_checkpoint(struct session *s, const struct checkpoint_info *info,
-	struct error *e);
+			     struct error *e);
 
 bool session_has_processes(const struct session *s); /* running or dozing, nothing under way */
 int session_spec(const struct session *s, struct session_spec *spec, struct error *e);
+void session_take_spec(struct session *s); /* its row's spec is another one */
 
 /* For session_apply() and the loading of the table. */
 void sessions_insert(struct session *s);
-void sessions_remove(struct session *s); /* and frees it, later */
+void sessions_remove(struct session *s);                        /* and frees it, later */
 char *session_make_label(const char *user, const char *server); /* allocated */
 struct db_session session_copy_row(const struct db_session *row);
 

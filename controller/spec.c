@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define ACCOUNT_UID_MIN 1000  /* below are the system's own: nobody gets to be one by his name */
+#define ACCOUNT_UID_MIN 1000 /* below are the system's own: nobody gets to be one by his name */
 #define NOBODY_UID      65534
 
 void free_strings(char **strings)
@@ -27,7 +27,7 @@ char **copy_strings(const json_t *list)
 	char **copy = calloc(json_array_size(list) + 1, sizeof(*copy));
 	if (!copy)
 		return NULL;
-	json_array_foreach((json_t *)list, i, item)
+	json_array_foreach ((json_t *)list, i, item)
 		replace_text(&copy[i], json_string_value(item));
 	return copy;
 }
@@ -52,7 +52,7 @@ char **merge_env(const json_t *env, char *const *configured)
 	char **merged = calloc(count + 1, sizeof(*merged));
 	if (!merged)
 		return NULL;
-	json_object_foreach((json_t *)env, name, value) {
+	json_object_foreach ((json_t *)env, name, value) {
 		if (is_configured(name, configured))
 			continue;
 		merged[n] = str_printf("%s=%s", name, json_string_value(value));
@@ -66,7 +66,8 @@ char **merge_env(const json_t *env, char *const *configured)
 	return merged;
 }
 
-/* --- who it runs as, and where its files are --------------------------------------------------- */
+/* --- who it runs as, and where its files are ---------------------------------------------------
+ */
 
 struct owner {
 	int64_t uid, gid;
@@ -80,7 +81,7 @@ static bool find_account(const char *user, struct owner *owner)
 	struct passwd *found = NULL;
 	char text[16384];
 	if (getpwnam_r(user, &pw, text, sizeof(text), &found) != 0 || !found ||
-		found->pw_uid < ACCOUNT_UID_MIN || found->pw_uid == NOBODY_UID)
+	    found->pw_uid < ACCOUNT_UID_MIN || found->pw_uid == NOBODY_UID)
 		return false;
 	owner->uid = found->pw_uid;
 	owner->gid = found->pw_gid;
@@ -89,7 +90,7 @@ static bool find_account(const char *user, struct owner *owner)
 }
 
 static int find_owner(struct session *s, const struct session_spec *old, struct owner *owner,
-	struct error *e)
+		      struct error *e)
 {
 	struct controller *c = s->controller;
 	bool account = find_account(s->row.user, owner);
@@ -101,13 +102,13 @@ static int find_owner(struct session *s, const struct session_spec *old, struct 
 	if (account)
 		return 0;
 	int r = db_uid_pick(c->db, s->row.user, c->config->session.uid_min,
-		c->config->session.uid_max, &owner->uid, e);
+			    c->config->session.uid_max, &owner->uid, e);
 	owner->gid = owner->uid;
 	return r;
 }
 
 static int set_homes(struct session *s, const struct start_request *request,
-	const struct owner *owner, struct session_spec *spec, struct error *e)
+		     const struct owner *owner, struct session_spec *spec, struct error *e)
 {
 	const struct config *config = s->controller->config;
 	cleanup_free char *user = safe_path_name(s->row.user);
@@ -120,16 +121,17 @@ static int set_homes(struct session *s, const struct start_request *request,
 		.id = s->row.id,
 		.uid = owner->uid,
 	};
-	spec->home = request->home ? strdup(request->home)
-				   : expand_path(config->session.home, &names);
+	spec->home =
+		request->home ? strdup(request->home) : expand_path(config->session.home, &names);
 	spec->home_inside = expand_path(config->session.home_inside, &names);
 	if (!spec->home || !spec->home_inside)
-		return error_set(e, ENAMETOOLONG, "the path of the home of %s is too long", s->label);
+		return error_set(e, ENAMETOOLONG, "the path of the home of %s is too long",
+				 s->label);
 	return 0;
 }
 
 static void set_limits(const struct config *config, const struct start_request *request,
-	struct session_limits *to)
+		       struct session_limits *to)
 {
 	const struct session_limits *asked = &request->limits;
 	to->memory_bytes = asked->memory_bytes ? asked->memory_bytes : config->session.memory_bytes;
@@ -149,8 +151,8 @@ static char **default_command(const struct config *config)
 }
 
 static int fill_spec(struct session *s, const struct db_session *draft,
-	const struct start_request *request, const struct owner *owner, struct session_spec *spec,
-	struct error *e)
+		     const struct start_request *request, const struct owner *owner,
+		     struct session_spec *spec, struct error *e)
 {
 	const struct config *config = s->controller->config;
 	bool has_command = json_array_size(request->cmd) > 0;
@@ -171,12 +173,13 @@ static int fill_spec(struct session *s, const struct db_session *draft,
 }
 
 static int write_spec(struct db_session *draft, const struct start_request *request,
-	const struct session_spec *spec, struct error *e)
+		      const struct session_spec *spec, struct error *e)
 {
 	cleanup_json json_t *encoded = wire_encode(&wire_session_spec, spec);
 	cleanup_free char *text = encoded ? json_dumps(encoded, JSON_COMPACT) : NULL;
 	cleanup_free char *spawner =
-		request->spawner ? json_dumps(request->spawner, JSON_COMPACT | JSON_ENCODE_ANY) : NULL;
+		request->spawner ? json_dumps(request->spawner, JSON_COMPACT | JSON_ENCODE_ANY)
+				 : NULL;
 	if (!text)
 		return error_set(e, ENOMEM, "out of memory");
 	replace_text(&draft->spec, text);
@@ -202,7 +205,7 @@ int spec_prepare(struct session *s, struct db_session *draft, void *arg, struct 
 		r = find_owner(s, again ? &old : NULL, &owner, e);
 	if (r == 0 && !draft->address)
 		r = db_address_pick(s->controller->db, s->controller->config->network.pool,
-			&draft->address, e);
+				    &draft->address, e);
 	if (r == 0)
 		r = fill_spec(s, draft, request, &owner, &spec, e);
 	if (r == 0)

@@ -31,7 +31,8 @@ int check_name(const char *name, bool may_be_empty, const char *what, struct err
  * transaction: see struct session_change. */
 int spec_prepare(struct session *s, struct db_session *draft, void *arg, struct error *e);
 
-/* --- pure parts -------------------------------------------------------------------------------- */
+/* --- pure parts --------------------------------------------------------------------------------
+ */
 
 /* A user's name as one part of a path: nothing but [A-Za-z0-9_-.] and %XX, no leading dot, at most
  * 128 bytes; two names never give one. Allocated, or NULL. */

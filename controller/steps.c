@@ -9,14 +9,10 @@
 #include <unistd.h>
 
 static const char *const step_names[CONTROLLER_STEP_COUNT] = {
-	[STEP_DECIDED] = "decided",
-	[STEP_IN_RECORD] = "in-record",
-	[STEP_RECORDED] = "recorded",
-	[STEP_ASKED] = "asked",
-	[STEP_ANSWERED] = "answered",
-	[STEP_IN_RESULT] = "in-result",
-	[STEP_DONE] = "done",
-	[STEP_ACKNOWLEDGED] = "acknowledged",
+	[STEP_DECIDED] = "decided",   [STEP_IN_RECORD] = "in-record",
+	[STEP_RECORDED] = "recorded", [STEP_ASKED] = "asked",
+	[STEP_ANSWERED] = "answered", [STEP_IN_RESULT] = "in-result",
+	[STEP_DONE] = "done",         [STEP_ACKNOWLEDGED] = "acknowledged",
 };
 
 static struct {

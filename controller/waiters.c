@@ -42,14 +42,14 @@ static void caller_left(void *arg)
 }
 
 void waiters_add(struct waiters *list, struct event_base *base, struct http_exchange *x,
-	int seconds, waiter_answer answer, void *arg)
+		 int seconds, waiter_answer answer, void *arg)
 {
 	struct waiter *w = calloc(1, sizeof(*w));
 	if (!w) {
 		answer(x, arg);
 		return;
 	}
-	*w = (struct waiter){ .list = list, .x = x, .answer = answer, .arg = arg };
+	*w = (struct waiter) { .list = list, .x = x, .answer = answer, .arg = arg };
 	TAILQ_INSERT_TAIL(list, w, entry);
 	w->timer = event_new(base, -1, 0, time_is_over, w);
 	const struct timeval time = { .tv_sec = seconds };

@@ -21,7 +21,7 @@ typedef void (*waiter_answer)(struct http_exchange *x, void *arg);
 
 /* Without memory it answers at once. */
 void waiters_add(struct waiters *list, struct event_base *base, struct http_exchange *x,
-	int seconds, waiter_answer answer, void *arg);
+		 int seconds, waiter_answer answer, void *arg);
 void waiters_wake(struct waiters *list); /* answers all */
 bool waiters_any(const struct waiters *list);
 

@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
@@ -22,7 +23,7 @@ static int read_holder(int fd)
 {
 	char text[32] = "";
 	ssize_t n = pread(fd, text, sizeof(text) - 1, 0);
-	return n > 0 ? atoi(text) : 0;
+	return n > 0 ? (int)strtol(text, NULL, 10) : 0;
 }
 
 /* SQLite's own locks let two processes take turns; two controllers on one record must not. */

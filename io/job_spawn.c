@@ -37,12 +37,13 @@ static void plan_deinit(struct plan *p)
 
 /* --- in the child --------------------------------------------------------- */
 
-/* Handlers would be reset by execve(), ignored signals would not. */
-static void reset_signals(void)
+/* The system call, since glibc refuses the two signals that it keeps for itself, and posix_spawn()
+ * leaves those ignored in whatever make or systemd starts. */
+void job_reset_signals(void)
 {
-	struct sigaction normal = { .sa_handler = SIG_DFL };
+	static const unsigned long normal[4]; /* the kernel's struct sigaction; SIG_DFL is 0 */
 	for (int i = 1; i < NSIG; i++)
-		sigaction(i, &normal, NULL);
+		syscall(SYS_rt_sigaction, i, normal, NULL, NSIG / 8);
 	sigset_t none;
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
@@ -87,7 +88,7 @@ static enum job_step become_program(const struct plan *p)
 		return JOB_STEP_IDS;
 	if (keep_only(o->keep_fds, o->keep_fd_count) < 0)
 		return JOB_STEP_FDS;
-	reset_signals();
+	job_reset_signals();
 	execve(p->path, (char *const *)o->argv, o->env ? (char *const *)o->env : environ);
 	return JOB_STEP_EXEC;
 }

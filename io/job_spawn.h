@@ -29,6 +29,10 @@ struct job_failure {
 /* 0 when there is a child, whether or not it will manage to execute the program. */
 int job_spawn(const struct job_options *options, struct job_child *child, struct error *e);
 const char *job_step_name(enum job_step step);
+
+/* For a child before its execve(), behind which ignored and blocked signals would stay so. */
+void job_reset_signals(void);
+
 void job_child_deinit(struct job_child *child); /* closes; the process must have been reaped */
 
 #endif

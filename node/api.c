@@ -107,7 +107,7 @@ static void get_log(struct http_exchange *x, void *arg)
 {
 	const char *id = http_exchange_param(x, "id");
 	const char *asked = http_exchange_query(x, "lines");
-	int lines = asked ? atoi(asked) : LOG_LINES_DEFAULT;
+	long lines = asked ? strtol(asked, NULL, 10) : LOG_LINES_DEFAULT;
 	cleanup_free char *text = NULL;
 	struct error e = ERROR_INIT;
 	if (!id_valid(id)) {
@@ -116,7 +116,7 @@ static void get_log(struct http_exchange *x, void *arg)
 	}
 	if (lines < 1 || lines > LOG_LINES_MOST)
 		lines = LOG_LINES_MOST;
-	if (session_log(arg, id, lines, &text, &e) < 0)
+	if (session_log(arg, id, (int)lines, &text, &e) < 0)
 		http_reply_error(x, &e);
 	else
 		http_reply_text(x, 200, "text/plain; charset=utf-8", text, strlen(text));
@@ -150,7 +150,7 @@ static void attach(struct http_exchange *x, struct effect *ef)
 	struct error e = ERROR_INIT;
 	struct caller *caller = malloc(sizeof(*caller));
 	if (caller)
-		*caller = (struct caller){ x, effect_wait(ef, answer_caller, caller) };
+		*caller = (struct caller) { x, effect_wait(ef, answer_caller, caller) };
 	if (caller && caller->waiter) {
 		http_exchange_on_close(x, caller_left, caller);
 		return;
@@ -162,8 +162,9 @@ static void attach(struct http_exchange *x, struct effect *ef)
 
 static bool effect_id_valid(const char *id)
 {
-	static const char letters[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
-				      "._-";
+	static const char letters[] =
+		"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
+		"._-";
 	size_t len = strlen(id);
 	return len > 0 && len <= EFFECT_ID_MOST && strspn(id, letters) == len;
 }
@@ -177,8 +178,10 @@ static int read_request(struct http_exchange *x, struct effect_request *request,
 	if (r < 0)
 		return r;
 	if (!effect_id_valid(id) || strcmp(request->id, id) != 0)
-		r = error_set(e, EINVAL, "id: must be the one of the path, of letters, digits, '.', "
-					 "'_', '-', at most %d", EFFECT_ID_MOST);
+		r = error_set(e, EINVAL,
+			      "id: must be the one of the path, of letters, digits, '.', "
+			      "'_', '-', at most %d",
+			      EFFECT_ID_MOST);
 	else if (request->kind == EFFECT_NONE)
 		r = error_set(e, EINVAL, "kind: unknown value");
 	else if (!id_valid(request->session.id))
@@ -188,12 +191,14 @@ static int read_request(struct http_exchange *x, struct effect_request *request,
 	return r;
 }
 
-/* As JSON, new reference; NULL when there is no such effect. Under the lock, since its worker writes
- * to it. */
+/* As JSON, new reference; NULL when there is no such effect. Under the lock, since its worker
+ * writes to it. */
 static json_t *encode_result(struct node *node, const char *id)
 {
 	pthread_mutex_lock(&node->lock);
-	const struct effect *ef = effect_find(node, id);
+	struct effect *ef = effect_find(node, id);
+	if (ef)
+		effect_look(ef);
 	const struct session *s = ef ? NULL : effect_find_result(node, id);
 	const struct effect_result *result = ef ? &ef->result : s ? &s->journal.results[0] : NULL;
 	json_t *json = result ? wire_encode(&wire_effect_result, result) : NULL;
@@ -201,13 +206,17 @@ static json_t *encode_result(struct node *node, const char *id)
 	return json;
 }
 
-/* Has ended, and not because it was cut short. */
-static bool is_settled(struct node *node, const char *id)
+/* Has ended, and not because it was cut short. -EBUSY for one of another session. */
+static int is_settled(struct node *node, const struct effect_request *request, struct error *e)
 {
 	pthread_mutex_lock(&node->lock);
-	const struct session *s = effect_find_result(node, id);
-	bool settled = s && !s->journal.interrupted;
+	const struct effect *ef = effect_find(node, request->id);
+	const struct session *s = ef ? ef->session : effect_find_result(node, request->id);
+	bool other = s && strcmp(s->id, request->session.id) != 0;
+	int settled = s && !ef && !s->journal.interrupted;
 	pthread_mutex_unlock(&node->lock);
+	if (other)
+		return error_set(e, EBUSY, "effect %s is another session's", request->id);
 	return settled;
 }
 
@@ -216,13 +225,15 @@ static int begin_or_attach(struct node *node, struct http_exchange *x,
 			   struct effect_request *request, struct error *e)
 {
 	struct effect *ef = effect_find(node, request->id);
-	if (!ef && is_settled(node, request->id)) {
+	int r = is_settled(node, request, e);
+	if (r > 0)
 		http_reply_json(x, 200, encode_result(node, request->id));
-		return 0;
-	}
+	if (r != 0)
+		return r < 0 ? r : 0;
 	if (!ef && node->stopping)
 		return error_set(e, EAGAIN, "elsa-node is about to end");
-	int r = ef ? 0 : effect_begin(node, request, &ef, e);
+	if (!ef)
+		r = effect_begin(node, request, &ef, e);
 	if (r == 0)
 		attach(x, ef);
 	return r;
@@ -262,6 +273,8 @@ static void get_effects(struct http_exchange *x, void *arg)
 	json_t *list = json_array();
 	pthread_mutex_lock(&node->lock);
 	for (const struct session *s = node->sessions; s; s = s->next) {
+		if (s->effect)
+			effect_look(s->effect);
 		append_result(list, s->effect ? &s->effect->result : NULL);
 		append_result(list, s->queued ? &s->queued->result : NULL);
 		append_result(list, s->journal.result_count ? &s->journal.results[0] : NULL);
@@ -302,21 +315,31 @@ static const struct http_route routes[] = {
 	{ 0 },
 };
 
+/* -1 when there is no such account. */
+static long uid_of(const char *name)
+{
+	struct passwd account, *found = NULL;
+	char text[4096];
+	if (getpwnam_r(name, &account, text, sizeof(text), &found) != 0 || !found)
+		return -1;
+	return (long)account.pw_uid;
+}
+
 int api_start(struct node *node, struct error *e)
 {
 	const char *name = node->config->node.allowed_user;
-	const struct passwd *account = name[0] ? getpwnam(name) : NULL;
-	uid_t uid = account ? account->pw_uid : 0;
+	long account = uid_of(name);
+	uid_t uid = (uid_t)account;
 	cleanup_free char *where = str_printf("unix:%s", node->config->node.socket);
 	struct http_server_options options = {
 		.routes = routes,
 		.arg = node,
 		.allowed_uids = &uid,
-		.allowed_uid_count = account != NULL,
+		.allowed_uid_count = account >= 0,
 	};
 	if (!where)
 		return error_set(e, ENOMEM, "out of memory");
-	if (name[0] && !account)
+	if (name[0] && account < 0)
 		log_warning("there is no account \"%s\" (node.allowed_user): only root may use %s",
 			    name, node->config->node.socket);
 	return http_server_new(node->base, where, &options, &node->server, e);

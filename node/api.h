@@ -2,8 +2,8 @@
 #ifndef ELSA_NODE_API_H
 #define ELSA_NODE_API_H
 
-/* The node's HTTP API: docs/api.md, "elsa-node". Handlers run on the loop and hand what blocks to the
- * pool. */
+/* The node's HTTP API: docs/api.md, "elsa-node". Handlers run on the loop and hand what blocks to
+ * the pool. */
 
 #include "io/http_server.h"
 #include "node/node.h"

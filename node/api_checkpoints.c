@@ -58,8 +58,9 @@ static void inquire(struct http_exchange *x, struct node *node, const char *sess
 	struct error e = ERROR_INIT;
 	struct inquiry *q = malloc(sizeof(*q));
 	if (q) {
-		*q = (struct inquiry){ .node = node, .exchange = x, .ask = ask,
-				       .generation = generation };
+		*q = (struct inquiry) {
+			.node = node, .exchange = x, .ask = ask, .generation = generation
+		};
 		snprintf(q->session, sizeof(q->session), "%s", session);
 	}
 	if (q && pool_submit(node->pool, run, reply, q, &e) == 0) {
@@ -76,7 +77,7 @@ static void inquire(struct http_exchange *x, struct node *node, const char *sess
 
 static int fill_info(struct checkpoint_info *info, const struct store_meta *meta)
 {
-	*info = (struct checkpoint_info){
+	*info = (struct checkpoint_info) {
 		.session = strdup(meta->session),
 		.generation = meta->generation,
 		.created_at = meta->created_at,

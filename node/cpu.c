@@ -25,7 +25,8 @@ static const char x86_flags[] =
 	" avx512er avx512f avx512ifma avx512pf avx512vbmi avx512vl avx_ifma avx_ne_convert avx_vnni"
 	" avx_vnni_int16 avx_vnni_int8 bmi1 bmi2 cldemote clflush clflushopt clwb clzero cmov"
 	" cmpccxadd cx16 cx8 enqcmd erms f16c fma fma4 fpu fsgsbase fsrm fxsr gfni hle lahf_lm"
-	" lwp misalignsse mmx mmxext monitorx movbe movdir64b movdiri ospke pclmulqdq pku pni popcnt"
+	" lwp misalignsse mmx mmxext monitorx movbe movdir64b movdiri ospke pclmulqdq pku pni "
+	"popcnt"
 	" prefetchi rdpid rdrand rdseed rdtscp rtm serialize sha512 sha_ni sm3 sm4 sse sse2 sse4_1"
 	" sse4_2 sse4a ssse3 tbm tsc vaes vpclmulqdq waitpkg wbnoinvd xop xsave xsavec xsaveopt ";
 

@@ -55,16 +55,20 @@ static int refuse(struct criu_run *run, const char *what, char **log_tail, struc
 	if (run->result.status > 128) {
 		int r = error_fault(e, FAULT_UNAVAILABLE, "%s: CRIU was killed by signal %d", what,
 				    run->result.status - 128);
-		return error_remedy(e, r, "If the machine was out of memory, make room and try again.");
+		return error_remedy(e, r,
+				    "If the machine was out of memory, make room and try again.");
 	}
 	cleanup_free char *said = log ? criu_first_error(log) : NULL;
 	cleanup_free char *means = log ? criu_explain(log) : NULL;
 	if (log_tail)
 		*log_tail = log ? strdup(criu_log_tail(log, LOG_TAIL_LINES)) : NULL;
 	if (!said)
-		return error_fault(e, FAULT_REFUSED, "%s: CRIU ended with status %d and no reason: %s",
-				   what, run->result.status, buf_text(&run->result.err));
-	int r = error_fault(e, FAULT_REFUSED, "%s: CRIU says \"%s\"", what, said);
+		return error_fault(e, FAULT_REFUSED,
+				   "%s: CRIU ended with status %d and no reason: %s", what,
+				   run->result.status, buf_text(&run->result.err));
+	bool full = strstr(said, strerror(ENOSPC)) || strstr(said, strerror(ENOMEM));
+	int r = error_fault(e, full ? FAULT_FULL : FAULT_REFUSED, "%s: CRIU says \"%s\"", what,
+			    said);
 	return means ? error_remedy(e, r, "%s", means) : r;
 }
 
@@ -122,10 +126,14 @@ static int add_dump(struct criu_run *run, struct sandbox *sb, pid_t init, struct
 	criu_args_add(a, "%d", init);
 	criu_args_add(a, "--external");
 	criu_args_add(a, "net[%lu]:sess", (unsigned long)st.st_ino);
-	for (const struct sandbox_mount_pair *m = sandbox_external_mounts(sb); m && m->inside; m++) {
+	for (const struct sandbox_mount_pair *m = sandbox_external_mounts(sb); m && m->inside;
+	     m++) {
 		criu_args_add(a, "--external");
 		criu_args_add(a, "mnt[%s]:%s", m->inside, m->key);
 	}
+	/* Were it not for this, CRIU would take what a terminal has not read yet and not put it
+	 * back. */
+	criu_args_add(a, "--leave-running");
 	/* Files that were deleted while open: with no name left they go into the images whole, with
 	 * another name left they get a link for the time of the hibernation. */
 	criu_args_add(a, "--ghost-limit");
@@ -208,9 +216,13 @@ static int add_restore(struct criu_run *run, struct sandbox *sb, struct error *e
 	criu_args_add(a, "%s/pid", run->options->work);
 	criu_args_add(a, "--root");
 	criu_args_add(a, "%s", sb->root);
+	/* What a user may do to the mode of a file in the home while the session sleeps does no
+	 * harm. */
+	criu_args_add(a, "--skip-file-rwx-check");
 	criu_args_add(a, "--inherit-fd");
 	criu_args_add(a, "fd[%d]:sess", run->inherited);
-	for (const struct sandbox_mount_pair *m = sandbox_external_mounts(sb); m && m->inside; m++) {
+	for (const struct sandbox_mount_pair *m = sandbox_external_mounts(sb); m && m->inside;
+	     m++) {
 		criu_args_add(a, "--external");
 		criu_args_add(a, "mnt[%s]:%s", m->key, m->outside);
 	}

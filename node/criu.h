@@ -18,7 +18,8 @@ struct criu_features {
 	char version[32];
 	bool mem_dirty_track;
 	bool lazy_pages;
-	bool needs_real_ids; /* no CAP_SYS_RESOURCE: run it with the session's real uid (docs/criu.md) */
+	bool needs_real_ids; /* no CAP_SYS_RESOURCE: run it with the session's real uid
+				(docs/criu.md) */
 };
 int criu_probe(const char *program, struct criu_features *to, struct error *e);
 
@@ -30,8 +31,8 @@ struct criu_options {
 	const char *program;
 	const struct criu_features *features;
 	int timeout_ms;
-	const char *images;  /* directory of the images; must exist */
-	const char *work;    /* directory for logs and the like, not part of the checkpoint; made */
+	const char *images; /* directory of the images; must exist */
+	const char *work;   /* directory for logs and the like, not part of the checkpoint; made */
 };
 
 /*
@@ -39,14 +40,14 @@ struct criu_options {
  * images are complete, with CRIU still holding the processes; the sandbox is frozen again by then,
  * so that they do not run on whatever becomes of CRIU or of us. Then either
  *
- * - criu_dump_keep(): the checkpoint is good, the processes are about to be killed. What CRIU has put
- *   into the session's file systems (links to files that were deleted while open) stays there for
+ * - criu_dump_keep(): the checkpoint is good, the processes are about to be killed. What CRIU has
+ * put into the session's file systems (links to files that were deleted while open) stays there for
  *   the restore. Or
  * - criu_dump_abandon(): the processes are as before, frozen, and nothing is left of CRIU.
  *
- * Each frees the dump and returns NULL. A refusal is FAULT_REFUSED with CRIU's own reason and ours in
- * *e, and the processes are whole, frozen or not: thaw them; log_tail (allocated, may be NULL) has the last lines
- * of its log.
+ * Each frees the dump and returns NULL. A refusal is FAULT_REFUSED with CRIU's own reason and ours
+ * in *e, and the processes are whole, frozen or not: thaw them; log_tail (allocated, may be NULL)
+ * has the last lines of its log.
  */
 struct criu_dump;
 int criu_dump(struct sandbox *sb, pid_t init, const struct criu_options *options,
@@ -54,14 +55,15 @@ int criu_dump(struct sandbox *sb, pid_t init, const struct criu_options *options
 void *criu_dump_keep(struct criu_dump *dump);
 void *criu_dump_abandon(struct criu_dump *dump);
 
-/* The sandbox is prepared, held and mounted. The restored processes are frozen until sandbox_thaw(),
- * already in the session's cgroups; not one instruction of theirs has run. */
+/* The sandbox is prepared, held and mounted. The restored processes are frozen until
+ * sandbox_thaw(), already in the session's cgroups; not one instruction of theirs has run. */
 int criu_restore(struct sandbox *sb, const struct criu_options *options, pid_t *init,
 		 char **log_tail, struct error *e);
 
-/* After a kill of this program: ends what a CRIU of then with this work directory still does. A dump
- * is abandoned in CRIU's own way (with images not yet complete it is waited for, up to timeout_ms);
- * a restore is killed. The sandbox's processes are frozen, or dead by the next sandbox_kill(). */
+/* After a kill of this program: ends what a CRIU of then with this work directory still does. A
+ * dump is abandoned in CRIU's own way (with images not yet complete it is waited for, up to
+ * timeout_ms); a restore is killed. The sandbox's processes are frozen, or dead by the next
+ * sandbox_kill(). */
 int criu_end_orphans(const char *work, int timeout_ms, struct error *e);
 
 /* The same behind the commit of a dump, as criu_dump_keep(). */

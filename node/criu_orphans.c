@@ -15,13 +15,13 @@
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/pidfd.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 /* --- what an earlier life of this program has left ------------------------- */
-
 
 static bool is_restore(pid_t pid)
 {
@@ -111,7 +111,7 @@ static int mend_process(pid_t pid, void *arg)
 	for (struct dirent *d; (d = readdir(dir));) {
 		ssize_t n = readlinkat(dirfd(dir), d->d_name, target, sizeof(target));
 		if (n > 7 && strncmp(target, "socket:", 7) == 0)
-			mend_socket(pidfd, atoi(d->d_name));
+			mend_socket(pidfd, (int)strtol(d->d_name, NULL, 10));
 	}
 	return 0;
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #define _GNU_SOURCE
-#include "node/criu.h"
+#include "node/criu_run.h"
 
 #include "base/cleanup.h"
 #include "io/job.h"
@@ -8,6 +8,7 @@
 #include <cap-ng.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 bool criu_version_reads(const char *ours, const char *wrote)
 {
@@ -38,10 +39,23 @@ static bool has_feature(const char *program, const char *feature)
 	return job_check(&JOB_OPTIONS(.argv = argv), NULL) == 0;
 }
 
+int criu_ensure_cache(const char *program, struct error *e)
+{
+	const char *argv[] = { program, "check", NULL };
+	if (access("/run/criu.kdat", F_OK) == 0)
+		return 0;
+	/* What it thinks of the kernel is for the doctor to tell. */
+	cleanup(job_result_deinit) struct job_result result;
+	return job_run(&JOB_OPTIONS(.argv = argv), &result, e);
+}
+
 int criu_probe(const char *program, struct criu_features *to, struct error *e)
 {
-	*to = (struct criu_features){ 0 };
+	*to = (struct criu_features) { 0 };
 	int r = read_version(program, to, e);
+	if (r < 0)
+		return r;
+	r = criu_ensure_cache(program, e);
 	if (r < 0)
 		return r;
 	to->mem_dirty_track = has_feature(program, "mem_dirty_track");

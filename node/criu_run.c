@@ -31,28 +31,27 @@
  * pre-resume: the last moment before the processes run. CRIU does not mind a
  * failure here, hence the kill.
  */
-static const char script[] =
-	"#!/bin/sh -p\n"
-	"freeze() {\n"
-	"	if [ -e \"$ELSA_FREEZER/cgroup.freeze\" ]; then\n"
-	"		echo 1 >\"$ELSA_FREEZER/cgroup.freeze\"\n"
-	"	else\n"
-	"		echo FROZEN >\"$ELSA_FREEZER/freezer.state\"\n"
-	"	fi\n"
-	"}\n"
-	"ask() {\n"
-	"	echo \"$1\" 1<>\"$ELSA_WORK/told\" || exit 1\n"
-	"	read -r verdict <\"$ELSA_WORK/verdict\"\n"
-	"	[ \"$verdict\" = yes ] || exit 1\n"
-	"}\n"
-	"case $CRTOOLS_SCRIPT_ACTION in\n"
-	"post-dump)\n"
-	"	freeze && ask dumped ;;\n"
-	"setup-namespaces)\n"
-	"	ask \"adopt $CRTOOLS_INIT_PID\" ;;\n"
-	"pre-resume)\n"
-	"	freeze || kill -KILL \"$CRTOOLS_INIT_PID\" ;;\n"
-	"esac\n";
+static const char script[] = "#!/bin/sh -p\n"
+			     "freeze() {\n"
+			     "	if [ -e \"$ELSA_FREEZER/cgroup.freeze\" ]; then\n"
+			     "		echo 1 >\"$ELSA_FREEZER/cgroup.freeze\"\n"
+			     "	else\n"
+			     "		echo FROZEN >\"$ELSA_FREEZER/freezer.state\"\n"
+			     "	fi\n"
+			     "}\n"
+			     "ask() {\n"
+			     "	echo \"$1\" 1<>\"$ELSA_WORK/told\" || exit 1\n"
+			     "	read -r verdict <\"$ELSA_WORK/verdict\"\n"
+			     "	[ \"$verdict\" = yes ] || exit 1\n"
+			     "}\n"
+			     "case $CRTOOLS_SCRIPT_ACTION in\n"
+			     "post-dump)\n"
+			     "	freeze && ask dumped ;;\n"
+			     "setup-namespaces)\n"
+			     "	ask \"adopt $CRTOOLS_INIT_PID\" ;;\n"
+			     "pre-resume)\n"
+			     "	freeze || kill -KILL \"$CRTOOLS_INIT_PID\" ;;\n"
+			     "esac\n";
 
 void criu_args_add(struct criu_args *args, const char *format, ...)
 {
@@ -70,7 +69,7 @@ void criu_args_deinit(struct criu_args *args)
 {
 	for (size_t i = 0; i < args->count; i++)
 		free(args->items[i]);
-	*args = (struct criu_args){ 0 };
+	*args = (struct criu_args) { 0 };
 }
 
 static int make_fifo(const char *work, const char *name, struct error *e)
@@ -84,13 +83,29 @@ static int make_fifo(const char *work, const char *name, struct error *e)
 	return 0;
 }
 
-static int make_script(const char *work, struct error *e)
+/* CRIU has tar pack what is in a tmpfs, with the gzip of PATH: 26 s for a gigabyte. This one does
+ * not compress. */
+static const char gzip[] = "#!/bin/sh\n"
+			   "exec cat\n";
+
+static int make_script(const char *work, const char *name, const char *text, struct error *e)
 {
-	cleanup_free char *path = fs_join(work, "script");
+	cleanup_free char *path = fs_join(work, name);
 	cleanup_fd int fd = path ? open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0700) : -1;
-	if (fd < 0 || write(fd, script, sizeof(script) - 1) != sizeof(script) - 1)
-		return error_errno(e, "cannot write CRIU's script in %s", work);
+	/* Executed with the session's real uid, too. */
+	if (fd < 0 || fchmod(fd, 0755) < 0 ||
+	    write(fd, text, strlen(text)) != (ssize_t)strlen(text))
+		return error_errno(e, "cannot write the script %s/%s", work, name);
 	return 0;
+}
+
+static int make_scripts(const char *work, struct error *e)
+{
+	cleanup_free char *bin = fs_join(work, "bin");
+	int r = bin ? fs_mkdirs(bin, 0755, e) : error_set(e, ENOMEM, "out of memory");
+	if (r == 0)
+		r = make_script(work, "script", script, e);
+	return r < 0 ? r : make_script(bin, "gzip", gzip, e);
 }
 
 static int open_told(struct criu_run *run, struct error *e)
@@ -107,24 +122,25 @@ static int open_told(struct criu_run *run, struct error *e)
 int criu_run_init(struct criu_run *run, const struct criu_options *options, const char *freezer,
 		  struct error *e)
 {
-	*run = (struct criu_run){ .options = options, .told = -1, .over = -1, .inherited = -1 };
+	*run = (struct criu_run) { .options = options, .told = -1, .over = -1, .inherited = -1 };
 	const char *work = options->work;
 	const char *path = getenv("PATH");
-	int r = fs_mkdirs(work, 0700, e);
+	int r = criu_ensure_cache(options->program, e);
+	if (r == 0)
+		r = fs_mkdirs(work, 0711, e);
 	if (r == 0)
 		r = make_fifo(work, "told", e);
 	if (r == 0)
 		r = make_fifo(work, "verdict", e);
 	if (r == 0)
-		r = make_script(work, e);
+		r = make_scripts(work, e);
 	if (r == 0)
 		r = open_told(run, e);
-	criu_args_add(&run->env, "PATH=%s", path ? path : "/usr/sbin:/usr/bin:/sbin:/bin");
+	criu_args_add(&run->env, "PATH=%s/bin:%s", work,
+		      path ? path : "/usr/sbin:/usr/bin:/sbin:/bin");
 	criu_args_add(&run->env, "LC_ALL=C");
 	criu_args_add(&run->env, "ELSA_WORK=%s", work);
 	criu_args_add(&run->env, "ELSA_FREEZER=%s", freezer);
-	/* CRIU packs tmpfs contents with tar --gzip. */
-	criu_args_add(&run->env, "GZIP=-1");
 	return r;
 }
 

@@ -36,10 +36,14 @@ struct criu_run {
 	volatile pid_t pid;
 	pthread_t thread;
 	bool started;
-	int told;           /* read end of the fifo */
-	int over;           /* eventfd: job_run has returned */
-	int inherited;      /* descriptor handed to CRIU; -1: none */
+	int told;      /* read end of the fifo */
+	int over;      /* eventfd: job_run has returned */
+	int inherited; /* descriptor handed to CRIU; -1: none */
 };
+
+/* CRIU keeps what it has found out about the kernel in /run. It must not find out while it runs
+ * with another real uid, with which nft does not work: this lets it do so before. */
+int criu_ensure_cache(const char *program, struct error *e);
 
 /* Makes the work directory, its fifos and the script. `freezer` is the session's freezer cgroup. */
 int criu_run_init(struct criu_run *run, const struct criu_options *options, const char *freezer,

@@ -19,9 +19,9 @@ struct effect_waiter {
 const struct plan *effect_plan(enum effect_kind kind)
 {
 	static const struct plan *const plans[EFFECT_KIND_COUNT] = {
-		[EFFECT_NONE] = &plan_ended,	   [EFFECT_START] = &plan_start,
+		[EFFECT_NONE] = &plan_ended,          [EFFECT_START] = &plan_start,
 		[EFFECT_HIBERNATE] = &plan_hibernate, [EFFECT_RESTORE] = &plan_restore,
-		[EFFECT_STOP] = &plan_stop,	   [EFFECT_FORGET] = &plan_forget,
+		[EFFECT_STOP] = &plan_stop,           [EFFECT_FORGET] = &plan_forget,
 	};
 	return plans[kind];
 }
@@ -59,8 +59,8 @@ static int new_effect(struct node *node, struct session *s, struct effect_reques
 		wire_free(&wire_effect_request, request);
 		return error_set(e, ENOMEM, "out of memory");
 	}
-	*ef = (struct effect){ .node = node, .session = s, .request = *request };
-	*request = (struct effect_request){ 0 };
+	*ef = (struct effect) { .node = node, .session = s, .request = *request };
+	*request = (struct effect_request) { 0 };
 	ef->plan = effect_plan(ef->request.kind);
 	ef->result.generation = s->journal.generation;
 	int r = journal_set(&ef->result.id, ef->request.id, e);
@@ -128,12 +128,11 @@ static int submit(struct effect *ef, struct error *e)
 	return pool_submit(ef->node->pool, work, done, ef, e);
 }
 
-/* The session that runs, as it was started, is what an effect on it is about; the request's own words
- * count when it is to be started or restored. */
+/* The session that runs, as it was started, is what an effect on it is about; the request's own
+ * words count when it is to be started or restored. */
 static int use_known_spec(struct session *s, struct effect_request *request, struct error *e)
 {
-	if (request->kind == EFFECT_START || request->kind == EFFECT_RESTORE ||
-	    s->journal.pid == 0)
+	if (request->kind == EFFECT_START || request->kind == EFFECT_RESTORE || s->journal.pid == 0)
 		return 0;
 	wire_free(&wire_session_spec, &request->session);
 	return journal_copy_spec(&request->session, &s->journal.session, e);
@@ -278,7 +277,7 @@ static bool begin_again(struct effect *ef)
 	struct effect_request request = ef->request;
 	if (!ef->interrupted || !ef->waiters)
 		return false;
-	ef->request = (struct effect_request){ 0 };
+	ef->request = (struct effect_request) { 0 };
 	if (new_effect(ef->node, ef->session, &request, &again, NULL) < 0)
 		return false;
 	again->waiters = ef->waiters;
@@ -371,7 +370,7 @@ struct effect_waiter *effect_wait(struct effect *ef,
 	struct effect_waiter *w = malloc(sizeof(*w));
 	if (!w)
 		return NULL;
-	*w = (struct effect_waiter){ ef->waiters, &ef->waiters, tell, arg };
+	*w = (struct effect_waiter) { ef->waiters, &ef->waiters, tell, arg };
 	if (w->next)
 		w->next->link = &w->next;
 	ef->waiters = w;

@@ -31,8 +31,9 @@ struct plan {
 	size_t count;
 	/* From this step on nothing is undone: when a step fails the rest is done all the same. */
 	size_t commit;
-	/* After a crash before or in step `at`: the step to go on with, -1 to undo `at` and all before
-	 * it, -EAGAIN when that cannot be told yet (with *e): then nothing may be touched. */
+	/* After a crash before or in step `at`: the step to go on with, -1 to undo `at` and all
+	 * before it, -EAGAIN when that cannot be told yet (with *e): then nothing may be touched.
+	 */
 	int (*resume)(struct effect *ef, size_t at, struct error *e);
 };
 
@@ -56,13 +57,13 @@ struct effect {
 	char *images;                  /* where a checkpoint is laid out for CRIU */
 	struct effect_waiter *waiters; /* the loop's */
 	mono_us begun;
-	mono_us frozen_since;          /* 0: not frozen by this effect */
-	bool recovering;               /* after a crash */
-	bool interrupted;              /* cut short by one, undone */
-	bool undecided;                /* ... and not yet known whether to undo: see effect_resume() */
+	mono_us frozen_since; /* 0: not frozen by this effect */
+	bool recovering;      /* after a crash */
+	bool interrupted;     /* cut short by one, undone */
+	bool undecided;       /* ... and not yet known whether to undo: see effect_resume() */
 
 	/* Between steps; empty after a crash. */
-	struct store_write *write;
+	struct store_write *write; /* the pointer under node->lock: see effect_look() */
 	struct criu_dump *dump;
 	struct store_read *read;
 	struct verifier *verifier;
@@ -100,12 +101,16 @@ struct effect *effect_find(struct node *node, const char *id);
 /* The session that keeps the result of this effect; NULL. Under the lock. */
 struct session *effect_find_result(struct node *node, const char *id);
 
+/* Brings the progress in its result up to date. Under the lock. */
+void effect_look(struct effect *ef);
+
 /* On the loop: nobody wants this result any more. One that is not known is fine. */
 void effect_acknowledge(struct node *node, const char *id);
 
 /* For steps: */
 void effect_progress(struct effect *ef, uint64_t done, uint64_t total);
 struct journal *effect_journal(struct effect *ef);
+void effect_set_write(struct effect *ef, struct store_write *write); /* frees the one before */
 void effect_criu_options(struct effect *ef, struct criu_options *options);
 /* Session and processes as they are recorded from now on; 0 for none. */
 int effect_set_processes(struct effect *ef, pid_t init, struct error *e);

@@ -16,7 +16,7 @@ int fault_parse(const char *text, struct fault_plan *plan, struct error *e)
 		[FAULT_FAIL] = "fail",
 	};
 	char when[8] = "";
-	*plan = (struct fault_plan){ .when = FAULT_NEVER };
+	*plan = (struct fault_plan) { .when = FAULT_NEVER };
 	if (!text || !*text)
 		return 0;
 	if (sscanf(text, "%15[^:]:%23[^:]:%7s", plan->effect, plan->step, when) == 3) {
@@ -25,7 +25,8 @@ int fault_parse(const char *text, struct fault_plan *plan, struct error *e)
 	}
 	if (plan->when == FAULT_NEVER)
 		return error_set(e, EINVAL,
-				 "--fault takes KIND:STEP:before, :after or :fail, not \"%s\"", text);
+				 "--fault takes KIND:STEP:before, :after or :fail, not \"%s\"",
+				 text);
 	return 0;
 }
 

@@ -3,6 +3,7 @@
 #include "node/inside.h"
 
 #include "base/cleanup.h"
+#include "io/job_spawn.h"
 #include "node/inside_mounts.h"
 #include "node/privileges.h"
 #include "node/rootfs.h"
@@ -38,16 +39,6 @@ static void __attribute__((noreturn)) fail(int fd, int code, const char *what, c
 {
 	report(fd, 0, code, what, name);
 	_exit(1);
-}
-
-/* Ignored signals stay so across exec, and blocked ones too. */
-static void reset_signals(void)
-{
-	sigset_t none;
-	for (int i = 1; i < NSIG; i++)
-		signal(i, SIG_DFL);
-	sigemptyset(&none);
-	sigprocmask(SIG_SETMASK, &none, NULL);
 }
 
 static void reset_limits(void)
@@ -128,7 +119,7 @@ static void __attribute__((noreturn)) run_init(const struct inside *in)
 	const char *what = NULL;
 	if (setsid() < 0)
 		fail(fd, errno, "start a session", NULL);
-	reset_signals();
+	job_reset_signals();
 	umask(022);
 	reset_limits();
 	if (sethostname(in->host_name, strlen(in->host_name)) < 0)

@@ -21,7 +21,8 @@ static const struct wire_field journal_fields[] = {
 	{ "started_at", WIRE_INT, AT(started_at) },
 	{ "ended", WIRE_STRING, AT(ended) },
 	{ "effect", WIRE_STRING, AT(effect) },
-	{ "kind", WIRE_ENUM, AT(kind), .names = effect_kind_names, .name_count = EFFECT_KIND_COUNT },
+	{ "kind", WIRE_ENUM, AT(kind), .names = effect_kind_names,
+	  .name_count = EFFECT_KIND_COUNT },
 	{ "effect_generation", WIRE_INT, AT(effect_generation) },
 	{ "begun_at", WIRE_INT, AT(begun_at) },
 	{ "step", WIRE_STRING, AT(step) },
@@ -54,7 +55,7 @@ int journal_load(const struct node *node, const char *id, struct journal *j, str
 {
 	cleanup_free char *path = node_path(node, "journal", id, ".json");
 	cleanup_buf struct buf text = BUF_INIT(16 << 20);
-	*j = (struct journal){ 0 };
+	*j = (struct journal) { 0 };
 	if (!path)
 		return error_set(e, ENOMEM, "out of memory");
 	int r = fs_read(path, &text, e);

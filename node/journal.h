@@ -17,26 +17,27 @@ struct node;
 
 struct journal {
 	struct session_spec session;
-	int64_t generation;  /* the newest that was committed or restored here */
+	int64_t generation; /* the newest that was committed or restored here */
 
-	char *boot_id;       /* the machine's boot that pid and start_time are of */
-	int64_t pid;         /* of its init; 0: it has no processes */
+	char *boot_id; /* the machine's boot that pid and start_time are of */
+	int64_t pid;   /* of its init; 0: it has no processes */
 	int64_t start_time;
 	int64_t started_at;
-	char *ended;         /* why there is none although nobody asked: "exited", "oom-killed",
-			      * "rebooted"; NULL */
+	char *ended; /* why there is none although nobody asked: "exited", "oom-killed",
+		      * "rebooted"; NULL */
 
-	char *effect;        /* id of the effect under way, or NULL */
+	char *effect; /* id of the effect under way, or NULL */
 	enum effect_kind kind;
 	int64_t effect_generation;
 	int64_t begun_at;
-	char *step;          /* about to be done */
-	int64_t created_at;  /* hibernate: of the manifest about to be put, to tell it from another's */
-	int64_t released;    /* restore: the generation whose processes may run from here on; 0 */
+	char *step;         /* about to be done */
+	int64_t created_at; /* hibernate: of the manifest about to be put, to tell it from another's
+			     */
+	int64_t released;   /* restore: the generation whose processes may run from here on; 0 */
 
 	struct effect_result *results; /* the last effect's, not acknowledged; none or one */
 	size_t result_count;
-	bool interrupted;    /* that one was cut short: asked again it is done again */
+	bool interrupted; /* that one was cut short: asked again it is done again */
 };
 
 extern const struct wire_struct wire_journal;
@@ -45,7 +46,7 @@ extern const struct wire_struct wire_journal;
 int journal_save(const struct node *node, const struct journal *j, struct error *e);
 int journal_load(const struct node *node, const char *id, struct journal *j, struct error *e);
 int journal_remove(const struct node *node, const char *id, struct error *e); /* missing is fine */
-void journal_deinit(struct journal *j); /* idempotent */
+void journal_deinit(struct journal *j);                                       /* idempotent */
 void journal_drop_results(struct journal *j);
 
 /* Calls `each` with the id of every session that has a journal. */

@@ -5,11 +5,7 @@
 #include "base/names.h"
 #include "config/config.h"
 #include "node/api.h"
-#if __has_include("node/doctor.h")
 #include "node/doctor.h"
-#else
-#define doctor_run(...) 0
-#endif
 #include "node/effect.h"
 #include "node/recover.h"
 #include "node/teardown.h"
@@ -228,13 +224,17 @@ static int parse(int argc, char **argv, struct options *o)
 {
 	enum { CHECK = 1, LIST, FAULT, JSON, ALL, VERSION, HELP };
 	static const struct option names[] = {
-		{ "config", required_argument, NULL, 'c' }, { "check", no_argument, NULL, CHECK },
-		{ "list-steps", no_argument, NULL, LIST },  { "fault", required_argument, NULL, FAULT },
-		{ "json", no_argument, NULL, JSON },	    { "all", no_argument, NULL, ALL },
-		{ "version", no_argument, NULL, VERSION },  { "help", no_argument, NULL, HELP },
+		{ "config", required_argument, NULL, 'c' },
+		{ "check", no_argument, NULL, CHECK },
+		{ "list-steps", no_argument, NULL, LIST },
+		{ "fault", required_argument, NULL, FAULT },
+		{ "json", no_argument, NULL, JSON },
+		{ "all", no_argument, NULL, ALL },
+		{ "version", no_argument, NULL, VERSION },
+		{ "help", no_argument, NULL, HELP },
 		{ 0 },
 	};
-	*o = (struct options){ .config = CONFIG_DEFAULT_PATH };
+	*o = (struct options) { .config = CONFIG_DEFAULT_PATH };
 	for (int c; (c = getopt_long(argc, argv, "c:", names, NULL)) != -1;) {
 		if (c == LIST)
 			return list_steps();

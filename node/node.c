@@ -36,7 +36,7 @@ static void raise_pipe_size(void)
 	enum { WANTED = 4 << 20 };
 	cleanup_buf struct buf text = BUF_INIT(64);
 	struct error e = ERROR_INIT;
-	if (fs_read(path, &text, &e) == 0 && atol(buf_text(&text)) >= WANTED)
+	if (fs_read(path, &text, &e) == 0 && strtol(buf_text(&text), NULL, 10) >= WANTED)
 		return;
 	if (fs_write(path, "4194304", &e) < 0)
 		log_warning("pipes stay small, which slows checkpoints down: %s", e.text);
@@ -45,6 +45,7 @@ static void raise_pipe_size(void)
 int node_init(struct node *node, struct error *e)
 {
 	pthread_mutex_init(&node->lock, NULL);
+	pthread_mutex_init(&node->store_lock, NULL);
 	int r = make_dirs(node, e);
 	if (r == 0)
 		r = proc_boot_id(node->boot_id, e);
@@ -73,11 +74,11 @@ void node_deinit(struct node *node)
 int node_store(struct node *node, struct store **store, struct error *e)
 {
 	int r = 0;
-	pthread_mutex_lock(&node->lock);
+	pthread_mutex_lock(&node->store_lock);
 	if (!node->store)
 		r = store_open(node->config->store.url, &node->store, e);
 	*store = node->store;
-	pthread_mutex_unlock(&node->lock);
+	pthread_mutex_unlock(&node->store_lock);
 	return error_wrap(e, r, "cannot open the store %s", node->config->store.url);
 }
 
@@ -103,7 +104,7 @@ int node_info(const struct node *node, struct node_info *info, struct error *e)
 	int r = fs_read("/proc/meminfo", &text, e);
 	if (r < 0)
 		return r;
-	*info = (struct node_info){
+	*info = (struct node_info) {
 		.name = node_name(node),
 		.version = strdup(ELSA_VERSION),
 		.boot_id = strdup(node->boot_id),

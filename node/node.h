@@ -39,8 +39,10 @@ struct node {
 
 	pthread_mutex_t lock;
 	struct session *sessions;
+	bool stopping; /* the loop's: nothing new is begun */
+
+	pthread_mutex_t store_lock;
 	struct store *store; /* NULL until node_store() could open it */
-	bool stopping;       /* the loop's: nothing new is begun */
 };
 
 /* Directories, boot id, processor, CRIU, the host's network. The node is zeroed but for `config`,

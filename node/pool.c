@@ -29,8 +29,8 @@ struct pool {
 	pthread_cond_t more;
 	struct queue waiting, finished;
 	bool stopping;
-	size_t load;        /* the loop's: submitted and not yet given back */
-	int wake;           /* eventfd: something is in `finished` */
+	size_t load; /* the loop's: submitted and not yet given back */
+	int wake;    /* eventfd: something is in `finished` */
 	struct event *event;
 	size_t thread_count;
 	pthread_t threads[];
@@ -140,7 +140,7 @@ int pool_submit(struct pool *pool, void (*work)(void *arg), void (*done)(void *a
 	struct task *t = malloc(sizeof(*t));
 	if (!t)
 		return error_set(e, ENOMEM, "out of memory");
-	*t = (struct task){ .work = work, .done = done, .arg = arg };
+	*t = (struct task) { .work = work, .done = done, .arg = arg };
 	pthread_mutex_lock(&pool->lock);
 	pool->load++;
 	queue_put(&pool->waiting, t);

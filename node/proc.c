@@ -6,11 +6,11 @@
 #include "base/cleanup.h"
 #include "base/fs.h"
 
-#include <ctype.h>
 #include <dirent.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
 
@@ -29,10 +29,11 @@ int proc_parse_stat(const char *text, char *state, uint64_t *ticks)
 {
 	/* The name, in parentheses, may hold anything, parentheses and spaces too. */
 	const char *p = strrchr(text, ')');
-	if (!p || sscanf(p + 1,
-			 " %c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d %*d %*d"
-			 " %" SCNu64,
-			 state, ticks) != 2)
+	if (!p ||
+	    sscanf(p + 1,
+		   " %c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d %*d %*d"
+		   " %" SCNu64,
+		   state, ticks) != 2)
 		return -EINVAL;
 	return 0;
 }
@@ -93,7 +94,7 @@ int proc_each_with_args(const char *first, const char *second, int (*each)(pid_t
 	if (!dir)
 		return -errno;
 	for (struct dirent *d; (d = readdir(dir));) {
-		pid_t pid = isdigit((unsigned char)d->d_name[0]) ? atoi(d->d_name) : 0;
+		pid_t pid = (pid_t)strtol(d->d_name, NULL, 10);
 		if (pid <= 0 || !has_args(pid, first, second))
 			continue;
 		int r = each(pid, arg);

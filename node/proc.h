@@ -22,7 +22,8 @@ int proc_boot_id(char to[BOOT_ID_SIZE], struct error *e);
 
 /* Start time in clock ticks since boot: field 22 of /proc/PID/stat. -ESRCH when there is none. */
 int proc_start_time(pid_t pid, uint64_t *ticks);
-int proc_parse_stat(const char *text, char *state, uint64_t *ticks); /* 0 or -EINVAL; for the above */
+int proc_parse_stat(const char *text, char *state,
+		    uint64_t *ticks); /* 0 or -EINVAL; for the above */
 
 /* It exists, is the one that was meant, and is no zombie. */
 bool proc_is(pid_t pid, uint64_t ticks);

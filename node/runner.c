@@ -14,7 +14,29 @@ void runner_drop(struct effect *ef)
 	ef->dump = criu_dump_abandon(ef->dump);
 	ef->verifier = verifier_free(ef->verifier);
 	ef->read = store_read_free(ef->read);
-	ef->write = store_write_free(ef->write);
+	effect_set_write(ef, NULL);
+}
+
+void effect_set_write(struct effect *ef, struct store_write *write)
+{
+	pthread_mutex_lock(&ef->node->lock);
+	struct store_write *before = ef->write;
+	ef->write = write;
+	pthread_mutex_unlock(&ef->node->lock);
+	store_write_free(before);
+}
+
+/* While a checkpoint is written: what is hashed of what there will be at least. */
+void effect_look(struct effect *ef)
+{
+	uint64_t done = 0, total = 0;
+	if (!ef->write)
+		return;
+	store_write_progress(ef->write, &done, &total);
+	if (total < (uint64_t)ef->result.memory_bytes)
+		total = (uint64_t)ef->result.memory_bytes;
+	ef->result.bytes_done = (int64_t)done;
+	ef->result.bytes_total = (int64_t)total;
 }
 
 void effect_progress(struct effect *ef, uint64_t done, uint64_t total)
@@ -28,7 +50,7 @@ void effect_progress(struct effect *ef, uint64_t done, uint64_t total)
 void effect_criu_options(struct effect *ef, struct criu_options *options)
 {
 	const struct config *c = ef->node->config;
-	*options = (struct criu_options){
+	*options = (struct criu_options) {
 		.program = c->node.criu,
 		.features = &ef->node->criu,
 		.timeout_ms = (int)c->node.effect_timeout_ms,
@@ -94,11 +116,11 @@ static void note_timing(struct effect *ef, const char *name, mono_us took)
 {
 	struct effect_result *result = &ef->result;
 	pthread_mutex_lock(&ef->node->lock);
-	struct step_timing *list = realloc(result->timings,
-					   (result->timing_count + 1) * sizeof(*list));
+	struct step_timing *list =
+		realloc(result->timings, (result->timing_count + 1) * sizeof(*list));
 	if (list) {
 		result->timings = list;
-		list[result->timing_count] = (struct step_timing){ strdup(name), took };
+		list[result->timing_count] = (struct step_timing) { strdup(name), took };
 		result->timing_count += list[result->timing_count].name != NULL;
 	}
 	pthread_mutex_unlock(&ef->node->lock);
@@ -248,7 +270,8 @@ void effect_undo(struct effect *ef, size_t last)
 	ef->begun = clock_mono();
 	ef->interrupted = true;
 	undo_steps(ef, last);
-	error_fault(&failure, FAULT_UNAVAILABLE, "interrupted: elsa-node was restarted during this");
+	error_fault(&failure, FAULT_UNAVAILABLE,
+		    "interrupted: elsa-node was restarted during this");
 	error_remedy(&failure, 0, "Try again.");
 	journal_set(&ef->result.step, ef->plan->steps[last].name, NULL);
 	finish(ef, &failure);
@@ -259,8 +282,8 @@ void effect_resume(struct effect *ef)
 	struct error e = ERROR_INIT;
 	const struct plan *plan = ef->plan;
 	size_t at = plan_step(plan, effect_journal(ef)->step);
-	/* Not a step of ours, or none at all: a newer program's. Undoing all is always right before the
-	 * commit, and resume() looks at what is true. */
+	/* Not a step of ours, or none at all: a newer program's. Undoing all is always right before
+	 * the commit, and resume() looks at what is true. */
 	if (at >= plan->count)
 		at = plan->count - 1;
 	int next = plan->resume(ef, at, &e);

@@ -43,9 +43,15 @@ struct session_spec session_spec_of(char *id)
 {
 	static char none[] = "", address[] = "127.0.0.1", home[] = "/nonexistent", image[] = "/";
 	enum { NOBODY = 65534 };
-	return (struct session_spec){
-		.id = id,	  .user = none,	 .server = none,	.address = address,
-		.uid = NOBODY,	  .gid = NOBODY, .home = home, .home_inside = home,
+	return (struct session_spec) {
+		.id = id,
+		.user = none,
+		.server = none,
+		.address = address,
+		.uid = NOBODY,
+		.gid = NOBODY,
+		.home = home,
+		.home_inside = home,
 		.image = image,
 	};
 }
@@ -108,8 +114,8 @@ int session_watch(struct node *node, struct session *s, void (*ended)(struct ses
 {
 	const struct journal *j = &s->journal;
 	session_unwatch(s);
-	int fd = session_alive(node, s) ? proc_open((pid_t)j->pid, (uint64_t)j->start_time)
-					: -ESRCH;
+	int fd =
+		session_alive(node, s) ? proc_open((pid_t)j->pid, (uint64_t)j->start_time) : -ESRCH;
 	if (fd == -ESRCH) {
 		ended(s, arg);
 		return 0;
@@ -120,7 +126,7 @@ int session_watch(struct node *node, struct session *s, void (*ended)(struct ses
 			close(fd);
 		return error_set(e, fd < 0 ? -fd : ENOMEM, "cannot watch its processes");
 	}
-	*w = (struct watch){ s, ended, arg };
+	*w = (struct watch) { s, ended, arg };
 	s->pidfd = fd;
 	s->watch = event_new(node->base, fd, EV_READ, on_end, w);
 	if (s->watch && event_add(s->watch, NULL) == 0)
@@ -164,7 +170,7 @@ static int fill_status(struct node *node, struct session *s, struct session_stat
 int session_status(struct node *node, struct session *s, struct session_status *st, struct error *e)
 {
 	struct session_spec spec = { 0 };
-	*st = (struct session_status){ 0 };
+	*st = (struct session_status) { 0 };
 	pthread_mutex_lock(&node->lock);
 	int r = fill_status(node, s, st, e);
 	if (r == 0 && st->running)
@@ -209,7 +215,8 @@ static int read_end(const char *path, struct buf *to, struct error *e)
 	if (fd < 0 || fstat(fd, &st) < 0)
 		return error_errno(e, "there is no log");
 	if (!S_ISREG(st.st_mode))
-		return error_set(e, EINVAL, "the session has put something else in the place of its log");
+		return error_set(e, EINVAL,
+				 "the session has put something else in the place of its log");
 	off_t from = st.st_size > LOG_KEPT ? st.st_size - LOG_KEPT : 0;
 	cleanup_free char *text = malloc(LOG_KEPT);
 	ssize_t n = text ? pread(fd, text, LOG_KEPT, from) : -1;

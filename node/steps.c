@@ -48,8 +48,20 @@ int steps_check_idle(struct effect *ef, struct error *e)
 			 (long long)effect_journal(ef)->generation);
 }
 
-static const char *const tar_keeps[] = { "--xattrs", "--xattrs-include=*", "--acls", "--numeric-owner",
-					 "--sparse" };
+/* Left out: what names inodes of the file systems where the layer was made. An overlay with an
+ * index is not mounted over that elsewhere. */
+static const char *const tar_keeps[] = {
+	"--xattrs",
+	"--xattrs-include=*",
+	"--xattrs-exclude=trusted.overlay.origin",
+	"--xattrs-exclude=trusted.overlay.impure",
+	"--xattrs-exclude=trusted.overlay.nlink",
+	"--xattrs-exclude=trusted.overlay.upper",
+	"--xattrs-exclude=trusted.overlay.uuid",
+	"--acls",
+	"--numeric-owner",
+	"--sparse",
+};
 enum { TAR_KEEPS = sizeof(tar_keeps) / sizeof(tar_keeps[0]) };
 
 static int run_tar(const char *mode, const char *upper, const char *file, int timeout_ms,

@@ -3,6 +3,7 @@
 
 #include "base/cleanup.h"
 #include "base/fs.h"
+#include "node/images.h"
 
 #include <errno.h>
 #include <jansson.h>
@@ -21,7 +22,7 @@ static int check(struct effect *ef, struct error *e)
 	int r = sandbox_usage(&ef->sandbox, &usage, e);
 	if (r == 0)
 		r = node_store(ef->node, &store, e);
-	if (r < 0)
+	if (r != 0)
 		return r;
 	pthread_mutex_lock(&ef->node->lock);
 	ef->result.memory_bytes = usage.rss_bytes;
@@ -39,16 +40,19 @@ static int check(struct effect *ef, struct error *e)
 static int begin(struct effect *ef, struct error *e)
 {
 	struct store *store;
+	struct store_write *write;
 	int r = node_store(ef->node, &store, e);
 	if (r == 0)
-		r = store_write_begin(store, ef->session->id, ef->request.generation, &ef->write, e);
+		r = store_write_begin(store, ef->session->id, ef->request.generation, &write, e);
+	if (r == 0)
+		effect_set_write(ef, write);
 	return r;
 }
 
 static int drop_write(struct effect *ef, struct error *e)
 {
 	(void)e;
-	ef->write = store_write_free(ef->write);
+	effect_set_write(ef, NULL);
 	return 0;
 }
 
@@ -97,6 +101,8 @@ static int dump(struct effect *ef, struct error *e)
 	if (r == 0)
 		r = criu_dump(&ef->sandbox, (pid_t)effect_journal(ef)->pid, &options, &ef->dump,
 			      &ef->log_tail, e);
+	if (r == 0)
+		r = images_keep(store_write_dir(ef->write), &ef->request.session, e);
 	return r;
 }
 
@@ -113,8 +119,8 @@ static int save_layers(struct effect *ef, struct error *e)
 	cleanup_free char *file = fs_join(store_write_dir(ef->write), "upper.tar");
 	if (!file)
 		return error_set(e, ENOMEM, "out of memory");
-	return layers_save(ef->sandbox.upper, file,
-			   (int)ef->node->config->node.effect_timeout_ms, e);
+	return layers_save(ef->sandbox.upper, file, (int)ef->node->config->node.effect_timeout_ms,
+			   e);
 }
 
 /* --- commit ------------------------------------------------------------------- */
@@ -125,7 +131,7 @@ static int fill_meta(struct effect *ef, struct store_meta *meta, struct error *e
 	struct utsname kernel;
 	cleanup_json json_t *json = wire_encode(&wire_session_spec, spec);
 	uname(&kernel);
-	*meta = (struct store_meta){
+	*meta = (struct store_meta) {
 		.generation = ef->request.generation,
 		.created_at = clock_wall(),
 		.memory_bytes = ef->result.memory_bytes,
@@ -156,8 +162,8 @@ static int commit(struct effect *ef, struct error *e)
 	pthread_mutex_unlock(&ef->node->lock);
 	r = journal_save(ef->node, j, e);
 	if (r == 0)
-		r = store_write_commit(ef->write, &meta, all ? STORE_VERIFY_ALL : STORE_VERIFY_SAMPLE,
-				       e);
+		r = store_write_commit(ef->write, &meta,
+				       all ? STORE_VERIFY_ALL : STORE_VERIFY_SAMPLE, e);
 	if (r < 0)
 		return r;
 	pthread_mutex_lock(&ef->node->lock);
@@ -182,7 +188,7 @@ static int let_go(struct effect *ef, struct error *e)
 
 static int teardown(struct effect *ef, struct error *e)
 {
-	ef->write = store_write_free(ef->write);
+	effect_set_write(ef, NULL);
 	int r = steps_teardown(ef, e);
 	return r < 0 ? r : fs_remove_tree(ef->work, e);
 }
@@ -267,8 +273,8 @@ static int resume(struct effect *ef, size_t at, struct error *e)
 static const struct step steps[] = {
 	{ .name = "check", .run = check },
 	{ .name = "begin", .run = begin, .undo = drop_write },
-	{ .name = "hold", .run = hold, .undo = let_packets_go },
 	{ .name = "freeze", .run = freeze, .undo = thaw },
+	{ .name = "hold", .run = hold, .undo = let_packets_go },
 	{ .name = "dump", .run = dump, .undo = abandon_dump },
 	{ .name = "layers", .run = save_layers },
 	{ .name = "commit", .run = commit },

@@ -4,6 +4,7 @@
 #include "base/cleanup.h"
 #include "base/fs.h"
 #include "node/cpu.h"
+#include "node/images.h"
 #include "node/verifier.h"
 
 #include <errno.h>
@@ -14,7 +15,8 @@ static void note_verified(uint64_t done, uint64_t total, void *arg)
 	effect_progress(arg, done, total);
 }
 
-/* A checkpoint that has a successor is the past: to run it would undo what the user has done since. */
+/* A checkpoint that has a successor is the past: to run it would undo what the user has done since.
+ */
 static int check_newest(struct effect *ef, struct store *store, struct error *e)
 {
 	int64_t newest = 0, wanted = ef->request.generation;
@@ -25,8 +27,9 @@ static int check_newest(struct effect *ef, struct store *store, struct error *e)
 		return 0;
 	r = error_set(e, EBUSY, "checkpoint %lld of session %s is not the newest: %lld is",
 		      (long long)wanted, ef->session->id, (long long)newest);
-	return newest < wanted ? r
-			       : error_remedy(e, r, "To go back to an older one, set the newer aside.");
+	return newest < wanted
+		       ? r
+		       : error_remedy(e, r, "To go back to an older one, set the newer aside.");
 }
 
 static int open_checkpoint(struct effect *ef, struct error *e)
@@ -68,7 +71,8 @@ static int check(struct effect *ef, struct error *e)
 		int r = error_fault(e, FAULT_REFUSED,
 				    "this node's processor lacks what the session was using: %s",
 				    missing);
-		return error_remedy(e, r, "Restore it on a node with such a processor, or start afresh.");
+		return error_remedy(e, r,
+				    "Restore it on a node with such a processor, or start afresh.");
 	}
 	if (!criu_version_reads(node->criu.version, meta->criu)) {
 		int r = error_fault(e, FAULT_REFUSED,
@@ -85,6 +89,17 @@ static int prepare(struct effect *ef, struct error *e)
 	return r < 0 ? r : sandbox_prepare(&ef->sandbox, true, e);
 }
 
+/* A damaged checkpoint fails in many ways before all of it has been read. What is told is the
+ * damage: its text names the object. */
+static int prefer_damage(struct effect *ef, int r, struct error *e)
+{
+	struct error damage = ERROR_INIT;
+	if (r == 0 || !ef->verifier || verifier_wait(ef->verifier, &damage) == 0)
+		return r;
+	*e = damage;
+	return -EBADMSG;
+}
+
 static int lay_out(struct effect *ef, struct error *e)
 {
 	int r = fs_remove_tree(ef->images, e);
@@ -92,7 +107,9 @@ static int lay_out(struct effect *ef, struct error *e)
 		r = fs_mkdirs(ef->images, 0700, e);
 	if (r == 0)
 		r = store_read_lay_out(ef->read, ef->images, e);
-	return r;
+	if (r == 0)
+		r = images_prepare(ef->images, &ef->request.session, e);
+	return prefer_damage(ef, r, e);
 }
 
 static int drop_images(struct effect *ef, struct error *e)
@@ -105,19 +122,8 @@ static int load_layers(struct effect *ef, struct error *e)
 	cleanup_free char *file = fs_join(ef->images, "upper.tar");
 	if (!file)
 		return error_set(e, ENOMEM, "out of memory");
-	return layers_load(ef->sandbox.upper, file,
-			   (int)ef->node->config->node.effect_timeout_ms, e);
-}
-
-/* A damaged checkpoint fails in many ways before all of it has been read. What is told is the damage:
- * its text names the object. */
-static int prefer_damage(struct effect *ef, int r, struct error *e)
-{
-	struct error damage = ERROR_INIT;
-	if (r == 0 || !ef->verifier || verifier_wait(ef->verifier, &damage) == 0)
-		return r;
-	*e = damage;
-	return -EBADMSG;
+	return layers_load(ef->sandbox.upper, file, (int)ef->node->config->node.effect_timeout_ms,
+			   e);
 }
 
 static int read_layers(struct effect *ef, struct error *e)
@@ -152,8 +158,8 @@ static int verify(struct effect *ef, struct error *e)
 	return verifier_wait(ef->verifier, e);
 }
 
-/* Recorded durably with the journal's next step: from then on, if these processes live, they and not
- * the checkpoint are the session. */
+/* Recorded durably with the journal's next step: from then on, if these processes live, they and
+ * not the checkpoint are the session. */
 static int record(struct effect *ef, struct error *e)
 {
 	struct journal *j = effect_journal(ef);
@@ -172,14 +178,16 @@ static int unrecord(struct effect *ef, struct error *e)
 	return steps_kill(ef, e);
 }
 
-static int thaw(struct effect *ef, struct error *e)
-{
-	return sandbox_thaw(&ef->sandbox, e);
-}
-
+/* Packets first: what a process sends while they are held is lost, and TCP takes its time to
+ * notice. */
 static int release(struct effect *ef, struct error *e)
 {
 	return sandbox_release(&ef->sandbox, e);
+}
+
+static int thaw(struct effect *ef, struct error *e)
+{
+	return sandbox_thaw(&ef->sandbox, e);
 }
 
 static int tidy(struct effect *ef, struct error *e)
@@ -194,9 +202,9 @@ static int resume(struct effect *ef, size_t at, struct error *e)
 {
 	(void)e;
 	const struct journal *j = effect_journal(ef);
-	size_t thawing = plan_step(&plan_restore, "thaw");
-	bool released = at >= thawing && j->released == ef->request.generation;
-	return released && session_alive(ef->node, ef->session) ? (int)thawing : -1;
+	size_t behind = plan_step(&plan_restore, "record") + 1;
+	bool released = at >= behind && j->released == ef->request.generation;
+	return released && session_alive(ef->node, ef->session) ? (int)behind : -1;
 }
 
 static const struct step steps[] = {
@@ -209,8 +217,8 @@ static const struct step steps[] = {
 	{ .name = "restore", .run = restore, .undo = kill_restored },
 	{ .name = "verify", .run = verify },
 	{ .name = "record", .run = record, .undo = unrecord },
-	{ .name = "thaw", .run = thaw },
 	{ .name = "release", .run = release },
+	{ .name = "thaw", .run = thaw },
 	{ .name = "unmount", .run = steps_unmount },
 	{ .name = "tidy", .run = tidy },
 };

@@ -3,6 +3,8 @@
 
 #include "base/cleanup.h"
 
+enum { LOG_LINES = 30 };
+
 static int prepare(struct effect *ef, struct error *e)
 {
 	/* Whatever a session of this id has left: this one is new. */
@@ -14,7 +16,11 @@ static int start(struct effect *ef, struct error *e)
 {
 	pid_t init;
 	int r = sandbox_start(&ef->sandbox, &init, e);
-	return r < 0 ? r : effect_set_processes(ef, init, e);
+	if (r == 0)
+		r = effect_set_processes(ef, init, e);
+	if (r < 0)
+		session_log(ef->node, ef->session->id, LOG_LINES, &ef->log_tail, NULL);
+	return r;
 }
 
 static int adopt(struct effect *ef, struct error *e)

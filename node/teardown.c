@@ -57,7 +57,8 @@ static int remove_session(struct node *node, char *id, bool all, struct error *e
 	if (r == 0)
 		r = journal_remove(node, id, e);
 	sandbox_deinit(&sb);
-	return error_remedy(e, r, "Stop or hibernate the sessions first, or end them all with --all.");
+	return error_remedy(e, r,
+			    "Stop or hibernate the sessions first, or end them all with --all.");
 }
 
 static int remove_dirs(const struct node *node, struct error *e)

@@ -31,7 +31,7 @@ int verifier_start(struct store_read *read,
 	struct verifier *v = calloc(1, sizeof(*v));
 	if (!v)
 		return error_set(e, ENOMEM, "out of memory");
-	*v = (struct verifier){ .read = read, .progress = progress, .arg = arg };
+	*v = (struct verifier) { .read = read, .progress = progress, .arg = arg };
 	int code = pthread_create(&v->thread, NULL, thread_main, v);
 	if (code) {
 		free(v);

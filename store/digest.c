@@ -100,11 +100,11 @@ int digest_bytes(const void *data, size_t len, unsigned char to[DIGEST_SIZE])
 void digest_format(const unsigned char digest[DIGEST_SIZE], char to[DIGEST_TEXT_SIZE])
 {
 	static const char digits[] = "0123456789abcdef";
-	for (int i = 0; i < DIGEST_SIZE; i++) {
+	for (size_t i = 0; i < DIGEST_SIZE; i++) {
 		to[2 * i] = digits[digest[i] >> 4];
 		to[2 * i + 1] = digits[digest[i] & 15];
 	}
-	to[2 * DIGEST_SIZE] = '\0';
+	to[DIGEST_TEXT_SIZE - 1] = '\0';
 }
 
 static int nibble(char c)
@@ -118,7 +118,7 @@ int digest_parse(const char *text, unsigned char to[DIGEST_SIZE])
 {
 	if (strnlen(text, DIGEST_TEXT_SIZE) != 2 * DIGEST_SIZE)
 		return -EINVAL;
-	for (int i = 0; i < DIGEST_SIZE; i++) {
+	for (size_t i = 0; i < DIGEST_SIZE; i++) {
 		int high = nibble(text[2 * i]);
 		int low = nibble(text[2 * i + 1]);
 		if (high < 0 || low < 0)

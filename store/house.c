@@ -27,7 +27,7 @@ static struct generation *generation_of(struct generations *g, const struct gene
 	struct generation *last = g->count ? &g->list[g->count - 1] : NULL;
 	if (last && last->number == wanted->number && strcmp(last->session, wanted->session) == 0)
 		return last;
-	if (g->count == g->room) {
+	if (!g->list || g->count == g->room) {
 		size_t room = g->room ? g->room * 2 : 32;
 		struct generation *list = realloc(g->list, room * sizeof(*list));
 		if (!list)

@@ -55,7 +55,7 @@ static int check_size(void *arg, size_t i, struct error *e)
 	int r = store_object_key(v->m, file, &key, e);
 	if (r == 0)
 		r = object_stat(v->objects, key, &st, e);
-	if (r < 0)
+	if (r != 0)
 		return damage(e, r);
 	if (st.size != file->size)
 		return error_set(e, EBADMSG,

@@ -30,7 +30,8 @@ const char *const effect_state_names[EFFECT_STATE_COUNT] = {
 #define STRUCT(s, f, struct_type, of)                                                              \
 	.name = #f, .type = WIRE_STRUCT, .offset = AT(struct_type, s, f), .nested = &(of)
 #define LIST(s, json_name, f, item_type, counter, of)                                              \
-	.name = json_name, .type = WIRE_LIST, .offset = AT(item_type *, s, f),                     \
+	.name = (json_name), .type = WIRE_LIST,                                                    \
+	.offset = AT(item_type *, s, f), /* NOLINT(bugprone-macro-parentheses) */                  \
 	.count_offset = AT(size_t, s, counter), .nested = &(of)
 
 #define RANGE(least, most) .min = (least), .max = (most)

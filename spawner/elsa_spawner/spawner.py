@@ -237,6 +237,12 @@ class ElsaSpawner(Spawner):
             self._starting = False
             progress.end()
         self._learn(session)
+        if not session.get("api_token"):
+            self.log.error(
+                "elsad does not tell the token of %s: after waking, its user cannot be logged in to"
+                " it. Add the Hub's system account to controller.allowed_users in elsa.toml",
+                self._log_name,
+            )
         return session["address"], int(session["port"])
 
     async def _wait_for_page(self, began: float) -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Fixtures of the end-to-end tests: see hubkit.py (with the Hub) and nodekit.py (elsa-node alone)."""
+"""Fixtures of the end-to-end tests; see hubkit.py (with the Hub) and nodekit.py (without)."""
 
 from __future__ import annotations
 

@@ -243,6 +243,27 @@ def test_a_caller_that_leaves_changes_nothing(node):
     assert node.done("hibernate", session, 1, effect_id=effect)["generation"] == 1
 
 
+def test_an_effect_shows_how_far_it_is(node):
+    session = Session(node)
+    session.start()
+    session.ask("fill", mib=300, timeout=60)
+    effect, seen = new_id(), set()
+    thread = threading.Thread(target=node.effect, args=("hibernate", session, 1, effect))
+    thread.start()
+    while thread.is_alive():
+        with contextlib.suppress(Refused):
+            now = node.get(f"/v1/effects/{effect}")
+            seen.add(now["step"])
+            if now["step"] == "dump" and now["bytes_done"]:
+                assert now["bytes_total"] >= 300 << 20
+                seen.add("bytes")
+    thread.join()
+    assert {"dump", "bytes"} <= seen
+    with pytest.raises(Refused) as refused:
+        node.effect("restore", Session(node), 1, effect_id=effect)
+    assert refused.value.status == 409
+
+
 # --- ends that nobody asked for -----------------------------------------------------------
 
 
@@ -284,6 +305,15 @@ def test_a_command_that_does_not_exist(node):
     result = node.effect("start", session)
     assert result["state"] == "failed" and "no-such-program" in result["text"]
     assert leftovers(node) == []
+
+
+def test_a_command_that_ends_at_once(node):
+    session = Session(node, command=["sh", "-c", "echo wrong option; exit 3"])
+    result = node.effect("start", session)
+    if result["state"] == "done":
+        assert wait_for(lambda: node.sessions()[session.id].get("ended")) == "exited"
+    wait_for(lambda: leftovers(node) == [])
+    assert "wrong option" in node.get(f"/v1/sessions/{session.id}/log")
 
 
 def test_an_end_of_the_node_leaves_sessions_running(node):
@@ -479,6 +509,29 @@ def test_what_the_home_lost_is_named(node):
     session.restore(1)
 
 
+def test_a_home_that_lived_on_and_a_checkpoint_restored_twice(node):
+    """Another server of the user appends to what is open, and takes a permission away."""
+    session = Session(node)
+    session.start()
+    before = session.ask("state")
+    session.hibernate(1)
+    assert list(session.home.glob("link_remap.*"))
+    with open(session.home / "lock", "a", encoding="utf-8") as file:
+        file.write("more")
+    (session.home / "lock").chmod(0o600)
+    for _ in range(2):
+        session.restore(1)
+        assert_same(before, session.ask("state"))
+        assert not list(session.home.glob("link_remap.*"))
+        node.done("stop", session)
+    # The way back does not lead out of the home.
+    (session.home / "history.sqlite").rename(session.home / "old.sqlite")
+    (session.home / "history.sqlite").symlink_to("/etc/passwd")
+    assert node.effect("restore", session, 1)["state"] == "failed"
+    (session.home / "old.sqlite").rename(session.home / "history.sqlite")
+    session.restore(1)
+
+
 # --- the clock where the machine is younger ----------------------------------------------------
 
 
@@ -598,6 +651,34 @@ def test_killed_again_while_it_recovers(node, step, when):
     check_one_truth(node, session, "hibernate", settle(node, session))
 
 
+def test_killed_behind_the_commit_and_the_store_does_not_answer(node):
+    """Whether the session is in the store cannot be told: it must not be woken, nor ended."""
+    session, generation = arrange(node, "hibernate")
+    node.kill()
+    node.start("--fault", "hibernate:commit:after")
+    effect = new_id()
+    ask_until_killed(node, "hibernate", session, generation, effect)
+    away = node.dir / "away"
+    node.store.rename(away)
+    node.store.write_text("not a directory")
+    node.start()
+    result = node.effect("hibernate", session, generation, effect_id=effect)
+    assert result["state"] == "failed" and result["fault"] != "refused" and not result["running"]
+    time.sleep(0.5)
+    status = node.sessions()[session.id]
+    assert status["running"] and status["frozen"] and session.processes()
+    with pytest.raises(Refused) as refused:
+        node.effect("restore", session, generation)
+    assert refused.value.status == 409
+    node.store.unlink()
+    away.rename(node.store)
+    wait_for(lambda: not session.processes())
+    assert whole(node, session, generation)
+    assert node.done("hibernate", session, generation, effect_id=effect)["generation"] == generation
+    session.restore(generation)
+    assert_same(session.before, session.ask("state"))
+
+
 @pytest.mark.parametrize("kind, step", [s for s in steps() if s[0] in ("hibernate", "restore")])
 def test_a_step_that_fails(node, kind, step):
     session, generation = arrange(node, kind)
@@ -605,7 +686,7 @@ def test_a_step_that_fails(node, kind, step):
     node.start("--fault", f"{kind}:{step}:fail")
     result = node.effect(kind, session, generation)
     status = settle(node, session)
-    assert result["running"] == bool(status and status["running"])
+    assert result["running"] == bool(status and status["running"] and not status["frozen"])
     if step == "kill":
         # The checkpoint is good, but its processes could not be ended: they stay frozen.
         assert result["state"] == "failed" and status["frozen"]

@@ -173,6 +173,30 @@ def test_odd_names(stack, browse, name):
     assert kernel.connect().run("print(x)").output == before
 
 
+@pytest.mark.parametrize("user, server", [("leo", ".."), ("leo", "..%2f.."), ("..", "")])
+def test_names_that_no_browser_can_open(stack, browse, user, server):
+    """They may be of no use, but what is started must sleep, wake and go like any other."""
+    if user == "..":
+        assert stack.raw_hub_api("POST", "users", user) == 201
+    else:
+        browse(user)
+    path = ("users", user, "servers", server) if server else ("users", user, "server")
+    assert stack.raw_hub_api("POST", *path) in (201, 202)
+    address = stack.api.wait_state(user, "running", server=server)["address"]
+    assert stack.raw_hub_api("DELETE", *path) in (202, 204)
+    stack.api.wait_state(user, "hibernated", server=server)
+    assert stack.raw_hub_api("POST", *path) in (201, 202)
+    assert stack.api.wait_state(user, "running", server=server)["address"] == address
+
+
+def test_long_server_names(stack, browse):
+    name = "n" * 300
+    browser, kernel = begin(browse, "mia", name)
+    hibernate(stack, "mia", name)
+    browser.start_server()
+    assert kernel.connect().run("print(len(x))").output == "16\n"
+
+
 def test_what_cannot_be_checkpointed_runs_on_in_the_hubs_view(stack, browse):
     browser, kernel = begin(browse, "jim")
     before = kernel.run("print(x)").output
@@ -197,3 +221,24 @@ def test_activity_extension_is_loaded_in_sessions(stack, browse):
     assert seen["last_request_ms"] > 0 and seen["last_data_ms"] >= seen["last_request_ms"]
     kernel.run("1 + 1")
     assert browser.api_json("GET", "elsa/activity")["last_data_ms"] > seen["last_data_ms"]
+
+
+def test_sessions_report_their_activity_to_elsad(stack, browse):
+    _browser, kernel = begin(browse, "ned")
+    url = kernel.run("print(os.environ['JUPYTERHUB_ACTIVITY_URL'])").output.strip()
+    base = stack.api.get("/v1/health")["activity_url"].rstrip("/")
+    assert base and url == f"{base}/hub/api/users/ned/activity"
+    code = """
+import datetime, json, urllib.request
+now = datetime.datetime.now(datetime.timezone.utc).isoformat()
+request = urllib.request.Request(
+    os.environ['JUPYTERHUB_ACTIVITY_URL'], method='POST',
+    data=json.dumps({'last_activity': now, 'servers': {'': {'last_activity': now}}}).encode(),
+    headers={'Authorization': 'token ' + os.environ['JUPYTERHUB_API_TOKEN'],
+             'Content-Type': 'application/json'})
+print(urllib.request.urlopen(request).status, now)
+"""
+    status, now = kernel.run(code).output.split()
+    assert status in ("200", "202", "204")
+    # It is passed on to the Hub.
+    wait_for("the Hub to know", lambda: stack.hub_user("ned")["last_activity"] >= now[:19])

@@ -33,7 +33,7 @@ static int open_file_store(void **state)
 {
 	struct error e = ERROR_INIT;
 	struct fixture *f = calloc(1, sizeof(*f));
-	strcpy(f->dir, "/tmp/elsa-test.XXXXXX");
+	snprintf(f->dir, sizeof(f->dir), "/tmp/elsa-test.XXXXXX");
 	assert_non_null(mkdtemp(f->dir));
 	cleanup_free char *url = str_printf("file://%s/a/store/", f->dir);
 	assert_int_equal(object_store_open(url, &f->s, &e), 0);

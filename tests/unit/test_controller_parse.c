@@ -15,7 +15,8 @@
 
 #define NOW 1795400000000 /* 2026-11-23T02:13:20Z */
 
-/* --- the Hub ----------------------------------------------------------------------------------- */
+/* --- the Hub -----------------------------------------------------------------------------------
+ */
 
 struct users {
 	size_t count, admins, groups;
@@ -34,13 +35,14 @@ static void count_user(const struct hub_user *user, void *arg)
 
 static int parse_page(const char *text, struct users *users, int64_t *next)
 {
-	*users = (struct users){ 0 };
+	*users = (struct users) { 0 };
 	return hub_parse_page(text, strlen(text), count_user, users, next, NULL);
 }
 
 /* As JupyterHub 5.2 writes it. */
 static const char page[] =
-	"{\"items\": [{\"name\": \"a/b\", \"admin\": true, \"groups\": [\"x\", \"y\"], \"servers\": "
+	"{\"items\": [{\"name\": \"a/b\", \"admin\": true, \"groups\": [\"x\", \"y\"], "
+	"\"servers\": "
 	"{\"lab\": {\"last_activity\": \"2026-11-23T02:13:20.000000Z\", \"ready\": true}}}, "
 	"{\"name\": \"bob\", \"admin\": false}], \"_pagination\": {\"offset\": 0, \"limit\": 2, "
 	"\"total\": 5, \"next\": {\"offset\": 2, \"limit\": 2, \"url\": \"http://x/?offset=2\"}}}";
@@ -56,9 +58,8 @@ static void good_pages(void **state)
 	assert_int_equal(users.admins, 1);
 	assert_int_equal(users.groups, 2);
 	assert_int_equal(users.activity, NOW);
-	assert_int_equal(parse_page("{\"items\": [], \"_pagination\": {\"next\": null}}", &users,
-				 &next),
-		0);
+	assert_int_equal(
+		parse_page("{\"items\": [], \"_pagination\": {\"next\": null}}", &users, &next), 0);
 	assert_int_equal(next, -1);
 	assert_int_equal(users.count, 0);
 }
@@ -102,13 +103,13 @@ static void scopes(void **state)
 		"\"read:users:activity\"]}";
 	static const char filtered[] = "{\"scopes\": [\"list:users!group=x\", \"servers\", "
 				       "\"read:servers\", 7, \"list:usersx\"]}";
-	assert_int_equal(hub_parse_self(all, strlen(all), missing, sizeof(missing), &sees_all, NULL),
-		0);
+	assert_int_equal(
+		hub_parse_self(all, strlen(all), missing, sizeof(missing), &sees_all, NULL), 0);
 	assert_string_equal(missing, "");
 	assert_true(sees_all);
 	assert_int_equal(hub_parse_self(filtered, strlen(filtered), missing, sizeof(missing),
-				 &sees_all, NULL),
-		0);
+					&sees_all, NULL),
+			 0);
 	assert_string_equal(missing, "read:users:activity, delete:servers");
 	assert_false(sees_all);
 	assert_true(hub_parse_self("{}", 2, missing, sizeof(missing), &sees_all, NULL) < 0);
@@ -119,7 +120,8 @@ static void scopes(void **state)
 	assert_true(strlen(missing) < 20);
 }
 
-/* --- servers ----------------------------------------------------------------------------------- */
+/* --- servers -----------------------------------------------------------------------------------
+ */
 
 static void kernels(void **state)
 {
@@ -132,7 +134,7 @@ static void kernels(void **state)
 	assert_int_equal(observe_parse_kernels(body, strlen(body), NOW, &facts), 0);
 	assert_true(facts.kernel_busy);
 	assert_int_equal(facts.kernel_activity_at, NOW - 800 * 1000);
-	facts = (struct server_facts){ 0 };
+	facts = (struct server_facts) { 0 };
 	assert_int_equal(observe_parse_kernels("[]", 2, NOW, &facts), 0);
 	assert_false(facts.kernel_busy);
 	assert_int_equal(facts.kernel_activity_at, 0);
@@ -180,7 +182,8 @@ static void base_urls(void **state)
 	}
 }
 
-/* --- reports ----------------------------------------------------------------------------------- */
+/* --- reports -----------------------------------------------------------------------------------
+ */
 
 static void reports(void **state)
 {
@@ -192,10 +195,10 @@ static void reports(void **state)
 	} cases[] = {
 		{ "{\"last_activity\": \"2026-11-23T02:13:10Z\"}", 0, NOW - 10000 },
 		{ "{\"servers\": {\"lab\": {\"last_activity\": \"2026-11-23T02:13:00Z\"}}}", 0,
-			NOW - 20000 },
+		  NOW - 20000 },
 		{ "{\"servers\": {\"x\": {\"last_activity\": \"2026-11-23T02:13:00Z\"}}, "
 		  "\"last_activity\": \"2026-11-23T02:13:10Z\"}",
-			0, 0 },
+		  0, 0 },
 		{ "{\"last_activity\": \"2099-01-01T00:00:00+01:00\"}", 0, NOW },
 		{ "{}", -1, 0 },
 		{ "[]", -1, 0 },

@@ -140,7 +140,7 @@ static void what_results_mean(void **state)
 	assert_int_equal(effect_event(&result), EVENT_EFFECT_REFUSED);
 	for (int action = 1; action < ACTION_COUNT; action++)
 		assert_string_equal(session_action_name((enum session_action)action),
-			effect_kind_names[effect_kind_of((enum session_action)action)]);
+				    effect_kind_names[effect_kind_of((enum session_action)action)]);
 }
 
 static void labels(void **state)
@@ -157,12 +157,9 @@ static void labels(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(rules),
-		cmocka_unit_test(activity_urls),
-		cmocka_unit_test(secrets),
-		cmocka_unit_test(pauses),
-		cmocka_unit_test(steps),
-		cmocka_unit_test(what_results_mean),
+		cmocka_unit_test(rules),   cmocka_unit_test(activity_urls),
+		cmocka_unit_test(secrets), cmocka_unit_test(pauses),
+		cmocka_unit_test(steps),   cmocka_unit_test(what_results_mean),
 		cmocka_unit_test(labels),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

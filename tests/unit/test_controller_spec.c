@@ -11,7 +11,8 @@
 
 #include <cmocka.h>
 
-/* --- names as parts of paths ------------------------------------------------------------------- */
+/* --- names as parts of paths -------------------------------------------------------------------
+ */
 
 static void assert_safe(const char *name, const char *expected)
 {
@@ -85,8 +86,9 @@ static void no_short_name_looks_like_a_long_one(void **state)
 static void paths(void **state)
 {
 	(void)state;
-	const struct path_names names = { .home = "/home/ada", .user = "a%2Fb", .id = "0123",
-		.uid = 2000000000 };
+	const struct path_names names = {
+		.home = "/home/ada", .user = "a%2Fb", .id = "0123", .uid = 2000000000
+	};
 	const struct {
 		const char *pattern, *path;
 	} cases[] = {
@@ -106,7 +108,8 @@ static void paths(void **state)
 	assert_null(expand_path(longest, &names));
 }
 
-/* --- environments ------------------------------------------------------------------------------ */
+/* --- environments ------------------------------------------------------------------------------
+ */
 
 static void environments(void **state)
 {
@@ -125,7 +128,8 @@ static void environments(void **state)
 	free_strings(merged);
 }
 
-/* --- requests ---------------------------------------------------------------------------------- */
+/* --- requests ----------------------------------------------------------------------------------
+ */
 
 static int parse(const char *text, struct start_request *to, json_t **body)
 {
@@ -152,8 +156,8 @@ static void good_requests(void **state)
 			       "\"api_token\": \"t\", \"home\": \"/h\", \"image\": null, "
 			       "\"memory_bytes\": 5, \"cpus\": 0.5, \"pids\": 7, \"spawner\": [1], "
 			       "\"unknown\": {}}",
-				 &r, &all),
-		0);
+			       &r, &all),
+			 0);
 	assert_true(r.fresh);
 	assert_int_equal(r.port, 1);
 	assert_string_equal(r.home, "/h");
@@ -186,6 +190,7 @@ static void bad_requests(void **state)
 		"{\"user\": \"ada\", \"cpus\": 1e9}",
 		"{\"user\": \"ada\", \"memory_bytes\": \"1G\"}",
 		"{\"user\": \"ada\", \"fresh\": 1}",
+		"{\"user\": \"ada\", \"api_token\": \"a\\r\\nb\"}",
 	};
 	for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
 		struct start_request r;
@@ -202,7 +207,7 @@ static void lengths_are_of_characters(void **state)
 	for (size_t i = 0; i < 300; i++)
 		memcpy(name + 3 * i, "\xe6\x97\xa5", 4);
 	assert_int_equal(check_name(name, false, "user", NULL), 0);
-	strcat(name, "x");
+	memcpy(name + strlen(name), "x", 2);
 	assert_true(check_name(name, false, "user", NULL) < 0);
 	assert_int_equal(check_name("", true, "server", NULL), 0);
 	assert_true(check_name("", false, "user", NULL) < 0);

@@ -96,7 +96,7 @@ static int run_here(const char *text)
 	if (config_parse(text, strlen(text), "test", &config, &e) < 0 || !out)
 		return 2;
 	int r = doctor_run(config, true, out, &e);
-	rewind(out);
+	fseek(out, 0, SEEK_SET);
 	json_t *all = json_loadf(out, 0, NULL);
 	json_t *good = json_object_get(all, "ok");
 	bool agrees = json_is_boolean(good) && json_is_true(good) == (r == 0) &&

@@ -13,6 +13,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <ftw.h>
 #include <pthread.h>
 #include <signal.h>
 #include <string.h>
@@ -37,7 +38,7 @@ static int open_fixture(void **state, bool memory)
 {
 	struct error e = ERROR_INIT;
 	struct fixture *f = calloc(1, sizeof(*f));
-	strcpy(f->dir, "/tmp/elsa-test.XXXXXX");
+	snprintf(f->dir, sizeof(f->dir), "/tmp/elsa-test.XXXXXX");
 	assert_non_null(mkdtemp(f->dir));
 	if (!memory)
 		snprintf(f->root, sizeof(f->root), "%s/store", f->dir);
@@ -167,28 +168,47 @@ static int64_t newest(struct store *s)
 	return r < 0 ? r : generation;
 }
 
+/* nftw() passes nothing to its callback. */
+static struct {
+	const char *end;
+	char *found;
+	int files;
+} look;
+
+static int look_at(const char *path, const struct stat *st, int type, struct FTW *at)
+{
+	(void)st;
+	(void)at;
+	if (type != FTW_F)
+		return 0;
+	look.files++;
+	size_t end = strlen(look.end);
+	if (strlen(path) >= end && strcmp(path + strlen(path) - end, look.end) == 0) {
+		assert_null(look.found);
+		look.found = strdup(path);
+	}
+	return 0;
+}
+
 /* The file below the store's root whose path ends so, which is there once. */
 static char *stored(const struct fixture *f, const char *end)
 {
-	char path[300] = "";
-	cleanup_free char *command =
-		str_printf("find %s/s -path '*%s' | head -n1 | tr -d '\\n'", f->root, end);
-	FILE *p = popen(command, "r");
-	assert_non_null(p);
-	assert_non_null(fgets(path, sizeof(path), p));
-	pclose(p);
-	return strdup(path);
+	cleanup_free char *top = str_printf("%s/s", f->root);
+	look.end = end;
+	look.found = NULL;
+	assert_int_equal(nftw(top, look_at, 16, FTW_PHYS), 0);
+	assert_non_null(look.found);
+	return look.found;
 }
 
 static int count_files(const struct fixture *f, const char *below)
 {
-	int count = -1;
-	cleanup_free char *command =
-		str_printf("find %s/%s -type f 2>/dev/null | wc -l", f->root, below);
-	FILE *p = popen(command, "r");
-	assert_int_equal(fscanf(p, "%d", &count), 1);
-	pclose(p);
-	return count;
+	cleanup_free char *top = str_printf("%s/%s", f->root, below);
+	look.end = "/"; /* no file's */
+	look.files = 0;
+	int r = nftw(top, look_at, 16, FTW_PHYS);
+	assert_true(r == 0 || errno == ENOENT);
+	return look.files;
 }
 
 static void last_progress(uint64_t done, uint64_t total, void *arg)

@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef ELSA_CLOUD_S3_CALL_H
+#define ELSA_CLOUD_S3_CALL_H
+
+/*
+ * One operation on S3 or Google's XML API: signed, sent, tried again as
+ * cloud/retry.h says, its failure put in words. For the backend's own files
+ * (cloud/s3*.c).
+ */
+
+#include "cloud/credentials.h"
+#include "cloud/object.h"
+#include "cloud/s3_http.h"
+#include "cloud/s3_url.h"
+#include "cloud/s3_xml.h"
+#include "cloud/sigv4.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+struct s3 {
+	struct object_store base;
+	struct s3_url url;
+	struct s3_place place;
+	struct s3_http *http;
+	struct credentials *credentials;
+	_Atomic int64_t clock_ahead_ms; /* of the server's clock, learnt from it */
+	atomic_bool bucket_seen;        /* an answer has shown that the bucket is there */
+	pthread_mutex_t probe_lock;
+	enum { PROBE_UNKNOWN, PROBE_GOOD, PROBE_IGNORED } conditional;
+};
+
+enum { S3_PAIRS = 6 };
+
+struct s3_call {
+	const char *doing;  /* "write": what cannot be done */
+	const char *action; /* "s3:PutObject": the permission it takes */
+	const char *method;
+	const char *key; /* NULL: the bucket itself */
+	struct sigv4_pair query[S3_PAIRS], headers[S3_PAIRS];
+	size_t query_count, header_count;
+	const struct s3_body *body;
+	/* The server is to check and keep the body's digest, too. Only for whole objects: in an
+	 * upload in parts S3 takes it for another thing; there the signature covers the body's
+	 * hash. */
+	bool digest;
+	/* Not to be carried out twice unnoticed: on a kept connection that turns out to be closed,
+	 * libcurl sends again by itself, though the server may have done what it was asked. */
+	bool once;
+	bool error_in_200; /* the body of a 200 may turn out to be an <Error> */
+	/* Called before each try: may reset what on_data filled and change headers. May be NULL. */
+	void (*before)(struct s3_call *c);
+	int (*on_data)(const char *data, size_t len, void *arg);
+	void *arg;
+	const atomic_bool *stop; /* set by another thread: do not try again. May be NULL */
+
+	/* results */
+	struct s3_exchange x; /* the last try */
+	int status;           /* its status, 0 when there was no whole answer */
+	struct s3_answer answer;
+	unsigned tries;
+	bool unsure; /* an earlier try may have been carried out though it seemed to fail */
+};
+
+void s3_call_query(struct s3_call *c, const char *name, const char *value);
+void s3_call_header(struct s3_call *c, const char *name, const char *value);
+
+/* 0 for 2xx; else negative with *e said (s3_call_fail). */
+int s3_call(struct s3 *s, struct s3_call *c, struct error *e);
+void s3_call_deinit(struct s3_call *c);
+
+/* What the last try's failure means; returns a negative errno. */
+int s3_call_fail(const struct s3 *s, const struct s3_call *c, struct error *e);
+
+/* Whether the bucket is there: a missing object and a missing bucket look alike to HEAD. */
+int s3_check_bucket(struct s3 *s, struct error *e);
+
+/* "Tue, 24 May 2013 00:00:00 GMT"; 0 when it cannot be read. */
+wall_ms s3_date(const char *text);
+
+#endif

@@ -1,0 +1,294 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#define _GNU_SOURCE
+#include "cloud/s3_http.h"
+
+#include "base/cleanup.h"
+#include "io/http_transfer.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <string.h>
+#include <strings.h>
+#include <time.h>
+
+enum { KEPT = 32, TEXT_MOST = 64 * 1024, CONNECT_TIMEOUT_MS = 10000 };
+
+struct s3_http {
+	pthread_mutex_t lock;
+	CURL *idle[KEPT]; /* the last used is taken first: its connection is the least likely stale
+			   */
+	size_t count;
+	char *ca;
+	int timeout_ms;
+};
+
+/* One exchange under way. */
+struct flow {
+	struct s3_exchange *x;
+	CURL *easy;
+	uint64_t sent;
+	bool refused;
+};
+
+int s3_http_new(const char *ca, int timeout_ms, struct s3_http **http, struct error *e)
+{
+	int r = http_transfer_global_init(e);
+	if (r < 0)
+		return r;
+	struct s3_http *h = calloc(1, sizeof(*h));
+	if (!h || (ca && !(h->ca = strdup(ca)))) {
+		free(h);
+		return error_set(e, ENOMEM, "out of memory");
+	}
+	pthread_mutex_init(&h->lock, NULL);
+	h->timeout_ms = timeout_ms;
+	*http = h;
+	return 0;
+}
+
+void *s3_http_free(struct s3_http *h)
+{
+	if (!h)
+		return NULL;
+	for (size_t i = 0; i < h->count; i++)
+		curl_easy_cleanup(h->idle[i]);
+	pthread_mutex_destroy(&h->lock);
+	free(h->ca);
+	free(h);
+	return NULL;
+}
+
+static CURL *take_handle(struct s3_http *h)
+{
+	pthread_mutex_lock(&h->lock);
+	CURL *easy = h->count ? h->idle[--h->count] : NULL;
+	pthread_mutex_unlock(&h->lock);
+	return easy ? easy : curl_easy_init();
+}
+
+static void give_handle(struct s3_http *h, CURL *easy)
+{
+	curl_easy_reset(easy); /* keeps connections and TLS sessions */
+	pthread_mutex_lock(&h->lock);
+	if (h->count < KEPT) {
+		h->idle[h->count++] = easy;
+		easy = NULL;
+	}
+	pthread_mutex_unlock(&h->lock);
+	curl_easy_cleanup(easy);
+}
+
+static size_t send_data(char *to, size_t size, size_t count, void *arg)
+{
+	struct flow *f = arg;
+	const struct s3_body *b = f->x->body;
+	uint64_t left = b->len - f->sent;
+	size_t len = size * count < left ? size * count : (size_t)left;
+	if (b->data) {
+		memcpy(to, b->data + f->sent, len);
+	} else if (len) {
+		ssize_t n = pread(b->fd, to, len, (off_t)(b->offset + f->sent));
+		if (n <= 0)
+			return CURL_READFUNC_ABORT;
+		len = (size_t)n;
+	}
+	f->sent += len;
+	return len;
+}
+
+/* libcurl sends again from the start when a kept connection turns out to be closed. */
+static int seek_data(void *arg, curl_off_t offset, int origin)
+{
+	struct flow *f = arg;
+	if (origin != SEEK_SET || offset < 0 || (uint64_t)offset > f->x->body->len)
+		return CURL_SEEKFUNC_FAIL;
+	f->sent = (uint64_t)offset;
+	return CURL_SEEKFUNC_OK;
+}
+
+static size_t take_data(char *data, size_t size, size_t count, void *arg)
+{
+	struct flow *f = arg;
+	struct s3_exchange *x = f->x;
+	size_t len = size * count;
+	long status = 0;
+	curl_easy_getinfo(f->easy, CURLINFO_RESPONSE_CODE, &status);
+	if (status >= 200 && status < 300 && x->on_data) {
+		f->refused = x->on_data(data, len, x->arg) != 0;
+		return f->refused ? 0 : len;
+	}
+	size_t room = x->text.cap - x->text.len;
+	if (buf_append(&x->text, data, len < room ? len : room) < 0)
+		return 0;
+	return len;
+}
+
+static size_t take_header(char *line, size_t size, size_t count, void *arg)
+{
+	static const struct {
+		const char *name;
+		size_t offset, size;
+	} known[] = {
+#define HEADER(n, f) { n, offsetof(struct s3_headers, f), sizeof(((struct s3_headers *)0)->f) }
+		HEADER("etag:", etag),
+		HEADER("date:", date),
+		HEADER("last-modified:", last_modified),
+		HEADER("content-range:", content_range),
+		HEADER("retry-after:", retry_after),
+		HEADER("x-amz-bucket-region:", region),
+		HEADER("x-amz-checksum-sha256:", checksum),
+	};
+	struct flow *f = arg;
+	size_t len = size * count;
+	for (size_t i = 0; i < ARRAY_SIZE(known); i++) {
+		size_t skip = strlen(known[i].name);
+		if (len <= skip || strncasecmp(line, known[i].name, skip) != 0)
+			continue;
+		while (skip < len && line[skip] == ' ')
+			skip++;
+		size_t end = len;
+		while (end > skip && strchr(" \r\n", line[end - 1]))
+			end--;
+		if (end - skip < known[i].size) {
+			char *to = (char *)&f->x->got + known[i].offset;
+			memcpy(to, line + skip, end - skip);
+			to[end - skip] = '\0';
+		}
+	}
+	return len;
+}
+
+/* The first failure of several settings. */
+#define SET(c, easy, option, value) ((c) = (c) ? (c) : curl_easy_setopt((easy), (option), (value)))
+
+static CURLcode set_method(CURL *easy, struct flow *f)
+{
+	const struct s3_exchange *x = f->x;
+	CURLcode c = CURLE_OK;
+	if (x->body) {
+		SET(c, easy, CURLOPT_UPLOAD, 1L);
+		SET(c, easy, CURLOPT_INFILESIZE_LARGE, (curl_off_t)x->body->len);
+		SET(c, easy, CURLOPT_READFUNCTION, send_data);
+		SET(c, easy, CURLOPT_READDATA, (void *)f);
+		SET(c, easy, CURLOPT_SEEKFUNCTION, seek_data);
+		SET(c, easy, CURLOPT_SEEKDATA, (void *)f);
+		SET(c, easy, CURLOPT_UPLOAD_BUFFERSIZE, 256 * 1024L);
+	} else if (strcmp(x->method, "HEAD") == 0) {
+		SET(c, easy, CURLOPT_NOBODY, 1L);
+	}
+	SET(c, easy, CURLOPT_CUSTOMREQUEST, x->method);
+	return c;
+}
+
+/* A proxy of the environment (https_proxy, no_proxy) is used: where machines reach the outside by
+ * one only, they reach object storage so. */
+static CURLcode set_all(CURL *easy, struct flow *f, const struct s3_http *h)
+{
+	struct s3_exchange *x = f->x;
+	CURLcode c = CURLE_OK;
+	SET(c, easy, CURLOPT_URL, x->url);
+	SET(c, easy, CURLOPT_PATH_AS_IS, 1L); /* what was signed is what is sent */
+	SET(c, easy, CURLOPT_PROTOCOLS_STR, "http,https");
+	SET(c, easy, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
+	SET(c, easy, CURLOPT_NOSIGNAL, 1L);
+	SET(c, easy, CURLOPT_FOLLOWLOCATION, 0L);
+	SET(c, easy, CURLOPT_TCP_KEEPALIVE, 1L);
+	SET(c, easy, CURLOPT_BUFFERSIZE, 256 * 1024L);
+	SET(c, easy, CURLOPT_CONNECTTIMEOUT_MS,
+	    (long)(h->timeout_ms < CONNECT_TIMEOUT_MS ? h->timeout_ms : CONNECT_TIMEOUT_MS));
+	/* Silence, not slowness: a large part over a thin line may take long. */
+	SET(c, easy, CURLOPT_LOW_SPEED_LIMIT, 1L);
+	SET(c, easy, CURLOPT_LOW_SPEED_TIME, (long)(h->timeout_ms + 999) / 1000);
+	SET(c, easy, CURLOPT_USERAGENT, "elsa/" ELSA_VERSION);
+	SET(c, easy, CURLOPT_HTTPHEADER, x->headers);
+	SET(c, easy, CURLOPT_ERRORBUFFER, x->why);
+	SET(c, easy, CURLOPT_WRITEFUNCTION, take_data);
+	SET(c, easy, CURLOPT_WRITEDATA, (void *)f);
+	SET(c, easy, CURLOPT_HEADERFUNCTION, take_header);
+	SET(c, easy, CURLOPT_HEADERDATA, (void *)f);
+	SET(c, easy, CURLOPT_FRESH_CONNECT, x->new_connection ? 1L : 0L);
+	if (h->ca) {
+		SET(c, easy, CURLOPT_CAINFO, h->ca);
+		SET(c, easy, CURLOPT_CAPATH, NULL);
+	}
+	return c ? c : set_method(easy, f);
+}
+
+/* OpenSSL writes to connections whose peer is gone: the signal is held back for this thread. */
+static CURLcode perform(CURL *easy)
+{
+	static const struct timespec now = { 0 };
+	sigset_t pipe, before, pending;
+	sigemptyset(&pipe);
+	sigaddset(&pipe, SIGPIPE);
+	pthread_sigmask(SIG_BLOCK, &pipe, &before);
+	CURLcode code = curl_easy_perform(easy);
+	if (sigpending(&pending) == 0 && sigismember(&pending, SIGPIPE) &&
+	    !sigismember(&before, SIGPIPE))
+		sigtimedwait(&pipe, NULL, &now);
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	return code;
+}
+
+static enum retry_transfer transfer_of(CURLcode code)
+{
+	switch (code) {
+	case CURLE_OK:
+		return RETRY_ANSWERED;
+	case CURLE_COULDNT_RESOLVE_HOST:
+	case CURLE_COULDNT_RESOLVE_PROXY:
+	case CURLE_COULDNT_CONNECT:
+		return RETRY_NO_CONTACT;
+	case CURLE_UNSUPPORTED_PROTOCOL:
+	case CURLE_URL_MALFORMAT:
+	case CURLE_PEER_FAILED_VERIFICATION:
+	case CURLE_SSL_CACERT_BADFILE:
+	case CURLE_SSL_CERTPROBLEM:
+	case CURLE_ABORTED_BY_CALLBACK:
+		return RETRY_IMPOSSIBLE;
+	default:
+		return RETRY_LOST;
+	}
+}
+
+static void finish(struct flow *f, CURLcode code)
+{
+	struct s3_exchange *x = f->x;
+	curl_off_t length = -1;
+	long status = 0;
+	curl_easy_getinfo(f->easy, CURLINFO_RESPONSE_CODE, &status);
+	curl_easy_getinfo(f->easy, CURLINFO_CONTENT_LENGTH_DOWNLOAD_T, &length);
+	x->status = (int)status;
+	x->length = length < 0 ? UINT64_MAX : (uint64_t)length;
+	x->transfer = transfer_of(code);
+	x->timed_out = code == CURLE_OPERATION_TIMEDOUT;
+	/* A server that refuses answers before it has taken the whole body, and closes. */
+	if (code == CURLE_SEND_ERROR && status >= 300)
+		x->transfer = RETRY_ANSWERED;
+	if (code != CURLE_OK && !x->why[0])
+		snprintf(x->why, sizeof(x->why), "%s",
+			 f->refused ? "the answer is not as it should be"
+				    : curl_easy_strerror(code));
+}
+
+int s3_http_exchange(struct s3_http *h, struct s3_exchange *x, struct error *e)
+{
+	struct flow f = { .x = x, .easy = take_handle(h) };
+	if (!f.easy)
+		return error_set(e, ENOMEM, "out of memory");
+	x->why[0] = '\0';
+	x->got = (struct s3_headers) { 0 };
+	buf_reset(&x->text);
+	x->text.cap = TEXT_MOST;
+	CURLcode code = set_all(f.easy, &f, h);
+	if (code == CURLE_OK)
+		code = perform(f.easy);
+	finish(&f, code);
+	if (code == CURLE_OUT_OF_MEMORY) {
+		curl_easy_cleanup(f.easy);
+		return error_set(e, ENOMEM, "out of memory");
+	}
+	give_handle(h, f.easy);
+	return 0;
+}

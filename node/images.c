@@ -1,0 +1,236 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#define _GNU_SOURCE
+#include "node/images.h"
+
+#include "base/cleanup.h"
+#include "base/fs.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <ftw.h>
+#include <limits.h>
+#include <linux/openat2.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/sendfile.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#define REMAP "link_remap."
+
+enum { FILES_MOST = 256 << 20 };
+
+struct job {
+	const struct session_spec *spec;
+	const char *keep; /* DIR/remap */
+	int home;
+	struct error *e;
+};
+
+/* The part below the home, or NULL. */
+static const char *below_home(const struct session_spec *spec, const char *path)
+{
+	const char *home = spec->home_inside + strspn(spec->home_inside, "/");
+	size_t len = strlen(home);
+	while (len && home[len - 1] == '/')
+		len--;
+	if (strncmp(path, home, len) != 0 || path[len] != '/')
+		return NULL;
+	return path + len + 1;
+}
+
+static int open_below(int home, const char *path, int flags, mode_t mode)
+{
+	struct open_how how = {
+		.flags = (uint64_t)flags | O_CLOEXEC | O_NONBLOCK | O_NOFOLLOW,
+		.mode = flags & O_CREAT ? mode : 0,
+		.resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS,
+	};
+	return (int)syscall(SYS_openat2, home, path, &how, sizeof(how));
+}
+
+static const char *remap_name(const char *path)
+{
+	const char *slash = strrchr(path, '/');
+	const char *name = slash ? slash + 1 : path;
+	return strncmp(name, REMAP, strlen(REMAP)) == 0 ? name : NULL;
+}
+
+static int copy_content(int from, int to)
+{
+	enum { AT_ONCE = 1 << 30 };
+	struct stat st;
+	ssize_t n;
+	/* The first shares blocks where a file system can, and gives up between two of them. */
+	while ((n = copy_file_range(from, NULL, to, NULL, AT_ONCE, 0)) > 0)
+		;
+	while (n < 0 && (n = sendfile(to, from, NULL, AT_ONCE)) > 0)
+		n = -1;
+	if (n < 0 || fstat(from, &st) < 0)
+		return -errno;
+	const struct timespec times[2] = { st.st_atim, st.st_mtim };
+	return futimens(to, times) < 0 ? -errno : 0;
+}
+
+static int read_files(const char *dir, struct buf *to, struct error *e)
+{
+	cleanup_free char *path = fs_join(dir, "criu/files.img");
+	return path ? fs_read(path, to, e) : error_set(e, ENOMEM, "out of memory");
+}
+
+static int open_home(struct job *job)
+{
+	job->home = open(job->spec->home, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	return job->home < 0 ? error_errno(job->e, "cannot open the home %s", job->spec->home) : 0;
+}
+
+/* --- after a dump ------------------------------------------------------------- */
+
+static int keep_one(const struct image_file *file, void *arg)
+{
+	struct job *job = arg;
+	const char *path = below_home(job->spec, file->path);
+	const char *name = path ? remap_name(path) : NULL;
+	struct stat st;
+	if (!name)
+		return 0;
+	if (mkdir(job->keep, 0700) < 0 && errno != EEXIST)
+		return error_errno(job->e, "cannot create directory %s", job->keep);
+	cleanup_free char *copy = fs_join(job->keep, name);
+	cleanup_fd int from = open_below(job->home, path, O_RDONLY, 0);
+	if (from < 0 || !copy || fstat(from, &st) < 0 || !S_ISREG(st.st_mode))
+		return error_errno(job->e, "cannot keep the deleted file %s", file->path);
+	cleanup_fd int to = open(copy, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+	if (to < 0 || copy_content(from, to) < 0)
+		return error_errno(job->e, "cannot keep the deleted file %s", file->path);
+	return 0;
+}
+
+int images_keep(const char *dir, const struct session_spec *spec, struct error *e)
+{
+	cleanup_buf struct buf files = BUF_INIT(FILES_MOST);
+	cleanup_free char *keep = fs_join(dir, "remap");
+	struct job job = { .spec = spec, .keep = keep, .home = -1, .e = e };
+	if (!keep)
+		return error_set(e, ENOMEM, "out of memory");
+	int r = read_files(dir, &files, e);
+	if (r == 0)
+		r = open_home(&job);
+	if (r == 0)
+		r = images_files(buf_text(&files), files.len, keep_one, &job, NULL, e);
+	cleanup_close_fd(&job.home);
+	return r;
+}
+
+/* --- before a restore ----------------------------------------------------------- */
+
+static int put_back(const struct job *job, const struct image_file *file, const char *path,
+		    const char *name)
+{
+	cleanup_free char *copy = fs_join(job->keep, name);
+	cleanup_fd int from = copy ? open(copy, O_RDONLY | O_CLOEXEC) : -1;
+	if (from < 0)
+		return 0; /* CRIU says which file it misses */
+	cleanup_fd int to = open_below(job->home, path, O_WRONLY | O_CREAT | O_EXCL, 0600);
+	if (to < 0 && errno == EEXIST)
+		return 0;
+	if (to < 0 || fchown(to, (uid_t)job->spec->uid, (gid_t)job->spec->gid) < 0 ||
+	    fchmod(to, file->mode ? file->mode & 07777 : 0600) < 0 || copy_content(from, to) < 0)
+		return error_errno(job->e, "cannot put back the deleted file %s", file->path);
+	return 0;
+}
+
+static bool is_program(int home, const char *path)
+{
+	char magic[4];
+	cleanup_fd int fd = open_below(home, path, O_RDONLY, 0);
+	return fd >= 0 && pread(fd, magic, 4, 0) == 4 && memcmp(magic, "\177ELF", 4) == 0;
+}
+
+static int prepare_one(const struct image_file *file, void *arg)
+{
+	struct job *job = arg;
+	const char *path = below_home(job->spec, file->path);
+	const char *name = path ? remap_name(path) : NULL;
+	if (!path)
+		return 0;
+	if (name) {
+		int r = put_back(job, file, path, name);
+		return r < 0 ? r : 1;
+	}
+	return !is_program(job->home, path);
+}
+
+/* A new file in the place of what may be a link to the store's own. */
+static int replace_files(const char *dir, const struct buf *content, struct error *e)
+{
+	cleanup_free char *path = fs_join(dir, "criu/files.img");
+	if (!path)
+		return error_set(e, ENOMEM, "out of memory");
+	if (unlink(path) < 0)
+		return error_errno(e, "cannot replace %s", path);
+	cleanup_fd int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	if (fd < 0 || write(fd, buf_text(content), content->len) != (ssize_t)content->len)
+		return error_errno(e, "cannot write %s", path);
+	return 0;
+}
+
+/* "../" for every directory down to the one that holds `path`. */
+static char *way_up(const char *path)
+{
+	cleanup_free char *dir = strndup(path, (size_t)(strrchr(path, '/') - path));
+	cleanup_free char *real = dir ? realpath(dir, NULL) : NULL;
+	struct buf up = BUF_INIT(PATH_MAX);
+	for (const char *p = real; p && *p; p++)
+		if (*p == '/' && p[1])
+			buf_printf(&up, "../");
+	char *text = real ? buf_steal(&up) : NULL;
+	buf_deinit(&up);
+	return text;
+}
+
+/*
+ * CRIU opens images from processes that have the session's root already, by a
+ * descriptor of their directory. An absolute link would lead them into the
+ * session's own files; a relative one goes up from the directory, whose top is
+ * not the session's, and gets there.
+ */
+static int relate_link(const char *path, const struct stat *st, int type, struct FTW *ftw)
+{
+	(void)st;
+	(void)ftw;
+	char target[PATH_MAX];
+	if (type != FTW_SL)
+		return 0;
+	ssize_t n = readlink(path, target, sizeof(target) - 1);
+	if (n <= 0 || target[0] != '/')
+		return n < 0 ? -1 : 0;
+	target[n] = '\0';
+	cleanup_free char *up = way_up(path);
+	cleanup_free char *related = up ? str_printf("%s%s", up, target + 1) : NULL;
+	if (!related || unlink(path) < 0)
+		return -1;
+	return symlink(related, path);
+}
+
+int images_prepare(const char *dir, const struct session_spec *spec, struct error *e)
+{
+	cleanup_buf struct buf files = BUF_INIT(FILES_MOST);
+	cleanup_buf struct buf changed = BUF_INIT(FILES_MOST);
+	cleanup_free char *keep = fs_join(dir, "remap");
+	struct job job = { .spec = spec, .keep = keep, .home = -1, .e = e };
+	if (!keep)
+		return error_set(e, ENOMEM, "out of memory");
+	int r = read_files(dir, &files, e);
+	if (r == 0)
+		r = open_home(&job);
+	if (r == 0)
+		r = images_files(buf_text(&files), files.len, prepare_one, &job, &changed, e);
+	if (r == 0)
+		r = replace_files(dir, &changed, e);
+	if (r == 0 && nftw(dir, relate_link, 16, FTW_PHYS) < 0)
+		r = error_errno(e, "cannot make links in %s relative", dir);
+	cleanup_close_fd(&job.home);
+	return r;
+}

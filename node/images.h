@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef ELSA_NODE_IMAGES_H
+#define ELSA_NODE_IMAGES_H
+
+/*
+ * What CRIU's images say about files in the session's home. The home is not
+ * part of the checkpoint: it lives on while the session sleeps, and a restore
+ * can be tried more than once. CRIU counts on neither:
+ *
+ * - For an open file that lost its name but has another one left, a dump makes
+ *   a link "link_remap.N" beside it, and a restore removes that. The next
+ *   restore of the same checkpoint would fail for want of it, so the content is
+ *   kept in the checkpoint, too, and put back where it is missing.
+ * - A restore refuses when the size of an open file has changed. In a home that
+ *   is common and harmless (a second server appends to the same history), but
+ *   for programs and libraries, which must be the very ones that run. So sizes
+ *   of all but ELF files in the home are taken out of the images.
+ *
+ * Both from files.img, a list of protobuf messages (images/fdinfo.proto and
+ * regfile.proto of CRIU). The home belongs to the user: nothing in it is
+ * followed that leads out of it.
+ */
+
+#include "base/buf.h"
+#include "base/error.h"
+#include "wire/messages.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* One regular file of files.img. */
+struct image_file {
+	char path[4096]; /* inside, without the leading slash */
+	uint32_t mode;   /* st_mode; 0: not known */
+};
+
+/* Calls `each` for every regular file; where it returns 1 the size is left out of the copy appended
+ * to `to` (may be NULL). A negative return ends it. -EBADMSG when this is no files.img. Pure. */
+int images_files(const void *data, size_t len,
+		 int (*each)(const struct image_file *file, void *arg), void *arg, struct buf *to,
+		 struct error *e);
+
+/* After a dump into DIR/criu: keeps what the home must have at a restore in DIR/remap. */
+int images_keep(const char *dir, const struct session_spec *spec, struct error *e);
+
+/* Before a restore from DIR, laid out: puts that back where it is missing, and makes the images fit
+ * a home that lived on. Links in DIR are made to work from inside the session's mounts as well. */
+int images_prepare(const char *dir, const struct session_spec *spec, struct error *e);
+
+#endif

@@ -1,0 +1,236 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A proxy between our S3 client and a server, that checks what we send and breaks what it is told to.
+
+Every request's signature is calculated again by botocore (Amazon's own signer), on the request line
+as it came over the wire; the body must have the hash that was signed. Faults are set per request
+number (the first is 1) or for all, by `plan`; see FAULTS.
+"""
+
+from __future__ import annotations
+
+import base64
+import datetime
+import email.utils
+import hashlib
+import http.client
+import re
+import socket
+import socketserver
+import threading
+import time
+from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler
+from xml.sax.saxutils import escape
+
+from botocore.auth import S3SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
+
+# What happens to a request. "after": the server has carried it out.
+FAULTS = (
+    "drop",  # the connection is closed without an answer
+    "drop-after",
+    "reset-after",  # likewise, but by a TCP reset
+    "delay",  # longer than the client waits
+    "403",
+    "500",
+    "500-after",
+    "503",  # SlowDown
+    "truncate",  # half of the answer's body
+    "flip-sent",  # one bit of the request's body
+    "flip-got",  # one bit of the answer's body
+    "etag",  # the answer names another ETag
+)
+SKEW_MOST = 15 * 60
+
+
+def error_xml(code: str, message: str = "as planned") -> bytes:
+    return (f'<?xml version="1.0" encoding="UTF-8"?>\n<Error><Code>{code}</Code>'
+            f"<Message>{escape(message)}</Message></Error>").encode()
+
+
+def flip(data: bytes) -> bytes:
+    middle = len(data) // 2
+    return data[:middle] + bytes([data[middle] ^ 1]) + data[middle + 1:] if data else data
+
+
+class FaultProxy:
+    """`keys`: access key -> (secret, session token or None). Use as a context manager."""
+
+    def __init__(self, upstream: int, keys: dict[str, tuple[str, str | None]]):
+        self.upstream, self.keys = upstream, keys
+        self.plan: dict[int | str, str] = {}  # number or "all" -> fault
+        self.delay = 3.0
+        self.clock_ahead = 0.0  # seconds that this server's clock differs from ours
+        self.page = 0  # most entries of a page of a listing; 0: the server's own limit
+        self.hook: Callable[[str, str], tuple[int, bytes] | None] | None = None
+        self.lock = threading.Lock()
+        self.log: list[str] = []  # "PUT /bucket/key?query" of each request
+        self.complaints: list[str] = []
+        self.connections = 0
+        proxy = self
+
+        class Handler(Relay):
+            owner = proxy
+
+        socketserver.ThreadingTCPServer.allow_reuse_address = True
+        self.server = socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler)
+        self.server.daemon_threads = True
+        self.port = self.server.server_address[1]
+
+    def __enter__(self) -> FaultProxy:
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.server.shutdown()
+        self.server.server_close()
+
+    def reset(self, plan: dict[int | str, str] | None = None) -> None:
+        with self.lock:
+            self.plan = plan or {}
+            self.log.clear()
+            self.complaints.clear()
+
+    def count(self, line: str) -> str | None:
+        """Notes a request; the fault that is planned for it."""
+        with self.lock:
+            self.log.append(line)
+            return self.plan.get(len(self.log), self.plan.get("all"))
+
+    def now(self) -> float:
+        return time.time() + self.clock_ahead
+
+    # --- checks ---------------------------------------------------------------
+
+    def check(self, method: str, target: str, headers: http.client.HTTPMessage,
+              body: bytes) -> tuple[int, bytes] | None:
+        """An answer for a request that a real S3 would refuse."""
+        found = re.match(r"AWS4-HMAC-SHA256 Credential=([^/]+)/(\d+)/([^/]+)/s3/aws4_request, "
+                         r"SignedHeaders=([a-z0-9;-]+), Signature=([0-9a-f]{64})$",
+                         headers.get("authorization", ""))
+        if not found:
+            return self.refuse(400, "AuthorizationHeaderMalformed", headers.get("authorization"))
+        key, _, region, signed, signature = found.groups()
+        if key not in self.keys:
+            return 403, error_xml("InvalidAccessKeyId")
+        when = headers.get("x-amz-date", "")
+        sent = datetime.datetime.strptime(when, "%Y%m%dT%H%M%S%z").timestamp()
+        if abs(sent - self.now()) > SKEW_MOST:
+            return 403, error_xml("RequestTimeTooSkewed")
+        if self.sign(method, target, headers, signed, key, region) != signature:
+            return self.refuse(403, "SignatureDoesNotMatch", f"{method} {target}")
+        if (headers.get("x-amz-security-token") or None) != self.keys[key][1]:
+            return 403, error_xml("InvalidToken")
+        return self.check_body(headers, signed, body)
+
+    def sign(self, method: str, target: str, headers: http.client.HTTPMessage, signed: str,
+             key: str, region: str) -> str:
+        request = AWSRequest(method=method, url=f"http://{headers['host']}{target}",
+                             headers={name: headers[name] for name in signed.split(";")})
+        request.context["timestamp"] = headers["x-amz-date"]
+        signer = S3SigV4Auth(Credentials(key, self.keys[key][0]), "s3", region)
+        text = signer.string_to_sign(request, signer.canonical_request(request))
+        return signer.signature(text, request)
+
+    def check_body(self, headers: http.client.HTTPMessage, signed: str,
+                   body: bytes) -> tuple[int, bytes] | None:
+        digest = hashlib.sha256(body)
+        for name in ("host", "x-amz-content-sha256", "x-amz-date"):
+            if name not in signed.split(";"):
+                return self.refuse(403, "AccessDenied", f"{name} is not signed")
+        if headers["x-amz-content-sha256"] != digest.hexdigest():
+            return 400, error_xml("XAmzContentSHA256Mismatch")
+        wanted = headers.get("x-amz-checksum-sha256")
+        if wanted and wanted != base64.b64encode(digest.digest()).decode():
+            return 400, error_xml("BadDigest")
+        return None
+
+    def refuse(self, status: int, code: str, why: object) -> tuple[int, bytes]:
+        """What our client must never cause."""
+        self.complaints.append(f"{code}: {why}")
+        return status, error_xml(code, str(why))
+
+
+class Relay(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    owner: FaultProxy
+    timeout = 60
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+    def setup(self) -> None:
+        super().setup()
+        self.owner.connections += 1
+
+    def relay(self) -> None:
+        fault = self.owner.count(f"{self.command} {self.path}") or ""
+        body = self.rfile.read(int(self.headers.get("content-length") or 0))
+        if fault == "drop":
+            return self.hang_up()
+        if fault == "delay":
+            time.sleep(self.owner.delay)
+            return self.hang_up()
+        if fault in ("403", "500", "503"):
+            code = {"403": "AccessDenied", "500": "InternalError", "503": "SlowDown"}[fault]
+            return self.answer(int(fault), {}, error_xml(code))
+        if fault == "flip-sent":
+            body = flip(body)
+        refused = self.owner.check(self.command, self.path, self.headers, body)
+        if not refused and self.owner.hook:
+            refused = self.owner.hook(self.command, self.path)
+        if refused:
+            return self.answer(refused[0], {}, refused[1])
+        status, headers, data = self.forward(body)
+        self.spoil(fault, status, headers, data)
+
+    do_GET = do_PUT = do_POST = do_DELETE = do_HEAD = relay
+
+    def forward(self, body: bytes) -> tuple[int, dict[str, str], bytes]:
+        upstream = http.client.HTTPConnection("127.0.0.1", self.owner.upstream, timeout=60)
+        try:
+            headers = {k: v for k, v in self.headers.items() if k.lower() != "connection"}
+            page = self.owner.page if "list-type=2" in self.path else 0
+            target = f"{self.path}&max-keys={page}" if page else self.path
+            upstream.request(self.command, target, body=body, headers=headers)
+            answer = upstream.getresponse()
+            return answer.status, {k.lower(): v for k, v in answer.getheaders()}, answer.read()
+        finally:
+            upstream.close()
+
+    def spoil(self, fault: str, status: int, headers: dict[str, str], data: bytes) -> None:
+        if fault == "drop-after":
+            return self.hang_up()
+        if fault == "reset-after":
+            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+            return self.hang_up()
+        if fault == "500-after":
+            return self.answer(500, {}, error_xml("InternalError"))
+        if fault == "etag" and "etag" in headers:
+            headers["etag"] = '"00000000000000000000000000000000"'
+        if fault == "flip-got":
+            data = flip(data)
+        self.answer(status, headers, data, cut=fault == "truncate")
+
+    def answer(self, status: int, headers: dict[str, str], data: bytes, cut: bool = False) -> None:
+        length = headers.get("content-length") if self.command == "HEAD" else str(len(data))
+        self.send_response_only(status)
+        self.send_header("Date", email.utils.formatdate(self.owner.now(), usegmt=True))
+        for name, value in headers.items():
+            if name not in ("content-length", "connection", "date", "transfer-encoding", "server"):
+                self.send_header(name, value)
+        if length is not None:
+            self.send_header("Content-Length", length)
+        self.end_headers()
+        if self.command == "HEAD":
+            return
+        self.wfile.write(data[:len(data) // 2] if cut else data)
+        if cut:
+            self.hang_up()
+
+    def hang_up(self) -> None:
+        self.close_connection = True
+        self.wfile.flush()
+        # A reset needs the socket closed, not shut down in order.
+        self.connection.close()

@@ -1,0 +1,379 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Object storage over S3: cloud/ against moto's server, every request checked by Amazon's own signer
+and broken in every way on its way (faultproxy.py)."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import ssl
+import subprocess
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from faultproxy import FAULTS, FaultProxy, error_xml
+from s3kit import ACCESS, SECRET, Imds, Tool, double, moto, open_url
+
+KEYS = {"AWS_ACCESS_KEY_ID": ACCESS, "AWS_SECRET_ACCESS_KEY": SECRET}
+# Three parts and a bit: parts may not be smaller than 5 MiB.
+LARGE = 10 * 1024 * 1024 + 4321
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+    with moto(tmp_path_factory.mktemp("moto")) as port:
+        open_url(f"http://127.0.0.1:{port}/bucket", method="PUT")
+        yield port
+
+
+@pytest.fixture
+def place(server: int, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[SimpleNamespace]:
+    """The proxy, the tool behind it and a prefix of the test's own."""
+    with FaultProxy(server, {ACCESS: (SECRET, None)}) as proxy:
+        prefix = "".join(c if c.isalnum() else "-" for c in request.node.name)[:60]
+
+        def url(more: str = "", bucket: str = "bucket") -> str:
+            return (f"s3://{bucket}/{prefix}?endpoint=http://127.0.0.1:{proxy.port}&"
+                    f"region=eu-west-1&staging={tmp_path}/staging&part=5&timeout=1{more}")
+
+        yield SimpleNamespace(proxy=proxy, url=url, dir=tmp_path, prefix=prefix,
+                              tool=Tool(url(), tmp_path, **KEYS))
+        assert not proxy.complaints
+
+
+def write(path: Path, data: bytes) -> Path:
+    path.write_bytes(data)
+    return path
+
+
+def test_objects_come_back(place: SimpleNamespace) -> None:
+    t, d = place.tool, place.dir
+    small = write(d / "small", b"hello world")
+    t.good("put", "s/x/1/manifest.json", small, "put", "s/x/1/empty", "/dev/null")
+    assert t.good("read", "s/x/1/manifest.json", "6", "3") == "wor"
+    assert t.good("stat", "s/x/1/manifest.json").startswith("11 ")
+    t.good("get", "s/x/1/empty", d / "back")
+    assert (d / "back").read_bytes() == b""
+    assert t.good("list", "") == "s/x/1/empty 0\ns/x/1/manifest.json 11\n"
+    assert t.good("list", "s/x/") == t.good("list", "")
+    assert t.good("list", "s/y/") == ""
+    t.good("remove", "s/x/1/empty", "remove", "s/x/1/empty")
+    assert t.good("list", "") == "s/x/1/manifest.json 11\n"
+
+
+def test_missing_and_short_objects_are_named(place: SimpleNamespace) -> None:
+    t = place.tool
+    t.good("put", "a", write(place.dir / "a", b"abc"))
+    missing = t.run("read", "b", "0", "1")
+    assert (missing.code, missing.error, missing.fault) == (2, "object b is missing", "not-found")
+    assert t.run("stat", "b").code == 2
+    short = t.run("read", "a", "1", "5")
+    assert short.error == "object a: ends at offset 3, 3 bytes early"
+    assert short.fault == "corrupt" and short.seconds < 1
+    assert t.run("read", "a", "9", "5").fault == "corrupt"
+
+
+def test_large_files_go_in_parts(place: SimpleNamespace) -> None:
+    t, d = place.tool, place.dir
+    data = os.urandom(LARGE)
+    files = [("b/large", data), ("b/small", b"x"), ("b/exact", data[:5 << 20])]
+    words = [w for key, content in files
+             for w in (key, write(d / key.replace("/", "-"), content))]
+    t.good("put-files", *words, ".")
+    assert not (d / "b-large").exists()  # taken over
+    for key, content in files:
+        t.good("get", key, d / "back")
+        assert (d / "back").read_bytes() == content
+    assert t.run("read", "b/large", str(LARGE - 4), "4").out == data[-4:]
+    kinds = [line.split("?")[-1].split("=")[0].split("&")[0] for line in place.proxy.log
+             if line.startswith("POST")]
+    assert kinds == ["uploads", "uploadId"]
+
+
+def test_one_of_two_writers_wins(place: SimpleNamespace) -> None:
+    t, d = place.tool, place.dir
+    files = [write(d / str(i), f"writer {i}".encode()) for i in range(4)]
+    codes: list[int] = []
+    threads = [threading.Thread(target=lambda f=f: codes.append(t.run("put-new", "m", f).code))
+               for f in files]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(codes) == [0, 17, 17, 17]
+    assert t.good("list", "") == "m 8\n"  # nothing of the trial whether the server heeds conditions
+
+
+def test_a_server_without_conditions_is_refused(place: SimpleNamespace) -> None:
+    with double(lambda request, body: (200, b"")) as port:
+        t = Tool(f"s3://bucket?endpoint=http://127.0.0.1:{port}&region=x", place.dir, **KEYS)
+        result = t.run("put-new", "m", "/dev/null")
+    assert "does not heed If-None-Match" in result.error and result.fault == "refused"
+
+
+def test_long_listings_go_on(place: SimpleNamespace, server: int) -> None:
+    for i in range(10):
+        open_url(f"http://127.0.0.1:{server}/bucket/{place.prefix}/k/{i:04}", b"x", "PUT")
+    open_url(f"http://127.0.0.1:{server}/bucket/{place.prefix}/k/not%20ours", b"x", "PUT")
+    place.proxy.page = 4
+    lines = place.tool.good("list", "k/").splitlines()
+    assert lines == [f"k/{i:04} 1" for i in range(10)]
+    assert len(place.proxy.log) == 3
+    # A page that breaks off is asked for again, and nothing comes twice.
+    place.proxy.reset({1: "truncate", 3: "truncate"})
+    assert place.tool.good("list", "k/").splitlines() == lines
+
+
+def test_connections_are_reused(place: SimpleNamespace) -> None:
+    place.tool.good(*["list", ""] * 10)
+    assert len(place.proxy.log) == 10
+    assert place.proxy.connections == 1
+
+
+# --- faults --------------------------------------------------------------------
+
+# What is done, and how the objects are afterwards. Everything is done in one process, so that
+# connections are reused as in life.
+def upload(place: SimpleNamespace, prefix: str, data: bytes, url: str):
+    large = write(place.dir / "large", data)
+    small = write(place.dir / "small", b"small")
+    t = Tool(url.replace(place.prefix, prefix), place.dir, **KEYS)
+    return t, t.run("put-files", "large", large, "small", small, ".", "put-new", "manifest",
+                    write(place.dir / "manifest", b"manifest of " + prefix.encode()),
+                    "stat", "manifest")
+
+
+def assert_whole(place: SimpleNamespace, t: Tool, prefix: str, data: bytes) -> None:
+    back = place.dir / "back"
+    for key, want in (("large", data), ("small", b"small"),
+                      ("manifest", b"manifest of " + prefix.encode())):
+        t.good("get", key, back)
+        assert back.read_bytes() == want
+    lines = t.good("list", "").splitlines()
+    # Where its removal was refused, the trial object of the check for conditional writes is left.
+    assert [line for line in lines if not line.startswith("probe/")] == [
+        f"large {len(data)}", f"manifest {12 + len(prefix)}", "small 5"]
+
+
+# Of these the client must get over by itself.
+PASSING = {"drop", "drop-after", "reset-after", "delay", "500", "500-after", "503", "truncate",
+           "flip-sent"}
+
+
+@pytest.mark.parametrize("fault", [f for f in FAULTS if f != "flip-got"])
+def test_uploads_survive(place: SimpleNamespace, fault: str) -> None:
+    data = os.urandom(LARGE)
+    place.proxy.delay = 2.5
+    t, result = upload(place, place.prefix + "-plain", data, place.url())
+    assert result.code == 0, result
+    count = len(place.proxy.log)
+    assert count >= 10
+    for number in range(1, count + 1):
+        prefix = f"{place.prefix}-{number}"
+        place.proxy.reset({number: fault})
+        t, result = upload(place, prefix, data, place.url())
+        log = "\n".join(place.proxy.log)
+        place.proxy.reset()
+        assert result.code == 0 or fault not in PASSING, f"{number}: {result}\n{log}"
+        if result.code == 0:
+            assert_whole(place, t, prefix, data)
+            continue
+        assert result.error and result.fault, result
+        if fault == "403":
+            assert result.fault == "denied" and "s3:" in result.remedy and result.seconds < 2
+        # Whatever was left, the same again works.
+        t, result = upload(place, prefix + "-again", data, place.url())
+        assert result.code == 0
+
+
+@pytest.mark.parametrize("fault", [f for f in FAULTS if f not in ("flip-sent", "flip-got")])
+def test_downloads_survive(place: SimpleNamespace, fault: str) -> None:
+    """A flipped bit in what was read is for the checkpoint's own digests to find (store/)."""
+    t, d = place.tool, place.dir
+    data = os.urandom(3 << 20)
+    place.proxy.delay = 2.5
+    t.good("put", "large", write(d / "large", data))
+    for number in (1, 2):  # the size, the data
+        place.proxy.reset({number: fault})
+        result = t.run("get", "large", d / "back")
+        if fault == "403":
+            assert result.fault == "denied" and "s3:GetObject" in result.remedy
+        else:
+            assert result.code == 0, result
+            assert (d / "back").read_bytes() == data
+        (d / "back").unlink(missing_ok=True)
+
+
+def test_what_broke_off_goes_on_where_it_ended(place: SimpleNamespace) -> None:
+    t, d = place.tool, place.dir
+    data = os.urandom(3 << 20)
+    t.good("put", "large", write(d / "large", data))
+    place.proxy.reset({2: "truncate", 3: "truncate"})
+    t.good("get", "large", d / "back")
+    assert (d / "back").read_bytes() == data
+    # Replaced in between, with the same size: from the start, and all of one kind.
+    other = os.urandom(3 << 20)
+
+    def replace(method: str, target: str) -> None:
+        if method == "GET" and len(place.proxy.log) == 3:
+            open_url(f"http://127.0.0.1:{place.proxy.upstream}{target}", other, "PUT")
+
+    place.proxy.hook = replace
+    place.proxy.reset({2: "truncate"})
+    t.good("get", "large", d / "back")
+    assert (d / "back").read_bytes() == other
+
+
+@pytest.mark.parametrize("fault", ["drop", "503"])
+def test_what_does_not_pass_is_given_up(place: SimpleNamespace, fault: str) -> None:
+    place.proxy.reset({"all": fault})
+    result = place.tool.run("stat", "x")
+    assert result.fault == "unavailable" and "8 tries" in result.error, result
+    assert len(place.proxy.log) == 8
+    assert result.seconds > 3  # with waits between
+
+
+def test_failed_uploads_leave_no_parts(place: SimpleNamespace, server: int) -> None:
+    def refuse(method: str, target: str):
+        return (403, error_xml("AccessDenied")) if "partNumber=2" in target else None
+
+    place.proxy.hook = refuse
+    result = place.tool.run("put-files", "large", write(place.dir / "f", os.urandom(LARGE)), ".")
+    assert result.fault == "denied"
+    assert (place.dir / "f").exists()  # not taken over
+    assert any(line.startswith("DELETE") and "uploadId" in line for line in place.proxy.log)
+    left = open_url(f"http://127.0.0.1:{server}/bucket?uploads").decode()
+    assert f"{place.prefix}/large" not in left
+
+
+# --- clocks, credentials, permissions ------------------------------------------
+
+
+@pytest.mark.parametrize("minutes", [-20, 20])
+def test_a_wrong_clock_is_learnt_from_the_server(place: SimpleNamespace, minutes: int) -> None:
+    place.proxy.clock_ahead = minutes * 60
+    small = write(place.dir / "small", b"x")
+    place.tool.good("put", "a", small, "stat", "a", "read", "a", "0", "1", "remove", "a")
+    assert len(place.proxy.log) == 5  # one more than asked for
+    place.proxy.reset()
+    place.tool.good("list", "", "list", "")
+    assert place.tool.run("stat", "a").code == 2  # HEAD, whose answer has no words
+    place.proxy.clock_ahead = 0
+
+
+@contextlib.contextmanager
+def role(place: SimpleNamespace, imds: Imds) -> Iterator[Tool]:
+    with double(imds) as port:
+        yield Tool(place.url(), place.dir, AWS_EC2_METADATA_DISABLED="false",
+                   AWS_EC2_METADATA_SERVICE_ENDPOINT=f"http://127.0.0.1:{port}")
+
+
+def test_the_machines_role_is_used(place: SimpleNamespace) -> None:
+    imds = Imds()
+    place.proxy.keys = dict([imds.key(1)])
+    with role(place, imds) as t:
+        t.good("list", "", "list", "")
+    assert imds.fetched == 1
+
+
+def test_roles_are_fetched_again_before_they_expire(place: SimpleNamespace) -> None:
+    imds = Imds(lifetime=60)
+    place.proxy.keys = dict([imds.key(1), imds.key(2)])
+    with role(place, imds) as t:
+        t.good("list", "", "list", "")
+    assert imds.fetched == 2
+
+
+def test_refused_tokens_are_fetched_again(place: SimpleNamespace) -> None:
+    imds = Imds()
+    place.proxy.keys = dict([imds.key(1), imds.key(2)])
+    seen: list[str] = []
+
+    def expire(method: str, target: str):
+        seen.append(target)
+        return (400, error_xml("ExpiredToken")) if len(seen) == 1 else None
+
+    place.proxy.hook = expire
+    with role(place, imds) as t:
+        t.good("list", "")
+    assert imds.fetched == 2
+
+
+def test_a_container_has_credentials_of_its_own(place: SimpleNamespace) -> None:
+    def answer(request, _):
+        if request.headers.get("Authorization") != "pod-token":
+            return 401, b""
+        return 200, json.dumps({"AccessKeyId": "ASIAPOD", "SecretAccessKey": "s", "Token": "t",
+                                "Expiration": "2199-01-01T00:00:00Z"}).encode()
+
+    place.proxy.keys = {"ASIAPOD": ("s", "t")}
+    token = write(place.dir / "token", b"pod-token\n")
+    with double(answer) as port:
+        env = {"AWS_CONTAINER_CREDENTIALS_FULL_URI": f"http://127.0.0.1:{port}/v1/credentials",
+               "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE": str(token)}
+        Tool(place.url(), place.dir, **env).good("list", "")
+        token.write_bytes(b"wrong")
+        result = Tool(place.url(), place.dir, **env).run("list", "")
+    assert result.fault == "denied" and "the container's credentials" in result.error
+
+
+def test_profiles_are_read(place: SimpleNamespace) -> None:
+    (place.dir / ".aws").mkdir()
+    write(place.dir / ".aws" / "credentials",
+          f"[work]\naws_access_key_id = {ACCESS}\naws_secret_access_key = {SECRET}\n".encode())
+    Tool(place.url("&profile=work"), place.dir).good("list", "")
+    result = Tool(place.url(), place.dir).run("list", "")
+    assert result.error == "no credentials for S3" and ".aws/credentials" in result.remedy
+
+
+@pytest.mark.parametrize("words, names", [
+    (["stat", "x"], ["bucket nosuch does not exist"]),
+    (["list", ""], ["bucket nosuch does not exist"]),
+    (["read", "x", "0", "1"], ["bucket nosuch does not exist"]),
+    (["put", "x", "/dev/null"], ["bucket nosuch does not exist"]),
+])
+def test_a_missing_bucket_is_named(place: SimpleNamespace, words: list[str],
+                                   names: list[str]) -> None:
+    result = Tool(place.url(bucket="nosuch"), place.dir, **KEYS).run(*words)
+    assert all(n in result.error for n in names), result
+    assert result.fault == "bad-input" and "create the bucket" in result.remedy
+
+
+def test_permissions_are_named(place: SimpleNamespace) -> None:
+    def no_list(method: str, target: str):
+        return (403, error_xml("AccessDenied")) if "list-type" in target else None
+
+    place.proxy.hook = no_list
+    result = place.tool.run("list", "")
+    assert result.fault == "denied" and "allow s3:ListBucket on bucket bucket" in result.remedy
+    place.tool.good("put", "x", "/dev/null", "stat", "x", "remove", "x")
+    assert place.tool.run("stat", "x").code == 2
+
+
+def test_wrong_keys_are_named(place: SimpleNamespace) -> None:
+    result = place.tool.run("list", "", AWS_SECRET_ACCESS_KEY="other")
+    assert "does not accept our signature" in result.error and result.fault == "denied"
+    place.proxy.complaints.clear()
+    result = place.tool.run("list", "", AWS_ACCESS_KEY_ID="other")
+    assert "does not know our access key" in result.error
+
+
+def test_certificates_are_checked(place: SimpleNamespace, server: int) -> None:
+    cert, key = place.dir / "cert.pem", place.dir / "key.pem"
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt",
+                    "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2", "-keyout", key, "-out",
+                    cert, "-subj", "/CN=s3", "-addext", "subjectAltName=IP:127.0.0.1"],
+                   check=True, capture_output=True)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(cert, key)
+    with FaultProxy(server, place.proxy.keys) as proxy:
+        proxy.server.socket = context.wrap_socket(proxy.server.socket, server_side=True)
+        url = f"s3://bucket/tls?endpoint=https://127.0.0.1:{proxy.port}&region=x"
+        Tool(f"{url}&ca={cert}", place.dir, **KEYS).good("list", "")
+        result = Tool(url, place.dir, **KEYS).run("list", "")
+        assert "certificate" in result.error and "ca of store.url" in result.remedy
+        assert result.seconds < 2  # not tried again

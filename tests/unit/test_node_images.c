@@ -1,0 +1,161 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#define _GNU_SOURCE
+#include "base/cleanup.h"
+#include "node/images.h"
+
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+/* A regular file and a pipe, as CRIU 4.2 writes them. */
+static const uint8_t files[] = {
+	0x19,
+	0x43,
+	0x56,
+	0x54,
+	0x38,
+	0x31,
+	0x30,
+	0x56,
+	/* an entry of 29 bytes: type 1, id 5, and as "reg" 23 bytes: */
+	29,
+	0,
+	0,
+	0,
+	0x08,
+	1,
+	0x10,
+	5,
+	0x1a,
+	23,
+	/* id 5, flags 2, pos 0, fown {}, name "/h/a", */
+	0x08,
+	5,
+	0x10,
+	2,
+	0x18,
+	0,
+	0x2a,
+	0,
+	0x32,
+	4,
+	'/',
+	'h',
+	'/',
+	'a',
+	/* size 300, mode 0100644, mnt_id 7 */
+	0x40,
+	0xac,
+	0x02,
+	0x50,
+	0xa4,
+	0x83,
+	0x02,
+	0x38,
+	0x0e,
+	/* an entry of 9 bytes: type 2, id 6, pipe {id 6} */
+	9,
+	0,
+	0,
+	0,
+	0x08,
+	2,
+	0x10,
+	6,
+	0x92,
+	0x01,
+	2,
+	0x08,
+	6,
+};
+
+struct seen {
+	char paths[4][64];
+	uint32_t modes[4];
+	int count;
+	int answer;
+};
+
+static int note(const struct image_file *file, void *arg)
+{
+	struct seen *seen = arg;
+	snprintf(seen->paths[seen->count], 64, "%.63s", file->path);
+	seen->modes[seen->count++] = file->mode;
+	return seen->answer;
+}
+
+static void test_reading(void **state)
+{
+	(void)state;
+	struct seen seen = { 0 };
+	struct error e = ERROR_INIT;
+	assert_int_equal(images_files(files, sizeof(files), note, &seen, NULL, &e), 0);
+	assert_int_equal(seen.count, 1);
+	assert_string_equal(seen.paths[0], "h/a");
+	assert_int_equal(seen.modes[0], 0100644);
+}
+
+static void test_copy_is_the_same(void **state)
+{
+	(void)state;
+	struct seen seen = { 0 };
+	cleanup_buf struct buf to = BUF_INIT(1000);
+	assert_int_equal(images_files(files, sizeof(files), note, &seen, &to, NULL), 0);
+	assert_int_equal(to.len, sizeof(files));
+	assert_memory_equal(to.data, files, sizeof(files));
+}
+
+static void test_size_is_left_out(void **state)
+{
+	(void)state;
+	struct seen seen = { .answer = 1 }, again = { 0 };
+	cleanup_buf struct buf to = BUF_INIT(1000);
+	assert_int_equal(images_files(files, sizeof(files), note, &seen, &to, NULL), 0);
+	assert_int_equal(to.len, sizeof(files) - 3);
+	assert_null(memmem(to.data, to.len, "\x40\xac\x02", 3));
+	assert_int_equal(images_files(to.data, to.len, note, &again, NULL, NULL), 0);
+	assert_string_equal(again.paths[0], "h/a");
+	assert_int_equal(again.modes[0], 0100644);
+}
+
+/* Cut anywhere and flipped anywhere: an answer, and nothing read beyond the end. */
+static void test_damage(void **state)
+{
+	(void)state;
+	const size_t len = sizeof(files);
+	for (size_t cut = 0; cut < len; cut++) {
+		uint8_t *data = malloc(cut + 1);
+		struct seen seen = { 0 };
+		memcpy(data, files, cut);
+		int r = images_files(data, cut, note, &seen, NULL, NULL);
+		assert_true(r == 0 || r == -EBADMSG);
+		free(data);
+	}
+	for (size_t i = 0; i < len * 8; i++) {
+		uint8_t *data = malloc(len);
+		struct seen seen = { 0 };
+		cleanup_buf struct buf to = BUF_INIT(1000);
+		memcpy(data, files, len);
+		data[i / 8] ^= (uint8_t)(1 << i % 8);
+		int r = images_files(data, len, note, &seen, &to, NULL);
+		assert_true(r == 0 || r == -EBADMSG);
+		free(data);
+	}
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_reading),
+		cmocka_unit_test(test_copy_is_the_same),
+		cmocka_unit_test(test_size_is_left_out),
+		cmocka_unit_test(test_damage),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
