@@ -17,8 +17,8 @@ struct buf {
 	size_t cap; /* most bytes it will hold */
 };
 
-#define BUF_INIT(most) ((struct buf){ .cap = (most) })
-#define cleanup_buf cleanup(buf_deinit)
+#define BUF_INIT(most) ((struct buf) { .cap = (most) })
+#define cleanup_buf    cleanup(buf_deinit)
 
 /* 0, -ENOBUFS when the cap would be passed, -ENOMEM. On failure the buffer is unchanged. */
 int buf_append(struct buf *b, const void *data, size_t len);
@@ -26,7 +26,7 @@ int buf_printf(struct buf *b, const char *format, ...) __attribute__((format(pri
 
 const char *buf_text(const struct buf *b); /* "" while empty */
 void buf_reset(struct buf *b);             /* empty, memory kept */
-char *buf_steal(struct buf *b);            /* the caller frees it; never NULL unless out of memory */
-void buf_deinit(struct buf *b);            /* idempotent */
+char *buf_steal(struct buf *b); /* the caller frees it; never NULL unless out of memory */
+void buf_deinit(struct buf *b); /* idempotent */
 
 #endif

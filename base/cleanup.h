@@ -17,11 +17,11 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#define cleanup(f) __attribute__((cleanup(f)))
+#define cleanup(f)   __attribute__((cleanup(f)))
 #define cleanup_free cleanup(cleanup_free_ptr)
-#define cleanup_fd cleanup(cleanup_close_fd)
+#define cleanup_fd   cleanup(cleanup_close_fd)
 #define cleanup_file cleanup(cleanup_close_file)
-#define cleanup_dir cleanup(cleanup_close_dir)
+#define cleanup_dir  cleanup(cleanup_close_dir)
 
 static inline void cleanup_free_ptr(void *p)
 {

@@ -118,8 +118,8 @@ enum fault fault_from_errno(int code)
 }
 
 /* Cutting a long message short is fine; an error must never fail. */
-static void __attribute__((format(printf, 3, 0)))
-format_text(char *to, size_t size, const char *format, va_list args)
+static void __attribute__((format(printf, 3, 0))) format_text(char *to, size_t size,
+							      const char *format, va_list args)
 {
 	if (vsnprintf(to, size, format, args) < 0)
 		to[0] = '\0';
@@ -130,7 +130,7 @@ int error_set(struct error *e, int code, const char *format, ...)
 	if (e) {
 		va_list args;
 		va_start(args, format);
-		*e = (struct error){ .fault = fault_from_errno(code) };
+		*e = (struct error) { .fault = fault_from_errno(code) };
 		format_text(e->text, sizeof(e->text), format, args);
 		va_end(args);
 	}
@@ -143,7 +143,7 @@ int error_errno(struct error *e, const char *format, ...)
 	if (e) {
 		va_list args;
 		va_start(args, format);
-		*e = (struct error){ .fault = fault_from_errno(code) };
+		*e = (struct error) { .fault = fault_from_errno(code) };
 		format_text(e->text, sizeof(e->text), format, args);
 		va_end(args);
 		size_t used = strlen(e->text);
@@ -157,7 +157,7 @@ int error_fault(struct error *e, enum fault fault, const char *format, ...)
 	if (e) {
 		va_list args;
 		va_start(args, format);
-		*e = (struct error){ .fault = fault };
+		*e = (struct error) { .fault = fault };
 		format_text(e->text, sizeof(e->text), format, args);
 		va_end(args);
 	}

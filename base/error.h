@@ -40,7 +40,7 @@ struct error {
 	char remedy[512]; /* what to do about it; may be empty */
 };
 
-#define ERROR_INIT ((struct error){ .fault = FAULT_NONE })
+#define ERROR_INIT ((struct error) { .fault = FAULT_NONE })
 
 /* Fills *e and returns -code; `code` is a positive errno. The fault is derived from it. */
 int error_set(struct error *e, int code, const char *format, ...)
@@ -63,13 +63,13 @@ int error_remedy(struct error *e, int r, const char *format, ...)
 
 void error_clear(struct error *e);
 
-const char *fault_name(enum fault fault);           /* "not-found"; never NULL */
-enum fault fault_from_name(const char *name);       /* FAULT_INTERNAL if unknown */
-int fault_http_status(enum fault fault);            /* 404; 200 for FAULT_NONE */
+const char *fault_name(enum fault fault);     /* "not-found"; never NULL */
+enum fault fault_from_name(const char *name); /* FAULT_INTERNAL if unknown */
+int fault_http_status(enum fault fault);      /* 404; 200 for FAULT_NONE */
 enum fault fault_from_http_status(int status);
-int fault_exit_code(enum fault fault);              /* 0 for FAULT_NONE; see docs/cli.md */
-int fault_errno(enum fault fault);                  /* a positive errno */
-enum fault fault_from_errno(int code);              /* `code` positive */
+int fault_exit_code(enum fault fault); /* 0 for FAULT_NONE; see docs/cli.md */
+int fault_errno(enum fault fault);     /* a positive errno */
+enum fault fault_from_errno(int code); /* `code` positive */
 
 #ifdef __clang_analyzer__
 /* It sees one file at a time, and would follow paths on which a failure returns 0. */

@@ -16,8 +16,8 @@
 /* Appends the whole file to `to`; -ENOBUFS when it is larger than to->cap. */
 int fs_read(const char *path, struct buf *to, struct error *e);
 
-/* Replaces `path` so that after a crash at any moment it is either the old or the new content, whole:
- * temporary file beside it, fsync, rename, fsync of the directory. */
+/* Replaces `path` so that after a crash at any moment it is either the old or the new content,
+ * whole: temporary file beside it, fsync, rename, fsync of the directory. */
 int fs_replace(const char *path, const void *data, size_t len, mode_t mode, struct error *e);
 
 /* Plain write to an existing file (/proc, /sys, cgroups): one write(2), no creation. */
@@ -28,7 +28,8 @@ int fs_mkdirs(const char *path, mode_t mode, struct error *e);
 
 int fs_sync_dir(const char *path, struct error *e);
 
-/* rm -rf, not following symbolic links and not crossing into other mounts. A missing path is fine. */
+/* rm -rf, not following symbolic links and not crossing into other mounts. A missing path is fine.
+ */
 int fs_remove_tree(const char *path, struct error *e);
 
 /* Bytes in use below `path` (st_blocks), mounts not crossed. */

@@ -25,8 +25,9 @@ int object_store_open(const char *url, struct object_store **store, struct error
 			return schemes[i].open(url + len, store, e);
 	}
 	int r = error_set(e, EINVAL, "\"%s\" is not the URL of a store", url);
-	return error_remedy(e, r, "set store.url to \"file:///DIRECTORY\", \"s3://BUCKET\" or "
-				  "\"gs://BUCKET\"");
+	return error_remedy(e, r,
+			    "set store.url to \"file:///DIRECTORY\", \"s3://BUCKET\" or "
+			    "\"gs://BUCKET\"");
 }
 
 void *object_store_free(struct object_store *store)

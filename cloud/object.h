@@ -78,8 +78,8 @@ int object_read(struct object_store *s, const char *key, uint64_t offset, void *
 int object_read_all(struct object_store *s, const char *key, struct buf *to, struct error *e);
 int object_stat(struct object_store *s, const char *key, struct object_stat *st,
 		struct error *e); /* -ENOENT */
-/* Keys with the prefix, which is "" or ends in '/', in strcmp() order; nonzero from `each` stops and
- * is returned. Keys that come or go meanwhile may or may not be among them. */
+/* Keys with the prefix, which is "" or ends in '/', in strcmp() order; nonzero from `each` stops
+ * and is returned. Keys that come or go meanwhile may or may not be among them. */
 int object_list(struct object_store *s, const char *prefix,
 		int (*each)(const char *key, const struct object_stat *st, void *arg), void *arg,
 		struct error *e);

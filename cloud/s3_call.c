@@ -6,8 +6,8 @@
 #include "base/fs.h"
 
 #include <errno.h>
-#include <stdlib.h>
 #include <openssl/evp.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
 #include <time.h>

@@ -23,7 +23,7 @@
 
 struct config_rule { /* [[idle.rule]], tried in order; see policies/idle.h. All but who it is
 		      * for and `exempt` is inherited from [idle] where the rule does not say. */
-	char *name;                        /* "rule N" when not given; "default" for the last */
+	char *name;  /* "rule N" when not given; "default" for the last */
 	char **users, **groups, **servers; /* NULL-terminated; NULL: not given */
 	char *admins;                      /* "any", "only", "not" */
 	bool exempt;
@@ -33,20 +33,21 @@ struct config_rule { /* [[idle.rule]], tried in order; see policies/idle.h. All 
 
 struct config {
 	struct {
-		char *api_url;             /* http://127.0.0.1:8081/hub/api */
-		char *token_file;          /* of the Hub service or user elsad acts as */
-		int64_t poll_ms;           /* between passes over the users */
+		char *api_url;    /* http://127.0.0.1:8081/hub/api */
+		char *token_file; /* of the Hub service or user elsad acts as */
+		int64_t poll_ms;  /* between passes over the users */
 		int64_t page_size;
 		int64_t timeout_ms;
 	} hub;
 	struct {
-		char *socket;              /* API: unix socket */
-		char *listen;              /* API: "host:port" too; "" is off */
-		char *token_file;          /* its bearer token */
-		char **allowed_users;      /* system accounts that may use the socket, besides root */
+		char *socket;         /* API: unix socket */
+		char *listen;         /* API: "host:port" too; "" is off */
+		char *token_file;     /* its bearer token */
+		char **allowed_users; /* system accounts that may use the socket, besides root */
 		char *database;
-		char *activity_listen;     /* webhook of the sessions: "10.99.0.1:8082"; "" is off */
-		char *public_activity_url; /* what sessions get as JUPYTERHUB_ACTIVITY_URL's base; "" : from activity_listen */
+		char *activity_listen; /* webhook of the sessions: "10.99.0.1:8082"; "" is off */
+		char *public_activity_url; /* what sessions get as JUPYTERHUB_ACTIVITY_URL's base;
+					      "" : from activity_listen */
 		int64_t observe_ms;        /* between looks at the sessions */
 	} controller;
 	struct {
@@ -61,47 +62,48 @@ struct config {
 		char *cgroup;              /* name below each hierarchy: "elsa" */
 	} node;
 	struct {
-		char *image;               /* root of sessions; "/" */
-		char *home;                /* "{home}" of the account, or a pattern with {user} {id} {uid} */
+		char *image; /* root of sessions; "/" */
+		char *home;  /* "{home}" of the account, or a pattern with {user} {id} {uid} */
 		char *home_inside;
-		int64_t uid_min, uid_max;  /* for users without a system account */
-		char **command;            /* when the spawner gives none */
-		char **env;                /* added to each session's */
+		int64_t uid_min, uid_max; /* for users without a system account */
+		char **command;           /* when the spawner gives none */
+		char **env;               /* added to each session's */
 		int64_t memory_bytes;
 		double cpus;
 		int64_t pids;
 	} session;
 	struct {
-		char *pool;                /* 10.99.0.0/16 */
-		char *host_address;        /* 10.99.0.1: the node as its sessions see it */
-		char **allow;              /* "10.99.0.1:8081": what sessions may reach on the node or elsewhere */
-		bool internet;             /* NAT to everywhere but private and metadata addresses */
-		char **dns;                /* name servers written into the sandbox's resolv.conf */
+		char *pool;         /* 10.99.0.0/16 */
+		char *host_address; /* 10.99.0.1: the node as its sessions see it */
+		char **allow;  /* "10.99.0.1:8081": what sessions may reach on the node or elsewhere
+				*/
+		bool internet; /* NAT to everywhere but private and metadata addresses */
+		char **dns;    /* name servers written into the sandbox's resolv.conf */
 	} network;
 	struct {
-		char *url;                 /* file:///var/lib/elsa/store */
-		char *verify;              /* "sample" or "all": read back before the session is let go */
-		int64_t keep;              /* generations kept per session */
+		char *url;    /* file:///var/lib/elsa/store */
+		char *verify; /* "sample" or "all": read back before the session is let go */
+		int64_t keep; /* generations kept per session */
 	} store;
 	struct {
-		int64_t interval_ms;       /* between passes of the policy */
+		int64_t interval_ms; /* between passes of the policy */
 		int64_t concurrency;
 		bool dry_run;
-		char **quiet_hours;        /* "22:00-06:00", "mon-fri 08:00-18:00" */
+		char **quiet_hours; /* "22:00-06:00", "mon-fri 08:00-18:00" */
 		int64_t utc_offset_minutes;
 		struct config_rule base;   /* [idle]'s own timeout and so on */
 		struct config_rule *rules; /* the file's, then `base` for everybody else */
 		size_t rule_count;         /* at least 1 */
 	} idle;
 	struct {
-		char *level;               /* error warning info debug */
+		char *level; /* error warning info debug */
 	} log;
 };
 
 /* Reads and checks `path`; NULL: built-in defaults only. 0 or negative with *e. */
 int config_load(const char *path, struct config **config, struct error *e);
 int config_parse(const char *text, size_t len, const char *name, struct config **config,
-	struct error *e);
+		 struct error *e);
 void *config_free(struct config *config); /* returns NULL */
 
 /* As TOML with every option and its value; allocated, or NULL. What config_parse() reads back. */

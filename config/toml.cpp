@@ -85,7 +85,8 @@ void convert(const toml::node &from, toml_node &to)
 		to.type = TOML_ARRAY;
 		toml_node *child = make_children(to, array->size());
 		for (auto &&item : *array)
-			convert(item, *child++); /* NOLINT(clang-analyzer-core.NonNullParamChecker) */
+			/* NOLINTNEXTLINE(clang-analyzer-core.NonNullParamChecker): not empty */
+			convert(item, *child++);
 	} else if (const auto *text = from.as_string()) {
 		to.type = TOML_STRING;
 		to.text = copy_checked(text->get(), to.at);

@@ -167,8 +167,9 @@ static uid_t *allowed_uids(const struct config *config, size_t *count)
 	uid_t *uids = calloc(n + 1, sizeof(*uids));
 	*count = 0;
 	for (size_t i = 0; uids && i < n; i++) {
-		const struct passwd *pw = getpwnam(users[i]);
-		if (pw)
+		struct passwd account, *pw = NULL;
+		char text[4096];
+		if (getpwnam_r(users[i], &account, text, sizeof(text), &pw) == 0 && pw)
 			uids[(*count)++] = pw->pw_uid;
 		else
 			log_warning("controller.allowed_users: there is no account \"%s\"",

@@ -26,7 +26,7 @@ static void put_away(struct session *s)
 		.who = "hub",
 		.why = "user-deleted",
 	};
-	const wall_ms pause = 30 * 60 * 1000; /* after a refusal */
+	const wall_ms pause = 1800000; /* after a refusal */
 	int r = 0;
 	if (session_has_processes(s) && clock_wall() - s->row.refused_at > pause)
 		r = session_apply(s, &change, NULL, &e);

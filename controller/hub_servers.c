@@ -17,7 +17,7 @@
 #include <string.h>
 
 /* From the Hub's 202 until its spawner must have asked us: it may stop other things first. */
-#define SPAWNER_TIMEOUT_MS (120 * 1000)
+#define SPAWNER_TIMEOUT_MS 120000
 
 struct stop {
 	struct controller *c;

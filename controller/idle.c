@@ -249,7 +249,7 @@ static void pass_again(struct controller *c, wall_ms next, wall_ms now)
 
 void idle_run(struct controller *c, json_t *decisions)
 {
-	cleanup(pass_deinit) struct pass pass = { 0 };
+	struct pass pass = { 0 };
 	const struct idle_policy *policy = &c->idle->rules.policy;
 	wall_ms now = clock_wall();
 	wall_ms next = 0;
@@ -261,6 +261,7 @@ void idle_run(struct controller *c, json_t *decisions)
 			if (pass.decisions[i].hibernate)
 				hibernate(pass.sessions[i], &pass.decisions[i], now);
 	}
+	pass_deinit(&pass);
 	pass_again(c, next, now);
 }
 

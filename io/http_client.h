@@ -20,24 +20,24 @@ struct http_client;
 struct http_call;
 
 struct http_request {
-	const char *method;            /* "GET" when NULL */
-	const char *url;               /* http(s)://...; the host is a placeholder with unix_socket */
-	const char *unix_socket;       /* path, or NULL for TCP */
-	const char *const *headers;    /* "Name: value", NULL-terminated; may be NULL */
-	const char *body;              /* copied; may be NULL. Sent as JSON unless `headers` has a */
-	size_t body_len;               /* Content-Type */
-	int timeout_ms;                /* whole call; 0: 30,000 */
-	int connect_timeout_ms;        /* 0: 5,000 */
-	size_t max_body;               /* most bytes of answer taken; 0: 16 MiB */
-	const char *ca_file;           /* trust only this; may be NULL */
+	const char *method;         /* "GET" when NULL */
+	const char *url;            /* http(s)://...; the host is a placeholder with unix_socket */
+	const char *unix_socket;    /* path, or NULL for TCP */
+	const char *const *headers; /* "Name: value", NULL-terminated; may be NULL */
+	const char *body;           /* copied; may be NULL. Sent as JSON unless `headers` has a */
+	size_t body_len;            /* Content-Type */
+	int timeout_ms;             /* whole call; 0: 30,000 */
+	int connect_timeout_ms;     /* 0: 5,000 */
+	size_t max_body;            /* most bytes of answer taken; 0: 16 MiB */
+	const char *ca_file;        /* trust only this; may be NULL */
 	/* When set, the body of a 2xx answer goes here piece by piece and is not collected; nonzero
 	 * aborts the call. For listings of any size. It may cancel calls but not start any. */
 	int (*on_data)(const char *data, size_t len, void *arg);
 };
 
 struct http_reply {
-	int status;         /* 0 when there was no answer: then `error` says why */
-	const char *body;   /* NUL-terminated; valid during the callback only */
+	int status;       /* 0 when there was no answer: then `error` says why */
+	const char *body; /* NUL-terminated; valid during the callback only */
 	size_t body_len;
 	struct error error; /* FAULT_NONE for any HTTP answer, even 500 */
 	int retry_after_s;  /* from Retry-After; 0: none */
@@ -52,14 +52,14 @@ int http_client_new(struct event_base *base, struct http_client **client, struct
 void *http_client_free(struct http_client *client); /* cancels what is under way; returns NULL */
 
 /* The request is copied. *call (may be NULL) stays valid until done or cancelled. */
-int http_client_call(struct http_client *client, const struct http_request *request,
-	http_done done, void *arg, struct http_call **call, struct error *e);
+int http_client_call(struct http_client *client, const struct http_request *request, http_done done,
+		     void *arg, struct http_call **call, struct error *e);
 void http_call_cancel(struct http_call *call);
 
-/* The same for programs without a loop (the command line): blocks. For any HTTP answer the result is
- * 0, *status is set and *body allocated. on_data gets a NULL argument. Thread-safe. */
+/* The same for programs without a loop (the command line): blocks. For any HTTP answer the result
+ * is 0, *status is set and *body allocated. on_data gets a NULL argument. Thread-safe. */
 int http_call_blocking(const struct http_request *request, int *status, char **body,
-	struct error *e);
+		       struct error *e);
 
 /* A URL component, percent-encoded (everything but unreserved characters); allocated, or NULL. */
 char *http_escape(const char *text);

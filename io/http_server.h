@@ -46,7 +46,8 @@ struct http_server_options {
  * socket is replaced, a live one is an error) or "10.0.0.1:8082", "[::1]:8082". The program ignores
  * SIGPIPE from here on. */
 int http_server_new(struct event_base *base, const char *where,
-	const struct http_server_options *options, struct http_server **server, struct error *e);
+		    const struct http_server_options *options, struct http_server **server,
+		    struct error *e);
 
 /* Not from a handler or on_close. Exchanges that have an on_close are told and gone; others remain
  * the handler's to answer, without effect. Returns NULL. */
@@ -74,7 +75,7 @@ void http_reply_header(struct http_exchange *x, const char *name, const char *va
 /* Each answers and ends the exchange. reply_json steals `body`. */
 void http_reply_json(struct http_exchange *x, int status, json_t *body);
 void http_reply_text(struct http_exchange *x, int status, const char *type, const char *body,
-	size_t len);
+		     size_t len);
 void http_reply_error(struct http_exchange *x, const struct error *error);
 
 /* For answers of any size, piece by piece. */

@@ -26,20 +26,20 @@ struct job_options {
 	int netns_fd;            /* >= 0: run in that network namespace; set -1 for none */
 	const int *keep_fds;     /* descriptors (above 2) it inherits, under the same numbers */
 	size_t keep_fd_count;
-	bool real_ids;           /* real uid and gid become those below, effective stay ours: see */
-	uid_t real_uid;          /* docs/criu.md, "prlimit without CAP_SYS_RESOURCE" */
+	bool real_ids;  /* real uid and gid become those below, effective stay ours: see */
+	uid_t real_uid; /* docs/criu.md, "prlimit without CAP_SYS_RESOURCE" */
 	gid_t real_gid;
 	volatile pid_t *pid_out; /* told, atomically, while it runs, 0 after; may be NULL */
 };
 
 struct job_result {
-	int status;      /* exit status; 128 + signal when killed by one */
+	int status; /* exit status; 128 + signal when killed by one */
 	bool timed_out;
-	struct buf out;  /* standard output, cap 1 MiB */
-	struct buf err;  /* standard error, cap 256 KiB; more is read and dropped */
+	struct buf out; /* standard output, cap 1 MiB */
+	struct buf err; /* standard error, cap 256 KiB; more is read and dropped */
 };
 
-#define JOB_OPTIONS(...) ((struct job_options){ .netns_fd = -1, __VA_ARGS__ })
+#define JOB_OPTIONS(...) ((struct job_options) { .netns_fd = -1, __VA_ARGS__ })
 
 /* 0 when it ran to an end, whatever the status; negative when it could not be run or timed out. In
  * each case the result is to be released. */

@@ -146,12 +146,15 @@ static bool may_queue(const struct session *s, const struct effect_request *requ
 	       request->kind == EFFECT_FORGET;
 }
 
-static int refuse_second(const struct session *s, struct error *e)
+static int refuse_second(struct node *node, const struct session *s, struct error *e)
 {
 	const struct effect *ef = s->effect;
-	return error_set(e, EBUSY, "session %s is busy: %s (effect %s, step %s)", s->id,
-			 ef->plan->name, ef->result.id ? ef->result.id : "of its own",
-			 ef->result.step);
+	pthread_mutex_lock(&node->lock); /* for the step */
+	int r = error_set(e, EBUSY, "session %s is busy: %s (effect %s, step %s)", s->id,
+			  ef->plan->name, ef->result.id ? ef->result.id : "of its own",
+			  ef->result.step);
+	pthread_mutex_unlock(&node->lock);
+	return r;
 }
 
 static void set_under_way(struct node *node, struct effect **slot, struct effect *ef)
@@ -200,7 +203,7 @@ static int begin_on(struct node *node, struct session *s, struct effect_request 
 	struct effect *ef = NULL;
 	if (s->effect && !may_queue(s, request)) {
 		wire_free(&wire_effect_request, request);
-		return refuse_second(s, e);
+		return refuse_second(node, s, e);
 	}
 	if (is_open(s, request))
 		return begin_open(node, s, request, to, e);

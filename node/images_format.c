@@ -69,6 +69,8 @@ static int take_field(struct span *s, struct field *f)
 		ok = ok && skip(s, len);
 		f->bytes.end = s->at;
 		break;
+	default:
+		break;
 	}
 	f->all.end = s->at;
 	return ok ? 1 : -EBADMSG;

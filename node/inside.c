@@ -119,7 +119,6 @@ static void __attribute__((noreturn)) run_init(const struct inside *in)
 	const char *what = NULL;
 	if (setsid() < 0)
 		fail(fd, errno, "start a session", NULL);
-	job_reset_signals();
 	umask(022);
 	reset_limits();
 	if (sethostname(in->host_name, strlen(in->host_name)) < 0)
@@ -139,6 +138,8 @@ static void __attribute__((noreturn)) run_init(const struct inside *in)
 	r = find_command(in->command, in->path);
 	if (r < 0)
 		fail(fd, -r, "execute", in->command);
+	/* Last: setuid() needs a signal where there are other threads, as under ThreadSanitizer. */
+	job_reset_signals();
 	execve(ROOTFS_INIT, in->argv, in->env);
 	fail(fd, errno, "execute " ROOTFS_INIT, NULL);
 }

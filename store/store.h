@@ -38,9 +38,9 @@ struct store_meta {
 	int64_t objects;      /* likewise */
 	bool aside;           /* likewise */
 	char *user, *server;
-	char *spec;           /* JSON of the session, as its node had it */
-	char *cpu;            /* CPU features it was running with */
-	char *criu;           /* version that wrote it */
+	char *spec; /* JSON of the session, as its node had it */
+	char *cpu;  /* CPU features it was running with */
+	char *criu; /* version that wrote it */
 	char *kernel;
 };
 void store_meta_deinit(struct store_meta *meta);
@@ -52,12 +52,12 @@ void store_meta_deinit(struct store_meta *meta);
  * orphan that store_sweep() removes. */
 struct store_write;
 int store_write_begin(struct store *store, const char *session, int64_t generation,
-	struct store_write **write, struct error *e);
+		      struct store_write **write, struct error *e);
 const char *store_write_dir(const struct store_write *write);
 /* Bytes hashed so far of those seen so far, from any thread. */
 void store_write_progress(const struct store_write *write, uint64_t *done, uint64_t *total);
-int store_write_commit(struct store_write *write, struct store_meta *meta,
-	enum store_verify verify, struct error *e);
+int store_write_commit(struct store_write *write, struct store_meta *meta, enum store_verify verify,
+		       struct error *e);
 void *store_write_free(struct store_write *write); /* abandons unless committed; returns NULL */
 
 /* Reading. open() checks the manifest; lay_out() makes a directory with all files under their names
@@ -66,24 +66,26 @@ void *store_write_free(struct store_write *write); /* abandons unless committed;
  * Nothing may be let run before it returned 0. */
 struct store_read;
 int store_read_open(struct store *store, const char *session, int64_t generation,
-	struct store_read **read, struct error *e); /* -ENOENT */
+		    struct store_read **read, struct error *e); /* -ENOENT */
 const struct store_meta *store_read_meta(const struct store_read *read);
 int store_read_lay_out(struct store_read *read, const char *dir, struct error *e);
 int store_read_verify(struct store_read *read,
-	void (*progress)(uint64_t done, uint64_t total, void *arg), void *arg, struct error *e);
+		      void (*progress)(uint64_t done, uint64_t total, void *arg), void *arg,
+		      struct error *e);
 void *store_read_free(struct store_read *read); /* returns NULL */
 
 /* Keeping house. session NULL: all of them. Nonzero from `each` stops and is returned. */
 int store_list(struct store *store, const char *session,
-	int (*each)(const struct store_meta *meta, void *arg), void *arg, struct error *e);
+	       int (*each)(const struct store_meta *meta, void *arg), void *arg, struct error *e);
 int store_newest(struct store *store, const char *session, int64_t *generation,
-	struct error *e); /* not set aside; -ENOENT */
+		 struct error *e); /* not set aside; -ENOENT */
 int store_set_aside(struct store *store, const char *session, int64_t generation, struct error *e);
 int store_remove(struct store *store, const char *session, int64_t generation,
-	struct error *e); /* manifest first; a missing one is fine */
-/* Removes what crashed writers left, except of the session generations for which `live` says true. */
+		 struct error *e); /* manifest first; a missing one is fine */
+/* Removes what crashed writers left, except of the session generations for which `live` says true.
+ */
 int store_sweep(struct store *store,
-	bool (*live)(const char *session, int64_t generation, void *arg), void *arg,
-	struct error *e);
+		bool (*live)(const char *session, int64_t generation, void *arg), void *arg,
+		struct error *e);
 
 #endif

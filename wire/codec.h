@@ -61,7 +61,7 @@ json_t *wire_encode(const struct wire_struct *type, const void *from);
 /* `to` is overwritten, not released first; on failure it is left zeroed. */
 int wire_decode(const struct wire_struct *type, const json_t *from, void *to, struct error *e);
 int wire_decode_text(const struct wire_struct *type, const char *text, size_t len, void *to,
-	struct error *e);
+		     struct error *e);
 void wire_free(const struct wire_struct *type, void *value); /* idempotent */
 
 /* {"error": {"fault": "conflict", "text": ..., "remedy": ...}} as every API answer carries it. */

@@ -32,7 +32,7 @@ const char *const effect_state_names[EFFECT_STATE_COUNT] = {
 #define LIST(s, json_name, f, item_type, counter, of)                                              \
 	.name = (json_name), .type = WIRE_LIST,                                                    \
 	.offset = AT(item_type *, s, f), /* NOLINT(bugprone-macro-parentheses) */                  \
-	.count_offset = AT(size_t, s, counter), .nested = &(of)
+		.count_offset = AT(size_t, s, counter), .nested = &(of)
 
 #define RANGE(least, most) .min = (least), .max = (most)
 #define NOT_NEGATIVE       RANGE(0, INT64_MAX)

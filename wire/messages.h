@@ -62,7 +62,7 @@ struct step_timing {
 struct effect_result {
 	char *id;
 	enum effect_state state;
-	char *step; /* under way, or where it ended */
+	char *step;                      /* under way, or where it ended */
 	int64_t bytes_done, bytes_total; /* progress of the step; total 0: unknown */
 
 	/* When failed: */
@@ -92,11 +92,12 @@ struct session_status {
 	int64_t pid; /* of its init, outside; 0 when not running */
 	int64_t generation;
 	int64_t rss_bytes;
-	int64_t cpu_us;    /* used since start of its cgroup */
+	int64_t cpu_us; /* used since start of its cgroup */
 	int64_t processes;
 	int64_t started_at;
 	char *effect; /* id of the one under way, or NULL */
-	char *ended;  /* why there is no process although nobody asked: "exited", "oom-killed"; NULL else */
+	char *ended;  /* why there is no process although nobody asked: "exited", "oom-killed"; NULL
+			 else */
 };
 
 struct session_status_list {

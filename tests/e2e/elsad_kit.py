@@ -540,7 +540,8 @@ class Elsad:
         return self.post(f"/v1/session/{what}", {"user": user, "server": server, **more})
 
     def start_session(self, user: str = "ada", server: str = "", **more: Any) -> Json:
-        body = {"api_token": f"token-{user}", "cmd": ["server"], "spawner": {"n": 1}}
+        token = f"token-{user}" if re.fullmatch("[!-~]+", user) else "token"
+        body = {"api_token": token, "cmd": ["server"], "spawner": {"n": 1}}
         return self.act("start", user, server, **{**body, **more})
 
     def session(self, user: str = "ada", server: str = "") -> Json:

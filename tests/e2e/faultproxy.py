@@ -2,8 +2,9 @@
 """A proxy between our S3 client and a server, that checks what we send and breaks what it is told to.
 
 Every request's signature is calculated again by botocore (Amazon's own signer), on the request line
-as it came over the wire; the body must have the hash that was signed. Faults are set per request
-number (the first is 1) or for all, by `plan`; see FAULTS.
+as it came over the wire; the body must have the hash that was signed. Faults are set by `plan`: per
+request number (the first is 1), for the first request whose line has a text, or for "all"; see
+FAULTS.
 """
 
 from __future__ import annotations
@@ -59,7 +60,7 @@ class FaultProxy:
 
     def __init__(self, upstream: int, keys: dict[str, tuple[str, str | None]]):
         self.upstream, self.keys = upstream, keys
-        self.plan: dict[int | str, str] = {}  # number or "all" -> fault
+        self.plan: dict[int | str, str] = {}  # number, text or "all" -> fault
         self.delay = 3.0
         self.clock_ahead = 0.0  # seconds that this server's clock differs from ours
         self.page = 0  # most entries of a page of a listing; 0: the server's own limit
@@ -96,6 +97,9 @@ class FaultProxy:
         """Notes a request; the fault that is planned for it."""
         with self.lock:
             self.log.append(line)
+            for key in self.plan:
+                if isinstance(key, str) and key != "all" and key in line:
+                    return self.plan.pop(key)
             return self.plan.get(len(self.log), self.plan.get("all"))
 
     def now(self) -> float:

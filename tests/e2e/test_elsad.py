@@ -189,6 +189,7 @@ def test_checkpoints_are_listed_and_verified(elsad: Elsad):
 @pytest.mark.parametrize(
     "name",
     ["a/b", "..", "../../etc", "ünï cödé", "日本" * 150, "x" * 300, "a%2Fb", "a\nb\x1b[1m", "{id}"],
+    ids=["slash", "dots", "path", "accents", "300-wide", "300", "escape", "control", "braces"],
 )
 def test_any_name_the_hub_may_have(elsad: Elsad, name: str):
     session = elsad.run(name, name)

@@ -8,8 +8,12 @@ import time
 import pytest
 from hubkit import Browser, Kernel, SpawnFailed, Stack, wait_for
 
-# Nobody is put to sleep unless a test does it.
-STACK = {"options": {"idle": {"timeout": 0}}}
+STACK = {
+    # Nobody is put to sleep unless a test does it.
+    "options": {"idle": {"timeout": 0}},
+    # To make users whom no login form would let in.
+    "hub_extra": 'c.JupyterHub.load_roles[0]["scopes"].append("admin:users")',
+}
 
 
 def begin(browse, user: str, server: str = "") -> tuple[Browser, Kernel]:

@@ -158,8 +158,12 @@ static void ids_are_safe_names(void **state)
 	id_new(b);
 	assert_true(id_valid(a) && id_valid(b));
 	assert_string_not_equal(a, b);
-	static const char *const bad[] = { "", "..", "0123456789abcde", "0123456789abcdeF",
-		"0123456789abcdef0", "0123456789abcd/f" };
+	static const char *const bad[] = { "",
+					   "..",
+					   "0123456789abcde",
+					   "0123456789abcdeF",
+					   "0123456789abcdef0",
+					   "0123456789abcd/f" };
 	for (size_t i = 0; i < ARRAY_SIZE(bad); i++)
 		assert_false(id_valid(bad[i]));
 	assert_false(id_valid(NULL));

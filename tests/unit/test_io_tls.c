@@ -42,8 +42,7 @@ static void serve_tls(struct world *w, struct tls_server *s)
 	}
 	close(ends[1]);
 	s->said = fdopen(ends[0], "r");
-	assert_non_null(s->said);
-	while (fgets(line, sizeof(line), s->said))
+	while (s->said && fgets(line, sizeof(line), s->said))
 		if (sscanf(line, "ACCEPT 127.0.0.1:%d", &s->port) == 1)
 			return;
 	fail_msg("openssl s_server does not start");

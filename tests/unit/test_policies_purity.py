@@ -23,7 +23,7 @@ PURE = """
 """.split()
 
 # What sanitizers and coverage put into every object.
-INSTRUMENTS = re.compile(r"^_*(asan|ubsan|tsan|msan|sanitizer|gcov|llvm)_")
+INSTRUMENTS = re.compile(r"^_*((start|stop)_+)?(asan|ubsan|tsan|msan|sanitizer|sancov|gcov|llvm)_")
 
 
 def symbols(nm, option, library):
