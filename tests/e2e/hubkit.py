@@ -566,8 +566,6 @@ class Stack:
 def add_account(homes: Path, name: str) -> None:
     """A system account with a furnished home, for a name that can be one's. For other names elsad
     and elsa-node make up a user id and a home."""
-    if name == "..":
-        (homes / "%2E.").mkdir(mode=0o777, exist_ok=True); (homes / "%2E.").chmod(0o777); return
     home = homes / name
     if not re.fullmatch(r"[a-z][a-z0-9_-]{0,30}", name) or home.exists():
         return
@@ -682,8 +680,17 @@ class Browser:
     def start_server(self, seconds: float = 180) -> float:
         """Opens the spawn page and follows it to the running server; seconds until it was there."""
         began = time.monotonic()
-        page = self.get(self.spawn_url)
-        return self._follow_spawn(page, began, seconds)
+        return self._follow_spawn(self._spawn_page(seconds), began, seconds)
+
+    def _spawn_page(self, seconds: float) -> requests.Response:
+        """As soon as the Hub has a choice or progress to show: while it still waits for the end of a
+        stop it asks people to refresh the page."""
+
+        def page() -> requests.Response | None:
+            page = self.get(self.spawn_url)
+            return None if "server is stopping" in page.text else page
+
+        return wait_for("the Hub to be done with stopping", page, seconds=seconds)
 
     def submit_choice(self, page: requests.Response, *, fresh: bool, seconds: float = 180) -> float:
         """Answers the question that the spawn page asks after a failure."""
