@@ -2,6 +2,7 @@
 #include "node/steps.h"
 
 #include "base/cleanup.h"
+#include "node/home.h"
 
 enum { LOG_LINES = 30 };
 
@@ -9,6 +10,8 @@ static int prepare(struct effect *ef, struct error *e)
 {
 	/* Whatever a session of this id has left: this one is new. */
 	int r = steps_clear(ef, e);
+	if (r == 0)
+		r = home_make(&ef->request.session, e);
 	return r < 0 ? r : sandbox_prepare(&ef->sandbox, false, e);
 }
 

@@ -472,6 +472,7 @@ class Elsad:
         for section, values in config.items():
             self.sections.setdefault(section, {}).update(values)
         self.process: subprocess.Popen | None = None
+        self.prefix: list[str] = []
         self.log = directory / "elsad.log"
         self.write_config()
 
@@ -490,7 +491,7 @@ class Elsad:
 
     @property
     def argv(self) -> list[str]:
-        return [str(ELSAD), "--config", str(self.dir / "elsa.toml")]
+        return [*self.prefix, str(ELSAD), "--config", str(self.dir / "elsa.toml")]
 
     def start(self, *options: str) -> Elsad:
         with self.log.open("ab") as log:

@@ -401,6 +401,23 @@ def test_a_damaged_database_is_left_alone(tmp_path: Path):
         assert "elsad.db" in done.stderr and database.read_bytes().startswith(b"garbage")
 
 
+def test_it_needs_no_privileges(tmp_path: Path):
+    account = 61234
+    with Elsad(tmp_path) as elsad:
+        for path in (tmp_path, *tmp_path.parents):
+            if path.stat().st_mode & 0o001 == 0:
+                path.chmod(path.stat().st_mode | 0o011)
+        for path in (tmp_path, tmp_path / "hub.token", tmp_path / "elsa.toml"):
+            os.chown(path, account, account)
+        (tmp_path / "node.sock").chmod(0o666)
+        elsad.prefix = ["setpriv", f"--reuid={account}", f"--regid={account}", "--clear-groups",
+                        "--no-new-privs", "--inh-caps=-all", "--bounding-set=-all"]  # fmt: skip
+        elsad.start().run()
+        assert elsad.follow(elsad.act("hibernate"))["state"] == "done"
+        status = Path(f"/proc/{elsad.process.pid}/status").read_text()
+        assert f"Uid:\t{account}\t" in status and "CapEff:\t0000000000000000" in status
+
+
 def test_it_ends_when_told(elsad: Elsad):
     held = elsad.node.hold["start"] = threading.Event()
     elsad.start_session()

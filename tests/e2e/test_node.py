@@ -14,7 +14,7 @@ import pytest
 
 from nodekit import BUILD, Node, Refused, Session, kill_group, new_id, wait_for
 
-pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+pytestmark = [pytest.mark.skipif(os.geteuid() != 0, reason="needs root"), pytest.mark.timeout(180)]
 
 # What must be as it was, whatever happened between.
 SAME = ("started", "pid", "uid", "transaction", "history", "deleted", "linked", "pipe", "pair",
