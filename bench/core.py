@@ -26,7 +26,6 @@ class Ours:
 
     def __init__(self, stack: Stack, user: str):
         self.api, self.user = stack.api, user
-        stack.add_user(user)
         self.wake(COMMAND)
         address = self.api.session(user)["address"]
         self.server = Server(address, 8888, "bench")
