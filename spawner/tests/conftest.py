@@ -14,7 +14,8 @@ HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent), str(HERE.parents[1] / "tests/e2e")]
 
 from elsad_double import Double  # noqa: E402
-from hubkit import Browser, Stack  # noqa: E402
+from browser import Browser  # noqa: E402
+from hubkit import Stack  # noqa: E402
 
 
 @pytest.fixture

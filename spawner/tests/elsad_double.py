@@ -24,7 +24,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from aiohttp import web
-from hubkit import tree_pids
+from basekit import tree_pids
 
 Json = dict[str, Any]
 

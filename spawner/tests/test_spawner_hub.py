@@ -7,7 +7,8 @@ import sqlite3
 
 import pytest
 from elsad_double import Fault
-from hubkit import SpawnFailed, wait_for
+from basekit import wait_for
+from browser import SpawnFailed
 
 
 def own_tokens(stack, user: str) -> int:

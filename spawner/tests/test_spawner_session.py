@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 import requests
 import websocket
-from hubkit import wait_for
+from basekit import wait_for
 
 PACKAGE = Path(__file__).resolve().parents[1]
 TOKEN = "secret"

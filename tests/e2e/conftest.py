@@ -12,7 +12,9 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from hubkit import BUILD, Browser, Stack  # noqa: E402
+from basekit import BUILD  # noqa: E402
+from browser import Browser  # noqa: E402
+from hubkit import Stack  # noqa: E402
 
 
 def pytest_configure(config: pytest.Config) -> None:

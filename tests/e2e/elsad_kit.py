@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, quote, unquote, urlsplit
 
-from hubkit import BUILD, wait_for
+from basekit import BUILD, wait_for
 
 Json = dict[str, Any]
 ELSAD = BUILD / "elsad"

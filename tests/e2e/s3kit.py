@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-from hubkit import BUILD
+from basekit import BUILD
 
 TOOL = BUILD / "object_tool"
 ACCESS, SECRET = "AKIDTEST", "dGVzdC9zZWNyZXQra2V5"

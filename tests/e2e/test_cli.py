@@ -24,7 +24,7 @@ from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from hubkit import BUILD, CHECKOUT
+from basekit import BUILD, CHECKOUT
 
 ELSA = str(BUILD / "elsa")
 

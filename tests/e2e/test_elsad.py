@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from elsad_kit import ELSAD, ApiError, Elsad, ask
-from hubkit import wait_for
+from basekit import wait_for
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from elsad_kit import ApiError, Elsad, steps
-from hubkit import wait_for
+from basekit import wait_for
 
 # What a session must be in when nothing is under way, by what was asked last.
 GOALS = {

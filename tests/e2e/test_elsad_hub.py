@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from elsad_kit import ALL_SCOPES, ApiError, Elsad, Jupyter, ask
-from hubkit import wait_for
+from basekit import wait_for
 
 
 def iso(seconds_ago: float = 0) -> str:

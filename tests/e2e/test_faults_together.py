@@ -16,7 +16,8 @@ from pathlib import Path
 
 import pytest
 
-from hubkit import BUILD, ApiError, Stack, wait_for
+from basekit import BUILD, wait_for
+from hubkit import ApiError, Stack
 
 COUNTER = """
 import socket

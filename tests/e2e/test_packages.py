@@ -13,7 +13,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
-from hubkit import BUILD, CHECKOUT
+from basekit import BUILD, CHECKOUT
 
 PROGRAMS = {"usr/bin/elsa", "usr/sbin/elsad", "usr/sbin/elsa-node"}
 PAGES = ["elsa.1", "elsa.toml.5", "elsad.8", "elsa-node.8"]

@@ -6,7 +6,9 @@ from __future__ import annotations
 import time
 
 import pytest
-from hubkit import Browser, Kernel, SpawnFailed, Stack, wait_for
+from basekit import wait_for
+from browser import Browser, Kernel, SpawnFailed
+from hubkit import Stack
 
 STACK = {
     # Nobody is put to sleep unless a test does it.

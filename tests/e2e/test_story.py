@@ -7,7 +7,7 @@ import json
 import os
 import subprocess
 
-from hubkit import CHECKOUT
+from basekit import CHECKOUT
 
 MIB = 2**20
 

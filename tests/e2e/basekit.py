@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the end-to-end tests have in common: where things are, waiting, processes, signals."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+Json = dict[str, Any]
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+PRESET = os.environ.get("PRESET") or "release"
+BUILD = Path(os.environ.get("ELSA_BUILD") or CHECKOUT / "build" / PRESET)
+
+HOST_ADDRESS = "10.99.0.1"
+POOL = "10.99.0.0/16"
+PASSWORD = "elsa"
+
+
+def wait_for(
+    what: str,
+    condition: Callable[[], T],
+    *,
+    seconds: float = 60,
+    pause: float = 0.05,
+    unless: Callable[[], str | None] = lambda: None,
+) -> T:
+    """The first true value of `condition`. Fails at once when `unless` says that it cannot come."""
+    deadline = time.monotonic() + seconds
+    while True:
+        value = condition()
+        if value:
+            return value
+        reason = unless()
+        if reason:
+            raise AssertionError(f"waiting for {what}: {reason}")
+        if time.monotonic() > deadline:
+            raise AssertionError(f"waited {seconds:.0f} s in vain for {what}")
+        time.sleep(pause)
+
+
+def tree_pids(pid: int) -> set[int]:
+    """A process and all below it."""
+    found = {pid}
+    for task in Path(f"/proc/{pid}/task").glob("*/children"):
+        with contextlib.suppress(OSError):
+            for child in task.read_text().split():
+                found |= tree_pids(int(child))
+    return found
+
+
+def memory_available() -> int:
+    text = Path("/proc/meminfo").read_text()
+    return int(text.split("MemAvailable:")[1].split()[0]) * 1024
+
+
+END_SIGNALS = (signal.SIGTERM, signal.SIGHUP)
+
+
+@contextlib.contextmanager
+def ended_by_signals() -> Iterator[None]:
+    """Signals as exceptions, like SIGINT, so that `finally` and `with` take away what was made."""
+
+    def raise_exit(number: int, _frame: Any) -> None:
+        raise SystemExit(128 + number)
+
+    with _handling(raise_exit, END_SIGNALS):
+        yield
+
+
+@contextlib.contextmanager
+def uninterrupted() -> Iterator[None]:
+    with _handling(signal.SIG_IGN, (*END_SIGNALS, signal.SIGINT)):
+        yield
+
+
+@contextlib.contextmanager
+def _handling(handler: Any, numbers: tuple[int, ...]) -> Iterator[None]:
+    # Only the main thread may; elsewhere there is nothing to be interrupted by.
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    old = {number: signal.signal(number, handler) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, before in old.items():
+            signal.signal(number, before)
