@@ -50,7 +50,7 @@ int fs_read(const char *path, struct buf *to, struct error *e)
 	}
 }
 
-static int write_all(int fd, const char *data, size_t len)
+int fs_write_all(int fd, const char *data, size_t len)
 {
 	while (len) {
 		ssize_t n = write(fd, data, len);
@@ -91,7 +91,7 @@ int fs_replace(const char *path, const void *data, size_t len, mode_t mode, stru
 	cleanup_fd int fd = mkostemp(tmp, O_CLOEXEC);
 	if (fd < 0)
 		return error_errno(e, "cannot create a temporary file beside %s", path);
-	if (write_all(fd, data, len) < 0 || fchmod(fd, mode) < 0 || fsync(fd) < 0 ||
+	if (fs_write_all(fd, data, len) < 0 || fchmod(fd, mode) < 0 || fsync(fd) < 0 ||
 	    rename(tmp, path) < 0) {
 		int r = error_errno(e, "cannot write %s", path);
 		unlink(tmp);

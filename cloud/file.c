@@ -129,20 +129,6 @@ static int move_into_place(struct object_store *s, const char *from, const char 
 	return -1;
 }
 
-static int write_all(int fd, const char *data, size_t len)
-{
-	while (len) {
-		ssize_t n = write(fd, data, len);
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return -1;
-		data += n;
-		len -= (size_t)n;
-	}
-	return 0;
-}
-
 static int file_staging(struct object_store *s, char **path, struct error *e)
 {
 	char *staging = fs_join(root_of(s), STAGING);
@@ -173,7 +159,7 @@ static int file_put(struct object_store *s, const char *key, const void *data, s
 	cleanup_fd int fd = open(tmp, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
 	if (fd < 0)
 		return fail(s, key, "create a file", e);
-	if (write_all(fd, data, len) < 0 || fsync(fd) < 0 ||
+	if (fs_write_all(fd, data, len) < 0 || fsync(fd) < 0 ||
 	    move_into_place(s, tmp, path, if_absent) < 0)
 		r = fail(s, key, "write", e);
 	if (r < 0 || if_absent)

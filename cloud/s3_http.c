@@ -3,11 +3,11 @@
 #include "cloud/s3_http.h"
 
 #include "base/cleanup.h"
+#include "io/curl_perform.h"
 #include "io/http_transfer.h"
 
 #include <errno.h>
 #include <pthread.h>
-#include <signal.h>
 #include <string.h>
 #include <strings.h>
 #include <time.h>
@@ -215,22 +215,6 @@ static CURLcode set_all(CURL *easy, struct flow *f, const struct s3_http *h)
 	return c ? c : set_method(easy, f);
 }
 
-/* OpenSSL writes to connections whose peer is gone: the signal is held back for this thread. */
-static CURLcode perform(CURL *easy)
-{
-	static const struct timespec now = { 0 };
-	sigset_t pipe, before, pending;
-	sigemptyset(&pipe);
-	sigaddset(&pipe, SIGPIPE);
-	pthread_sigmask(SIG_BLOCK, &pipe, &before);
-	CURLcode code = curl_easy_perform(easy);
-	if (sigpending(&pending) == 0 && sigismember(&pending, SIGPIPE) &&
-	    !sigismember(&before, SIGPIPE))
-		sigtimedwait(&pipe, NULL, &now);
-	pthread_sigmask(SIG_SETMASK, &before, NULL);
-	return code;
-}
-
 static enum retry_transfer transfer_of(CURLcode code)
 {
 	switch (code) {
@@ -283,7 +267,7 @@ int s3_http_exchange(struct s3_http *h, struct s3_exchange *x, struct error *e)
 	x->text.cap = TEXT_MOST;
 	CURLcode code = set_all(f.easy, &f, h);
 	if (code == CURLE_OK)
-		code = perform(f.easy);
+		code = curl_perform(f.easy);
 	finish(&f, code);
 	if (code == CURLE_OUT_OF_MEMORY) {
 		curl_easy_cleanup(f.easy);

@@ -22,8 +22,8 @@ static int make_parents(const char *home, struct error *e)
 	return *parent ? fs_mkdirs(parent, 0755, e) : 0;
 }
 
-/* Under another name until it belongs to its user: a home that is root's, left by a crash, would keep
- * its user out for good. */
+/* Under another name until it belongs to its user: a home that is root's, left by a crash, would
+ * keep its user out for good. */
 int home_make(const struct session_spec *spec, struct error *e)
 {
 	if (access(spec->home, F_OK) == 0)
@@ -35,8 +35,7 @@ int home_make(const struct session_spec *spec, struct error *e)
 	if ((mkdir(tmp, 0700) < 0 && errno != EEXIST) || chmod(tmp, 0700) < 0 ||
 	    chown(tmp, (uid_t)spec->uid, (gid_t)spec->gid) < 0)
 		return error_errno(e, "cannot make the home directory %s", tmp);
-	if (renameat2(AT_FDCWD, tmp, AT_FDCWD, spec->home, RENAME_NOREPLACE) < 0 &&
-	    errno != EEXIST)
+	if (renameat2(AT_FDCWD, tmp, AT_FDCWD, spec->home, RENAME_NOREPLACE) < 0 && errno != EEXIST)
 		return error_errno(e, "cannot make the home directory %s", spec->home);
 	rmdir(tmp); /* of two that made it at once, the second's */
 	return 0;

@@ -10,8 +10,8 @@
 #include "base/error.h"
 #include "wire/messages.h"
 
-/* Makes spec->home, private to its user, unless it is there. For new sessions only: a restored one has
- * lived in its home, and where that is missing now a file system is not mounted. */
+/* Makes spec->home, private to its user, unless it is there. For new sessions only: a restored one
+ * has lived in its home, and where that is missing now a file system is not mounted. */
 int home_make(const struct session_spec *spec, struct error *e);
 
 #endif

@@ -114,8 +114,8 @@ int sandbox_kill(struct sandbox *sb, struct error *e)
 	if (pidfd >= 0) {
 		bool any;
 		syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, NULL, 0);
-		/* All of them before any is thawed: a frozen session may live on in a checkpoint, and must
-		 * not do another step here while its init dies. */
+		/* All of them before any is thawed: a frozen session may live on in a checkpoint,
+		 * and must not do another step here while its init dies. */
 		cgroup_processes(&sb->cgroup, kill_one, &any, NULL);
 		int r = cgroup_thaw(&sb->cgroup, e);
 		if (r < 0)
