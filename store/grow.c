@@ -12,6 +12,7 @@
 #include <fnmatch.h>
 #include <pthread.h>
 #include <string.h>
+#include <sys/resource.h>
 
 enum {
 	LOOK_US = 5000, /* between two looks at the directory */
@@ -19,6 +20,7 @@ enum {
 	LOOK_SHARE = 5, /* times as long as a look took, for a directory with many files */
 	THREADS_MAX = 4,
 	FILES_MAX = 256, /* each holds a descriptor; more are left for the end */
+	NICENESS = 10,
 };
 
 struct growing {
@@ -165,6 +167,9 @@ static void look(struct grow *g)
 static void *run(void *arg)
 {
 	struct grow *g = arg;
+	/* The writer goes first: a session stands still until it is done, and what is not hashed by
+	 * then is hashed with nobody to compete with. (Linux has a nice value per thread.) */
+	setpriority(PRIO_PROCESS, 0, NICENESS);
 	pthread_mutex_lock(&g->lock);
 	while (!g->stopping) {
 		struct growing *f = next_work(g);

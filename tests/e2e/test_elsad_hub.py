@@ -448,12 +448,22 @@ def test_what_keeps_a_session_awake(lab, what: str, reason: str):
         server.activity = {"last_request_ms": 0, "last_data_ms": 4_000_000_000_000}
     elif what == "asked":
         elsad.act("keep-awake", until=int(time.time() * 1000) + 3600_000)
-    for _ in range(30):
+
+    def work() -> None:
         if what == "cpu":
             elsad.node.cpu_us[session] = elsad.node.cpu_us.get(session, 0) + 10_000_000
-        time.sleep(0.1)
-    decision = decide(elsad)["ada"]
-    assert decision["reason"] == reason and not decision["hibernate"], decision
+
+    def reason_now() -> str:
+        work()
+        return decide(elsad)["ada"]["reason"]
+
+    wait_for(f"it to be kept awake by {reason}", lambda: reason_now() == reason)
+    end = time.monotonic() + 3  # well past its timeout
+    while time.monotonic() < end:
+        work()
+        decision = decide(elsad)["ada"]
+        assert decision["reason"] == reason and not decision["hibernate"], decision
+        time.sleep(0.05)
     assert elsad.session()["state"] == "running" and elsad.session()["explain"]
 
 
