@@ -16,7 +16,7 @@ T      ?=
 FUZZ_SECONDS ?= 20
 
 .PHONY: help setup build build-asan build-tsan build-fuzz test unit e2e fuzz bench package \
-        demo soak fmt tidy shell clean distclean
+        demo fmt tidy shell clean distclean
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z][^:=]*:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -56,9 +56,6 @@ demo: build ## start everything and stay up (ONCE=1: drive the whole story)
 package: build ## Debian packages into build/*.deb
 	@$(ENTER) -- bash -ec 'cpack --config $(DIR)/CPackConfig.cmake -B $(DIR)/packages >$(DIR)/cpack.log || { cat $(DIR)/cpack.log; exit 1; }'
 	@cp $(DIR)/packages/*.deb build/ && ls -1 build/*.deb
-
-soak: build ## hours of hibernating and resuming
-	@$(ENTER) --net=private -- python3 -m pytest -p no:cacheprovider tests/soak $(T)
 
 SOURCES = find . \( -path ./build -o -path ./.git \) -prune -o \
           \( -name '*.[ch]' -o -name '*.cpp' \) -print0
