@@ -59,7 +59,7 @@ def newest(session: Session) -> int:
 
 # Where the request goes, and what happens to it there.
 WRITES = [(where, fault) for where in ("partNumber=2", "manifest.json")
-          for fault in ("403", "drop-after", "500-after", "truncate", "flip-sent", "etag")]
+          for fault in ("delay", "403", "drop-after", "500-after", "truncate", "flip-sent", "etag")]
 
 
 @pytest.mark.parametrize("where, fault", WRITES)
@@ -80,7 +80,7 @@ def test_hibernation(place: tuple[FaultProxy, Session], where: str, fault: str) 
     assert (after["pid"], after["digest"]) == (before["pid"], before["digest"])
 
 
-@pytest.mark.parametrize("fault", ["403", "drop", "truncate", "flip-got"])
+@pytest.mark.parametrize("fault", ["delay", "403", "drop", "truncate", "flip-got"])
 @pytest.mark.parametrize("where", ["manifest.json", "/criu/pages-"])
 def test_waking(place: tuple[FaultProxy, Session], where: str, fault: str) -> None:
     proxy, session = place
