@@ -3,59 +3,50 @@
 #define ELSA_STORE_MANIFEST_H
 
 /*
- * What a checkpoint consists of, as bytes. Two lines of JSON: the first names
- * the format and the SHA-256 of the second, which is
- *
- *	{"session", "generation", ..., "chunk": bytes per digest, "files": [
- *		{"name", "object", "size", "mode", "sha256": ["64 digits", ...]}]}
- *
- * Decoding trusts nothing: what is missing, unknown, out of range or would
- * leave the directory is an error (-EBADMSG). Pure; thread-safe.
+ * A checkpoint's manifest, as bytes. Two lines of JSON: the first names the
+ * format, its version and the HMAC of the second under the session's manifest
+ * key; the second is readable without any key, so that a store can be listed and
+ * cleaned by whoever keeps it. Decoding trusts nothing (-EBADMSG). Pure;
+ * thread-safe.
  */
 
 #include "base/buf.h"
 #include "base/error.h"
+#include "store/seal.h"
 #include "store/store.h"
 
-#include <stdint.h>
+#define MANIFEST_VERSION 2
 
-#define MANIFEST_VERSION 1
+enum { MANIFEST_MAX_BYTES = 64 << 20, MANIFEST_MAX_PACKS = 1 << 20 };
 
-enum {
-	DIGEST_SIZE = 32,
-	MANIFEST_MAX_BYTES = 64 << 20,
-	MANIFEST_MAX_FILES = 100000,
-	MANIFEST_MAX_NAME = 1024,
-	MANIFEST_MIN_CHUNK = 4 << 10,
-	MANIFEST_MAX_CHUNK = 64 << 20,
-};
-#define MANIFEST_MAX_FILE_SIZE (UINT64_C(1) << 46)
-
-struct manifest_file {
-	char *name;   /* in the checkpoint's directory */
-	char *object; /* below the checkpoint's keys */
+struct manifest_pack {
+	int64_t generation; /* this one's, or an older one's */
+	char writer[17];    /* base/id.h */
+	uint32_t number;    /* of that writer's packs: part of its frames' nonces */
 	uint64_t size;
-	uint32_t mode;
-	unsigned char *digests; /* DIGEST_SIZE for each chunk, the last of which may be short */
-	size_t chunks;
+};
+
+/* Where a piece of the index is. */
+struct manifest_piece {
+	uint32_t pack; /* in packs[] */
+	uint32_t offset, stored;
+	uint32_t len; /* what comes out of it */
 };
 
 struct manifest {
-	struct store_meta meta;
-	uint64_t chunk;
-	struct manifest_file *files;
-	size_t count;
+	struct store_meta meta; /* without spec */
+	char writer[17];
+	struct manifest_pack *packs;
+	size_t pack_count;
+	struct manifest_piece *index; /* pieces in order */
+	size_t index_count;
 };
-
-int manifest_encode(const struct manifest *m, struct buf *to, struct error *e);
-int manifest_decode(const char *data, size_t len, struct manifest *m, struct error *e);
 void manifest_deinit(struct manifest *m);
 
-size_t manifest_chunks(uint64_t size, uint64_t chunk);
-/* Bytes of the file's chunk `i`. */
-size_t manifest_chunk_size(const struct manifest_file *file, uint64_t chunk, size_t i);
-
-/* A relative path of real names: no empty, "." or ".." parts, not too long. */
-bool manifest_name_valid(const char *name);
+int manifest_encode(const struct manifest *m, const struct seal_key *mac_key, struct buf *to,
+		    struct error *e);
+/* mac_key NULL: read, but not proven. */
+int manifest_decode(const char *data, size_t len, const struct seal_key *mac_key,
+		    struct manifest *m, struct error *e);
 
 #endif
