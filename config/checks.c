@@ -236,12 +236,22 @@ const char *value_check_endpoint(const char *text)
 		     "\"address:port\" or \"network/prefix:port\" with an IPv4 address");
 }
 
+/* Length of the name of an environment variable at the start of `text`; 0: none. */
+static size_t variable_length(const char *text)
+{
+	return strspn(text, DIGITS) ? 0 : strspn(text, LETTERS DIGITS "_");
+}
+
 const char *value_check_env(const char *text)
 {
-	const char *equals = strchr(text, '=');
-	bool good = equals && equals != text && !strchr(DIGITS, *text);
-	return check(good && strspn(text, LETTERS DIGITS "_") == (size_t)(equals - text),
-		     "\"NAME=VALUE\"");
+	size_t len = variable_length(text);
+	return check(len && text[len] == '=', "\"NAME=VALUE\"");
+}
+
+const char *value_check_variable_or_none(const char *text)
+{
+	return check(!text[variable_length(text)],
+		     "the name of an environment variable, or \"\" for none,");
 }
 
 const char *value_check_quiet(const char *text)

@@ -6,6 +6,7 @@
 #include "config/fields.h"
 #include "config/options.h"
 #include "config/toml.h"
+#include "config/values.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -164,6 +165,33 @@ static int fail_between(const struct loader *l, const char *section, const char 
 			 node->at.column, section, key, text);
 }
 
+static bool is_listed(char *const *list, const char *text)
+{
+	for (; *list; list++)
+		if (strcmp(*list, text) == 0)
+			return true;
+	return false;
+}
+
+static int check_store(const struct loader *l)
+{
+	const struct config *c = l->config;
+	if (c->store.key_command[0] && c->store.key_env[0])
+		return fail_between(l, "store", "key_command",
+				    "gives the master key, and so does store.key_env: set only "
+				    "one of them");
+	if (c->store.key_command[0] && value_check_program(c->store.key_command[0]))
+		return fail_between(l, "store", "key_command",
+				    "must begin with a program's name or absolute path; the "
+				    "arguments are entries of their own");
+	if (!c->store.key_command[0] && !c->store.key_env[0] &&
+	    is_listed(c->store.old_key_files, c->store.key_file))
+		return fail_between(l, "store", "old_key_files",
+				    "names store.key_file, which is the present key: a rotation "
+				    "needs a new file for that");
+	return 0;
+}
+
 static int check_together(const struct loader *l)
 {
 	const struct config *c = l->config;
@@ -174,7 +202,7 @@ static int check_together(const struct loader *l)
 		return fail_between(l, "session", "uid_min", "is above session.uid_max");
 	if (!c->session.command[0])
 		return fail_between(l, "session", "command", "is empty");
-	return 0;
+	return check_store(l);
 }
 
 static int load_sections(struct config *c, const char *text, size_t len, const char *name,

@@ -59,6 +59,7 @@ struct config {
 		char *criu;                /* program */
 		int64_t workers;           /* effects at once */
 		int64_t effect_timeout_ms; /* longest a step may take */
+		bool lazy_restore;         /* wake before the memory is there */
 		char *cgroup;              /* name below each hierarchy: "elsa" */
 	} node;
 	struct {
@@ -83,7 +84,17 @@ struct config {
 	struct {
 		char *url;    /* file:///var/lib/elsa/store */
 		char *verify; /* "sample" or "all": read back before the session is let go */
-		int64_t keep; /* generations kept per session */
+		int64_t keep; /* generations kept per session; see policies/retention.h for these */
+		int64_t keep_age_ms; /* 0: any age */
+		int64_t keep_bytes;  /* per session; 0: no limit */
+		int64_t gc_ms;       /* between sweeps; 0: never */
+		/* The master key, from the first of these that is set; key_file always is. */
+		char **key_command;
+		char *key_env;
+		char *key_file;
+		char **old_key_files;
+		char *cache; /* directory for pieces of remote checkpoints */
+		int64_t cache_bytes;
 	} store;
 	struct {
 		int64_t interval_ms; /* between passes of the policy */

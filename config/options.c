@@ -90,6 +90,9 @@ const struct option options[] = {
 	  .doc = "Most sessions started, checkpointed or restored at once." },
 	{ "node", "effect_timeout", OPTION_DURATION, AT(node.effect_timeout_ms), "\"10m\"",
 	  SECOND, DAY, .doc = "Longest that one such step may take." },
+	{ "node", "lazy_restore", OPTION_BOOLEAN, AT(node.lazy_restore), "true",
+	  .doc = "Let a session wake before its memory is there; it comes as it is touched, and the\n"
+		 "rest behind that. false: all memory first." },
 	{ "node", "cgroup", OPTION_STRING, AT(node.cgroup), "\"elsa\"", .check = value_check_name,
 	  .doc = "Name of the cgroup below which sessions get theirs." },
 
@@ -147,7 +150,36 @@ const struct option options[] = {
 	{ "store", "verify", OPTION_STRING, AT(store.verify), "\"sample\"", .choices = "sample all",
 	  .doc = "How much of a checkpoint is read back before its session is let go." },
 	{ "store", "keep", OPTION_INTEGER, AT(store.keep), "3", 1, 1000000,
-	  .doc = "Generations kept of each session." },
+	  .doc = "Checkpoints kept of each session, counting back from the newest." },
+	{ "store", "keep_age", OPTION_DURATION, AT(store.keep_age_ms), "0", 0, YEARS,
+	  .doc = "Older ones than this are removed, too, but never the newest of a session. 0: not\n"
+		 "for their age." },
+	{ "store", "keep_bytes", OPTION_SIZE, AT(store.keep_bytes), "0", 0, 1024 * TIB,
+	  .doc = "Most that a session's checkpoints may take together; the oldest go first, never the\n"
+		 "newest. 0: no limit." },
+	{ "store", "gc", OPTION_DURATION, AT(store.gc_ms), "\"1d\"", 0, YEARS,
+	  .doc = "Time between two sweeps that remove what no checkpoint needs. 0: never." },
+	{ "store", "key_file", OPTION_STRING, AT(store.key_file), "\"/var/lib/elsa/store.key\"",
+	  .check = value_check_path,
+	  .doc = "File with the master key: 32 bytes, also as 64 hexadecimal digits or in base64,\n"
+		 "for root's eyes only. Made when it is missing and the store is still empty. Keep a\n"
+		 "copy elsewhere: without it no checkpoint can be read." },
+	{ "store", "key_env", OPTION_STRING, AT(store.key_env), "\"\"",
+	  .check = value_check_variable_or_none,
+	  .doc = "Environment variable of elsa-node that holds the master key instead. \"\": none." },
+	{ "store", "key_command", OPTION_STRINGS, AT(store.key_command), "[]",
+	  .check = value_check_not_empty,
+	  .doc = "Command that prints the master key instead, such as a key service's client, with\n"
+		 "its arguments. []: none." },
+	{ "store", "old_key_files", OPTION_STRINGS, AT(store.old_key_files), "[]",
+	  .check = value_check_path,
+	  .doc = "Files with former master keys: what they sealed can still be read, until\n"
+		 "`elsa store rekey` has put the present key in their place." },
+	{ "store", "cache", OPTION_STRING, AT(store.cache), "\"/var/lib/elsa/cache\"",
+	  .check = value_check_path,
+	  .doc = "Directory for sealed pieces of checkpoints that lie in a bucket." },
+	{ "store", "cache_size", OPTION_SIZE, AT(store.cache_bytes), "\"10G\"", 0, 1024 * TIB,
+	  .doc = "Most that it may take. 0: no cache." },
 
 	{ "idle", "interval", OPTION_DURATION, AT(idle.interval_ms), "\"60s\"", 100, DAY,
 	  .doc = "Longest time between two passes over the sessions." },

@@ -37,10 +37,11 @@ value_check value_check_url_or_none;
 value_check value_check_store_url;
 value_check value_check_pool; /* IPv4 network with room for sessions */
 value_check value_check_ipv4;
-value_check value_check_address;  /* IPv4 or IPv6 */
-value_check value_check_listen;   /* "host:port", "[::1]:port" or "" */
-value_check value_check_endpoint; /* "IPv4:port" or "IPv4/prefix:port" */
-value_check value_check_env;      /* NAME=VALUE */
+value_check value_check_address;          /* IPv4 or IPv6 */
+value_check value_check_listen;           /* "host:port", "[::1]:port" or "" */
+value_check value_check_endpoint;         /* "IPv4:port" or "IPv4/prefix:port" */
+value_check value_check_env;              /* NAME=VALUE */
+value_check value_check_variable_or_none; /* NAME, or "" */
 value_check value_check_quiet;
 value_check value_check_not_empty;
 

@@ -51,6 +51,15 @@ static void defaults_are_sensible(void **state)
 	assert_int_equal(c->session.pids, 1024);
 	assert_false(c->network.internet);
 	assert_string_equal(c->store.verify, "sample");
+	assert_int_equal(c->store.keep, 3);
+	assert_int_equal(c->store.keep_age_ms, 0);
+	assert_int_equal(c->store.gc_ms, 86400000);
+	assert_string_equal(c->store.key_file, "/var/lib/elsa/store.key");
+	assert_string_equal(c->store.key_env, "");
+	assert_null(c->store.key_command[0]);
+	assert_null(c->store.old_key_files[0]);
+	assert_int_equal(c->store.cache_bytes, INT64_C(10) << 30);
+	assert_true(c->node.lazy_restore);
 	assert_int_equal(c->idle.rule_count, 1);
 	const struct config_rule *rule = &c->idle.rules[0];
 	assert_string_equal(rule->name, "default");
@@ -65,20 +74,35 @@ static void defaults_are_sensible(void **state)
 static void values_are_read(void **state)
 {
 	(void)state;
-	cleanup(config_freep) struct config *c = parse("hub.poll = 90\n"
-						       "[controller]\n"
-						       "observe = 0.25\n"
-						       "listen = \"[::1]:8443\"\n"
-						       "token_file = \"/etc/token\"\n"
-						       "[session]\n"
-						       "memory = \"4GiB\"\n"
-						       "cpus = 2\n"
-						       "env = [\"A=b\\n\\\"c\\\\\", \"_X=\"]\n"
-						       "[network]\n"
-						       "allow = [\"192.168.0.0/16:443\"]\n"
-						       "dns = [\"9.9.9.9\", \"2620:fe::fe\"]\n"
-						       "[idle]\n"
-						       "timeout = \"30m\"\n");
+	cleanup(config_freep) struct config *c =
+		parse("hub.poll = 90\n"
+		      "[controller]\n"
+		      "observe = 0.25\n"
+		      "listen = \"[::1]:8443\"\n"
+		      "token_file = \"/etc/token\"\n"
+		      "[session]\n"
+		      "memory = \"4GiB\"\n"
+		      "cpus = 2\n"
+		      "env = [\"A=b\\n\\\"c\\\\\", \"_X=\"]\n"
+		      "[network]\n"
+		      "allow = [\"192.168.0.0/16:443\"]\n"
+		      "dns = [\"9.9.9.9\", \"2620:fe::fe\"]\n"
+		      "[store]\n"
+		      "keep_age = \"2w\"\n"
+		      "keep_bytes = \"20G\"\n"
+		      "gc = 0\n"
+		      "key_command = [\"kms\", \"key elsa\"]\n"
+		      "old_key_files = [\"/var/lib/elsa/store.key\"]\n"
+		      "cache_size = 0\n"
+		      "[idle]\n"
+		      "timeout = \"30m\"\n");
+	assert_int_equal(c->store.keep_age_ms, 14 * INT64_C(86400000));
+	assert_int_equal(c->store.keep_bytes, INT64_C(20) << 30);
+	assert_int_equal(c->store.gc_ms, 0);
+	assert_string_equal(c->store.key_command[1], "key elsa");
+	assert_null(c->store.key_command[2]);
+	assert_string_equal(c->store.old_key_files[0], c->store.key_file);
+	assert_int_equal(c->store.cache_bytes, 0);
 	assert_int_equal(c->hub.poll_ms, 90000);
 	assert_int_equal(c->controller.observe_ms, 250);
 	assert_int_equal(c->session.memory_bytes, INT64_C(4) << 30);
@@ -199,6 +223,25 @@ static const struct {
 	  "t:2:10: store.verify: \"some\" is not one of: sample all" },
 	{ "[store]\nverify = \"sample all\"\n", "t:2:10: store.verify: " },
 	{ "[store]\nverify = \"\"\n", "t:2:10: store.verify: " },
+	{ "[store]\nkeep = 0\n", "t:2:8: store.keep: out of range: it must be from 1 to" },
+	{ "[store]\nkey_file = \"\"\n", "t:2:12: store.key_file: \"\": an absolute path" },
+	{ "[store]\nkey_env = \"A=b\"\n",
+	  "t:2:11: store.key_env: \"A=b\": the name of an environment variable" },
+	{ "[store]\nkey_env = \"1A\"\n", "t:2:11: store.key_env: " },
+	{ "[store]\nkey_env = \"KEY\"\nkey_command = [\"kms\"]\n",
+	  "t:3:15: store.key_command: gives the master key, and so does store.key_env" },
+	{ "[store]\nkey_command = [\"./kms\"]\n",
+	  "t:2:15: store.key_command: must begin with a program's name" },
+	{ "[store]\nkey_command = [\"\"]\n", "t:2:16: store.key_command: " },
+	{ "[store]\nkey_command = \"kms get\"\n",
+	  "t:2:15: store.key_command: a list of strings is wanted, not a string" },
+	{ "[store]\nold_key_files = [\"old.key\"]\n", "t:2:18: store.old_key_files: " },
+	{ "[store]\nold_key_files = [\"/var/lib/elsa/store.key\"]\n",
+	  "t:2:17: store.old_key_files: names store.key_file" },
+	{ "[store]\ncache = \"cache\"\n", "t:2:9: store.cache: " },
+	{ "[store]\ncache_size = \"-1G\"\n", "t:2:14: store.cache_size: a size such as" },
+	{ "[node]\nlazy_restore = 1\n",
+	  "t:2:16: node.lazy_restore: true or false is wanted, not an integer" },
 	{ "[idle]\nquiet_hours = [\"22-06\"]\n", "t:2:16: idle.quiet_hours: " },
 	{ "[idle]\nquiet_hours = [\"22:00-25:00\"]\n", "t:2:16: idle.quiet_hours: " },
 	{ "[idle]\nquiet_hours = [\"mun 22:00-23:00\"]\n", "t:2:16: idle.quiet_hours: " },
