@@ -365,7 +365,11 @@ class Stack:
                     f"{HOST_ADDRESS}:{self.activity_port}",
                 ],
             },
-            "store": {"url": f"file://{self.store}"},
+            "store": {
+                "url": f"file://{self.store}",
+                "key_file": str(self.dir / "store.key"),
+                "cache": str(self.dir / "cache"),
+            },
         }
 
     def _hub_settings(self) -> Json:
