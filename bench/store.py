@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import limits
 from hubkit import Stack
 from podman import Podman
 from s3server import S3Server
@@ -277,13 +278,17 @@ def random_pages(report) -> None:
     report.at_most("pages_10000_6gib", median(rounds, "cell"), 1.5, "s")
 
 
-# --- what the machine can do ---------------------------------------------------------------------
+# --- all of it -----------------------------------------------------------------------------------
+
+
+def machine(report) -> None:
+    limits.measure(report, DIRECTORY)
 
 
 def measure(report) -> None:
     shutil.rmtree(DIRECTORY, ignore_errors=True)
     DIRECTORY.mkdir(parents=True)
-    parts = (random_local, random_bucket, typical_local, second, wake_by_size, wake_from_far,
+    parts = (machine, random_local, random_bucket, typical_local, second, wake_by_size, wake_from_far,
              random_pages)
     wanted = os.environ.get("ELSA_BENCH", "").split() or [p.__name__ for p in parts]
     try:
