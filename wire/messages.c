@@ -4,8 +4,10 @@
 #include "base/cleanup.h"
 
 const char *const effect_kind_names[EFFECT_KIND_COUNT] = {
-	[EFFECT_NONE] = "none",       [EFFECT_START] = "start", [EFFECT_HIBERNATE] = "hibernate",
-	[EFFECT_RESTORE] = "restore", [EFFECT_STOP] = "stop",   [EFFECT_FORGET] = "forget",
+	[EFFECT_NONE] = "none",           [EFFECT_START] = "start",
+	[EFFECT_HIBERNATE] = "hibernate", [EFFECT_SNAPSHOT] = "snapshot",
+	[EFFECT_RESTORE] = "restore",     [EFFECT_STOP] = "stop",
+	[EFFECT_FORGET] = "forget",
 };
 
 const char *const effect_state_names[EFFECT_STATE_COUNT] = {

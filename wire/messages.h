@@ -37,6 +37,7 @@ enum effect_kind {
 	EFFECT_NONE = 0,
 	EFFECT_START,     /* a new process tree */
 	EFFECT_HIBERNATE, /* checkpoint `generation`, then let the processes go */
+	EFFECT_SNAPSHOT,  /* checkpoint `generation`, and the session goes on */
 	EFFECT_RESTORE,   /* run checkpoint `generation` */
 	EFFECT_STOP,      /* end the processes, keep nothing of them */
 	EFFECT_FORGET,    /* as stop, and delete the checkpoints */
