@@ -49,7 +49,7 @@ static const struct {
 	{ "not what is read", { 0, 0, 12 }, "5 5r 5 5", "4 2" },
 	{ "small old ones beside a big one", { 0, 0, 10 }, "1 1 50 1", "4" },
 	{ "huge", { 0, 0, 10 }, "9223372036854775807 9223372036854775807 7", "3" },
-	{ "huge, and wanted", { 0, 0, INT64_MAX }, "7 9223372036854775807", "2" },
+	{ "huge, and wanted", { 0, 0, INT64_MAX - 1 }, "7 9223372036854775807", "2" },
 
 	{ "all three", { 4, 9 * DAY / 2, 12 }, "5 5 5 5a 5 5a 5", "7 5" },
 };
