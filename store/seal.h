@@ -54,7 +54,9 @@ int seal_frame(struct sealer *s, uint32_t pack, uint64_t offset, const void *dat
 /* `len` with the tag; `to` may be `data`. -EBADMSG. */
 int open_frame(struct sealer *s, uint32_t pack, uint64_t offset, const void *data, size_t len,
 	       void *to, struct error *e);
-/* A keyed digest (GMAC) by which a page is known to be as before. Never leaves sealed bytes. */
+/* A keyed digest (GMAC) by which a page is known to be as before, in whatever generation and by
+ * whatever writer it was put: so the sealer is made from a key derived for the whole session, never
+ * from a writer's. Never leaves sealed bytes, for the nonce is always the same. -EIO. */
 int seal_digest(struct sealer *s, const void *data, size_t len, unsigned char to[SEAL_DIGEST]);
 
 /* HMAC-SHA-256, for the manifest. */
