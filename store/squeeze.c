@@ -1,0 +1,387 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "store/squeeze.h"
+
+#include "base/cleanup.h"
+
+#include <errno.h>
+#include <math.h>
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <string.h>
+#include <zstd.h>
+
+/*
+ *	0  the bytes
+ *	1  a zstd frame
+ *	2  mask, the planes without a bit in it, len % 128 last bytes, a zstd frame of the
+ *	   planes with one
+ */
+enum codec { CODEC_RAW, CODEC_ZSTD, CODEC_PLANES };
+
+enum {
+	PLANES = 8,
+	BLOCK = 128,      /* bytes that are sorted into planes together, 16 words */
+	SAMPLE_RUNS = 64, /* places looked at to judge the whole, */
+	SAMPLE_WORDS = 8, /* ... and words in a row at each */
+	SAMPLE = SAMPLE_RUNS * SAMPLE_WORDS,
+	MIN_JUDGED = SAMPLE * 8, /* shorter data is simply tried */
+	LEVEL = 1,
+	KEEP_BETTER = 15,
+};
+
+struct squeezer {
+	ZSTD_CCtx *zstd;
+	ZSTD_DCtx *unzstd;
+	unsigned char *planes; /* of one frame */
+	size_t planes_size;
+	unsigned char *other; /* the second way, where both are tried */
+	size_t other_size;
+	/* Neighbours are alike: which way was better when both were tried last, on what, and for
+	 * how many more that holds. */
+	enum codec better;
+	float better_whole, better_planes;
+	unsigned better_for;
+};
+
+DEFINE_CLEANUP(struct squeezer *, squeezer_free)
+
+/* c log2(c) for each count there can be. */
+static float weights[SAMPLE * PLANES + 1];
+
+static pthread_once_t weights_once = PTHREAD_ONCE_INIT;
+
+static void fill_weights(void)
+{
+	for (int c = 1; c <= SAMPLE * PLANES; c++)
+		weights[c] = (float)c * log2f((float)c);
+}
+
+int squeezer_new(struct squeezer **squeezer, struct error *e)
+{
+	*squeezer = NULL;
+	pthread_once(&weights_once, fill_weights);
+	cleanup(squeezer_freep) struct squeezer *s = calloc(1, sizeof(*s));
+	if (!s || !(s->zstd = ZSTD_createCCtx()) || !(s->unzstd = ZSTD_createDCtx()))
+		return error_set(e, ENOMEM, "out of memory");
+	*squeezer = steal_ptr(&s);
+	return 0;
+}
+
+void *squeezer_free(struct squeezer *s)
+{
+	if (!s)
+		return NULL;
+	ZSTD_freeCCtx(s->zstd);
+	ZSTD_freeDCtx(s->unzstd);
+	free(s->planes);
+	free(s->other);
+	free(s);
+	return NULL;
+}
+
+/* Memory of at least `len` bytes, kept for the next time. */
+static bool have(unsigned char **memory, size_t *size, size_t len)
+{
+	if (len <= *size)
+		return true;
+	free(*memory);
+	*memory = malloc(len);
+	*size = *memory ? len : 0;
+	return *memory;
+}
+
+/* --- planes ------------------------------------------------------------------------- */
+
+typedef unsigned char bytes16 __attribute__((vector_size(16)));
+
+/* The even bytes of two vectors, and the odd ones; zip_* put them back. One instruction each, or
+ * two, on every processor with vectors. */
+#define EVEN(a, b)                                                                                 \
+	__builtin_shufflevector(a, b, 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30)
+#define ODD(a, b)                                                                                  \
+	__builtin_shufflevector(a, b, 1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31)
+#define ZIP_LOW(a, b)                                                                              \
+	__builtin_shufflevector(a, b, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23)
+#define ZIP_HIGH(a, b)                                                                             \
+	__builtin_shufflevector(a, b, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31)
+
+/* Splitting even from odd bytes three times over leaves each of a word's 8 bytes in a vector of its
+ * own. */
+static inline void split_block(const unsigned char *from, bytes16 v[PLANES])
+{
+	bytes16 w[PLANES];
+	memcpy(v, from, BLOCK);
+	for (int step = 0; step < 3; step++) {
+		for (int i = 0; i < PLANES / 2; i++) {
+			w[i] = EVEN(v[2 * i], v[2 * i + 1]);
+			w[i + PLANES / 2] = ODD(v[2 * i], v[2 * i + 1]);
+		}
+		memcpy(v, w, sizeof(w));
+	}
+}
+
+static inline void join_block(bytes16 v[PLANES], unsigned char *to)
+{
+	bytes16 w[PLANES];
+	for (int step = 0; step < 3; step++) {
+		for (int i = 0; i < PLANES / 2; i++) {
+			w[2 * i] = ZIP_LOW(v[i], v[i + PLANES / 2]);
+			w[2 * i + 1] = ZIP_HIGH(v[i], v[i + PLANES / 2]);
+		}
+		memcpy(v, w, sizeof(w));
+	}
+	memcpy(to, v, BLOCK);
+}
+
+/* Plane p goes to planes[p]; len is of whole blocks. */
+static void split(const unsigned char *from, size_t len, unsigned char *const planes[PLANES])
+{
+	for (size_t at = 0; at < len; at += BLOCK) {
+		bytes16 v[PLANES];
+		split_block(from + at, v);
+		for (int i = 0; i < PLANES; i++)
+			memcpy(planes[i] + at / PLANES, &v[i], sizeof(v[i]));
+	}
+}
+
+static void join(const unsigned char *const planes[PLANES], size_t len, unsigned char *to)
+{
+	for (size_t at = 0; at < len; at += BLOCK) {
+		bytes16 v[PLANES];
+		for (int i = 0; i < PLANES; i++)
+			memcpy(&v[i], planes[i] + at / PLANES, sizeof(v[i]));
+		join_block(v, to + at);
+	}
+}
+
+/* --- judging ------------------------------------------------------------------------ */
+
+/* What samples say of data, in bits for a byte of it. */
+struct judgement {
+	float whole;         /* from how often each byte value occurs, matches not counted */
+	float plane[PLANES]; /* the same, of the bytes of each plane */
+	float planes;        /* their mean, those not worth it counted in full */
+	float twins;         /* share of the words that occur more than once */
+};
+
+/* A plane that shrinks by less than an eighth is left: the whole would by less than 2 %. Few
+ * samples of noise look a little duller than it is. */
+#define WORTH_PLANE 6.9F
+#define WORTH_WHOLE 7.7F
+#define WORTH_TWINS 0.05F
+
+static size_t sample_at(size_t len, size_t run)
+{
+	return run * (len / SAMPLE_RUNS / 8 * 8);
+}
+
+static float count_twins(const unsigned char *data, size_t len)
+{
+	uint64_t seen[SAMPLE * 4] = { 0 };
+	unsigned twins = 0;
+	for (size_t i = 0; i < SAMPLE; i++) {
+		uint64_t word;
+		memcpy(&word, data + sample_at(len, i / SAMPLE_WORDS) + i % SAMPLE_WORDS * 8, 8);
+		uint64_t *slot = &seen[word * 0x9e3779b97f4a7c15 >> 53];
+		twins += *slot == word;
+		*slot = word;
+	}
+	return (float)twins / SAMPLE;
+}
+_Static_assert(SAMPLE * 4 == 1 << (64 - 53), "the hash has as many values as there are slots");
+
+static void judge(const unsigned char *data, size_t len, struct judgement *j)
+{
+	uint16_t counts[PLANES][256] = { 0 };
+	for (size_t run = 0; run < SAMPLE_RUNS; run++) {
+		const unsigned char *at = data + sample_at(len, run);
+		for (size_t i = 0; i < SAMPLE_WORDS * 8; i += 8)
+			for (int p = 0; p < PLANES; p++)
+				counts[p][at[i + p]]++;
+	}
+	float sums[PLANES] = { 0 }, whole = 0;
+	for (int v = 0; v < 256; v++) {
+		unsigned total = 0;
+		for (int p = 0; p < PLANES; p++) {
+			sums[p] += weights[counts[p][v]];
+			total += counts[p][v];
+		}
+		whole += weights[total];
+	}
+	j->whole = (weights[SAMPLE * PLANES] - whole) / (SAMPLE * PLANES);
+	j->planes = 0;
+	for (int p = 0; p < PLANES; p++) {
+		j->plane[p] = (weights[SAMPLE] - sums[p]) / SAMPLE;
+		j->planes += (j->plane[p] < WORTH_PLANE ? j->plane[p] : 8) / PLANES;
+	}
+	j->twins = count_twins(data, len);
+}
+
+/* --- squeezing ------------------------------------------------------------------------ */
+
+static size_t store_raw(const unsigned char *data, size_t len, unsigned char *to)
+{
+	to[0] = CODEC_RAW;
+	memcpy(to + 1, data, len);
+	return len + 1;
+}
+
+/* 0 when it does not get smaller, which happens to be where the output ends. */
+static size_t squeeze_zstd(struct squeezer *s, const unsigned char *data, size_t len,
+			   unsigned char *to)
+{
+	size_t n = ZSTD_compressCCtx(s->zstd, to + 1, len, data, len, LEVEL);
+	to[0] = CODEC_ZSTD;
+	return ZSTD_isError(n) || n >= len ? 0 : n + 1;
+}
+
+/* Each plane is a zstd frame of its own, so that it has its own codes; zstd reads frames that
+ * follow each other as one. */
+static size_t squeeze_planes(struct squeezer *s, const struct judgement *j,
+			     const unsigned char *data, size_t len, unsigned char *to)
+{
+	unsigned char *planes[PLANES];
+	size_t whole = len / BLOCK * BLOCK, each = whole / PLANES;
+	if (!have(&s->planes, &s->planes_size, whole))
+		return 0;
+	for (int p = 0; p < PLANES; p++)
+		planes[p] = s->planes + (size_t)p * each;
+	split(data, whole, planes);
+	to[0] = CODEC_PLANES;
+	to[1] = 0;
+	size_t n = 2;
+	for (int p = 0; p < PLANES; p++) {
+		if (j->plane[p] < WORTH_PLANE) {
+			to[1] |= (unsigned char)(1 << p);
+			continue;
+		}
+		memcpy(to + n, planes[p], each);
+		n += each;
+	}
+	memcpy(to + n, data + whole, len - whole);
+	n += len - whole;
+	for (int p = 0; p < PLANES; p++) {
+		if (!(to[1] & 1 << p))
+			continue;
+		size_t m = ZSTD_compressCCtx(s->zstd, to + n, len - n, planes[p], each, LEVEL);
+		if (ZSTD_isError(m))
+			return 0;
+		n += m;
+	}
+	return n < len ? n : 0;
+}
+
+/* Both ways; `to` has the shorter one afterwards. */
+static size_t squeeze_both(struct squeezer *s, const struct judgement *j, const unsigned char *data,
+			   size_t len, unsigned char *to)
+{
+	size_t a = squeeze_zstd(s, data, len, to);
+	if (!have(&s->other, &s->other_size, squeeze_most(len)))
+		return a;
+	size_t b = squeeze_planes(s, j, data, len, s->other);
+	s->better = b && (!a || b < a) ? CODEC_PLANES : CODEC_ZSTD;
+	s->better_whole = j->whole;
+	s->better_planes = j->planes;
+	s->better_for = KEEP_BETTER;
+	if (s->better == CODEC_ZSTD)
+		return a;
+	memcpy(to, s->other, b);
+	return b;
+}
+
+static bool as_last(struct squeezer *s, const struct judgement *j)
+{
+	if (!s->better_for || fabsf(j->whole - s->better_whole) > 0.5F ||
+	    fabsf(j->planes - s->better_planes) > 0.5F)
+		return false;
+	s->better_for--;
+	return true;
+}
+
+static size_t squeeze_judged(struct squeezer *s, const unsigned char *data, size_t len,
+			     unsigned char *to)
+{
+	struct judgement j;
+	judge(data, len, &j);
+	bool twins = j.twins > WORTH_TWINS;
+	if (j.whole > WORTH_WHOLE && j.planes > WORTH_WHOLE && !twins)
+		return 0;
+	/* Nothing is gained by sorting bytes of one kind, like text. */
+	if (j.planes > j.whole)
+		return squeeze_zstd(s, data, len, to);
+	if (!twins && j.planes < j.whole - 0.2F)
+		return squeeze_planes(s, &j, data, len, to);
+	if (!as_last(s, &j))
+		return squeeze_both(s, &j, data, len, to);
+	return s->better == CODEC_ZSTD ? squeeze_zstd(s, data, len, to)
+				       : squeeze_planes(s, &j, data, len, to);
+}
+
+size_t squeeze(struct squeezer *s, const void *data, size_t len, void *to)
+{
+	size_t n = len < MIN_JUDGED ? squeeze_zstd(s, data, len, to)
+				    : squeeze_judged(s, data, len, to);
+	return n ? n : store_raw(data, len, to);
+}
+
+/* --- and back ------------------------------------------------------------------------- */
+
+static int bad(struct error *e)
+{
+	return error_set(e, EBADMSG, "a frame's content is not what it says");
+}
+
+static int unzstd(struct squeezer *s, const unsigned char *data, size_t data_len, unsigned char *to,
+		  size_t len, struct error *e)
+{
+	size_t n = ZSTD_decompressDCtx(s->unzstd, to, len, data, data_len);
+	return ZSTD_isError(n) || n != len ? bad(e) : 0;
+}
+
+static int unsqueeze_planes(struct squeezer *s, const unsigned char *data, size_t data_len,
+			    unsigned char *to, size_t len, struct error *e)
+{
+	const unsigned char *planes[PLANES];
+	size_t whole = len / BLOCK * BLOCK, each = whole / PLANES;
+	if (data_len < 1)
+		return bad(e);
+	size_t squeezed = (size_t)__builtin_popcount(data[0]) * each;
+	size_t plain = len - squeezed, at = 1, out = 0;
+	if (data_len - 1 < plain)
+		return bad(e);
+	if (!have(&s->planes, &s->planes_size, squeezed))
+		return error_set(e, ENOMEM, "out of memory");
+	for (int p = 0; p < PLANES; p++) {
+		bool shrunk = data[0] & 1 << p;
+		planes[p] = shrunk ? s->planes + out : data + at;
+		*(shrunk ? &out : &at) += each;
+	}
+	memcpy(to + whole, data + at, len - whole);
+	at += len - whole;
+	int r = unzstd(s, data + at, data_len - at, s->planes, squeezed, e);
+	if (r == 0)
+		join(planes, whole, to);
+	return r;
+}
+
+int unsqueeze(struct squeezer *s, const void *data, size_t data_len, void *to, size_t len,
+	      struct error *e)
+{
+	const unsigned char *from = data;
+	if (data_len < 1)
+		return bad(e);
+	switch (from[0]) {
+	case CODEC_RAW:
+		if (data_len - 1 != len)
+			return bad(e);
+		memcpy(to, from + 1, len);
+		return 0;
+	case CODEC_ZSTD:
+		return unzstd(s, from + 1, data_len - 1, to, len, e);
+	case CODEC_PLANES:
+		return unsqueeze_planes(s, from + 1, data_len - 1, to, len, e);
+	default:
+		return bad(e);
+	}
+}
