@@ -104,7 +104,7 @@ static int add_info(const struct store_meta *meta, void *arg)
 
 static int ask_list(struct inquiry *q, struct store *store, struct error *e)
 {
-	return store_list(store, q->session[0] ? q->session : NULL, add_info, &q->list, e);
+	return store_list(store, q->session[0] ? q->session : NULL, add_info, NULL, &q->list, e);
 }
 
 static int ask_verify(struct inquiry *q, struct store *store, struct error *e)

@@ -141,13 +141,32 @@ static int add_dump(struct criu_run *run, struct sandbox *sb, pid_t init, struct
 	criu_args_add(a, "--link-remap");
 	/* A connection not yet accepted cannot be dumped. Who waits there is told by a reset. */
 	criu_args_add(a, "--skip-in-flight");
+	if (run->inherited >= 0) {
+		criu_args_add(a, "--page-server");
+		criu_args_add(a, "--ps-socket");
+		criu_args_add(a, "%d", run->inherited);
+	}
 	return 0;
+}
+
+static int start_dump(struct criu_run *run, struct sandbox *sb, pid_t init, const char *freezer,
+		      int *page_socket, struct error *e)
+{
+	int r = criu_run_init(run, run->options, freezer, e);
+	run->inherited = steal_fd(page_socket);
+	if (r == 0)
+		r = add_dump(run, sb, init, e);
+	if (r == 0)
+		r = use_freezer(run, sb, freezer, e);
+	use_ids(run, sb);
+	return r < 0 ? r : criu_run_start(run, "dump.log", e);
 }
 
 int criu_dump(struct sandbox *sb, pid_t init, const struct criu_options *options,
 	      struct criu_dump **to, char **log_tail, struct error *e)
 {
 	char line[128] = "";
+	cleanup_fd int page_socket = options->page_socket ? options->page_socket : -1;
 	cleanup_free char *freezer = sandbox_freezer_path(sb);
 	struct criu_dump *dump = calloc(1, sizeof(*dump));
 	if (!freezer || !dump) {
@@ -156,17 +175,14 @@ int criu_dump(struct sandbox *sb, pid_t init, const struct criu_options *options
 	}
 	dump->options = *options;
 	struct criu_run *run = &dump->run;
-	int r = criu_run_init(run, &dump->options, freezer, e);
-	if (r == 0)
-		r = add_dump(run, sb, init, e);
-	if (r == 0)
-		r = use_freezer(run, sb, freezer, e);
-	use_ids(run, sb);
-	if (r == 0)
-		r = criu_run_start(run, "dump.log", e);
+	run->options = &dump->options;
+	int r = start_dump(run, sb, init, freezer, &page_socket, e);
 	if (r == 0)
 		r = criu_run_next(run, line, sizeof(line), e);
 	if (r > 0) {
+		/* Ours; were it open, a CRIU that dies would not be noticed at the other end. */
+		cleanup_close_fd(&run->inherited);
+		run->inherited = -1;
 		*to = dump;
 		return 0;
 	}

@@ -20,8 +20,9 @@ const struct plan *effect_plan(enum effect_kind kind)
 {
 	static const struct plan *const plans[EFFECT_KIND_COUNT] = {
 		[EFFECT_NONE] = &plan_ended,          [EFFECT_START] = &plan_start,
-		[EFFECT_HIBERNATE] = &plan_hibernate, [EFFECT_RESTORE] = &plan_restore,
-		[EFFECT_STOP] = &plan_stop,           [EFFECT_FORGET] = &plan_forget,
+		[EFFECT_HIBERNATE] = &plan_hibernate, [EFFECT_SNAPSHOT] = &plan_snapshot,
+		[EFFECT_RESTORE] = &plan_restore,     [EFFECT_STOP] = &plan_stop,
+		[EFFECT_FORGET] = &plan_forget,
 	};
 	return plans[kind];
 }

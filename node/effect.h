@@ -39,12 +39,10 @@ struct plan {
 
 /* By kind; EFFECT_NONE is what is done when a session ended by itself. */
 const struct plan *effect_plan(enum effect_kind kind);
-extern const struct plan plan_start, plan_hibernate, plan_restore, plan_stop, plan_forget,
-	plan_ended;
+extern const struct plan plan_start, plan_hibernate, plan_snapshot, plan_restore, plan_stop,
+	plan_forget, plan_ended;
 /* Index of the step called `name`; plan->count when there is none. */
 size_t plan_step(const struct plan *plan, const char *name);
-
-struct verifier;
 
 struct effect {
 	struct node *node;
@@ -54,7 +52,7 @@ struct effect {
 	struct effect_result result;   /* under node->lock; owned */
 	struct sandbox sandbox;
 	char *work;                    /* CRIU's work directory */
-	char *images;                  /* where a checkpoint is laid out for CRIU */
+	char *images;                  /* CRIU's: written by a dump, laid out for a restore */
 	struct effect_waiter *waiters; /* the loop's */
 	mono_us begun;
 	mono_us frozen_since; /* 0: not frozen by this effect */
@@ -66,7 +64,6 @@ struct effect {
 	struct store_write *write; /* the pointer under node->lock: see effect_look() */
 	struct criu_dump *dump;
 	struct store_read *read;
-	struct verifier *verifier;
 	char *log_tail;
 };
 

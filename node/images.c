@@ -7,8 +7,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <ftw.h>
-#include <limits.h>
 #include <linux/openat2.h>
 #include <stdlib.h>
 #include <string.h>
@@ -162,7 +160,6 @@ static int prepare_one(const struct image_file *file, void *arg)
 	return !is_program(job->home, path);
 }
 
-/* A new file in the place of what may be a link to the store's own. */
 static int replace_files(const char *dir, const struct buf *content, struct error *e)
 {
 	cleanup_free char *path = fs_join(dir, "criu/files.img");
@@ -174,44 +171,6 @@ static int replace_files(const char *dir, const struct buf *content, struct erro
 	if (fd < 0 || write(fd, buf_text(content), content->len) != (ssize_t)content->len)
 		return error_errno(e, "cannot write %s", path);
 	return 0;
-}
-
-/* "../" for every directory down to the one that holds `path`. */
-static char *way_up(const char *path)
-{
-	cleanup_free char *dir = strndup(path, (size_t)(strrchr(path, '/') - path));
-	cleanup_free char *real = dir ? realpath(dir, NULL) : NULL;
-	struct buf up = BUF_INIT(PATH_MAX);
-	for (const char *p = real; p && *p; p++)
-		if (*p == '/' && p[1])
-			buf_printf(&up, "../");
-	char *text = real ? buf_steal(&up) : NULL;
-	buf_deinit(&up);
-	return text;
-}
-
-/*
- * CRIU opens images from processes that have the session's root already, by a
- * descriptor of their directory. An absolute link would lead them into the
- * session's own files; a relative one goes up from the directory, whose top is
- * not the session's, and gets there.
- */
-static int relate_link(const char *path, const struct stat *st, int type, struct FTW *ftw)
-{
-	(void)st;
-	(void)ftw;
-	char target[PATH_MAX];
-	if (type != FTW_SL)
-		return 0;
-	ssize_t n = readlink(path, target, sizeof(target) - 1);
-	if (n <= 0 || target[0] != '/')
-		return n < 0 ? -1 : 0;
-	target[n] = '\0';
-	cleanup_free char *up = way_up(path);
-	cleanup_free char *related = up ? str_printf("%s%s", up, target + 1) : NULL;
-	if (!related || unlink(path) < 0)
-		return -1;
-	return symlink(related, path);
 }
 
 int images_prepare(const char *dir, const struct session_spec *spec, struct error *e)
@@ -229,8 +188,6 @@ int images_prepare(const char *dir, const struct session_spec *spec, struct erro
 		r = images_files(buf_text(&files), files.len, prepare_one, &job, &changed, e);
 	if (r == 0)
 		r = replace_files(dir, &changed, e);
-	if (r == 0 && nftw(dir, relate_link, 16, FTW_PHYS) < 0)
-		r = error_errno(e, "cannot make links in %s relative", dir);
 	cleanup_close_fd(&job.home);
 	return r;
 }

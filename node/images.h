@@ -44,7 +44,7 @@ int images_files(const void *data, size_t len,
 int images_keep(const char *dir, const struct session_spec *spec, struct error *e);
 
 /* Before a restore from DIR, laid out: puts that back where it is missing, and makes the images fit
- * a home that lived on. Links in DIR are made to work from inside the session's mounts as well. */
+ * a home that lived on. */
 int images_prepare(const char *dir, const struct session_spec *spec, struct error *e);
 
 #endif

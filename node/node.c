@@ -71,12 +71,27 @@ void node_deinit(struct node *node)
 	node->cpu = NULL;
 }
 
+static int open_store(struct node *node, struct error *e)
+{
+	const struct config *c = node->config;
+	const struct store_options options = {
+		.url = c->store.url,
+		.key_command = (const char *const *)c->store.key_command,
+		.key_env = c->store.key_env,
+		.key_file = c->store.key_file,
+		.old_key_files = (const char *const *)c->store.old_key_files,
+		.cache_dir = c->store.cache,
+		.cache_bytes = (uint64_t)c->store.cache_bytes,
+	};
+	return store_open(&options, &node->store, e);
+}
+
 int node_store(struct node *node, struct store **store, struct error *e)
 {
 	int r = 0;
 	pthread_mutex_lock(&node->store_lock);
 	if (!node->store)
-		r = store_open(node->config->store.url, &node->store, e);
+		r = open_store(node, e);
 	*store = node->store;
 	pthread_mutex_unlock(&node->store_lock);
 	return error_wrap(e, r, "cannot open the store %s", node->config->store.url);

@@ -16,7 +16,8 @@ struct page_sink;
 /* *socket: CRIU's end; the caller closes it once CRIU has it. `write` is borrowed until wait(). */
 int page_sink_start(struct store_write *write, struct page_sink **sink, int *socket,
 		    struct error *e);
-/* After CRIU has ended or said that it has dumped: all pages have been taken, or why not. */
+/* After CRIU has ended or said that it has dumped, and the caller has closed CRIU's end: all pages
+ * have been taken, or why not. -EPIPE: CRIU went away before that; what it says itself says more. */
 int page_sink_wait(struct page_sink *sink, struct error *e);
 /* Hangs up if it is still at it. Returns NULL. */
 void *page_sink_free(struct page_sink *sink);

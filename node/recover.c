@@ -116,9 +116,10 @@ static void sweep(void *arg)
 	struct node *node = arg;
 	struct store *store;
 	struct error e = ERROR_INIT;
+	struct store_gc gc = { .live = is_being_written, .arg = node };
 	int r = node_store(node, &store, &e);
 	if (r == 0)
-		r = store_sweep(store, is_being_written, node, &e);
+		r = store_gc(store, &gc, &e);
 	if (r < 0)
 		log_warning("what crashed writers left in the store is still there: %s", e.text);
 }

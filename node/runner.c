@@ -3,7 +3,6 @@
 
 #include "base/cleanup.h"
 #include "base/log.h"
-#include "node/verifier.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -12,7 +11,6 @@
 void runner_drop(struct effect *ef)
 {
 	ef->dump = criu_dump_abandon(ef->dump);
-	ef->verifier = verifier_free(ef->verifier);
 	ef->read = store_read_free(ef->read);
 	effect_set_write(ef, NULL);
 }
@@ -26,7 +24,7 @@ void effect_set_write(struct effect *ef, struct store_write *write)
 	store_write_free(before);
 }
 
-/* While a checkpoint is written: what is hashed of what there will be at least. */
+/* While a checkpoint is written: what is durable of what there will be at least. */
 void effect_look(struct effect *ef)
 {
 	uint64_t done = 0, total = 0;

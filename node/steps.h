@@ -19,9 +19,4 @@ int steps_unmount(struct effect *ef, struct error *e);
 /* -EBUSY when it runs. */
 int steps_check_idle(struct effect *ef, struct error *e);
 
-/* The overlay's upper layer to a file and back, with all that a layer needs: whiteouts, extended
- * attributes, holes, hard links. */
-int layers_save(const char *upper, const char *file, int timeout_ms, struct error *e);
-int layers_load(const char *upper, const char *file, int timeout_ms, struct error *e);
-
 #endif

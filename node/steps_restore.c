@@ -5,15 +5,11 @@
 #include "base/fs.h"
 #include "node/cpu.h"
 #include "node/images.h"
-#include "node/verifier.h"
+#include "node/layers.h"
+#include "node/pagemap_image.h"
 
 #include <errno.h>
 #include <string.h>
-
-static void note_verified(uint64_t done, uint64_t total, void *arg)
-{
-	effect_progress(arg, done, total);
-}
 
 /* A checkpoint that has a successor is the past: to run it would undo what the user has done since.
  */
@@ -42,8 +38,6 @@ static int open_checkpoint(struct effect *ef, struct error *e)
 		r = check_newest(ef, store, e);
 	if (r == 0)
 		r = store_read_open(store, ef->session->id, ef->request.generation, &ef->read, e);
-	if (r == 0)
-		r = verifier_start(ef->read, note_verified, ef, &ef->verifier, e);
 	if (r < 0)
 		return r;
 	const struct store_meta *meta = store_read_meta(ef->read);
@@ -57,7 +51,6 @@ static int open_checkpoint(struct effect *ef, struct error *e)
 static int close_checkpoint(struct effect *ef, struct error *e)
 {
 	(void)e;
-	ef->verifier = verifier_free(ef->verifier);
 	ef->read = store_read_free(ef->read);
 	return 0;
 }
@@ -89,27 +82,27 @@ static int prepare(struct effect *ef, struct error *e)
 	return r < 0 ? r : sandbox_prepare(&ef->sandbox, true, e);
 }
 
-/* A damaged checkpoint fails in many ways before all of it has been read. What is told is the
- * damage: its text names the object. */
-static int prefer_damage(struct effect *ef, int r, struct error *e)
+static bool is_layers(const char *name, void *arg)
 {
-	struct error damage = ERROR_INIT;
-	if (r == 0 || !ef->verifier || verifier_wait(ef->verifier, &damage) == 0)
-		return r;
-	*e = damage;
-	return -EBADMSG;
+	(void)arg;
+	return strcmp(name, LAYERS_FILE) == 0;
 }
 
+/* Nothing is read twice or looked at before: the store gives out nothing that is not as it was
+ * written, and says what is wrong. */
 static int lay_out(struct effect *ef, struct error *e)
 {
+	cleanup_free char *images = fs_join(ef->images, "criu");
+	if (!images)
+		return error_set(e, ENOMEM, "out of memory");
 	int r = fs_remove_tree(ef->images, e);
 	if (r == 0)
 		r = fs_mkdirs(ef->images, 0700, e);
 	if (r == 0)
-		r = store_read_lay_out(ef->read, ef->images, e);
+		r = store_read_lay_out(ef->read, ef->images, is_layers, NULL, e);
 	if (r == 0)
 		r = images_prepare(ef->images, &ef->request.session, e);
-	return prefer_damage(ef, r, e);
+	return r < 0 ? r : pagemap_images_write(ef->read, PAGES_ALL, images, e);
 }
 
 static int drop_images(struct effect *ef, struct error *e)
@@ -117,18 +110,10 @@ static int drop_images(struct effect *ef, struct error *e)
 	return fs_remove_tree(ef->images, e);
 }
 
-static int load_layers(struct effect *ef, struct error *e)
-{
-	cleanup_free char *file = fs_join(ef->images, "upper.tar");
-	if (!file)
-		return error_set(e, ENOMEM, "out of memory");
-	return layers_load(ef->sandbox.upper, file, (int)ef->node->config->node.effect_timeout_ms,
-			   e);
-}
-
 static int read_layers(struct effect *ef, struct error *e)
 {
-	return prefer_damage(ef, load_layers(ef, e), e);
+	return layers_load(ef->sandbox.upper, ef->read,
+			   (int)ef->node->config->node.effect_timeout_ms, e);
 }
 
 static int restore(struct effect *ef, struct error *e)
@@ -143,7 +128,7 @@ static int restore(struct effect *ef, struct error *e)
 	int r = criu_restore(&ef->sandbox, &options, &init, &ef->log_tail, e);
 	if (r == 0)
 		r = effect_set_processes(ef, init, e);
-	return prefer_damage(ef, r, e);
+	return r;
 }
 
 /* CRIU first, or what it is about to fork would come after the kill. */
@@ -151,11 +136,6 @@ static int kill_restored(struct effect *ef, struct error *e)
 {
 	int r = criu_end_orphans(ef->work, (int)ef->node->config->node.effect_timeout_ms, e);
 	return r < 0 ? r : steps_kill(ef, e);
-}
-
-static int verify(struct effect *ef, struct error *e)
-{
-	return verifier_wait(ef->verifier, e);
 }
 
 /* Recorded durably with the journal's next step: from then on, if these processes live, they and
@@ -215,7 +195,6 @@ static const struct step steps[] = {
 	{ .name = "layers", .run = read_layers },
 	{ .name = "mount", .run = steps_mount, .undo = steps_unmount },
 	{ .name = "restore", .run = restore, .undo = kill_restored },
-	{ .name = "verify", .run = verify },
 	{ .name = "record", .run = record, .undo = unrecord },
 	{ .name = "release", .run = release },
 	{ .name = "thaw", .run = thaw },

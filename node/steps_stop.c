@@ -28,6 +28,8 @@ static int end(struct effect *ef, struct error *e)
 static int teardown(struct effect *ef, struct error *e)
 {
 	int r = steps_teardown(ef, e);
+	if (r == 0)
+		r = fs_remove_tree(ef->images, e);
 	return r < 0 ? r : fs_remove_tree(ef->work, e);
 }
 
@@ -48,33 +50,13 @@ static int note_end(struct effect *ef, struct error *e)
 	return r;
 }
 
-struct list {
-	int64_t *items;
-	size_t count;
-};
-
-static int note_generation(const struct store_meta *meta, void *arg)
-{
-	struct list *l = arg;
-	int64_t *more = realloc(l->items, (l->count + 1) * sizeof(*more));
-	if (!more)
-		return -ENOMEM;
-	l->items = more;
-	l->items[l->count++] = meta->generation;
-	return 0;
-}
-
 static int remove_checkpoints(struct effect *ef, struct error *e)
 {
 	struct store *store;
-	struct list list = { 0 };
 	const char *id = ef->session->id;
 	int r = node_store(ef->node, &store, e);
 	if (r == 0)
-		r = store_list(store, id, note_generation, &list, e);
-	for (size_t i = 0; r == 0 && i < list.count; i++)
-		r = store_remove(store, id, list.items[i], e);
-	free(list.items);
+		r = store_forget(store, id, e);
 	cleanup_free char *log = node_path(ef->node, "log", id, "");
 	if (r == 0 && log)
 		unlink(log);

@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef ELSA_NODE_PAGEMAP_IMAGE_H
+#define ELSA_NODE_PAGEMAP_IMAGE_H
+
+/*
+ * CRIU's images of a memory that a checkpoint holds: which pages there are
+ * (pagemap-*.img, CRIU's images/pagemap.proto) and what is in them
+ * (pages-N.img, one page after the other).
+ */
+
+#include "base/buf.h"
+#include "store/store.h"
+
+/* The pagemap image of `memory`, whose pages are in pages-ID.img. -ENOMEM, -ENOBUFS. Pure. */
+int pagemap_image(const struct store_memory *memory, uint32_t pages_id, struct buf *to);
+
+/* Which pages are written: all of them, or only those that CRIU does not leave to a page service. */
+enum pages_part { PAGES_ALL, PAGES_EAGER };
+
+/* Both images of every memory of the checkpoint into `dir`; pages that are zero or not written are
+ * holes. Blocking. */
+int pagemap_images_write(struct store_read *read, enum pages_part part, const char *dir,
+			 struct error *e);
+
+#endif
