@@ -17,7 +17,12 @@
 
 #define MANIFEST_VERSION 2
 
-enum { MANIFEST_MAX_BYTES = 64 << 20, MANIFEST_MAX_PACKS = 1 << 20 };
+enum {
+	MANIFEST_MAX_BYTES = 8 << 20,
+	MANIFEST_MAX_PACKS = 1 << 17,
+	MANIFEST_MAX_PIECES = 1 << 16,
+	MANIFEST_MAX_PIECE = 16 << 20, /* what comes out of a piece of the index */
+};
 
 struct manifest_pack {
 	int64_t generation; /* this one's, or an older one's */
