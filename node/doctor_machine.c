@@ -163,7 +163,6 @@ static void check_programs(struct doctor *d)
 	check_program(d, "ip", "iproute2", "makes the sessions' links");
 	check_program(d, "nft", "nftables", "filters the sessions' packets");
 	check_program(d, "tar", "tar", "packs the sessions' layers");
-	check_program(d, "tini-static", "tini", "is the sessions' first process");
 }
 
 /* --- settings ------------------------------------------------------------------------------- */

@@ -87,7 +87,7 @@ static int is_executable(const char *path)
 	return faccessat(AT_FDCWD, path, X_OK, AT_EACCESS) < 0 ? -errno : 0;
 }
 
-/* As execvp(3) will look it up. tini would only write the failure into the log. */
+/* As execvp(3) will look it up. elsa-init would only write the failure into the log. */
 static int find_command(const char *name, const char *path)
 {
 	char file[4096];

@@ -19,7 +19,7 @@ struct inside {
 	const char *home_inside;
 	const char *host_name;
 	const char *run_user; /* "run/user/UID" */
-	char *const *argv;    /* of pid 1, tini included */
+	char *const *argv;    /* of pid 1, elsa-init included */
 	const char *command;  /* to look up as the user before it is started */
 	const char *path;     /* directories to look it up in */
 	char *const *env;

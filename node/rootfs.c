@@ -19,9 +19,10 @@
 
 #define MAX_ACCOUNTS_TEXT ((size_t)4 << 20)
 
-/* Where Debian and others put a statically linked tini. */
-static const char *const init_programs[] = { "/usr/bin/tini-static", "/usr/local/bin/tini-static",
-					     "/usr/libexec/elsa/tini-static" };
+/* Where elsa-init is, seen from our own program: in the build tree (beside it, or beside the tests'
+ * directories), or installed under whatever prefix. */
+static const char *const init_places[] = { "elsa-init", "../../elsa-init",
+					   "../libexec/elsa/elsa-init" };
 
 /* --- directories -------------------------------------------------------------- */
 
@@ -221,16 +222,33 @@ static int write_accounts(const struct sandbox *sb, struct error *e)
 
 /* --- our own program -------------------------------------------------------------- */
 
+static int open_own_dir(void)
+{
+	char path[PATH_MAX];
+	ssize_t n = readlink("/proc/self/exe", path, sizeof(path) - 1);
+	path[n > 0 ? n : 0] = '\0';
+	char *slash = strrchr(path, '/');
+	if (!slash)
+		return -1;
+	slash[1] = '\0';
+	return open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+}
+
 static int open_init_program(struct error *e)
 {
-	for (size_t i = 0; i < ARRAY_SIZE(init_programs); i++) {
-		int fd = open(init_programs[i], O_RDONLY | O_CLOEXEC);
+	cleanup_fd int dir = open_own_dir();
+	for (size_t i = 0; i < ARRAY_SIZE(init_places) && dir >= 0; i++) {
+		int fd = openat(dir, init_places[i], O_RDONLY | O_CLOEXEC);
 		if (fd >= 0)
 			return fd;
 	}
-	int r = error_fault(e, FAULT_UNAVAILABLE,
-			    "there is no tini-static for the sessions' pid 1");
-	return error_remedy(e, r, "apt-get install tini");
+	int fd = open(ELSA_LIBEXEC_DIR "/elsa-init", O_RDONLY | O_CLOEXEC);
+	if (fd >= 0)
+		return fd;
+	int r = error_fault(e, FAULT_UNAVAILABLE, "there is no elsa-init for the sessions' pid 1");
+	return error_remedy(e, r,
+			    "It belongs to elsa-node and lies at " ELSA_LIBEXEC_DIR
+			    "/elsa-init: install Elsa anew.");
 }
 
 static int copy_init(const char *path, struct error *e)
@@ -246,7 +264,7 @@ static int copy_init(const char *path, struct error *e)
 	while (n > 0)
 		n = sendfile(to, from, NULL, (size_t)1 << 20);
 	if (n < 0 || fchmod(to, 0755) < 0 || rename(tmp, path) < 0)
-		return error_errno(e, "cannot copy tini-static to %s", path);
+		return error_errno(e, "cannot copy elsa-init to %s", path);
 	return 0;
 }
 

@@ -132,7 +132,7 @@ int sandbox_end(struct sandbox *sb, int grace_ms, struct error *e)
 		return 0;
 	cleanup_fd int pidfd = open_init(sb, &init, e);
 	if (pidfd >= 0 && grace_ms > 0) {
-		/* tini hands it to the command. */
+		/* elsa-init hands it to the command. */
 		syscall(SYS_pidfd_send_signal, pidfd, SIGTERM, NULL, 0);
 		cgroup_thaw(&sb->cgroup, NULL);
 		wait_for_death(pidfd, clock_mono() + (mono_us)grace_ms * 1000);

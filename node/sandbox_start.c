@@ -6,6 +6,7 @@
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/fs.h"
+#include "init/init.h"
 #include "node/inside.h"
 #include "node/rootfs.h"
 
@@ -251,7 +252,7 @@ static ino_t executable(pid_t pid)
 	return stat(path, &st) < 0 ? 0 : st.st_ino;
 }
 
-/* tini's child has become another program. */
+/* Its child has become another program. */
 static bool command_runs(pid_t init)
 {
 	pid_t child = first_child(init);
@@ -259,7 +260,7 @@ static bool command_runs(pid_t init)
 	return program && program != executable(init);
 }
 
-/* "[FATAL tini (7)] exec /x failed: No such file or directory", when an interpreter is missing. */
+/* What elsa-init has written when, say, an interpreter is missing. */
 static int read_refusal(const struct start *s, const struct sandbox *sb, struct error *e)
 {
 	char text[512];
@@ -268,12 +269,11 @@ static int read_refusal(const struct start *s, const struct sandbox *sb, struct 
 	if (n <= 0)
 		return 0;
 	text[n] = '\0';
-	char *line = strstr(text, "[FATAL tini");
-	if (!line)
+	if (strncmp(text, INIT_REFUSAL, strlen(INIT_REFUSAL)) != 0)
 		return 0;
-	line[strcspn(line, "\n")] = '\0';
-	const char *words = strstr(line, "] ");
-	return error_set(e, ENOEXEC, "the session could not start: %s", words ? words + 2 : line);
+	text[strcspn(text, "\n")] = '\0';
+	return error_set(e, ENOEXEC, "the session could not start: %s",
+			 text + strlen(INIT_REFUSAL));
 }
 
 static int wait_for_command(const struct start *s, const struct sandbox *sb, pid_t init,

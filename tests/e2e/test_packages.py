@@ -98,6 +98,7 @@ def test_contents(unpacked):
         "usr/lib/systemd/system/elsad.service",
         "usr/lib/systemd/system/elsa-node.service",
         "usr/lib/sysusers.d/elsa.conf",
+        "usr/libexec/elsa/elsa-init",
         "usr/share/bash-completion/completions/elsa",
         "usr/share/doc/elsa/config.example.toml",
         "usr/share/doc/elsa/operations.md",
@@ -126,7 +127,7 @@ def test_everything_is_roots_and_nobody_elses_to_write(packages):
 def test_control(packages):
     elsa, spawner = packages["elsa"], packages["python3-elsa-spawner"]
     depends = field(elsa, "Depends")
-    for name in "criu (>= 4.1)", "iproute2", "nftables", "tini", "systemd", "libc6", "libevent":
+    for name in "criu (>= 4.1)", "iproute2", "nftables", "systemd", "libc6", "libevent":
         assert name in depends, depends
     assert field(elsa, "Architecture") == good("dpkg", "--print-architecture").strip()
     assert field(elsa, "Conffiles") == ""  # control has them in a file
