@@ -25,16 +25,24 @@ static int reserve(struct buf *b, size_t more)
 	return 0;
 }
 
-int buf_append(struct buf *b, const void *data, size_t len)
+int buf_extend(struct buf *b, size_t len, void **at)
 {
 	int r = reserve(b, len);
 	if (r < 0)
 		return r;
-	if (len)
-		memcpy(b->data + b->len, data, len);
+	*at = b->data + b->len;
 	b->len += len;
 	b->data[b->len] = '\0';
 	return 0;
+}
+
+int buf_append(struct buf *b, const void *data, size_t len)
+{
+	void *at;
+	int r = buf_extend(b, len, &at);
+	if (r == 0 && len)
+		memcpy(at, data, len);
+	return r;
 }
 
 int buf_printf(struct buf *b, const char *format, ...)

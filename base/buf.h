@@ -22,6 +22,8 @@ struct buf {
 
 /* 0, -ENOBUFS when the cap would be passed, -ENOMEM. On failure the buffer is unchanged. */
 int buf_append(struct buf *b, const void *data, size_t len);
+/* Appends `len` bytes that the caller fills in: *at, until the next call. */
+int buf_extend(struct buf *b, size_t len, void **at);
 int buf_printf(struct buf *b, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 const char *buf_text(const struct buf *b); /* "" while empty */

@@ -17,6 +17,8 @@ enum {
 	INDEX_MAX_NAME = 1024,
 	INDEX_MAX_MEMORIES = 65536,
 	INDEX_MAX_FRAMES = 1 << 28,
+	INDEX_MAX_FRAME = 1 << 20, /* bytes of a file in one */
+	INDEX_MAX_SPEC = 16 << 20,
 };
 #define INDEX_MAX_PAGES     (UINT64_C(1) << 32)
 #define INDEX_MAX_FILE_SIZE (UINT64_C(1) << 46)
@@ -25,14 +27,13 @@ struct index_file {
 	char *name;
 	uint64_t size;
 	uint32_t mode;
-	/* Its frames: the first one's number, and how many follow in order. */
-	uint32_t *frames;
+	uint32_t *frames; /* numbers of its frames, of no pages, in order */
 	size_t frame_count;
 };
 
 struct index_memory {
-	struct store_memory m; /* owned */
-	unsigned char *digests; /* SEAL_DIGEST for each page */
+	struct store_memory m;  /* owned */
+	unsigned char *digests; /* SEAL_DIGEST for each page; those of zeros are not kept: zeros */
 };
 
 struct index_frame {
@@ -41,8 +42,8 @@ struct index_frame {
 };
 
 struct index {
-	char *spec; /* sealed part of store_meta; may be NULL */
-	struct index_frame *frames;
+	char *spec;                 /* sealed part of store_meta; may be NULL */
+	struct index_frame *frames; /* by pack and offset, none over another */
 	size_t frame_count;
 	struct index_file *files; /* by name */
 	size_t file_count;
@@ -51,8 +52,10 @@ struct index {
 };
 void index_deinit(struct index *index);
 
-/* `pack_count` and `pack_sizes`: what frames may lie in. */
+/* Appends. Order and ranges are the caller's to keep; -EINVAL when there is too much of something.
+ */
 int index_encode(const struct index *index, struct buf *to, struct error *e);
+/* `pack_count` and `pack_sizes`: what frames may lie in. */
 int index_decode(const void *data, size_t len, const uint64_t *pack_sizes, size_t pack_count,
 		 struct index *index, struct error *e);
 
