@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Acting: start, hibernate, stop, forget, resume, keep-awake, a pass of the policy. */
+/* Acting: start, hibernate, snapshot, stop, forget, resume, keep-awake, a pass of the policy. */
 #include "controller/api.h"
 
 #include "base/cleanup.h"
@@ -44,6 +44,14 @@ static void reply_accepted(struct http_exchange *x, const struct operation *op)
 static void reply_step(struct http_exchange *x, struct session *s, const struct session_step *step,
 		       enum effect_kind kind, const struct asker *asker)
 {
+	/* A start of what is being snapshotted: it runs, and need not wait for that. */
+	if (s->effect && step->verdict == STEP_JOIN && s->state == SESSION_SNAPSHOTTING &&
+	    kind != EFFECT_SNAPSHOT) {
+		json_t *already = operation_already_json(s, kind, asker->who, asker->why);
+		json_object_set_new(already, "session", api_session_json(s, true));
+		http_reply_json(x, 202, already);
+		return;
+	}
 	/* What is so already, or was done by the record alone (a stop of what sleeps). */
 	if (!s->effect && (step->verdict != STEP_TAKEN || step->action == ACTION_NONE))
 		operation_settled(s, kind, asker->who, asker->why);
@@ -143,6 +151,27 @@ static void post_event(struct http_exchange *x, void *arg, enum session_event ev
 	const struct asker asker = asker_of(x, body, "asked");
 	const struct session_change change = { .event = event, .who = asker.who, .why = asker.why };
 	apply_and_reply(x, s, &change, kind);
+}
+
+void api_post_snapshot(struct http_exchange *x, void *arg)
+{
+	cleanup_json json_t *body = http_exchange_json(x);
+	struct session *s = body ? api_body_session(x, arg, body) : NULL;
+	if (!s)
+		return;
+	/* That is as good, and a snapshot would only be in the way of it. */
+	if (operation_waiting(s, EFFECT_HIBERNATE)) {
+		api_reply_fault(
+			x, FAULT_CONFLICT,
+			"the session is about to be hibernated: its checkpoint comes with that",
+			"ask again when that is done");
+		return;
+	}
+	const struct asker asker = asker_of(x, body, "asked");
+	const struct session_change change = { .event = EVENT_SNAPSHOT,
+					       .who = asker.who,
+					       .why = asker.why };
+	apply_and_reply(x, s, &change, EFFECT_SNAPSHOT);
 }
 
 void api_post_stop(struct http_exchange *x, void *arg)

@@ -25,6 +25,7 @@ struct draft {
 	struct db_effect effect; /* the one that begins; kind NULL: none */
 	char *outcome;           /* of the operation that ends; NULL: none */
 	int64_t aside;           /* generation that was set aside; 0: none */
+	bool checkpointed;       /* there is a new checkpoint in the store */
 	bool gone;               /* the session itself is deleted */
 };
 
@@ -35,10 +36,18 @@ static void draft_deinit(struct draft *d)
 	free(d->outcome);
 }
 
-static bool hibernated(const struct draft *d)
+/* The effect that ended has put a checkpoint into the store. */
+static bool checkpointed(const struct draft *d)
 {
-	return d->change->ended && d->change->ended->kind == EFFECT_HIBERNATE &&
-	       d->step.next == SESSION_HIBERNATED && d->change->event == EVENT_EFFECT_DONE;
+	const struct effect *ended = d->change->ended;
+	return ended && d->change->event == EVENT_EFFECT_DONE &&
+	       (ended->kind == EFFECT_HIBERNATE || ended->kind == EFFECT_SNAPSHOT) &&
+	       d->step.generation > ended->session->row.generation;
+}
+
+static bool writes_checkpoint(enum session_state state)
+{
+	return state == SESSION_CHECKPOINTING || state == SESSION_SNAPSHOTTING;
 }
 
 static const char *event_what(const struct draft *d)
@@ -87,7 +96,7 @@ static void draft_row(struct session *s, struct draft *d)
 	replace_text(&row->node, node_name(s->controller));
 	row->changed_at = d->now;
 	/* While a checkpoint is being written the newest one is still that before it. */
-	if (d->step.next != SESSION_CHECKPOINTING)
+	if (!writes_checkpoint(d->step.next))
 		row->generation = d->step.generation;
 	if (d->step.next == SESSION_RUNNING && was_started)
 		row->started_at = d->now;
@@ -123,7 +132,7 @@ static int write_session(struct session *s, struct draft *d, struct error *e)
 	int r = db_session_put(db, &d->row, e);
 	if (r == 0 && d->step.set_aside)
 		r = rows_set_aside(db, s->row.id, &d->aside, e);
-	if (r == 0 && hibernated(d))
+	if (r == 0 && d->checkpointed)
 		r = rows_put_checkpoint(db, &d->row, d->change->result, d->now, e);
 	return r;
 }
@@ -194,7 +203,7 @@ static void settle_checkpoint(struct session *s, const struct draft *d)
 		if (d->aside)
 			checkpoints_tell_aside(s->controller, s->row.id, d->aside);
 	}
-	if (hibernated(d)) {
+	if (d->checkpointed) {
 		s->usable = true;
 		s->checkpoint_bytes = d->change->result->stored_bytes;
 	}
@@ -213,8 +222,10 @@ static void settle(struct session *s, struct draft *d)
 	session_take_spec(s);
 	s->state = d->step.next;
 	s->settled_at = clock_mono();
-	s->idle.known = false;
-	if (!session_has_processes(s) && s->state != SESSION_CHECKPOINTING)
+	/* A snapshot changes nothing in what is known of its user. */
+	if (before != SESSION_SNAPSHOTTING && s->state != SESSION_SNAPSHOTTING)
+		s->idle.known = false;
+	if (!session_has_processes(s) && !writes_checkpoint(s->state))
 		s->seen = (struct seen) { .cpu_share = NAN };
 	settle_checkpoint(s, d);
 	log_info("%s: %s -> %s (%s by %s)%s%s", s->label, session_state_name(before),
@@ -250,6 +261,7 @@ static int take_step(struct session *s, const struct session_change *change,
 {
 	struct draft d = { .change = change, .step = *step, .now = clock_wall() };
 	d.row = session_copy_row(&s->row);
+	d.checkpointed = checkpointed(&d);
 	d.gone = change->ended && change->ended->kind == EFFECT_FORGET &&
 		 change->event == EVENT_EFFECT_DONE;
 	int r = commit_draft(s, &d, e);

@@ -27,8 +27,9 @@ enum effect_kind effect_kind_of(enum session_action action)
 {
 	static const enum effect_kind kinds[ACTION_COUNT] = {
 		[ACTION_NONE] = EFFECT_NONE,           [ACTION_START] = EFFECT_START,
-		[ACTION_HIBERNATE] = EFFECT_HIBERNATE, [ACTION_RESTORE] = EFFECT_RESTORE,
-		[ACTION_STOP] = EFFECT_STOP,           [ACTION_FORGET] = EFFECT_FORGET,
+		[ACTION_HIBERNATE] = EFFECT_HIBERNATE, [ACTION_SNAPSHOT] = EFFECT_SNAPSHOT,
+		[ACTION_RESTORE] = EFFECT_RESTORE,     [ACTION_STOP] = EFFECT_STOP,
+		[ACTION_FORGET] = EFFECT_FORGET,
 	};
 	return kinds[action];
 }
@@ -108,6 +109,7 @@ static char *failure_text(const struct effect *effect, const struct effect_resul
 	static const char *const could_not[EFFECT_KIND_COUNT] = {
 		[EFFECT_START] = "could not be started",
 		[EFFECT_HIBERNATE] = "could not be checkpointed",
+		[EFFECT_SNAPSHOT] = "no snapshot could be taken",
 		[EFFECT_RESTORE] = "could not be restored",
 		[EFFECT_STOP] = "could not be stopped",
 		[EFFECT_FORGET] = "could not be forgotten",
@@ -145,7 +147,7 @@ static void finish(struct effect *effect, const struct effect_result *result)
 	effect_acknowledge(c, effect->row.id, effect->kind);
 	if (effect->replaced[0])
 		effect_acknowledge(c, effect->replaced, EFFECT_NONE);
-	if (effect->kind == EFFECT_HIBERNATE)
+	if (effect->kind == EFFECT_HIBERNATE || effect->kind == EFFECT_SNAPSHOT)
 		checkpoints_compare(c, sessions_by_id(c, session_id));
 }
 

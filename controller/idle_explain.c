@@ -28,6 +28,8 @@ char *idle_explain(const struct session *s)
 		return explain_running(s);
 	case SESSION_DOZING:
 		return strdup("frozen in place; it wakes when it is used");
+	case SESSION_SNAPSHOTTING:
+		return strdup("awake; a checkpoint of it is being taken, after which it goes on");
 	case SESSION_HIBERNATED:
 		if (s->usable)
 			return str_printf("asleep; the next start wakes it from checkpoint %lld",

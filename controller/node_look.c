@@ -54,7 +54,9 @@ static void session_gone(struct session *s, const struct session_status *status)
 {
 	const char *how = status && status->ended ? status->ended : "gone";
 	cleanup_free char *reason = NULL;
-	if (s->controller->node->new_boot_id) {
+	/* The node's word for it outlives the look at which it came up again: a session with an
+	 * effect under way was not judged then. */
+	if (s->controller->node->new_boot_id || strcmp(how, "rebooted") == 0) {
 		apply_gone(s, EVENT_NODE_REBOOTED, NULL,
 			   "its node was rebooted while it was running");
 		return;

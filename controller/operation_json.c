@@ -52,6 +52,17 @@ void operation_add_result(json_t *to, const char *step, const struct effect_resu
 				      (json_int_t)result->memory_bytes, "timings", timings));
 }
 
+json_t *operation_already_json(const struct session *s, enum effect_kind kind, const char *who,
+			       const char *why)
+{
+	char id[ID_SIZE];
+	const struct effect_result nothing = { 0 };
+	id_new(id);
+	json_t *shown = base_json(id, kind, s->row.user, s->row.server, who, why);
+	operation_add_result(shown, "already", &nothing);
+	return shown;
+}
+
 static void result_error(const struct effect_result *result, struct error *e)
 {
 	*e = ERROR_INIT;

@@ -46,6 +46,10 @@ struct operation *operation_begin(struct session *s, const char *id, enum effect
 struct operation *operation_settled(struct session *s, enum effect_kind kind, const char *who,
 				    const char *why);
 
+/* The same as JSON only: nothing takes the place of the operation that is under way. */
+json_t *operation_already_json(const struct session *s, enum effect_kind kind, const char *who,
+			       const char *why);
+
 /* The one of this kind that waits for the Hub to ask us, or NULL. */
 const struct operation *operation_waiting(const struct session *s, enum effect_kind kind);
 

@@ -10,6 +10,7 @@ static const char *const state_names[SESSION_STATE_COUNT] = {
 	[SESSION_RUNNING] = "running",
 	[SESSION_DOZING] = "dozing",
 	[SESSION_CHECKPOINTING] = "checkpointing",
+	[SESSION_SNAPSHOTTING] = "snapshotting",
 	[SESSION_HIBERNATED] = "hibernated",
 	[SESSION_RESTORING] = "restoring",
 	[SESSION_MIGRATING] = "migrating",
@@ -23,6 +24,7 @@ static const char *const event_names[EVENT_COUNT] = {
 	[EVENT_START] = "start",
 	[EVENT_START_FRESH] = "start-fresh",
 	[EVENT_HIBERNATE] = "hibernate",
+	[EVENT_SNAPSHOT] = "snapshot",
 	[EVENT_STOP] = "stop",
 	[EVENT_FORGET] = "forget",
 	[EVENT_EFFECT_DONE] = "effect-done",
@@ -33,8 +35,10 @@ static const char *const event_names[EVENT_COUNT] = {
 };
 
 static const char *const action_names[ACTION_COUNT] = {
-	[ACTION_NONE] = "none",       [ACTION_START] = "start", [ACTION_HIBERNATE] = "hibernate",
-	[ACTION_RESTORE] = "restore", [ACTION_STOP] = "stop",   [ACTION_FORGET] = "forget",
+	[ACTION_NONE] = "none",           [ACTION_START] = "start",
+	[ACTION_HIBERNATE] = "hibernate", [ACTION_SNAPSHOT] = "snapshot",
+	[ACTION_RESTORE] = "restore",     [ACTION_STOP] = "stop",
+	[ACTION_FORGET] = "forget",
 };
 
 /* Everything that can come of an event, whatever the state. */
@@ -47,6 +51,7 @@ enum outcome {
 
 	O_BUSY_STARTING,
 	O_BUSY_CHECKPOINTING,
+	O_BUSY_SNAPSHOTTING,
 	O_BUSY_RESTORING,
 	O_BUSY_MIGRATING,
 	O_BUSY_STOPPING,
@@ -58,6 +63,7 @@ enum outcome {
 	O_START,
 	O_RESTORE,
 	O_HIBERNATE,
+	O_SNAPSHOT,
 	O_STOP,
 	O_FORGET,
 	O_FORGET_NEWER,
@@ -66,6 +72,8 @@ enum outcome {
 	O_RAN_ALREADY,
 	O_RUNS_ON,
 	O_HIBERNATED,
+	O_SNAPSHOT_TAKEN,
+	O_SNAPSHOT_FAILED,
 	O_STOPPED,
 	O_ENDED,
 	O_START_FAILED,
@@ -97,6 +105,7 @@ static const struct {
 
 	[O_BUSY_STARTING] = { STEP_CONFLICT, .why = "starting" },
 	[O_BUSY_CHECKPOINTING] = { STEP_CONFLICT, .why = "checkpointing" },
+	[O_BUSY_SNAPSHOTTING] = { STEP_CONFLICT, .why = "snapshotting" },
 	[O_BUSY_RESTORING] = { STEP_CONFLICT, .why = "restoring" },
 	[O_BUSY_MIGRATING] = { STEP_CONFLICT, .why = "migrating" },
 	[O_BUSY_STOPPING] = { STEP_CONFLICT, .why = "stopping" },
@@ -109,6 +118,7 @@ static const struct {
 	[O_RESTORE] = { STEP_TAKEN, SESSION_RESTORING, ACTION_RESTORE, false, 0, "restore" },
 	[O_HIBERNATE] = { STEP_TAKEN, SESSION_CHECKPOINTING, ACTION_HIBERNATE, false, 1,
 			  "hibernate" },
+	[O_SNAPSHOT] = { STEP_TAKEN, SESSION_SNAPSHOTTING, ACTION_SNAPSHOT, false, 1, "snapshot" },
 	[O_STOP] = { STEP_TAKEN, SESSION_STOPPING, ACTION_STOP, false, 0, "stop" },
 	[O_FORGET] = { STEP_TAKEN, SESSION_FORGETTING, ACTION_FORGET, false, 0, "forget" },
 	[O_FORGET_NEWER] = { STEP_TAKEN, SESSION_FORGETTING, ACTION_FORGET, false, 1, "forget" },
@@ -117,6 +127,8 @@ static const struct {
 	[O_RAN_ALREADY] = { STEP_TAKEN, SESSION_RUNNING, .why = "ran-already" },
 	[O_RUNS_ON] = { STEP_TAKEN, SESSION_RUNNING, .why = "refused" },
 	[O_HIBERNATED] = { STEP_TAKEN, SESSION_HIBERNATED, ACTION_NONE, false, 1, "done" },
+	[O_SNAPSHOT_TAKEN] = { STEP_TAKEN, SESSION_RUNNING, ACTION_NONE, false, 1, "done" },
+	[O_SNAPSHOT_FAILED] = { STEP_TAKEN, SESSION_RUNNING, .why = "snapshot-failed" },
 	[O_STOPPED] = { STEP_TAKEN, SESSION_STOPPED, ACTION_NONE, true, 0, "done" },
 	[O_ENDED] = { STEP_TAKEN, SESSION_STOPPED, ACTION_NONE, true, 0, "stopped-for-good" },
 	[O_START_FAILED] = { STEP_TAKEN, SESSION_FAILED, .why = "start-failed" },
@@ -152,6 +164,13 @@ struct cell {
  * - Stop while checkpointing conflicts although stop while starting or restoring does not: it would
  *   throw away the effect's answer, and with it whether this generation exists in the store.
  *   Forget replaces even that effect; it counts the generation as used up, for it may exist.
+ * - Snapshotting is running to its user: start joins, and a fresh start is told that it runs. What
+ *   ends the session waits as for a checkpoint and for the same reason: the caller is told to come
+ *   back. Forget replaces it and counts the generation as used up.
+ * - Snapshotting and nothing runs any more: a snapshot ends no process, so it was the session
+ * itself or its node, and the snapshot's verdict does not say which. It counts as running until the
+ * next look at its node tells: then it exited, or its node was rebooted.
+ * - A snapshot of what is hibernated is there already: nothing has changed since.
  * - Hibernated without a usable checkpoint is a fault in the record. Starting anew in silence would
  *   hide it: the user must ask for a fresh start.
  * - A failed forget sets the checkpoint aside: what was to be deleted must not be restored.
@@ -162,6 +181,7 @@ static const struct cell cells[SESSION_STATE_COUNT][EVENT_COUNT] = {
 		[EVENT_START] = ONE(O_START),
 		[EVENT_START_FRESH] = ONE(O_START),
 		[EVENT_HIBERNATE] = ONE(O_NOT_RUNNING),
+		[EVENT_SNAPSHOT] = ONE(O_NOT_RUNNING),
 		[EVENT_STOP] = ONE(O_ALREADY),
 		[EVENT_FORGET] = ONE(O_FORGET),
 	},
@@ -169,6 +189,7 @@ static const struct cell cells[SESSION_STATE_COUNT][EVENT_COUNT] = {
 		[EVENT_START] = ONE(O_UNDER_WAY),
 		[EVENT_START_FRESH] = ONE(O_UNDER_WAY),
 		[EVENT_HIBERNATE] = ONE(O_BUSY_STARTING),
+		[EVENT_SNAPSHOT] = ONE(O_BUSY_STARTING),
 		[EVENT_STOP] = ONE(O_STOP),
 		[EVENT_FORGET] = ONE(O_FORGET),
 		[EVENT_EFFECT_DONE] = ONE(O_RUNNING),
@@ -181,6 +202,7 @@ static const struct cell cells[SESSION_STATE_COUNT][EVENT_COUNT] = {
 		[EVENT_START] = ONE(O_ALREADY),
 		[EVENT_START_FRESH] = ONE(O_IS_RUNNING),
 		[EVENT_HIBERNATE] = ONE(O_HIBERNATE),
+		[EVENT_SNAPSHOT] = ONE(O_SNAPSHOT),
 		[EVENT_STOP] = ONE(O_STOP),
 		[EVENT_FORGET] = ONE(O_FORGET),
 		[EVENT_EXITED] = ONE(O_EXITED),
@@ -190,6 +212,7 @@ static const struct cell cells[SESSION_STATE_COUNT][EVENT_COUNT] = {
 		[EVENT_START] = ONE(O_ALREADY),
 		[EVENT_START_FRESH] = ONE(O_IS_RUNNING),
 		[EVENT_HIBERNATE] = ONE(O_HIBERNATE),
+		[EVENT_SNAPSHOT] = ONE(O_SNAPSHOT),
 		[EVENT_STOP] = ONE(O_STOP),
 		[EVENT_FORGET] = ONE(O_FORGET),
 		[EVENT_EXITED] = ONE(O_EXITED),
@@ -199,6 +222,7 @@ static const struct cell cells[SESSION_STATE_COUNT][EVENT_COUNT] = {
 		[EVENT_START] = ONE(O_BUSY_CHECKPOINTING),
 		[EVENT_START_FRESH] = ONE(O_BUSY_CHECKPOINTING),
 		[EVENT_HIBERNATE] = ONE(O_UNDER_WAY),
+		[EVENT_SNAPSHOT] = ONE(O_BUSY_CHECKPOINTING),
 		[EVENT_STOP] = ONE(O_BUSY_CHECKPOINTING),
 		[EVENT_FORGET] = ONE(O_FORGET_NEWER),
 		[EVENT_EFFECT_DONE] = ONE(O_HIBERNATED),
@@ -207,10 +231,24 @@ static const struct cell cells[SESSION_STATE_COUNT][EVENT_COUNT] = {
 		[EVENT_EXITED] = ONE(O_VERDICT),
 		[EVENT_NODE_REBOOTED] = ONE(O_VERDICT),
 	},
+	[SESSION_SNAPSHOTTING] = {
+		[EVENT_START] = ONE(O_ALREADY),
+		[EVENT_START_FRESH] = ONE(O_IS_RUNNING),
+		[EVENT_HIBERNATE] = ONE(O_BUSY_SNAPSHOTTING),
+		[EVENT_SNAPSHOT] = ONE(O_UNDER_WAY),
+		[EVENT_STOP] = ONE(O_BUSY_SNAPSHOTTING),
+		[EVENT_FORGET] = ONE(O_FORGET_NEWER),
+		[EVENT_EFFECT_DONE] = ONE(O_SNAPSHOT_TAKEN),
+		[EVENT_EFFECT_REFUSED] = ONE(O_RUNS_ON),
+		[EVENT_EFFECT_FAILED] = ONE(O_SNAPSHOT_FAILED),
+		[EVENT_EXITED] = ONE(O_VERDICT),
+		[EVENT_NODE_REBOOTED] = ONE(O_VERDICT),
+	},
 	[SESSION_HIBERNATED] = {
 		[EVENT_START] = TWO(O_NO_CHECKPOINT, O_RESTORE),
 		[EVENT_START_FRESH] = ONE(O_START),
 		[EVENT_HIBERNATE] = ONE(O_ALREADY),
+		[EVENT_SNAPSHOT] = TWO(O_NO_CHECKPOINT, O_ALREADY),
 		[EVENT_STOP] = ONE(O_ENDED),
 		[EVENT_FORGET] = ONE(O_FORGET),
 	},
@@ -218,6 +256,7 @@ static const struct cell cells[SESSION_STATE_COUNT][EVENT_COUNT] = {
 		[EVENT_START] = ONE(O_UNDER_WAY),
 		[EVENT_START_FRESH] = ONE(O_BUSY_RESTORING),
 		[EVENT_HIBERNATE] = ONE(O_BUSY_RESTORING),
+		[EVENT_SNAPSHOT] = ONE(O_BUSY_RESTORING),
 		[EVENT_STOP] = ONE(O_STOP),
 		[EVENT_FORGET] = ONE(O_FORGET),
 		[EVENT_EFFECT_DONE] = ONE(O_RUNNING),
@@ -230,6 +269,7 @@ static const struct cell cells[SESSION_STATE_COUNT][EVENT_COUNT] = {
 		[EVENT_START] = ONE(O_ALREADY),
 		[EVENT_START_FRESH] = ONE(O_IS_RUNNING),
 		[EVENT_HIBERNATE] = ONE(O_BUSY_MIGRATING),
+		[EVENT_SNAPSHOT] = ONE(O_BUSY_MIGRATING),
 		[EVENT_STOP] = ONE(O_BUSY_MIGRATING),
 		[EVENT_FORGET] = ONE(O_FORGET),
 		[EVENT_EFFECT_DONE] = ONE(O_RUNNING),
@@ -242,6 +282,7 @@ static const struct cell cells[SESSION_STATE_COUNT][EVENT_COUNT] = {
 		[EVENT_START] = ONE(O_BUSY_STOPPING),
 		[EVENT_START_FRESH] = ONE(O_BUSY_STOPPING),
 		[EVENT_HIBERNATE] = ONE(O_BUSY_STOPPING),
+		[EVENT_SNAPSHOT] = ONE(O_BUSY_STOPPING),
 		[EVENT_STOP] = ONE(O_UNDER_WAY),
 		[EVENT_FORGET] = ONE(O_FORGET),
 		[EVENT_EFFECT_DONE] = ONE(O_STOPPED),
@@ -254,6 +295,7 @@ static const struct cell cells[SESSION_STATE_COUNT][EVENT_COUNT] = {
 		[EVENT_START] = ONE(O_BUSY_FORGETTING),
 		[EVENT_START_FRESH] = ONE(O_BUSY_FORGETTING),
 		[EVENT_HIBERNATE] = ONE(O_BUSY_FORGETTING),
+		[EVENT_SNAPSHOT] = ONE(O_BUSY_FORGETTING),
 		[EVENT_STOP] = ONE(O_UNDER_WAY),
 		[EVENT_FORGET] = ONE(O_UNDER_WAY),
 		[EVENT_EFFECT_DONE] = ONE(O_FORGOTTEN),
@@ -266,6 +308,7 @@ static const struct cell cells[SESSION_STATE_COUNT][EVENT_COUNT] = {
 		[EVENT_START] = TWO(O_START, O_RESTORE),
 		[EVENT_START_FRESH] = ONE(O_START),
 		[EVENT_HIBERNATE] = TWO(O_NOT_RUNNING, O_ALREADY),
+		[EVENT_SNAPSHOT] = ONE(O_NOT_RUNNING),
 		[EVENT_STOP] = ONE(O_ENDED),
 		[EVENT_FORGET] = ONE(O_FORGET),
 	},
@@ -273,6 +316,7 @@ static const struct cell cells[SESSION_STATE_COUNT][EVENT_COUNT] = {
 		[EVENT_START] = TWO(O_START, O_RESTORE),
 		[EVENT_START_FRESH] = ONE(O_START),
 		[EVENT_HIBERNATE] = ONE(O_NOT_RUNNING),
+		[EVENT_SNAPSHOT] = ONE(O_NOT_RUNNING),
 		[EVENT_STOP] = ONE(O_ENDED),
 		[EVENT_FORGET] = ONE(O_FORGET),
 	},
@@ -307,6 +351,7 @@ bool session_state_has_processes(enum session_state state)
 	case SESSION_RUNNING:
 	case SESSION_DOZING:
 	case SESSION_CHECKPOINTING:
+	case SESSION_SNAPSHOTTING:
 	case SESSION_RESTORING:
 	case SESSION_MIGRATING:
 	case SESSION_STOPPING:
@@ -322,6 +367,7 @@ bool session_state_is_transient(enum session_state state)
 	switch (state) {
 	case SESSION_STARTING:
 	case SESSION_CHECKPOINTING:
+	case SESSION_SNAPSHOTTING:
 	case SESSION_RESTORING:
 	case SESSION_MIGRATING:
 	case SESSION_STOPPING:

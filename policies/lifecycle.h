@@ -26,6 +26,7 @@ enum session_state {
 	SESSION_RUNNING,
 	SESSION_DOZING,        /* frozen in place, memory swapped out locally */
 	SESSION_CHECKPOINTING, /* frozen, its image on the way to the store */
+	SESSION_SNAPSHOTTING,  /* the same, but it runs on: frozen for a moment only */
 	SESSION_HIBERNATED,    /* no process anywhere, checkpoint in the store */
 	SESSION_RESTORING,
 	SESSION_MIGRATING,
@@ -40,11 +41,12 @@ enum session_event {
 	EVENT_START = 0, /* somebody wants it running: start, or restore if there is a checkpoint */
 	EVENT_START_FRESH, /* ... and not from the checkpoint: that one is set aside */
 	EVENT_HIBERNATE,
+	EVENT_SNAPSHOT, /* a checkpoint of it is wanted, and it goes on */
 	EVENT_STOP,
 	EVENT_FORGET,         /* the server was deleted, or its user */
 	EVENT_EFFECT_DONE,    /* what the state was waiting for is done */
 	EVENT_EFFECT_REFUSED, /* it failed; the session runs on, untouched (checkpoint) */
-	EVENT_EFFECT_FAILED,  /* it failed; nothing runs (start, restore) */
+	EVENT_EFFECT_FAILED,  /* it failed; nothing runs (start, restore, or it ended meanwhile) */
 	EVENT_EXITED,         /* the processes ended by themselves */
 	EVENT_NODE_REBOOTED,  /* the node came back without them */
 	EVENT_COUNT
@@ -55,6 +57,7 @@ enum session_action {
 	ACTION_NONE = 0,
 	ACTION_START,
 	ACTION_HIBERNATE,
+	ACTION_SNAPSHOT,
 	ACTION_RESTORE,
 	ACTION_STOP,
 	ACTION_FORGET,
@@ -78,9 +81,9 @@ struct session_step {
 	enum step_verdict verdict;
 	enum session_state next;
 	enum session_action action;
-	int64_t generation; /* the action's: the one to write (hibernate) or to run (restore);
-			     * without an action the newest after this step: never below the present
-			     * one */
+	int64_t generation; /* the action's: the one to write (hibernate, snapshot) or to run
+			     * (restore); without an action the newest after this step: never below
+			     * the present one */
 	bool set_aside;     /* mark the present checkpoint as set aside */
 	const char *why;    /* code for the event log, or for the caller of a conflict; static */
 };

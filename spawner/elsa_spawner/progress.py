@@ -34,6 +34,7 @@ KIND_TEXTS = {
     "start": "Starting your server",
     "restore": "Waking your session",
     "hibernate": "Your session is just being put to sleep; it wakes right after",
+    "snapshot": "A snapshot of your session is just being taken",
     "stop": "Ending what ran before",
     "forget": "Deleting what ran before",
 }

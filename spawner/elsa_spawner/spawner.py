@@ -25,12 +25,15 @@ from .progress import Progress, describe
 
 Json = dict[str, Any]
 
-# Processes exist and the Hub may send the user to them, now or in a moment.
-ALIVE = {"starting", "running", "dozing", "checkpointing", "restoring", "migrating"}
+# Processes exist and the Hub may send the user to them: now, or also in a moment.
+UP = {"running", "dozing", "snapshotting"}
+ALIVE = UP | {"starting", "checkpointing", "restoring", "migrating"}
 # Nothing runs, and nobody has put it to sleep.
 ENDED = {"stopped", "failed", "lost"}
 # Something is under way that ends by itself: wait, then ask again.
-UNSETTLED = {"starting", "checkpointing", "restoring", "migrating", "stopping", "forgetting"}
+UNSETTLED = {
+    "starting", "checkpointing", "snapshotting", "restoring", "migrating", "stopping", "forgetting"
+}  # fmt: skip
 
 FRESH_OPTIONS = ("fresh", "fresh_generation")
 
@@ -325,13 +328,24 @@ class ElsaSpawner(Spawner):
 
     async def _end(self) -> None:
         self.log.warning("%s is ended: its user asked for a fresh start", self._log_name)
-        operation = await patiently(
-            lambda: self._elsa.post(
-                "/v1/session/stop", {**self._key, "who": "user", "why": "fresh start"}
-            ),
-            on_wait=self._say_away,
-        )
-        await self._follow(operation)
+        await self._follow(await self._ask_stop("user", "fresh start"))
+
+    async def _ask_stop(self, who: str, why: str, seconds: float | None = None) -> Json:
+        body = {**self._key, "who": who, "why": why}
+        while True:
+            try:
+                return await patiently(
+                    lambda: self._elsa.post("/v1/session/stop", body),
+                    seconds=seconds,
+                    on_wait=self._say_away,
+                )
+            except ElsaError as error:
+                # A checkpoint is being written, which has to be known the end of first.
+                if error.fault != "conflict":
+                    raise
+            await self._settle(
+                await patiently(self._session, seconds=seconds, on_wait=self._say_away)
+            )
 
     async def _timed_out(self) -> pages.StartTimedOut:
         try:
@@ -422,7 +436,7 @@ class ElsaSpawner(Spawner):
             state = (session or {}).get("state")
             if session is None or state not in ALIVE | UNSETTLED:
                 return
-            if state in UNSETTLED:
+            if state in UNSETTLED or (refusal and refusal.fault == "conflict"):
                 await self._settle(session)
             elif refusal and refusal.fault != SUPERSEDED:
                 raise refusal
@@ -433,9 +447,7 @@ class ElsaSpawner(Spawner):
         replace a good one: it runs on, and the user is asked before the next start."""
         session = await patiently(self._session, seconds=self.patience)
         if self._is_new(session):
-            operation = await self._elsa.post(
-                "/v1/session/stop", {**self._key, "who": "hub", "why": "its server never answered"}
-            )
+            operation = await self._ask_stop("hub", "its server never answered", self.patience)
             await self._follow(operation, self.patience)
             await self._session()
             return
@@ -518,7 +530,7 @@ def _can_resume(session: Json | None) -> bool:
 
 
 def _is_up(session: Json | None) -> bool:
-    return bool(session) and session.get("state") in ("running", "dozing")
+    return bool(session) and session.get("state") in UP
 
 
 def _was_in_the_way(refusal: ElsaError, session: Json | None) -> bool:

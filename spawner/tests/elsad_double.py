@@ -32,6 +32,8 @@ REFUSALS = {
     ("start", "checkpointing"): "checkpointing",
     ("start", "stopping"): "stopping",
     ("hibernate", "starting"): "starting",
+    ("hibernate", "snapshotting"): "snapshotting",
+    ("stop", "snapshotting"): "snapshotting",
     ("hibernate", "restoring"): "restoring",
     ("hibernate", "stopped"): "not-running",
 }
@@ -178,7 +180,8 @@ class Double:
             await asyncio.sleep(self.seconds[kind] / 10)
         if self.faults[kind]:
             fault = self.faults[kind].pop(0)
-            session.update(state=before if kind == "hibernate" else "failed", reason=str(fault))
+            runs_on = kind in ("hibernate", "snapshot")
+            session.update(state=before if runs_on else "failed", reason=str(fault))
             operation.update(state="failed", error=fault.body)
             return
         getattr(self, f"_do_{kind}")(key, session)
@@ -202,9 +205,11 @@ class Double:
              "generation": 0, "checkpoint_usable": False, "checkpoints": [], "operation": None},
         )  # fmt: skip
         state = session["state"]
-        if state in ("running", "starting", "restoring"):
-            if body["fresh"] and state == "running":
+        if state in ("running", "snapshotting", "starting", "restoring"):
+            if body["fresh"] and state in ("running", "snapshotting"):
                 raise Fault("conflict", "running")
+            if state == "snapshotting":
+                return web.json_response({"id": "already", "kind": "start", "state": "done"})
             return self._joined(key)
         if session["checkpoint_usable"] and state != "stopped" and not body["fresh"]:
             return self._begin(key, "restore", "restoring")
@@ -222,6 +227,7 @@ class Double:
 
     async def _stop(self, request: web.Request) -> web.Response:
         key, _body = await self._body(request, "stop")
+        self._refuse("stop", key)
         return self._begin(key, "stop", "stopping")
 
     async def _forget(self, request: web.Request) -> web.Response:
@@ -265,11 +271,15 @@ class Double:
 
     def _do_hibernate(self, key: tuple[str, str], session: Json) -> None:
         self._signal(key, signal.SIGSTOP)
+        self._do_snapshot(key, session)
+        session.update(state="hibernated")
+
+    def _do_snapshot(self, _key: tuple[str, str], session: Json) -> None:
         session["generation"] += 1
         session["checkpoints"].append(
             {"generation": session["generation"], "created_at": 1795400000000, "aside": False}
         )
-        session.update(state="hibernated", checkpoint_usable=True)
+        session.update(state="running", checkpoint_usable=True)
 
     def _do_stop(self, key: tuple[str, str], session: Json) -> None:
         self._kill(key)

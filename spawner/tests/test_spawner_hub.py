@@ -330,6 +330,32 @@ def test_start_during_hibernation_wakes_after_it(stack, elsad, browse):
     assert kernel.connect().run("print(x)").output == "3\n"
 
 
+def begin_snapshot(elsad, user):
+    elsad._loop.call_soon_threadsafe(elsad._begin, (user, ""), "snapshot", "snapshotting")
+    wait_for("it to begin", lambda: elsad.state(user) == "snapshotting")
+
+
+def test_a_snapshot_is_in_nobodys_way(stack, elsad, browse):
+    ann = browse("ann")
+    ann.start_server()
+    elsad.faults["hibernate"].append(Fault("refused", "for once"))
+    stack.stop_server("ann")
+    elsad.seconds["snapshot"] = 5
+    try:
+        # A start while it is being taken does not wait for it.
+        begin_snapshot(elsad, "ann")
+        began = time.monotonic()
+        ann.start_server()
+        assert elsad.state("ann") == "snapshotting", time.monotonic() - began
+        # A stop does, and then hibernates.
+        stack.stop_server("ann")
+        wait_for("it to sleep", lambda: elsad.state("ann") == "hibernated")
+    finally:
+        elsad.seconds["snapshot"] = 0
+    assert elsad.sessions["ann", ""]["generation"] == 2
+    wait_for("the Hub to be done", lambda: stack.hub_server("ann") is None)
+
+
 def test_waking_that_takes_too_long_goes_on(stack, elsad, browse, hasty):
     ian = browse("ian")
     ian.start_server()

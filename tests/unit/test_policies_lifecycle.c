@@ -87,6 +87,40 @@ static const struct {
 	{ SESSION_CHECKPOINTING, 2, EVENT_NODE_REBOOTED, STEP_IGNORE, SESSION_CHECKPOINTING,
 	  ACTION_NONE, 7, false, "effect-under-way" },
 
+	/* a checkpoint of what goes on */
+	{ SESSION_RUNNING, 2, EVENT_SNAPSHOT, STEP_TAKEN, SESSION_SNAPSHOTTING, ACTION_SNAPSHOT, 8,
+	  false, "snapshot" },
+	{ SESSION_HIBERNATED, 1, EVENT_SNAPSHOT, STEP_JOIN, SESSION_HIBERNATED, ACTION_NONE, 7,
+	  false, "already" },
+	{ SESSION_HIBERNATED, 0, EVENT_SNAPSHOT, STEP_CONFLICT, SESSION_HIBERNATED, ACTION_NONE, 7,
+	  false, "no-usable-checkpoint" },
+	{ SESSION_RESTORING, 2, EVENT_SNAPSHOT, STEP_CONFLICT, SESSION_RESTORING, ACTION_NONE, 7,
+	  false, "restoring" },
+	{ SESSION_CHECKPOINTING, 2, EVENT_SNAPSHOT, STEP_CONFLICT, SESSION_CHECKPOINTING,
+	  ACTION_NONE, 7, false, "checkpointing" },
+	{ SESSION_FAILED, 2, EVENT_SNAPSHOT, STEP_CONFLICT, SESSION_FAILED, ACTION_NONE, 7, false,
+	  "not-running" },
+	{ SESSION_SNAPSHOTTING, 2, EVENT_SNAPSHOT, STEP_JOIN, SESSION_SNAPSHOTTING, ACTION_NONE, 7,
+	  false, "under-way" },
+	{ SESSION_SNAPSHOTTING, 2, EVENT_START, STEP_JOIN, SESSION_SNAPSHOTTING, ACTION_NONE, 7,
+	  false, "already" },
+	{ SESSION_SNAPSHOTTING, 2, EVENT_START_FRESH, STEP_CONFLICT, SESSION_SNAPSHOTTING,
+	  ACTION_NONE, 7, false, "running" },
+	{ SESSION_SNAPSHOTTING, 2, EVENT_HIBERNATE, STEP_CONFLICT, SESSION_SNAPSHOTTING,
+	  ACTION_NONE, 7, false, "snapshotting" },
+	{ SESSION_SNAPSHOTTING, 2, EVENT_STOP, STEP_CONFLICT, SESSION_SNAPSHOTTING, ACTION_NONE, 7,
+	  false, "snapshotting" },
+	{ SESSION_SNAPSHOTTING, 2, EVENT_FORGET, STEP_TAKEN, SESSION_FORGETTING, ACTION_FORGET, 8,
+	  false, "forget" },
+	{ SESSION_SNAPSHOTTING, 2, EVENT_EFFECT_DONE, STEP_TAKEN, SESSION_RUNNING, ACTION_NONE, 8,
+	  false, "done" },
+	{ SESSION_SNAPSHOTTING, 2, EVENT_EFFECT_REFUSED, STEP_TAKEN, SESSION_RUNNING, ACTION_NONE,
+	  7, false, "refused" },
+	{ SESSION_SNAPSHOTTING, 2, EVENT_EFFECT_FAILED, STEP_TAKEN, SESSION_RUNNING, ACTION_NONE, 7,
+	  false, "snapshot-failed" },
+	{ SESSION_SNAPSHOTTING, 2, EVENT_EXITED, STEP_IGNORE, SESSION_SNAPSHOTTING, ACTION_NONE, 7,
+	  false, "effect-under-way" },
+
 	/* the end */
 	{ SESSION_RUNNING, 2, EVENT_STOP, STEP_TAKEN, SESSION_STOPPING, ACTION_STOP, 7, false,
 	  "stop" },
@@ -184,7 +218,7 @@ static void check_step(const struct session_now *now, enum session_event event,
 		assert_true(now->checkpoint_usable);
 		assert_int_equal(s->generation, now->generation);
 	}
-	if (s->action == ACTION_HIBERNATE)
+	if (s->action == ACTION_HIBERNATE || s->action == ACTION_SNAPSHOT)
 		assert_int_equal(s->generation, now->generation + 1);
 	if (s->set_aside)
 		assert_true(now->checkpoint_usable);
@@ -287,6 +321,7 @@ static enum session_event perform(struct world *w, uint32_t luck)
 			assert_true(w->usable && w->pending_generation == w->committed);
 		w->processes = good;
 		return good ? EVENT_EFFECT_DONE : EVENT_EFFECT_FAILED;
+	case ACTION_SNAPSHOT:
 	case ACTION_HIBERNATE:
 		if (!w->processes)
 			return EVENT_EFFECT_FAILED;
@@ -295,7 +330,10 @@ static enum session_event perform(struct world *w, uint32_t luck)
 		assert_true(w->pending_generation > w->committed);
 		w->committed = w->pending_generation;
 		w->usable = true;
-		w->processes = false;
+		/* a session may end by itself while its snapshot is on the way */
+		bool ends = w->pending == ACTION_SNAPSHOT && luck % 16 == 1;
+		w->excused = w->excused || ends;
+		w->processes = w->pending == ACTION_SNAPSHOT && !ends;
 		return EVENT_EFFECT_DONE;
 	default:
 		w->excused = true;
@@ -319,7 +357,7 @@ static enum session_event pick_event(struct world *w, uint32_t *seed)
 		return dice == 6 ? EVENT_EXITED : EVENT_NODE_REBOOTED;
 	}
 	if (dice < 12)
-		return dice % 2 ? EVENT_START : EVENT_HIBERNATE;
+		return dice == 8 ? EVENT_SNAPSHOT : dice % 2 ? EVENT_START : EVENT_HIBERNATE;
 	return (enum session_event)(dice - 12 + EVENT_START_FRESH) % EVENT_EFFECT_DONE;
 }
 
@@ -334,7 +372,8 @@ static void apply(struct world *w, enum session_event event, const struct sessio
 	if (s->set_aside)
 		w->usable = false;
 	bool forgotten = w->record.state == SESSION_FORGETTING && event == EVENT_EFFECT_DONE;
-	bool written = w->record.state == SESSION_CHECKPOINTING && event == EVENT_EFFECT_DONE;
+	bool written = event == EVENT_EFFECT_DONE && (w->record.state == SESSION_CHECKPOINTING ||
+						      w->record.state == SESSION_SNAPSHOTTING);
 	w->record.state = s->next;
 	w->record.checkpoint_usable =
 		(w->record.checkpoint_usable || written) && !s->set_aside && !forgotten;
