@@ -119,6 +119,7 @@ int cmd_sessions(struct cli *cli, struct error *e);
 int cmd_user_names(struct cli *cli, struct error *e);
 int cmd_show(struct cli *cli, struct error *e);
 int cmd_hibernate(struct cli *cli, struct error *e);
+int cmd_snapshot(struct cli *cli, struct error *e);
 int cmd_resume(struct cli *cli, struct error *e);
 int cmd_stop(struct cli *cli, struct error *e);
 int cmd_forget(struct cli *cli, struct error *e);

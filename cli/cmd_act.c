@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Acting: hibernate, resume, stop, forget, keep-awake, policy run. */
+/* Acting: hibernate, snapshot, resume, stop, forget, keep-awake, policy run. */
 #include "cli/cli.h"
 
 #include "base/cleanup.h"
@@ -70,6 +70,14 @@ int cmd_hibernate(struct cli *cli, struct error *e)
 	json_t *body = api_session_body(cli);
 	json_object_set_new(body, "through_hub", json_true());
 	return act(cli, &action, body, e);
+}
+
+int cmd_snapshot(struct cli *cli, struct error *e)
+{
+	static const struct action action = { "/v1/session/snapshot", "running",
+					      "a checkpoint is taken; it goes on",
+					      "snapshot asked for", false };
+	return act(cli, &action, api_session_body(cli), e);
 }
 
 int cmd_resume(struct cli *cli, struct error *e)

@@ -46,6 +46,11 @@ const struct cli_command cli_commands[] = {
 	  "elsad asks the Hub to stop the server, so that the Hub's view stays right. When the "
 	  "session cannot be checkpointed it goes on running, and this fails (6).",
 	  cmd_hibernate, CLI_NEEDS_USER, ACTING, false },
+	{ "snapshot", "USER", "take a checkpoint of a session that goes on running",
+	  "It stands still only while its memory is read, which is the shorter the less has changed "
+	  "since its last checkpoint. If it is lost later (its node is rebooted), it is this that it "
+	  "is woken from. When no checkpoint can be taken it goes on all the same, and this fails.",
+	  cmd_snapshot, CLI_NEEDS_USER, ACTING, false },
 	{ "resume", "USER", "wake a session, as its user's login would",
 	  "elsad asks the Hub to start the server.",
 	  cmd_resume, CLI_NEEDS_USER, ACTING, false },

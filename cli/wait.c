@@ -151,9 +151,10 @@ static int look(const struct waiting *w, struct error *e)
 		return r;
 	}
 	r = api_check_object(session, "state", e);
+	/* First: after a snapshot that failed it is running, too. */
+	r = r < 0 ? r : operation_failure(w, session, e);
 	if (r == 0 && w->target && strcmp(text_at(session, "state"), w->target) == 0)
 		return 1;
-	r = r < 0 ? r : operation_failure(w, session, e);
 	r = r < 0 ? r : other_end(w, session, e);
 	if (r == 0 && late)
 		r = too_late(w, text_at(session, "state"), e);

@@ -344,9 +344,8 @@ def test_a_snapshot_is_in_nobodys_way(stack, elsad, browse):
     try:
         # A start while it is being taken does not wait for it.
         begin_snapshot(elsad, "ann")
-        began = time.monotonic()
         ann.start_server()
-        assert elsad.state("ann") == "snapshotting", time.monotonic() - began
+        assert elsad.state("ann") == "snapshotting"
         # A stop does, and then hibernates.
         stack.stop_server("ann")
         wait_for("it to sleep", lambda: elsad.state("ann") == "hibernated")

@@ -256,10 +256,12 @@ class Node(Double):
                 "processes": 3, "started_at": int(time.time() * 1000),
             }  # fmt: skip
             return {"running": True, "generation": generation}
-        was_running = self.running.pop(session, None)
-        if kind == "hibernate":
+        was_running = session in self.running
+        if kind != "snapshot":
+            self.running.pop(session, None)
+        if kind in ("hibernate", "snapshot"):
             if not was_running:
-                self.broken.append(f"hibernate of {session}, which does not run")
+                self.broken.append(f"{kind} of {session}, which does not run")
             if (session, generation) in self.checkpoints:
                 self.broken.append(f"{session}/{generation} written twice")
             self.checkpoints[session, generation] = {
@@ -268,7 +270,8 @@ class Node(Double):
                 "aside": False,
             }  # fmt: skip
             return {
-                "running": False, "generation": generation, "memory_bytes": 9000,
+                "running": session in self.running, "generation": generation,
+                "memory_bytes": 9000,
                 "stored_bytes": 4000, "frozen_us": 77,
                 "timings": [{"name": "dump", "us": 55}],
             }  # fmt: skip

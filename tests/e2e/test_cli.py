@@ -434,10 +434,10 @@ def test_policy_run(elsad):
 
 def test_acting_without_waiting(elsad):
     answer = (202, operation(session=session()))
-    for command in "hibernate", "stop", "forget":
+    for command in "hibernate", "snapshot", "stop", "forget":
         elsad.answers[f"POST /v1/session/{command}"] = answer
     elsad.answers["POST /v1/session/resume"] = 202, {}
-    for command in "hibernate", "resume", "stop", "forget":
+    for command in "hibernate", "snapshot", "resume", "stop", "forget":
         said = good(command, "ada", "-s", "lab", "--why", "it is late", url=elsad.url)
         assert said.startswith("ada/lab: ")
         body = elsad.asked[-1]["body"]
@@ -504,6 +504,19 @@ def test_wait_for_what_is_refused(elsad):
     assert "restart the kernel" in done.stderr
     assert "anon_inode:[io_uring]?[2J\n" in done.stderr
     assert not done.stdout
+
+
+def test_wait_for_a_snapshot(elsad):
+    going = {"state": "snapshotting", "operation": operation(kind="snapshot")}
+    done = {"operation": operation(kind="snapshot", state="done"), "generation": 4}
+    Story(elsad, "snapshot", {}, going, going, done)
+    said = good("snapshot", "ada", "--wait", url=elsad.url)
+    assert said == "ada: a checkpoint is taken; it goes on\n"
+    # It runs in either case: only the operation tells.
+    failed = operation(kind="snapshot", state="failed", error=REFUSAL)
+    Story(elsad, "snapshot", {}, going, {"operation": failed})
+    done = run("snapshot", "ada", "--wait", url=elsad.url)
+    assert done.returncode == 6 and "io_uring is in use" in done.stderr and not done.stdout
 
 
 def test_a_failure_of_before_is_not_ours(elsad):

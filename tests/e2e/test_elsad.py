@@ -147,6 +147,121 @@ def test_a_refusal_by_criu_leaves_it_running(elsad: Elsad):
     assert elsad.session()["reason"] is None
 
 
+# --- snapshots -------------------------------------------------------------------------------------
+
+
+def begin_snapshot(elsad: Elsad) -> tuple[threading.Event, dict]:
+    held = elsad.node.hold["snapshot"] = threading.Event()
+    operation = elsad.act("snapshot", who="tester")
+    assert operation["kind"] == "snapshot" and operation["state"] == "running"
+    assert elsad.session()["state"] == "snapshotting"
+    return held, operation
+
+
+def test_a_snapshot_lets_it_run_on(elsad: Elsad):
+    before = elsad.run()
+    done = elsad.follow(elsad.act("snapshot"))
+    assert done["state"] == "done" and done["result"]["stored_bytes"] == 4000
+    session = elsad.session()
+    assert session["state"] == "running" and session["started_at"] == before["started_at"]
+    assert session["generation"] == 1 and session["checkpoint_usable"]
+    assert [c["generation"] for c in session["checkpoints"]] == [1]
+    assert elsad.whats() == ["starting", "start", "snapshotting", "snapshot"]
+    elsad.follow(elsad.act("snapshot"))
+    elsad.follow(elsad.act("hibernate"))
+    assert elsad.session()["generation"] == 3
+    # It is asleep: its newest state is in the store already.
+    done = elsad.follow(elsad.act("snapshot"))
+    assert done["state"] == "done" and elsad.session()["state"] == "hibernated"
+    elsad.follow(elsad.start_session())
+    assert elsad.node.asked[-1]["generation"] == 3
+
+
+def test_a_session_being_snapshotted_counts_as_running(elsad: Elsad):
+    elsad.run()
+    held, operation = begin_snapshot(elsad)
+    assert elsad.act("snapshot")["id"] == operation["id"]
+    start = elsad.start_session()
+    assert start["state"] == "done" and start["kind"] == "start" and start["session"]["address"]
+    assert elsad.session()["operation"]["id"] == operation["id"]
+    for verb in ("hibernate", "stop"):
+        with pytest.raises(ApiError) as error:
+            elsad.act(verb)
+        assert error.value.status == 409 and "snapshotting" in error.value.error["text"]
+        assert error.value.error["remedy"] == "ask again when that is done"
+    with pytest.raises(ApiError) as error:
+        elsad.start_session(fresh=True)
+    assert error.value.status == 409
+    assert elsad.post("/v1/policy/run", {})["decisions"] == []
+    held.set()
+    assert elsad.follow(operation)["state"] == "done"
+    assert elsad.session()["state"] == "running"
+    assert [r["kind"] for r in elsad.node.asked] == ["start", "snapshot"]
+
+
+def test_a_snapshot_that_fails_is_told(elsad: Elsad):
+    elsad.run()
+    elsad.node.fail["snapshot"] = {
+        "fault": "unavailable", "text": "the bucket does not answer", "remedy": "", "running": True,
+    }  # fmt: skip
+    done = elsad.follow(elsad.act("snapshot"))
+    assert done["state"] == "failed" and done["error"]["text"] == "the bucket does not answer"
+    session = elsad.session()
+    assert session["state"] == "running" and session["generation"] == 0
+    assert session["reason"] == "no snapshot could be taken: the bucket does not answer"
+    event = elsad.get("/v1/events")["events"][0]
+    assert event["what"] == "refused" and "the bucket does not answer" in event["detail"]
+    # That says nothing about whether it can be put to sleep.
+    del elsad.node.fail["snapshot"]
+    assert elsad.follow(elsad.act("hibernate"))["state"] == "done"
+    assert elsad.session()["generation"] == 1
+
+
+def test_a_session_that_ends_during_its_snapshot(elsad: Elsad):
+    session = elsad.run()["id"]
+    held, operation = begin_snapshot(elsad)
+    elsad.node.exit(session)
+    elsad.node.fail["snapshot"] = {"fault": "not-found", "text": "it does not run"}
+    held.set()
+    assert elsad.follow(operation)["state"] == "failed"
+    wait_for("it to be known as ended", lambda: elsad.session()["state"] == "stopped")
+    assert "ended by themselves" in elsad.session()["reason"]
+
+
+@pytest.mark.parametrize("older", [True, False])
+def test_a_reboot_during_a_snapshot(elsad: Elsad, older: bool):
+    """What it is then restored from is the checkpoint before."""
+    session = elsad.run()["id"]
+    if older:
+        elsad.follow(elsad.act("snapshot"))
+    held, operation = begin_snapshot(elsad)
+    elsad.node.reboot()
+    elsad.node.ended[session] = "rebooted"
+    elsad.node.fail["snapshot"] = {"fault": "unavailable", "text": "interrupted"}
+    time.sleep(0.5)  # some looks at the node, which must decide nothing yet
+    assert elsad.session()["state"] == "snapshotting"
+    held.set()
+    elsad.follow(operation)
+    wanted = "hibernated" if older else "lost"
+    wait_for(f"it to be {wanted}", lambda: elsad.session()["state"] == wanted)
+    assert elsad.session()["generation"] == int(older)
+    if older:
+        elsad.follow(elsad.start_session())
+        assert elsad.session()["state"] == "running"
+
+
+def test_forget_takes_the_place_of_a_snapshot(elsad: Elsad):
+    elsad.run()
+    held, operation = begin_snapshot(elsad)
+    forget = elsad.act("forget")
+    assert forget["kind"] == "forget"
+    held.set()
+    assert elsad.follow(forget)["state"] == "done"
+
+
+# --- failures --------------------------------------------------------------------------------------
+
+
 def test_a_failed_restore_keeps_the_checkpoint(elsad: Elsad):
     elsad.run()
     elsad.follow(elsad.act("hibernate"))

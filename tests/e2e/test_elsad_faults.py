@@ -16,7 +16,7 @@ from basekit import wait_for
 # What a session must be in when nothing is under way, by what was asked last.
 GOALS = {
     "start": {"running"},
-    "hibernate": {"hibernated"},
+    "hibernate": {"hibernated"}, "snapshot": {"running"},
     "restore": {"running"},
     "stop": {"stopped"},
     "forget": {None},
@@ -90,6 +90,8 @@ def test_killed_at_every_step(tmp_path: Path, step: str):
         wait_for("all to be acknowledged", lambda: not elsad.node.effects, seconds=20)
         session = session or (elsad.session()["id"] if decided else "")
         assert_one_life(elsad, session)
+        if kind == "snapshot":
+            assert elsad.session()["generation"] == len(elsad.node.checkpoints) == int(decided)
         # And everything still works from there.
         if kind != "forget" or not decided:
             ask(elsad, kind)
