@@ -10,6 +10,13 @@ const char *const effect_kind_names[EFFECT_KIND_COUNT] = {
 	[EFFECT_FORGET] = "forget",
 };
 
+const char *const store_task_kind_names[STORE_TASK_KIND_COUNT] = {
+	[STORE_TASK_NONE] = "none",     [STORE_TASK_VERIFY] = "verify",
+	[STORE_TASK_REMOVE] = "rm",     [STORE_TASK_GC] = "gc",
+	[STORE_TASK_EXPORT] = "export", [STORE_TASK_IMPORT] = "import",
+	[STORE_TASK_REKEY] = "rekey",
+};
+
 const char *const effect_state_names[EFFECT_STATE_COUNT] = {
 	[EFFECT_RUNNING] = "running",
 	[EFFECT_DONE] = "done",
@@ -119,6 +126,10 @@ static const struct wire_field session_status_fields[] = {
 	{ INT(session_status, started_at), NOT_NEGATIVE },
 	{ STRING(session_status, effect) },
 	{ STRING(session_status, ended) },
+	{ INT(session_status, missing_bytes), NOT_NEGATIVE },
+	{ INT(session_status, missing_total), NOT_NEGATIVE },
+	{ INT(session_status, stalled_since), NOT_NEGATIVE },
+	{ STRING(session_status, stalled) },
 };
 WIRE_STRUCT_OF(session_status);
 
@@ -147,11 +158,16 @@ static const struct wire_field checkpoint_info_fields[] = {
 	{ INT(checkpoint_info, created_at), NOT_NEGATIVE },
 	{ INT(checkpoint_info, memory_bytes), NOT_NEGATIVE },
 	{ INT(checkpoint_info, stored_bytes), NOT_NEGATIVE },
+	{ INT(checkpoint_info, shared_bytes), NOT_NEGATIVE },
 	{ INT(checkpoint_info, objects), NOT_NEGATIVE },
+	{ INT(checkpoint_info, basis), NOT_NEGATIVE },
 	{ BOOL(checkpoint_info, aside) },
 	{ STRING(checkpoint_info, user) },
 	{ STRING(checkpoint_info, server) },
 	{ STRING(checkpoint_info, cpu) },
+	{ STRING(checkpoint_info, criu) },
+	{ STRING(checkpoint_info, kernel) },
+	{ STRING(checkpoint_info, damaged) },
 };
 WIRE_STRUCT_OF(checkpoint_info);
 
@@ -161,3 +177,49 @@ static const struct wire_field checkpoint_list_fields[] = {
 	  REQUIRED },
 };
 WIRE_STRUCT_OF(checkpoint_list);
+
+static const struct wire_field memory_info_fields[] = {
+	{ STRING(memory_info, name), REQUIRED },
+	{ INT(memory_info, pages), NOT_NEGATIVE },
+	{ INT(memory_info, zero_pages), NOT_NEGATIVE },
+};
+static WIRE_STRUCT_OF(memory_info);
+
+static const struct wire_field checkpoint_detail_fields[] = {
+	{ STRUCT(checkpoint_detail, checkpoint, struct checkpoint_info, wire_checkpoint_info),
+	  REQUIRED },
+	{ LIST(checkpoint_detail, "memories", memories, struct memory_info, memory_count,
+	       wire_memory_info) },
+	{ INT(checkpoint_detail, frames), NOT_NEGATIVE },
+	{ INT(checkpoint_detail, hot_frames), NOT_NEGATIVE },
+};
+WIRE_STRUCT_OF(checkpoint_detail);
+
+static const struct wire_field store_request_fields[] = {
+	{ ENUM(store_request, kind, enum store_task_kind, store_task_kind_names), REQUIRED },
+	{ STRING(store_request, session) },
+	{ INT(store_request, generation), NOT_NEGATIVE },
+	{ BOOL(store_request, dry_run) },
+};
+WIRE_STRUCT_OF(store_request);
+
+static const struct wire_field store_task_fields[] = {
+	{ STRING(store_task, id), REQUIRED },
+	{ ENUM(store_task, kind, enum store_task_kind, store_task_kind_names), REQUIRED },
+	{ ENUM(store_task, state, enum effect_state, effect_state_names), REQUIRED },
+	{ INT(store_task, done), NOT_NEGATIVE },
+	{ INT(store_task, total), NOT_NEGATIVE },
+	{ STRING(store_task, fault) },
+	{ STRING(store_task, text) },
+	{ STRING(store_task, remedy) },
+	{ INT(store_task, objects), NOT_NEGATIVE },
+	{ INT(store_task, bytes), NOT_NEGATIVE },
+	{ INT(store_task, kept_objects), NOT_NEGATIVE },
+	{ INT(store_task, kept_bytes), NOT_NEGATIVE },
+	{ INT(store_task, count), NOT_NEGATIVE },
+	{ BOOL(store_task, dry_run) },
+	{ LIST(store_task, "checkpoints", checkpoints, struct checkpoint_info, checkpoint_count,
+	       wire_checkpoint_info) },
+	{ STRING(store_task, spec) },
+};
+WIRE_STRUCT_OF(store_task);

@@ -99,6 +99,10 @@ struct session_status {
 	char *effect; /* id of the one under way, or NULL */
 	char *ended;  /* why there is no process although nobody asked: "exited", "oom-killed"; NULL
 			 else */
+	/* Woken before its memory was there: */
+	int64_t missing_bytes, missing_total; /* still to come, of so much */
+	int64_t stalled_since;                /* the store does not give it; 0: it does */
+	char *stalled;                        /* why; NULL */
 };
 
 struct session_status_list {
@@ -122,12 +126,17 @@ struct checkpoint_info {
 	int64_t generation;
 	int64_t created_at;
 	int64_t memory_bytes;
-	int64_t stored_bytes;
+	int64_t stored_bytes; /* its own objects */
+	int64_t shared_bytes; /* of older ones' that it names */
 	int64_t objects;
-	bool aside; /* set aside by a fresh start; kept, never restored by itself */
+	int64_t basis; /* the generation it was compared with; 0: none */
+	bool aside;    /* set aside by a fresh start; kept, never restored by itself */
 	char *user;
 	char *server;
 	char *cpu; /* features it needs, as store/ recorded them */
+	char *criu;
+	char *kernel;
+	char *damaged; /* why it cannot be used: the rest may then be missing; NULL */
 };
 
 struct checkpoint_list {
@@ -135,8 +144,61 @@ struct checkpoint_list {
 	size_t count;
 };
 
+struct memory_info { /* an address space, or shared memory */
+	char *name;
+	int64_t pages;
+	int64_t zero_pages;
+};
+
+/* What is inside one. */
+struct checkpoint_detail {
+	struct checkpoint_info checkpoint;
+	struct memory_info *memories;
+	size_t memory_count;
+	int64_t frames;
+	int64_t hot_frames; /* wanted first */
+};
+
+/* --- what is done to the store --- */
+
+enum store_task_kind {
+	STORE_TASK_NONE = 0,
+	STORE_TASK_VERIFY,
+	STORE_TASK_REMOVE,
+	STORE_TASK_GC,
+	STORE_TASK_EXPORT,
+	STORE_TASK_IMPORT,
+	STORE_TASK_REKEY,
+	STORE_TASK_KIND_COUNT
+};
+extern const char *const store_task_kind_names[STORE_TASK_KIND_COUNT];
+
+struct store_request {
+	enum store_task_kind kind;
+	char *session; /* of verify, remove and export */
+	int64_t generation;
+	bool dry_run; /* of gc */
+};
+
+/* One that was begun: not kept over a restart of the node, since each can be done again. */
+struct store_task {
+	char *id;
+	enum store_task_kind kind;
+	enum effect_state state;
+	int64_t done, total;         /* bytes, of gc objects, of rekey sessions; total 0: unknown */
+	char *fault, *text, *remedy; /* when failed */
+	int64_t objects, bytes;      /* gc: what was removed, or would be */
+	int64_t kept_objects, kept_bytes;
+	int64_t count; /* rekey: sessions whose key was wrapped anew */
+	bool dry_run;
+	/* import: */
+	struct checkpoint_info *checkpoints; /* one, when done */
+	size_t checkpoint_count;
+	char *spec; /* the session as its node had it: JSON of session_spec */
+};
+
 extern const struct wire_struct wire_session_spec, wire_effect_request, wire_effect_result,
 	wire_session_status, wire_session_status_list, wire_node_info, wire_checkpoint_info,
-	wire_checkpoint_list;
+	wire_checkpoint_list, wire_checkpoint_detail, wire_store_request, wire_store_task;
 
 #endif
