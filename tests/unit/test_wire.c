@@ -21,6 +21,9 @@ union message {
 	struct node_info node_info;
 	struct checkpoint_info checkpoint_info;
 	struct checkpoint_list checkpoint_list;
+	struct checkpoint_detail checkpoint_detail;
+	struct store_request store_request;
+	struct store_task store_task;
 };
 
 #define SPEC_BEFORE_PORT                                                                           \
@@ -239,6 +242,10 @@ static struct session_status full_status = {
 	.started_at = 1795406706789,
 	.effect = "00000000000000e1",
 	.ended = "oom-killed",
+	.missing_bytes = 9,
+	.missing_total = 10,
+	.stalled_since = 1795406706790,
+	.stalled = "the bucket does not answer",
 };
 
 static struct session_status_list full_status_list = {
@@ -263,11 +270,51 @@ static struct checkpoint_info full_checkpoint = {
 	.created_at = 1795406706789,
 	.memory_bytes = 1,
 	.stored_bytes = 2,
+	.shared_bytes = 4,
 	.objects = 3,
+	.basis = 2,
 	.aside = true,
 	.user = "ann",
 	.server = "",
 	.cpu = "avx2 avx512f",
+	.criu = "4.2",
+	.kernel = "6.12.48",
+	.damaged = "its manifest is cut short",
+};
+
+static struct checkpoint_detail full_detail = {
+	.checkpoint = { .session = "a", .generation = 1 },
+	.memories = (struct memory_info[]) { { "pagemap-1.img", 7, 3 }, { "pagemap-2.img", 1, 0 } },
+	.memory_count = 2,
+	.frames = 5,
+	.hot_frames = 1,
+};
+
+static struct store_request full_store_request = {
+	.kind = STORE_TASK_EXPORT,
+	.session = "0123456789abcdef",
+	.generation = 3,
+	.dry_run = true,
+};
+
+static struct store_task full_task = {
+	.id = "00000000000000e1",
+	.kind = STORE_TASK_IMPORT,
+	.state = EFFECT_FAILED,
+	.done = 1,
+	.total = 2,
+	.fault = "corrupt",
+	.text = "s/a/1/b-0 is short",
+	.remedy = "export it anew",
+	.objects = 3,
+	.bytes = 4,
+	.kept_objects = 5,
+	.kept_bytes = 6,
+	.count = 7,
+	.dry_run = true,
+	.checkpoints = (struct checkpoint_info[]) { { .session = "a", .generation = 1 } },
+	.checkpoint_count = 1,
+	.spec = "{}",
 };
 
 static struct checkpoint_list full_checkpoint_list = {
@@ -288,6 +335,9 @@ static const struct {
 	{ &wire_node_info, &full_node, sizeof(full_node) },
 	{ &wire_checkpoint_info, &full_checkpoint, sizeof(full_checkpoint) },
 	{ &wire_checkpoint_list, &full_checkpoint_list, sizeof(full_checkpoint_list) },
+	{ &wire_checkpoint_detail, &full_detail, sizeof(full_detail) },
+	{ &wire_store_request, &full_store_request, sizeof(full_store_request) },
+	{ &wire_store_task, &full_task, sizeof(full_task) },
 };
 
 /* Encoding, decoding and encoding again gives the same text, and no field of the table is empty: a
