@@ -91,6 +91,8 @@ enum fault fault_from_errno(int code)
 		return FAULT_CONFLICT;
 	case EACCES:
 	case EPERM:
+	case ENOKEY:
+	case EKEYREJECTED:
 		return FAULT_DENIED;
 	case EOPNOTSUPP:
 		return FAULT_REFUSED;

@@ -320,9 +320,9 @@ static int no_memory(struct reader *r)
 /* Column of `count` times `size` bytes; counts are within limits, so nothing overflows. */
 static int take(struct reader *r, uint64_t count, size_t size, struct column *column)
 {
+	column->at = r->c.at;
 	if (count > (uint64_t)(r->end - r->c.at) / size)
 		return fail(r, "it is cut short");
-	column->at = r->c.at;
 	r->c.at += count * size;
 	return 0;
 }
