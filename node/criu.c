@@ -28,7 +28,7 @@ static void add_common(struct criu_run *run, const char *command, const char *lo
 	criu_args_add(a, "%s", o->work);
 	criu_args_add(a, "--log-file");
 	criu_args_add(a, "%s", log_name);
-	criu_args_add(a, "-v3");
+	criu_args_add(a, "-v2");
 	criu_args_add(a, "--no-default-config");
 	criu_args_add(a, "--tcp-established");
 	criu_args_add(a, "--file-locks");

@@ -78,6 +78,8 @@ cgroup = "elsa-test"
 effect_timeout = "60s"
 [store]
 url = "file://{self.store}"
+key_file = "{self.dir}/store.key"
+cache = "{self.dir}/cache"
 [network]
 allow = []
 {more}
@@ -211,6 +213,9 @@ class Session:
 
     def hibernate(self, generation):
         return self.node.done("hibernate", self, generation)
+
+    def snapshot(self, generation):
+        return self.node.done("snapshot", self, generation)
 
     def restore(self, generation):
         result = self.node.done("restore", self, generation)

@@ -48,12 +48,16 @@ static void test_commits(void **state)
 	assert_string_equal(p->steps[p->commit].name, "kill");
 	p = &plan_restore;
 	assert_string_equal(p->steps[p->commit - 1].name, "thaw");
-	assert_true(plan_step(p, "verify") < plan_step(p, "record"));
 	assert_true(plan_step(p, "record") + 1 == plan_step(p, "release"));
 	assert_true(plan_step(p, "release") + 1 == plan_step(p, "thaw"));
 	/* Packets are held only while nothing runs. */
 	p = &plan_hibernate;
 	assert_true(plan_step(p, "freeze") < plan_step(p, "hold"));
+	/* A snapshot lets the session run before anything that can wait, and whatever becomes of it. */
+	p = &plan_snapshot;
+	assert_string_equal(p->steps[p->commit - 1].name, "commit");
+	assert_true(plan_step(p, "layers") + 1 == plan_step(p, "let-run"));
+	assert_true(plan_step(p, "let-run") < plan_step(p, "images"));
 	assert_int_equal(plan_stop.commit, 0);
 	assert_int_equal(plan_forget.commit, 0);
 }

@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #define _GNU_SOURCE
-/* A sandbox through CRIU and back: in a new network namespace, over a copy of its layer. */
+/* A sandbox through CRIU and back: in a new network namespace, over a copy of its layer, its memory
+ * by way of a store. */
 #include "node/criu.h"
+#include "node/page_sink.h"
+#include "node/pagemap_image.h"
 #include "tests/unit/sandbox_place.h"
 
 /* Holds one of everything, and says each round whether all of it is still as it should be. */
@@ -73,6 +76,8 @@ static const char program[] =
 static struct criu_features features;
 static struct criu_options options;
 static char *images, *work;
+static struct store *store;
+static int64_t generation;
 
 static int set_up_criu(void **state)
 {
@@ -88,6 +93,10 @@ static int set_up_criu(void **state)
 					  .images = images,
 					  .work = work };
 	r = criu_probe(config->node.criu, &features, &e);
+	cleanup_free char *key = fs_join(top, "key");
+	if (r == 0)
+		r = store_open(&(struct store_options) { .url = "memory:", .key_file = key },
+			       &store, &e);
 	if (r < 0)
 		print_error("%s (%s)\n", e.text, e.remedy);
 	return r;
@@ -97,6 +106,7 @@ static int tear_down_criu(void **state)
 {
 	free(images);
 	free(work);
+	store = store_close(store);
 	return tear_down(state);
 }
 
@@ -136,19 +146,59 @@ static void echo(int fd, const char *text)
 	assert_memory_equal(answer, text, 4);
 }
 
-static struct criu_dump *dump(struct box *box, pid_t init)
+static struct criu_dump *dump_into(struct box *box, pid_t init, struct store_write *write)
 {
 	struct error e = ERROR_INIT;
 	struct criu_dump *d = NULL;
+	struct page_sink *sink = NULL;
 	cleanup_free char *tail = NULL;
 	fs_remove_tree(images, NULL);
 	assert_int_equal(fs_mkdirs(images, 0700, NULL), 0);
 	ok(sandbox_freeze(&box->sb, &e), &e);
 	ok(sandbox_hold(&box->sb, &e), &e);
+	ok(page_sink_start(write, &sink, &options.page_socket, &e), &e);
 	int r = criu_dump(&box->sb, init, &options, &d, &tail, &e);
 	if (r < 0)
 		fail_msg("%s (%s)\n%s", e.text, e.remedy, tail ? tail : "");
+	ok(page_sink_wait(sink, &e), &e);
+	page_sink_free(sink);
 	return d;
+}
+
+static void commit(struct store_write *write)
+{
+	struct error e = ERROR_INIT;
+	struct store_meta meta = { .session = FIRST,
+				   .generation = generation,
+				   .created_at = 1,
+				   .user = strdup("jo"),
+				   .server = strdup(""),
+				   .cpu = strdup(""),
+				   .criu = strdup(features.version),
+				   .kernel = strdup(""),
+				   .spec = strdup("{}") };
+	ok(store_write_commit(write, &meta, STORE_VERIFY_ALL, &e), &e);
+	store_meta_deinit(&meta);
+}
+
+static struct criu_dump *dump(struct box *box, pid_t init)
+{
+	struct error e = ERROR_INIT;
+	struct store_write *write;
+	ok(store_write_begin(store, FIRST, ++generation, &write, &e), &e);
+	struct criu_dump *d = dump_into(box, init, write);
+	commit(write);
+	store_write_free(write);
+	return d;
+}
+
+static void lay_out_memory(void)
+{
+	struct error e = ERROR_INIT;
+	struct store_read *read;
+	ok(store_read_open(store, FIRST, generation, &read, &e), &e);
+	ok(pagemap_images_write(read, PAGES_ALL, images, &e), &e);
+	store_read_free(read);
 }
 
 static void restore(struct box *box)
@@ -222,6 +272,7 @@ static void test_round_trip(void **state)
 	ok(sandbox_kill(&box.sb, &e), &e);
 	ok(sandbox_teardown(&box.sb, false, &e), &e);
 	move_layer(&box);
+	lay_out_memory();
 	restore(&box);
 	usleep(200000);
 	assert_int_equal(rounds(&box), before);
