@@ -437,7 +437,7 @@ def damaged(path, how):
 
 def biggest_objects(node, session, generation):
     place = node.store / "s" / session.id / str(generation)
-    files = [p for p in place.rglob("*") if p.is_file() and p.stat().st_size > 100]
+    files = [p for p in place.rglob("*") if p.is_file() and p.suffix != ".mark"]
     return sorted(files, key=lambda p: -p.stat().st_size)
 
 
