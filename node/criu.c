@@ -179,6 +179,10 @@ int criu_dump(struct sandbox *sb, pid_t init, const struct criu_options *options
 	int r = start_dump(run, sb, init, freezer, &page_socket, e);
 	if (r == 0)
 		r = criu_run_next(run, line, sizeof(line), e);
+	if (r == -ETIMEDOUT && options->give_up) {
+		options->give_up(options->arg);
+		r = criu_run_next(run, line, sizeof(line), e);
+	}
 	if (r > 0) {
 		/* Ours; were it open, a CRIU that dies would not be noticed at the other end. */
 		cleanup_close_fd(&run->inherited);

@@ -36,6 +36,10 @@ struct criu_options {
 	int page_socket;    /* of a dump: memory goes there (node/page_sink.h) instead of into images;
 			     * criu_dump() closes it in any case, at the latest when the images are
 			     * complete. 0: none */
+	/* When timeout_ms of a dump are over, before CRIU is killed as long after that, which the
+	 * processes may not survive: makes whoever takes the memory fail. May be NULL. */
+	void (*give_up)(void *arg);
+	void *arg;
 };
 
 /*

@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -24,6 +25,7 @@ struct page_sink {
 	struct store_memory_write *memory;
 	uint64_t left;    /* bytes of the present extent not yet taken */
 	bool unreachable; /* nothing more comes over the socket, or makes no sense */
+	atomic_bool given_up;
 	int result;
 	struct error error;
 };
@@ -82,6 +84,8 @@ static int answer(struct page_sink *s, const struct page_message *m, struct erro
 static int fill(void *to, size_t len, void *arg, struct error *e)
 {
 	struct page_sink *s = arg;
+	if (s->given_up && s->result == 0)
+		return error_set(e, ETIMEDOUT, "the store took too long");
 	int r = take(s, to, len, e);
 	s->left -= len;
 	return r;
@@ -205,6 +209,11 @@ int page_sink_start(struct store_write *write, struct page_sink **sink, int *soc
 	*sink = s;
 	*socket = steal_fd(&theirs);
 	return 0;
+}
+
+void page_sink_give_up(struct page_sink *s)
+{
+	s->given_up = true;
 }
 
 int page_sink_wait(struct page_sink *s, struct error *e)

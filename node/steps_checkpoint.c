@@ -119,6 +119,11 @@ static int end_sink(struct page_sink *sink, int dumped, struct error *e)
 	return error_wrap(e, r, "cannot store the session's memory");
 }
 
+static void give_up(void *sink)
+{
+	page_sink_give_up(sink);
+}
+
 static int run_dump(struct effect *ef, struct criu_options *options, struct error *e)
 {
 	struct page_sink *sink;
@@ -126,6 +131,8 @@ static int run_dump(struct effect *ef, struct criu_options *options, struct erro
 	int r = page_sink_start(ef->write, &sink, &options->page_socket, e);
 	if (r < 0)
 		return r;
+	options->give_up = give_up;
+	options->arg = sink;
 	r = criu_dump(&ef->sandbox, (pid_t)effect_journal(ef)->pid, options, &ef->dump,
 		      &ef->log_tail, &own);
 	r = end_sink(sink, r, &own);

@@ -326,6 +326,20 @@ static void test_the_store_fails(void **state)
 	setrlimit(RLIMIT_FSIZE, &before);
 }
 
+static void test_it_takes_too_long(void **state)
+{
+	struct place *p = *state;
+	struct error e = ERROR_INIT;
+	begin(p, "memory:");
+	open_memory(p, 0x101);
+	add(p, PRESENT, 0x1000, 300, 0x101);
+	page_sink_give_up(p->sink);
+	add(p, PRESENT, 0x10000000, 3000, 0x101);
+	open_memory(p, 0x201);
+	assert_int_equal(hang_up(p), -1);
+	assert_int_equal(page_sink_wait(p->sink, &e), -ETIMEDOUT);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
@@ -333,7 +347,7 @@ int main(void)
 		TEST(test_memory_arrives), TEST(test_memory_arrives_from_an_older_criu),
 		TEST(test_nothing_at_all), TEST(test_criu_goes_away),
 		TEST(test_we_hang_up),     TEST(test_nonsense),
-		TEST(test_the_store_fails),
+		TEST(test_the_store_fails), TEST(test_it_takes_too_long),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
