@@ -11,7 +11,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { OBJECT_NAME = 64 };
+enum { OBJECT_NAME = 64, LOOKS = 10 };
 
 struct master {
 	struct seal_key key;
@@ -177,67 +177,91 @@ static int put_wrapped(struct keyring *k, const char *session, const struct seal
 	return r < 0 ? r : object_put(k->objects, name, wrapped, sizeof(wrapped), true, e);
 }
 
-struct strangers {
-	char names[256]; /* of master keys, with commas */
+struct wrapped_by {
+	const struct keyring *keyring;
+	char strangers[256]; /* names of master keys we have not, with commas */
+	bool us;
 };
 
-static int note_stranger(const char *object, const struct object_stat *st, void *arg)
+static int note_wrapped(const char *object, const struct object_stat *st, void *arg)
 {
-	struct strangers *s = arg;
+	struct wrapped_by *by = arg;
 	const char *master = master_of_object(object);
-	size_t used = strlen(s->names);
+	size_t used = strlen(by->strangers);
 	(void)st;
-	if (master)
-		snprintf(s->names + used, sizeof(s->names) - used, "%s%.*s", used ? ", " : "",
-			 SEAL_NAME - 1, master);
+	if (!master)
+		return 0;
+	for (size_t i = 0; i < by->keyring->master_count; i++)
+		if (strcmp(master, by->keyring->masters[i].name) == 0) {
+			by->us = true;
+			return 0;
+		}
+	snprintf(by->strangers + used, sizeof(by->strangers) - used, "%s%.*s", used ? ", " : "",
+		 SEAL_NAME - 1, master);
 	return 0;
 }
 
-/* None of the masters has wrapped the session's key: has another one? */
-static int say_what_is_missing(struct keyring *k, const char *session, struct error *e)
+/* No object of our masters was found. -ENOENT when there is no other either; 1 when one of ours is
+ * there now, so that it is worth looking again. */
+static int look_for_others(struct keyring *k, const char *session, struct error *e)
 {
-	struct strangers strangers = { 0 };
+	struct wrapped_by by = { .keyring = k };
 	char prefix[OBJECT_NAME], known[256] = "";
 	snprintf(prefix, sizeof(prefix), "s/%s/", session);
-	int r = object_list(k->objects, prefix, note_stranger, &strangers, e);
-	if (r < 0)
-		return r;
-	if (!strangers.names[0])
+	int r = object_list(k->objects, prefix, note_wrapped, &by, e);
+	if (r < 0 || by.us)
+		return r < 0 ? r : 1;
+	if (!by.strangers[0])
 		return error_set(e, ENOENT, "session %s has no key in the store", session);
 	for (size_t i = 0, used = 0; i < k->master_count && used < sizeof(known); i++)
 		used += (size_t)snprintf(known + used, sizeof(known) - used, "%s%s", i ? ", " : "",
 					 k->masters[i].name);
 	r = error_set(e, EKEYREJECTED,
 		      "session %s was written with master key %s, and this node has only %s",
-		      session, strangers.names, known);
+		      session, by.strangers, known);
 	return error_remedy(e, r,
 			    "give the node that key as store.key_file, or add its file to "
 			    "store.old_key_files");
 }
 
-/* By the first master that has wrapped it. -ENOENT when there is none at all. */
-static int find_key(struct keyring *k, const char *session, struct seal_key *key, struct error *e)
+/* By the first master that has wrapped it: -ENOENT when none has. An object that is damaged does no
+ * harm as long as there is another. */
+static int try_masters(struct keyring *k, const char *session, struct seal_key *key,
+		       struct error *e)
 {
-	struct error rejected = ERROR_INIT, ignored;
+	struct error first = ERROR_INIT;
+	int answer = -ENOENT;
 	for (size_t i = 0; i < k->master_count; i++) {
-		int r = read_wrapped(k, session, &k->masters[i], key, &ignored);
+		struct error now = ERROR_INIT;
+		int r = read_wrapped(k, session, &k->masters[i], key, &now);
 		if (r == 0)
 			return 0;
-		if (r == -EKEYREJECTED)
-			rejected = ignored;
-		else if (r != -ENOENT) {
-			if (e)
-				*e = ignored;
-			return r;
-		}
+		if (r == -ENOENT || answer != -ENOENT)
+			continue;
+		answer = r;
+		first = now;
+		if (r != -EKEYREJECTED)
+			break;
 	}
-	if (!rejected.text[0])
-		return say_what_is_missing(k, session, e);
 	if (e)
-		*e = rejected;
-	return error_remedy(
-		e, -EKEYREJECTED,
-		"the object was damaged or replaced: put it back from a copy of the store");
+		*e = first;
+	if (answer == -EKEYREJECTED)
+		error_remedy(e, answer,
+			     "the object was damaged or replaced: put it back from a copy of the "
+			     "store");
+	return answer;
+}
+
+/* -ENOENT when there is none at all. One may be made, or wrapped anew, while we look. */
+static int find_key(struct keyring *k, const char *session, struct seal_key *key, struct error *e)
+{
+	int r = 1;
+	for (int tries = 0; tries < LOOKS && r == 1; tries++) {
+		r = try_masters(k, session, key, e);
+		if (r == -ENOENT)
+			r = look_for_others(k, session, e);
+	}
+	return r == 1 ? error_set(e, EAGAIN, "the key of session %s comes and goes", session) : r;
 }
 
 static int make_key(struct keyring *k, const char *session, struct seal_key *key, struct error *e)

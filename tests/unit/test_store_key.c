@@ -390,6 +390,46 @@ static void moved_and_changed_keys_are_refused(void **state)
 	}
 }
 
+struct reader {
+	pthread_t thread;
+	struct object_store *objects;
+	_Atomic bool stop;
+	long reads, failures;
+};
+
+static void *read_on(void *arg)
+{
+	struct reader *r = arg;
+	struct seal_key key;
+	do {
+		cleanup(keyring_freep) struct keyring *k = open_with(r->objects, file_b, file_a);
+		r->failures += keyring_session(k, SESSION, false, &key, NULL) != 0;
+		r->reads++;
+	} while (!r->stop);
+	return NULL;
+}
+
+/* Whatever moment of a rotation a reader sees, the key is there. */
+static void readers_and_rotation(void **state)
+{
+	(void)state;
+	cleanup(object_store_freep) struct object_store *s = objects();
+	cleanup(keyring_freep) struct keyring *a_to_b = open_with(s, file_b, file_a);
+	cleanup(keyring_freep) struct keyring *b_to_a = open_with(s, file_a, file_b);
+	struct reader reader = { .objects = s };
+	struct seal_key key;
+	assert_int_equal(keyring_session(b_to_a, SESSION, true, &key, NULL), 0);
+	assert_int_equal(pthread_create(&reader.thread, NULL, read_on, &reader), 0);
+	for (int i = 0; i < 200; i++) {
+		assert_int_equal(keyring_rewrap(a_to_b, SESSION, NULL), 1);
+		assert_int_equal(keyring_rewrap(b_to_a, SESSION, NULL), 1);
+	}
+	reader.stop = true;
+	pthread_join(reader.thread, NULL);
+	assert_true(reader.reads > 0);
+	assert_int_equal(reader.failures, 0);
+}
+
 /* --- rotation --------------------------------------------------------------------------- */
 
 static void rotation(void **state)
@@ -478,6 +518,7 @@ int main(void)
 		cmocka_unit_test(makers_agree),
 		cmocka_unit_test(a_wrong_master_is_told),
 		cmocka_unit_test(moved_and_changed_keys_are_refused),
+		cmocka_unit_test(readers_and_rotation),
 		cmocka_unit_test(rotation),
 		cmocka_unit_test(rotation_goes_on),
 		cmocka_unit_test(a_different_old_key_stays),
