@@ -6,8 +6,8 @@
 #include <string.h>
 
 enum {
-	WORN_PART = 4,      /* of a pack's bytes one in so many must still be used */
-	MANY_PACKS = 256,   /* more than that, and small rests are not kept either: */
+	WORN_PART = 4,    /* of a pack's bytes one in so many must still be used */
+	MANY_PACKS = 256, /* more than that, and small rests are not kept either: */
 	REST = 256 << 10,
 };
 

@@ -124,9 +124,8 @@ struct cache *cache_open(const char *dir, uint64_t bytes)
 	if (!c)
 		return NULL;
 	c->most = bytes;
-	c->dir = fs_mkdirs(dir, 0700, NULL) == 0
-			 ? open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
-			 : -1;
+	c->dir = fs_mkdirs(dir, 0700, NULL) == 0 ? open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
+						 : -1;
 	if (c->dir < 0) {
 		free(c);
 		return NULL;
@@ -268,8 +267,7 @@ static int fetch(const struct span *s, uint64_t first, uint64_t end, struct erro
 		memcpy(s->to + (from - s->offset), raw + (from - start),
 		       (size_t)(part_end(s, block) - from));
 		if (block_name(s->key, block, name, sizeof(name)))
-			put(s->c, name, data,
-			    (size_t)(block_end(s, block) - block_start(block)));
+			put(s->c, name, data, (size_t)(block_end(s, block) - block_start(block)));
 	}
 	return r;
 }

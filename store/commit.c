@@ -178,9 +178,12 @@ static void move_memory(struct store_memory_write *m, const uint32_t *number,
 		if (m->frames[i] != STORE_ZERO)
 			m->frames[i] = number[m->frames[i]];
 	*to = (struct index_memory) {
-		.m = { .name = steal_ptr(&m->name), .extents = steal_ptr(&m->extents),
-		       .extent_count = m->extent_count, .pages = m->pages,
-		       .frames = steal_ptr(&m->frames), .slots = steal_ptr(&m->slots) },
+		.m = { .name = steal_ptr(&m->name),
+		       .extents = steal_ptr(&m->extents),
+		       .extent_count = m->extent_count,
+		       .pages = m->pages,
+		       .frames = steal_ptr(&m->frames),
+		       .slots = steal_ptr(&m->slots) },
 		.digests = steal_ptr(&m->digests),
 	};
 }
@@ -237,8 +240,10 @@ static int store_pieces(struct commit *c)
 			return r;
 		const struct index_frame *f = &w->frames[cut.id];
 		m->index[m->index_count] = (struct manifest_piece) {
-			.pack = f->at.pack, .offset = f->at.offset,
-			.stored = f->at.stored, .len = f->len,
+			.pack = f->at.pack,
+			.offset = f->at.offset,
+			.stored = f->at.stored,
+			.len = f->len,
 		};
 	}
 	return 0;
@@ -304,7 +309,8 @@ static bool is_ours(struct commit *c, int *r)
 	       memcmp(back.data, c->manifest.data, back.len) == 0;
 }
 
-/* Only -EEXIST says that it is somebody else's, and not even that when the request was made twice. */
+/* Only -EEXIST says that it is somebody else's, and not even that when the request was made twice.
+ */
 static int put_manifest(struct commit *c)
 {
 	struct store_write *w = c->w;
@@ -365,8 +371,8 @@ static int read_back(struct commit *c, enum store_verify verify)
 	if (r == 0)
 		r = read_back_index(c);
 	if (r == 0)
-		r = store_verify_frames(c->made, verify == STORE_VERIFY_ALL ? 0 : SAMPLE, NULL, NULL,
-					c->e);
+		r = store_verify_frames(c->made, verify == STORE_VERIFY_ALL ? 0 : SAMPLE, NULL,
+					NULL, c->e);
 	return r;
 }
 
@@ -448,7 +454,9 @@ int store_write_commit(struct store_write *w, struct store_meta *meta, enum stor
 {
 	struct error why = ERROR_INIT; /* wanted here even where the caller wants none */
 	cleanup(commit_deinit) struct commit c = {
-		.w = w, .text = BUF_INIT(SIZE_MAX / 2), .manifest = BUF_INIT(MANIFEST_MAX_BYTES),
+		.w = w,
+		.text = BUF_INIT(SIZE_MAX / 2),
+		.manifest = BUF_INIT(MANIFEST_MAX_BYTES),
 		.e = &why,
 	};
 	if (w->tried)

@@ -12,9 +12,9 @@
 #include <string.h>
 
 enum {
-	GAP = 64 << 10,   /* read through rather than asked for in two requests */
-	GROUP = 1 << 20,  /* most in one request, unless it is one piece */
-	AHEAD = 8,        /* requests made before their turn */
+	GAP = 64 << 10,  /* read through rather than asked for in two requests */
+	GROUP = 1 << 20, /* most in one request, unless it is one piece */
+	AHEAD = 8,       /* requests made before their turn */
 };
 
 /* A writer of packs, as far as its key goes. */
@@ -259,8 +259,7 @@ struct ahead {
 static void request(const struct job *j, struct slot *s)
 {
 	s->raw = malloc(group_bytes(j->pieces + s->first, s->count));
-	s->r = s->raw ? read_group(j, s->first, s->count, s->raw, &s->error)
-		      : store_oom(&s->error);
+	s->r = s->raw ? read_group(j, s->first, s->count, s->raw, &s->error) : store_oom(&s->error);
 }
 
 static void *run_requests(void *arg)
@@ -356,8 +355,12 @@ int fetch_pieces(struct fetch *f, const struct piece *pieces, size_t count, bool
 		 struct error *e)
 {
 	struct job j = {
-		.f = f, .pieces = pieces, .count = count, .how = fresh ? FRESH : CACHED,
-		.each = each, .arg = arg,
+		.f = f,
+		.pieces = pieces,
+		.count = count,
+		.how = fresh ? FRESH : CACHED,
+		.each = each,
+		.arg = arg,
 	};
 	struct decoder *d;
 	if (count == 0)
@@ -370,8 +373,7 @@ int fetch_pieces(struct fetch *f, const struct piece *pieces, size_t count, bool
 	return r;
 }
 
-static int note_writer(struct fetch *f, const struct store_keys *keys, size_t pack,
-		       struct error *e)
+static int note_writer(struct fetch *f, const struct store_keys *keys, size_t pack, struct error *e)
 {
 	const struct manifest_pack *p = &f->m->packs[pack];
 	size_t i = 0;

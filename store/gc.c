@@ -151,8 +151,8 @@ static bool is_garbage(const struct sweep *s, const struct store_object *o)
 	struct manifest_pack wanted = { .generation = o->generation, .number = o->number };
 	memcpy(wanted.writer, o->writer, sizeof(wanted.writer));
 	if (o->kind == STORE_KIND_PACK)
-		return !s->names.count || !bsearch(&wanted, s->names.list, s->names.count,
-						   sizeof(wanted), by_name);
+		return !s->names.count ||
+		       !bsearch(&wanted, s->names.list, s->names.count, sizeof(wanted), by_name);
 	return o->kind == STORE_KIND_ASIDE &&
 	       !store_scan_find(&s->after, o->session, o->generation, STORE_KIND_MANIFEST, NULL, 0);
 }

@@ -165,7 +165,8 @@ int store_remove(struct store *store, const char *session, int64_t generation, s
 }
 
 /* Manifests first, so that no checkpoint lacks anything; marks after the packs, so that a writer at
- * work sees that it must give up (look_at_all() in commit.c); keys only when nothing else is left. */
+ * work sees that it must give up (look_at_all() in commit.c); keys only when nothing else is left.
+ */
 static int forget_kind(struct store *store, const struct store_scan *scan, enum store_kind kind,
 		       bool only, size_t *removed, struct error *e)
 {

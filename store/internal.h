@@ -94,8 +94,8 @@ int store_manifest_read(struct store *store, const char *session, int64_t genera
 			const struct seal_key *mac_key, struct manifest *m, struct error *e);
 /* All packs that it names are there and have their sizes; what `found` (may be NULL) does not say
  * the store is asked. */
-int store_check_packs(struct store *store, const struct manifest *m,
-		      const struct store_scan *found, struct error *e);
+int store_check_packs(struct store *store, const struct manifest *m, const struct store_scan *found,
+		      struct error *e);
 
 /* --- keys ------------------------------------------------------------------------- */
 

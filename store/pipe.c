@@ -29,7 +29,6 @@ static void put_away(struct pipe *p, struct batch *batch)
 	pthread_cond_broadcast(&p->changed);
 }
 
-
 /* After a failure batches are only given back, so that nobody waits for ever. */
 static void *run_worker(void *arg)
 {

@@ -78,8 +78,7 @@ static int compare_wanted(const struct store_object *o, const struct store_objec
 {
 	int order = strcmp(o->session, wanted->session);
 	if (order == 0)
-		order = (o->generation > wanted->generation) -
-			(o->generation < wanted->generation);
+		order = (o->generation > wanted->generation) - (o->generation < wanted->generation);
 	return order;
 }
 
@@ -124,8 +123,8 @@ static int check_pack(void *arg, size_t i, struct error *e)
 	if (r < 0)
 		return r;
 	if (c->found)
-		o = store_scan_find(c->found, c->m->meta.session, pack->generation,
-				    STORE_KIND_PACK, pack->writer, pack->number);
+		o = store_scan_find(c->found, c->m->meta.session, pack->generation, STORE_KIND_PACK,
+				    pack->writer, pack->number);
 	if (o)
 		st = o->st;
 	else
@@ -139,8 +138,8 @@ static int check_pack(void *arg, size_t i, struct error *e)
 			 st.size, pack->size);
 }
 
-int store_check_packs(struct store *store, const struct manifest *m,
-		      const struct store_scan *found, struct error *e)
+int store_check_packs(struct store *store, const struct manifest *m, const struct store_scan *found,
+		      struct error *e)
 {
 	struct check c = { .store = store, .m = m, .found = found };
 	return parallel(found || store->local ? 1 : STORE_REQUESTS, m->pack_count, check_pack, &c,

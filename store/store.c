@@ -129,8 +129,7 @@ void store_key_parse(const char *key, struct store_object *o)
 	const char *slash = strchr(key + 19, '/');
 	if (!slash && strncmp(key + 19, "key-", 4) == 0)
 		o->kind = STORE_KIND_KEY;
-	if (slash &&
-	    parse_number(key + 19, (size_t)(slash - key) - 19, INT64_MAX, &o->generation))
+	if (slash && parse_number(key + 19, (size_t)(slash - key) - 19, INT64_MAX, &o->generation))
 		o->kind = parse_rest(slash + 1, o);
 }
 

@@ -103,8 +103,11 @@ static int add_frames(struct store_write *w, struct cut *cuts, const struct sque
 		uint32_t stored = (uint32_t)s[i].len + SEAL_TAG;
 		cuts[i].id = (uint32_t)w->frame_count;
 		w->frames[w->frame_count++] = (struct index_frame) {
-			.at = { .pack = place->pack, .offset = offset, .stored = stored,
-				.pages = cuts[i].pages, .hot = cuts[i].hot },
+			.at = { .pack = place->pack,
+				.offset = offset,
+				.stored = stored,
+				.pages = cuts[i].pages,
+				.hot = cuts[i].hot },
 			.len = (uint32_t)cuts[i].len,
 		};
 		offset += stored;
@@ -211,8 +214,8 @@ static int as_before(struct worker *k, const struct index_memory *m, uint64_t pa
 {
 	const struct index *x = &k->w->basis->read->index;
 	uint32_t frame = m->m.frames[page];
-	if (frame == STORE_ZERO || memcmp(m->digests + page * SEAL_DIGEST,
-					  k->digests + i * SEAL_DIGEST, SEAL_DIGEST) != 0)
+	if (frame == STORE_ZERO ||
+	    memcmp(m->digests + page * SEAL_DIGEST, k->digests + i * SEAL_DIGEST, SEAL_DIGEST) != 0)
 		return 0;
 	const struct store_frame *f = &x->frames[frame].at;
 	if (k->w->basis->worn[f->pack] || (hot && !f->hot))
@@ -225,8 +228,10 @@ static int as_before(struct worker *k, const struct index_memory *m, uint64_t pa
 static int flush_hot(struct worker *k, struct error *e)
 {
 	struct hot_gather *h = &k->w->hot;
-	struct cut c = { .data = h->data, .len = (size_t)h->count * STORE_PAGE,
-			 .pages = (uint8_t)h->count, .hot = true };
+	struct cut c = { .data = h->data,
+			 .len = (size_t)h->count * STORE_PAGE,
+			 .pages = (uint8_t)h->count,
+			 .hot = true };
 	if (h->count == 0)
 		return 0;
 	int r = worker_store(k, PACK_HOT, &c, 1, e);
@@ -310,7 +315,8 @@ static int store_wanted(struct worker *k, const struct batch *batch, struct erro
 		if (n > STORE_FRAME_PAGES)
 			n = STORE_FRAME_PAGES;
 		cuts[count] = (struct cut) { .data = in_a_row(k, batch, k->wanted + i, n),
-					     .len = (size_t)n * STORE_PAGE, .pages = (uint8_t)n };
+					     .len = (size_t)n * STORE_PAGE,
+					     .pages = (uint8_t)n };
 		squeeze_cut(k, &cuts[count], &s[count]);
 	}
 	int r = count ? pack_cuts(k, PACK_COLD, cuts, s, count, e) : 0;

@@ -112,9 +112,9 @@ struct store_write {
 	struct basis *basis; /* NULL: none */
 	struct hot_gather hot;
 	bool tried, committed;
-	bool piping; /* the pipe has been started */
-	bool marked; /* the mark may be there */
-	bool keep;   /* the manifest may be there, though we could not commit it */
+	bool piping;       /* the pipe has been started */
+	bool marked;       /* the mark may be there */
+	bool keep;         /* the manifest may be there, though we could not commit it */
 	size_t pack_count; /* once the packer is gone */
 	uint64_t durable;
 	uint64_t shared; /* bytes of frames taken over */
@@ -145,7 +145,7 @@ void basis_cursor_init(struct basis_cursor *c, const struct index_memory *m, uin
 bool basis_cursor_find(struct basis_cursor *c, uint64_t vaddr, uint64_t *page);
 
 /* write.c */
-int write_check(struct store_write *w, struct error *e); /* whether more may be put in */
+int write_check(struct store_write *w, struct error *e);       /* whether more may be put in */
 int write_fail(struct store_write *w, int r, struct error *e); /* from now on; returns r */
 void write_stop(struct store_write *w);                        /* all threads */
 void write_take_back(struct store_write *w);                   /* all objects but the manifest */
