@@ -311,7 +311,12 @@ static const struct http_route routes[] = {
 	{ "GET", "/v1/checkpoints", api_checkpoints },
 	{ "POST", "/v1/checkpoints/verify", api_checkpoint_verify },
 	{ "POST", "/v1/checkpoints/aside", api_checkpoint_aside },
-	{ "DELETE", "/v1/checkpoints/{session}/{generation}", api_checkpoint_remove },
+	{ "GET", "/v1/checkpoints/{session}/{generation}", api_checkpoint },
+	{ "POST", "/v1/store", api_store_begin },
+	{ "GET", "/v1/store/{id}", api_store_task },
+	{ "GET", "/v1/store/{id}/end", api_store_end },
+	{ "GET", "/v1/store/{id}/data", api_store_take },
+	{ "POST", "/v1/store/{id}/data", api_store_give },
 	{ 0 },
 };
 

@@ -16,7 +16,13 @@ void api_stop(struct node *node);
 void api_checkpoints(struct http_exchange *x, void *node);
 void api_checkpoint_verify(struct http_exchange *x, void *node);
 void api_checkpoint_aside(struct http_exchange *x, void *node);
-void api_checkpoint_remove(struct http_exchange *x, void *node);
+void api_checkpoint(struct http_exchange *x, void *node);
+/* ... and about the store. */
+void api_store_begin(struct http_exchange *x, void *node);
+void api_store_task(struct http_exchange *x, void *node);
+void api_store_end(struct http_exchange *x, void *node);
+void api_store_take(struct http_exchange *x, void *node);
+void api_store_give(struct http_exchange *x, void *node);
 
 /* Answers with a struct by its table, or with a 500. */
 void api_reply(struct http_exchange *x, const struct wire_struct *type, const void *value);

@@ -3,6 +3,7 @@
 
 #include "base/cleanup.h"
 #include "base/id.h"
+#include "node/store_jobs.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -16,9 +17,12 @@ struct inquiry {
 	char session[ID_SIZE]; /* "": all */
 	int64_t generation;
 	struct checkpoint_list list;
+	struct checkpoint_detail detail;
 	int result;
 	struct error error;
 };
+
+static int ask_detail(struct inquiry *q, struct store *store, struct error *e);
 
 static void run(void *arg)
 {
@@ -39,9 +43,12 @@ static void reply(void *arg)
 		http_reply_error(x, &q->error);
 	else if (x && q->generation == 0)
 		api_reply(x, &wire_checkpoint_list, &q->list);
+	else if (x && q->ask == ask_detail)
+		api_reply(x, &wire_checkpoint_detail, &q->detail);
 	else if (x)
 		http_reply_json(x, 200, json_pack("{s:b}", "ok", 1));
 	wire_free(&wire_checkpoint_list, &q->list);
+	wire_free(&wire_checkpoint_detail, &q->detail);
 	free(q);
 }
 
@@ -75,36 +82,40 @@ static void inquire(struct http_exchange *x, struct node *node, const char *sess
 
 /* --- what can be asked ----------------------------------------------------------- */
 
-static int fill_info(struct checkpoint_info *info, const struct store_meta *meta)
+static struct checkpoint_info *grow(struct checkpoint_list *list)
 {
-	*info = (struct checkpoint_info) {
-		.session = strdup(meta->session),
-		.generation = meta->generation,
-		.created_at = meta->created_at,
-		.memory_bytes = meta->memory_bytes,
-		.stored_bytes = meta->stored_bytes,
-		.objects = meta->objects,
-		.aside = meta->aside,
-		.user = strdup(meta->user ? meta->user : ""),
-		.server = strdup(meta->server ? meta->server : ""),
-		.cpu = strdup(meta->cpu ? meta->cpu : ""),
-	};
-	return info->session && info->user && info->server && info->cpu ? 0 : -ENOMEM;
+	struct checkpoint_info *more = realloc(list->items, (list->count + 1) * sizeof(*more));
+	if (!more)
+		return NULL;
+	list->items = more;
+	more[list->count] = (struct checkpoint_info) { 0 };
+	return &more[list->count++];
 }
 
 static int add_info(const struct store_meta *meta, void *arg)
 {
-	struct checkpoint_list *list = arg;
-	struct checkpoint_info *more = realloc(list->items, (list->count + 1) * sizeof(*more));
-	if (!more)
+	struct inquiry *q = arg;
+	struct checkpoint_info *info = grow(&q->list);
+	return info ? store_info(info, meta) : -ENOMEM;
+}
+
+static int add_damaged(const char *session, int64_t generation, const struct error *why, void *arg)
+{
+	struct inquiry *q = arg;
+	struct checkpoint_info *info = grow(&q->list);
+	if (!info)
 		return -ENOMEM;
-	list->items = more;
-	return fill_info(&list->items[list->count++], meta);
+	*info = (struct checkpoint_info) {
+		.session = strdup(session),
+		.generation = generation,
+		.damaged = strdup(why->text),
+	};
+	return info->session && info->damaged ? 0 : -ENOMEM;
 }
 
 static int ask_list(struct inquiry *q, struct store *store, struct error *e)
 {
-	return store_list(store, q->session[0] ? q->session : NULL, add_info, NULL, &q->list, e);
+	return store_list(store, q->session[0] ? q->session : NULL, add_info, add_damaged, q, e);
 }
 
 static int ask_verify(struct inquiry *q, struct store *store, struct error *e)
@@ -122,9 +133,52 @@ static int ask_aside(struct inquiry *q, struct store *store, struct error *e)
 	return store_set_aside(store, q->session, q->generation, e);
 }
 
-static int ask_remove(struct inquiry *q, struct store *store, struct error *e)
+static int64_t count_zero_pages(const struct store_memory *m)
 {
-	return store_remove(store, q->session, q->generation, e);
+	int64_t count = 0;
+	for (uint64_t i = 0; i < m->pages; i++)
+		count += m->frames[i] == STORE_ZERO;
+	return count;
+}
+
+static int add_memories(struct checkpoint_detail *detail, const struct store_read *read)
+{
+	const struct store_memory *list;
+	size_t count = store_read_memories(read, &list);
+	detail->memories = calloc(count + 1, sizeof(*detail->memories));
+	if (!detail->memories)
+		return -ENOMEM;
+	for (size_t i = 0; i < count; i++) {
+		detail->memories[detail->memory_count++] = (struct memory_info) {
+			.name = strdup(list[i].name),
+			.pages = (int64_t)list[i].pages,
+			.zero_pages = count_zero_pages(&list[i]),
+		};
+		if (!detail->memories[i].name)
+			return -ENOMEM;
+	}
+	return 0;
+}
+
+static int fill_detail(struct checkpoint_detail *detail, const struct store_read *read)
+{
+	const struct store_frame *frames;
+	size_t count = store_read_frames(read, &frames);
+	detail->frames = (int64_t)count;
+	for (size_t i = 0; i < count; i++)
+		detail->hot_frames += frames[i].hot;
+	int r = store_info(&detail->checkpoint, store_read_meta(read));
+	return r < 0 ? r : add_memories(detail, read);
+}
+
+static int ask_detail(struct inquiry *q, struct store *store, struct error *e)
+{
+	struct store_read *read = NULL;
+	int r = store_read_open(store, q->session, q->generation, &read, e);
+	if (r == 0 && fill_detail(&q->detail, read) < 0)
+		r = error_set(e, ENOMEM, "out of memory");
+	store_read_free(read);
+	return r;
 }
 
 /* --- requests --------------------------------------------------------------------- */
@@ -175,9 +229,9 @@ void api_checkpoint_aside(struct http_exchange *x, void *node)
 	inquire_body(x, node, ask_aside);
 }
 
-void api_checkpoint_remove(struct http_exchange *x, void *node)
+void api_checkpoint(struct http_exchange *x, void *node)
 {
 	const char *generation = http_exchange_param(x, "generation");
 	inquire_one(x, node, http_exchange_param(x, "session"),
-		    generation ? strtoll(generation, NULL, 10) : 0, ask_remove);
+		    generation ? strtoll(generation, NULL, 10) : 0, ask_detail);
 }

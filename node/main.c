@@ -8,6 +8,7 @@
 #include "node/doctor.h"
 #include "node/effect.h"
 #include "node/recover.h"
+#include "node/store_jobs.h"
 #include "node/teardown.h"
 
 #include <errno.h>
@@ -72,14 +73,17 @@ static void on_drain(evutil_socket_t fd, short what, void *arg)
 	(void)fd;
 	(void)what;
 	struct daemon *d = arg;
-	if (pool_load(d->node.pool) == 0) {
+	size_t load = pool_load(d->node.pool) + store_jobs_load(&d->node);
+	if (load == 0) {
 		event_base_loopexit(d->node.base, NULL);
 		return;
 	}
 	if (++d->drained_for < DRAIN_S * 10)
 		return;
-	log_warning("%zu effects are under way still: they are taken up at the next start",
-		    pool_load(d->node.pool));
+	log_warning(
+		"%zu effects or works on the store are under way still: effects are taken up at "
+		"the next start",
+		load);
 	_exit(0);
 }
 
@@ -87,6 +91,7 @@ static void begin_end(struct daemon *d)
 {
 	static const struct timeval tenth = { .tv_usec = 100000 };
 	d->node.stopping = true;
+	store_jobs_stop(&d->node);
 	sd_notify(0, d->again ? "RELOADING=1" : "STOPPING=1");
 	event_add(d->drain, &tenth);
 }
@@ -135,6 +140,7 @@ static int watch_signals(struct daemon *d, struct error *e)
 static void close_daemon(struct daemon *d)
 {
 	api_stop(&d->node);
+	store_jobs_free(&d->node);
 	node_deinit(&d->node);
 	for (size_t i = 0; i < ARRAY_SIZE(d->signals); i++)
 		if (d->signals[i])
@@ -162,6 +168,8 @@ static int open_daemon(struct daemon *d, const struct options *o, struct error *
 		r = node_init(&d->node, e);
 	if (r == 0)
 		r = recover_all(&d->node, e);
+	if (r == 0)
+		r = store_jobs_new(&d->node, e);
 	if (r == 0)
 		r = api_start(&d->node, e);
 	return r;

@@ -24,6 +24,7 @@
 #include <pthread.h>
 
 struct session;
+struct store_jobs;
 struct http_server;
 
 struct node {
@@ -36,6 +37,7 @@ struct node {
 	struct event_base *base;
 	struct pool *pool;
 	struct http_server *server;
+	struct store_jobs *jobs; /* node/store_jobs.h */
 
 	pthread_mutex_t lock;
 	struct session *sessions;

@@ -98,31 +98,7 @@ static int clear_strays(struct node *node, struct error *e)
 	return r;
 }
 
-/* --- half-written checkpoints ----------------------------------------------------- */
-
-static bool is_being_written(const char *id, int64_t generation, void *arg)
-{
-	struct node *node = arg;
-	(void)generation;
-	pthread_mutex_lock(&node->lock);
-	struct session *s = session_find(node, id);
-	bool live = s && (s->effect || s->journal.effect);
-	pthread_mutex_unlock(&node->lock);
-	return live;
-}
-
-static void sweep(void *arg)
-{
-	struct node *node = arg;
-	struct store *store;
-	struct error e = ERROR_INIT;
-	struct store_gc gc = { .live = is_being_written, .arg = node };
-	int r = node_store(node, &store, &e);
-	if (r == 0)
-		r = store_gc(store, &gc, &e);
-	if (r < 0)
-		log_warning("what crashed writers left in the store is still there: %s", e.text);
-}
+/* --- all of it ------------------------------------------------------------------ */
 
 int recover_all(struct node *node, struct error *e)
 {
@@ -136,7 +112,7 @@ int recover_all(struct node *node, struct error *e)
 		next = s->next;
 		recover_session(node, s);
 	}
-	return pool_submit(node->pool, sweep, NULL, node, e);
+	return 0;
 }
 
 void recover_undecided(struct node *node)
