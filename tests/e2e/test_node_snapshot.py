@@ -20,9 +20,9 @@ pytestmark = [pytest.mark.skipif(os.geteuid() != 0, reason="needs root"), pytest
 FIXTURES = (node_fixture, place_fixture)  # used by name
 
 
-def scratch(node, session):
-    """What CRIU has been given to write to."""
-    return [p for what in ("images", "criu") for p in (node.state / what).glob(session.id)]
+def images(node, session):
+    """What CRIU has written."""
+    return list((node.state / "images").glob(session.id))
 
 
 def kill_session(node, session):
@@ -60,7 +60,8 @@ def test_the_session_goes_on(node):
         assert whole(node, session, generation)
         status = node.sessions()[session.id]
         assert status["running"] and not status["frozen"] and status["generation"] == generation
-        assert not list(session.home.glob("link_remap.*")) and scratch(node, session) == []
+        assert not list(session.home.glob("link_remap.*")) and images(node, session) == []
+        assert not (node.state / "criu" / session.id).exists()
 
 
 def test_a_connection_lives_through_it(node):
@@ -167,7 +168,7 @@ def test_a_refusal_by_criu(node):
     result = node.effect("snapshot", session, 1)
     assert result["state"] == "failed" and result["fault"] == "refused" and result["running"]
     assert "Unsupported proto 262" in result["text"]
-    assert node.checkpoints(session) == [] and scratch(node, session) == []
+    assert node.checkpoints(session) == [] and images(node, session) == []
     assert_same(before, session.ask("state"))
     session.ask("drop")
     session.snapshot(1)
@@ -185,7 +186,7 @@ def test_a_store_that_cannot_be_written_to(node):
         result = node.effect("snapshot", session, 2)
         assert result["state"] == "failed" and result["running"], result
         assert_same(before, session.ask("state"))
-        assert whole(node, session, 1) and scratch(node, session) == []
+        assert whole(node, session, 1) and images(node, session) == []
         subprocess.run(["mount", "-o", "remount,rw", node.store], check=True)
         session.snapshot(2)
         node.kill()
