@@ -33,9 +33,9 @@ struct criu_options {
 	int timeout_ms;
 	const char *images; /* directory of the images; must exist */
 	const char *work;   /* directory for logs and the like, not part of the checkpoint; made */
-	int page_socket;    /* of a dump: memory goes there (node/page_sink.h) instead of into images;
-			     * criu_dump() closes it in any case, at the latest when the images are
-			     * complete. 0: none */
+	int page_socket; /* of a dump: memory goes there (node/page_sink.h) instead of into images;
+			  * criu_dump() closes it in any case, at the latest when the images are
+			  * complete. 0: none */
 	/* When timeout_ms of a dump are over, before CRIU is killed as long after that, which the
 	 * processes may not survive: makes whoever takes the memory fail. May be NULL. */
 	void (*give_up)(void *arg);

@@ -150,7 +150,8 @@ size_t page_proto_answer(const struct page_message *message, bool failed,
 
 void page_proto_name(enum page_memory memory, uint64_t id, char name[PAGE_PROTO_NAME])
 {
-	snprintf(name, PAGE_PROTO_NAME, memory == PAGE_OF_SHMEM ? "pagemap-shmem-%" PRIu64 ".img"
-								: "pagemap-%" PRIu64 ".img",
+	snprintf(name, PAGE_PROTO_NAME,
+		 memory == PAGE_OF_SHMEM ? "pagemap-shmem-%" PRIu64 ".img"
+					 : "pagemap-%" PRIu64 ".img",
 		 id);
 }

@@ -52,9 +52,9 @@ struct page_proto {
 	uint64_t next; /* pages come in ascending order: the lowest address that may be next */
 };
 
-/* A header from `len` bytes: how many bytes it took, 0 when more are needed (up to PAGE_PROTO_LONG),
- * -EPROTO. What it says about itself is sane then: ADD is about the open memory, ascending, aligned,
- * within the address space, and carries its pages. */
+/* A header from `len` bytes: how many bytes it took, 0 when more are needed (up to
+ * PAGE_PROTO_LONG), -EPROTO. What it says about itself is sane then: ADD is about the open memory,
+ * ascending, aligned, within the address space, and carries its pages. */
 int page_proto_parse(struct page_proto *p, const void *bytes, size_t len,
 		     struct page_message *message);
 

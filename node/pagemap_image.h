@@ -14,7 +14,8 @@
 /* The pagemap image of `memory`, whose pages are in pages-ID.img. -ENOMEM, -ENOBUFS. Pure. */
 int pagemap_image(const struct store_memory *memory, uint32_t pages_id, struct buf *to);
 
-/* Which pages are written: all of them, or only those that CRIU does not leave to a page service. */
+/* Which pages are written: all of them, or only those that CRIU does not leave to a page service.
+ */
 enum pages_part { PAGES_ALL, PAGES_EAGER };
 
 /* Both images of every memory of the checkpoint into `dir`; pages that are zero or not written are

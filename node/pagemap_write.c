@@ -51,7 +51,8 @@ static bool is_written(const struct writer *w, const struct store_extent *x)
 }
 
 /* Calls `each` for every page that is to be written and not zero. */
-static int each_page(struct writer *w, int (*each)(struct writer *w, uint32_t frame, struct want page))
+static int each_page(struct writer *w,
+		     int (*each)(struct writer *w, uint32_t frame, struct want page))
 {
 	int r = 0;
 	for (size_t k = 0; r == 0 && k < w->memory_count; k++) {
@@ -117,7 +118,8 @@ static int write_pages(struct writer *w, const struct want *at, size_t count, co
 {
 	size_t from = (size_t)at->slot * STORE_PAGE, bytes = count * STORE_PAGE;
 	if (from + bytes > len)
-		return error_set(w->e, EBADMSG, "a frame is shorter than the pages said to be in it");
+		return error_set(w->e, EBADMSG,
+				 "a frame is shorter than the pages said to be in it");
 	while (bytes) {
 		off_t to = (off_t)at->page * STORE_PAGE + (off_t)(count * STORE_PAGE - bytes);
 		ssize_t n = pwrite(w->fds[at->memory], pages + from, bytes, to);

@@ -53,7 +53,8 @@ static void test_commits(void **state)
 	/* Packets are held only while nothing runs. */
 	p = &plan_hibernate;
 	assert_true(plan_step(p, "freeze") < plan_step(p, "hold"));
-	/* A snapshot lets the session run before anything that can wait, and whatever becomes of it. */
+	/* A snapshot lets the session run before anything that can wait, and whatever becomes of
+	 * it. */
 	p = &plan_snapshot;
 	assert_string_equal(p->steps[p->commit - 1].name, "commit");
 	assert_true(plan_step(p, "layers") + 1 == plan_step(p, "let-run"));

@@ -23,8 +23,8 @@ static const uint8_t open_short[24] = { 4, 0, 0, 0, 0, 0, 0, 0, ZEROS, 1, 7 };
 /* Shared memory 0x1234, asked for its past. */
 static const uint8_t parent_long[32] = { 5, 0, 0, 0, PADDING, ZEROS, ZEROS, 2, 0x34, 0x12 };
 /* Two pages at 0x7000, present and lazy. */
-static const uint8_t add_long[32] = { 6, 0, 6, 0, PADDING, 2, 0, 0, 0, 0, 0, 0, 0,
-				      0, 0x70, 0, 0, 0, 0, 0, 0, 1, 7 };
+static const uint8_t add_long[32] = { 6, 0, 6,    0, PADDING, 2, 0, 0, 0, 0, 0, 0,
+				      0, 0, 0x70, 0, 0,       0, 0, 0, 0, 1, 7 };
 static const uint8_t add_short[24] = { 6, 0, 6, 0, 2, 0, 0, 0, 0, 0x70, 0, 0, 0, 0, 0, 0, 1, 7 };
 static const uint8_t close_long[32] = { 0x24, 0x10 };
 static const uint8_t close_short[24] = { 0x23, 0x10 };
@@ -83,20 +83,20 @@ static void test_refused(void **state)
 {
 	(void)state;
 	static const struct header cases[] = {
-		{ 6 | 4 << 16, 0, 0, 0x9000, 0x701 },                    /* no pages */
-		{ 6 | 4 << 16, 0, 1, 0x8000, 0x701 },                    /* there already */
-		{ 6 | 4 << 16, 0, 1, 0x9001, 0x701 },                    /* not a page's address */
-		{ 6 | 4 << 16, 0, 1, 0x9000, 0x801 },                    /* another process's */
-		{ 6 | 4 << 16, 0, 1, 0x9000, 0x702 },                    /* ... kind */
-		{ 6 | 4 << 16, 0, UINT64_MAX / 4096, 0x9000, 0x701 },    /* too far */
-		{ 6 | 4 << 16, 0, 2, UINT64_MAX - 0xfff, 0x701 },        /* ... from the end */
-		{ 6 | 1 << 16, 0, 1, 0x9000, 0x701 },                    /* "as in the parent" */
-		{ 6 | 2 << 16, 0, 1, 0x9000, 0x701 },                    /* kept back */
-		{ 6, 0, 1, 0x9000, 0x701 },                              /* no flags */
-		{ 6 | 12 << 16, 0, 1, 0x9000, 0x701 },                   /* unknown ones */
-		{ 4, 0, 0, 0, 0x703 },                                   /* neither kind */
-		{ 7, 0, 1, 0x9000, 0x701 },                              /* wants pages of us */
-		{ 1, 0, 1, 0x9000, 0x701 },                              /* of old */
+		{ 6 | 4 << 16, 0, 0, 0x9000, 0x701 },                 /* no pages */
+		{ 6 | 4 << 16, 0, 1, 0x8000, 0x701 },                 /* there already */
+		{ 6 | 4 << 16, 0, 1, 0x9001, 0x701 },                 /* not a page's address */
+		{ 6 | 4 << 16, 0, 1, 0x9000, 0x801 },                 /* another process's */
+		{ 6 | 4 << 16, 0, 1, 0x9000, 0x702 },                 /* ... kind */
+		{ 6 | 4 << 16, 0, UINT64_MAX / 4096, 0x9000, 0x701 }, /* too far */
+		{ 6 | 4 << 16, 0, 2, UINT64_MAX - 0xfff, 0x701 },     /* ... from the end */
+		{ 6 | 1 << 16, 0, 1, 0x9000, 0x701 },                 /* "as in the parent" */
+		{ 6 | 2 << 16, 0, 1, 0x9000, 0x701 },                 /* kept back */
+		{ 6, 0, 1, 0x9000, 0x701 },                           /* no flags */
+		{ 6 | 12 << 16, 0, 1, 0x9000, 0x701 },                /* unknown ones */
+		{ 4, 0, 0, 0, 0x703 },                                /* neither kind */
+		{ 7, 0, 1, 0x9000, 0x701 },                           /* wants pages of us */
+		{ 1, 0, 1, 0x9000, 0x701 },                           /* of old */
 		{ 0xffff, 0, 0, 0, 0x701 },
 	};
 	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
@@ -169,13 +169,14 @@ static void test_pagemap_image(void **state)
 	(void)state;
 	static const uint8_t image[] = {
 		0x19, 0x43, 0x56, 0x54, 0x25, 0x40, 0x08, 0x56, /* two magic numbers */
-		3, 0, 0, 0, 0x08, 0xac, 0x02,                   /* pages_id 300 */
-		10, 0, 0, 0, 0x08, 0x80, 0x80, 0x01, 0x10, 2, 0x20, 6, 0x28, 2,
-		17, 0, 0, 0, 0x08, 0x80, 0xe0, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01, 0x10, 0x80,
-		0x02, 0x20, 4, 0x28, 0x80, 0x02,
+		3,    0,    0,    0,    0x08, 0xac, 0x02,       /* pages_id 300 */
+		10,   0,    0,    0,    0x08, 0x80, 0x80, 0x01, 0x10, 2,    0x20, 6,
+		0x28, 2,    17,   0,    0,    0,    0x08, 0x80, 0xe0, 0xff, 0xff, 0xff,
+		0xff, 0xff, 0x01, 0x10, 0x80, 0x02, 0x20, 4,    0x28, 0x80, 0x02,
 	};
 	struct store_extent extents[] = { { 0x4000, 2, 6 }, { 0x3fffffffff000, 256, 4 } };
-	struct store_memory m = { .name = (char *)"pagemap-1.img", .extents = extents,
+	struct store_memory m = { .name = (char *)"pagemap-1.img",
+				  .extents = extents,
 				  .extent_count = 2 };
 	cleanup_buf struct buf to = BUF_INIT(1000);
 	assert_int_equal(pagemap_image(&m, 300, &to), 0);

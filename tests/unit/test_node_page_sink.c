@@ -173,13 +173,15 @@ static int image_of(struct place *p, unsigned id)
 	return fd;
 }
 
-/* The page at `at` in the image is the one that was at `vaddr`, the nth of its extent; or a hole. */
+/* The page at `at` in the image is the one that was at `vaddr`, the nth of its extent; or a hole.
+ */
 static void check_page(int fd, off_t at, uint64_t vaddr, uint64_t nth, bool written)
 {
 	char page[STORE_PAGE];
 	assert_int_equal(pread(fd, page, sizeof(page), at * STORE_PAGE), sizeof(page));
 	for (size_t k = 0; k < sizeof(page); k++)
-		if (page[k] != (nth % 8 == 7 || !written ? 0 : content(vaddr + nth * STORE_PAGE + k)))
+		if (page[k] !=
+		    (nth % 8 == 7 || !written ? 0 : content(vaddr + nth * STORE_PAGE + k)))
 			fail_msg("page %ld, byte %zu", (long)at, k);
 }
 
@@ -256,7 +258,8 @@ static void test_nothing_at_all(void **state)
 	assert_int_equal(page_sink_wait(p->sink, NULL), 0);
 }
 
-/* At every point where CRIU can go: before it has said anything, in a header, in a page, between. */
+/* At every point where CRIU can go: before it has said anything, in a header, in a page, between.
+ */
 static void test_criu_goes_away(void **state)
 {
 	struct place *p = *state;
@@ -344,9 +347,9 @@ int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 	const struct CMUnitTest tests[] = {
-		TEST(test_memory_arrives), TEST(test_memory_arrives_from_an_older_criu),
-		TEST(test_nothing_at_all), TEST(test_criu_goes_away),
-		TEST(test_we_hang_up),     TEST(test_nonsense),
+		TEST(test_memory_arrives),  TEST(test_memory_arrives_from_an_older_criu),
+		TEST(test_nothing_at_all),  TEST(test_criu_goes_away),
+		TEST(test_we_hang_up),      TEST(test_nonsense),
 		TEST(test_the_store_fails), TEST(test_it_takes_too_long),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
