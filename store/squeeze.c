@@ -83,10 +83,10 @@ void *squeezer_free(struct squeezer *s)
 /* Memory of at least `len` bytes, kept for the next time. */
 static bool have(unsigned char **memory, size_t *size, size_t len)
 {
-	if (len <= *size)
+	if (*memory && len <= *size)
 		return true;
 	free(*memory);
-	*memory = malloc(len);
+	*memory = malloc(len + 1);
 	*size = *memory ? len : 0;
 	return *memory;
 }

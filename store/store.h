@@ -11,7 +11,7 @@
  *	s/SESSION/key-MASTER               the session's data key, wrapped by a master key
  *	s/SESSION/GENERATION/manifest      what there is; authenticated
  *	s/SESSION/GENERATION/WRITER-N      packs of sealed frames
- *	s/SESSION/GENERATION/WRITER.mark   that writer is at work, and on which basis
+ *	s/SESSION/GENERATION/WRITER.mark   that writer is at work, and where
  *	s/SESSION/GENERATION/aside         set aside by a fresh start
  *
  * It holds files and memories. A memory is pages of an address space; pages

@@ -1,0 +1,157 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#define _GNU_SOURCE
+#include "store/writing.h"
+
+#include <errno.h>
+#include <string.h>
+
+enum {
+	WORN_PART = 4,    /* of a pack's bytes one in so many must still be used */
+	MANY_PACKS = 256, /* more than that, and small rests are not kept either: */
+	REST = 256 << 10,
+};
+
+void *basis_free(struct basis *b)
+{
+	if (!b)
+		return NULL;
+	store_read_free(b->read);
+	free(b->worn);
+	free(b->ids);
+	free(b);
+	return NULL;
+}
+
+/* Bytes of each pack that pages and files still stand for: a frame of 16 pages of which one is used
+ * counts for a sixteenth. */
+static void count_used(const struct index *x, uint64_t *used)
+{
+	for (size_t i = 0; i < x->memory_count; i++) {
+		const struct store_memory *m = &x->memories[i].m;
+		for (uint64_t p = 0; p < m->pages; p++) {
+			if (m->frames[p] == STORE_ZERO)
+				continue;
+			const struct store_frame *f = &x->frames[m->frames[p]].at;
+			used[f->pack] += f->stored / (f->pages ? f->pages : 1u);
+		}
+	}
+	for (size_t i = 0; i < x->file_count; i++)
+		for (size_t k = 0; k < x->files[i].frame_count; k++) {
+			const struct store_frame *f = &x->frames[x->files[i].frames[k]].at;
+			used[f->pack] += f->stored;
+		}
+}
+
+static int find_worn(struct basis *b, struct error *e)
+{
+	const struct manifest *m = &b->read->m;
+	cleanup_free uint64_t *used = calloc(m->pack_count + 1, sizeof(*used));
+	b->worn = calloc(m->pack_count + 1, sizeof(*b->worn));
+	if (!used || !b->worn)
+		return store_oom(e);
+	count_used(&b->read->index, used);
+	for (size_t i = 0; i < m->pack_count; i++)
+		b->worn[i] = used[i] < m->packs[i].size / WORN_PART ||
+			     (m->pack_count > MANY_PACKS && used[i] < REST);
+	return 0;
+}
+
+static int prepare(struct basis *b, struct error *e)
+{
+	size_t count = b->read->index.frame_count;
+	b->ids = calloc(count + 1, sizeof(*b->ids));
+	if (!b->ids)
+		return store_oom(e);
+	for (size_t i = 0; i < count; i++)
+		atomic_init(&b->ids[i], FRAME_NONE);
+	return find_worn(b, e);
+}
+
+/* The newest one below `generation` that was not set aside. */
+static int find(struct store *store, const char *session, int64_t generation, int64_t *basis,
+		struct error *e)
+{
+	cleanup(store_scan_deinit) struct store_scan scan = { 0 };
+	int r = store_scan(store, session, -1, &scan, e);
+	*basis = -1;
+	for (size_t i = scan.count; i-- > 0 && r == 0 && *basis < 0;) {
+		const struct store_object *o = &scan.list[i];
+		if (o->kind == STORE_KIND_MANIFEST && o->generation < generation &&
+		    !store_scan_find(&scan, session, o->generation, STORE_KIND_ASIDE, NULL, 0))
+			*basis = o->generation;
+	}
+	/* Left of an earlier checkpoint of this number: it would hide the new one. */
+	const struct store_object *aside =
+		store_scan_find(&scan, session, generation, STORE_KIND_ASIDE, NULL, 0);
+	if (r == 0 && aside &&
+	    !store_scan_find(&scan, session, generation, STORE_KIND_MANIFEST, NULL, 0))
+		r = object_remove(store->objects, aside->key, e);
+	return r;
+}
+
+int basis_open(struct store *store, const struct store_keys *keys, const char *session,
+	       int64_t generation, struct basis **basis, struct error *e)
+{
+	int64_t number;
+	*basis = NULL;
+	int r = find(store, session, generation, &number, e);
+	if (r < 0 || number < 0)
+		return r;
+	cleanup(basis_freep) struct basis *b = calloc(1, sizeof(*b));
+	if (!b)
+		return store_oom(e);
+	r = store_read_load(store, keys, session, number, &b->read, e);
+	/* Gone meanwhile, damaged, or of another key: then all is stored anew. */
+	if (r == -ENOENT || r == -EBADMSG || r == -EKEYREJECTED)
+		return 0;
+	if (r == 0)
+		r = prepare(b, e);
+	if (r == 0)
+		*basis = steal_ptr(&b);
+	return r;
+}
+
+static int by_name(const void *a, const void *b)
+{
+	return strcmp(((const struct index_memory *)a)->m.name,
+		      ((const struct index_memory *)b)->m.name);
+}
+
+const struct index_memory *basis_memory(const struct basis *b, const char *name)
+{
+	const struct index *x = b ? &b->read->index : NULL;
+	const struct index_memory wanted = { .m.name = (char *)name };
+	if (!x || !x->memory_count)
+		return NULL;
+	return bsearch(&wanted, x->memories, x->memory_count, sizeof(wanted), by_name);
+}
+
+void basis_cursor_init(struct basis_cursor *c, const struct index_memory *m, uint64_t vaddr)
+{
+	*c = (struct basis_cursor) { .m = m };
+	if (!m)
+		return;
+	/* Extents before it are passed by; their pages are counted. */
+	while (c->extent < m->m.extent_count) {
+		const struct store_extent *x = &m->m.extents[c->extent];
+		if (x->vaddr + x->pages * STORE_PAGE > vaddr)
+			break;
+		c->before += x->pages;
+		c->extent++;
+	}
+}
+
+bool basis_cursor_find(struct basis_cursor *c, uint64_t vaddr, uint64_t *page)
+{
+	for (; c->m && c->extent < c->m->m.extent_count; c->extent++) {
+		const struct store_extent *x = &c->m->m.extents[c->extent];
+		if (vaddr < x->vaddr)
+			return false;
+		if (vaddr < x->vaddr + x->pages * STORE_PAGE) {
+			*page = c->before + (vaddr - x->vaddr) / STORE_PAGE;
+			return true;
+		}
+		c->before += x->pages;
+	}
+	return false;
+}

@@ -1,0 +1,209 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#define _GNU_SOURCE
+#include "base/fs.h"
+#include "base/id.h"
+#include "store/internal.h"
+#include "store/parallel.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <string.h>
+
+enum { LIST_AT_ONCE = 64, FORGET_TRIES = 10 };
+
+/* --- listing ------------------------------------------------------------------------ */
+
+struct entry {
+	const struct store_object *object;
+	struct manifest m;
+	int r;
+	struct error error;
+};
+
+struct listing {
+	struct store *store;
+	struct store_scan scan;
+	struct entry entries[LIST_AT_ONCE];
+	size_t count;
+	int (*each)(const struct store_meta *meta, void *arg);
+	int (*damaged)(const char *session, int64_t generation, const struct error *why, void *arg);
+	void *arg;
+	int first_r; /* the first that is damaged, told at the end */
+	struct error first;
+};
+
+static int read_entry(void *arg, size_t i, struct error *e)
+{
+	(void)e;
+	struct listing *l = arg;
+	struct entry *entry = &l->entries[i];
+	entry->r = store_manifest_read(l->store, entry->object->session, entry->object->generation,
+				       NULL, &entry->m, &entry->error);
+	return 0;
+}
+
+/* One bad manifest must not hide the others. */
+static int tell_bad(struct listing *l, const struct entry *entry)
+{
+	if (entry->r == -ENOENT)
+		return 0; /* removed meanwhile */
+	if (l->damaged && entry->r == -EBADMSG)
+		return l->damaged(entry->object->session, entry->object->generation, &entry->error,
+				  l->arg);
+	if (l->first_r == 0) {
+		l->first_r = entry->r;
+		l->first = entry->error;
+	}
+	return 0;
+}
+
+static int tell(struct listing *l)
+{
+	int r = 0;
+	parallel(l->store->local ? 1 : STORE_REQUESTS, l->count, read_entry, l, NULL);
+	for (size_t i = 0; i < l->count; i++) {
+		struct entry *entry = &l->entries[i];
+		const struct store_object *o = entry->object;
+		if (r == 0 && entry->r < 0) {
+			r = tell_bad(l, entry);
+		} else if (r == 0) {
+			entry->m.meta.aside = store_scan_find(&l->scan, o->session, o->generation,
+							      STORE_KIND_ASIDE, NULL, 0) != NULL;
+			r = l->each(&entry->m.meta, l->arg);
+		}
+		if (entry->r == 0)
+			manifest_deinit(&entry->m);
+	}
+	l->count = 0;
+	return r;
+}
+
+static int list_all(struct listing *l)
+{
+	int r = 0;
+	for (size_t i = 0; i < l->scan.count && r == 0; i++) {
+		if (l->scan.list[i].kind != STORE_KIND_MANIFEST)
+			continue;
+		l->entries[l->count++] = (struct entry) { .object = &l->scan.list[i] };
+		if (l->count == LIST_AT_ONCE)
+			r = tell(l);
+	}
+	return r ? r : tell(l);
+}
+
+int store_list(struct store *store, const char *session,
+	       int (*each)(const struct store_meta *meta, void *arg),
+	       int (*damaged)(const char *session, int64_t generation, const struct error *why,
+			      void *arg),
+	       void *arg, struct error *e)
+{
+	struct listing *l = calloc(1, sizeof(*l));
+	if (!l)
+		return store_oom(e);
+	*l = (struct listing) { .store = store, .each = each, .damaged = damaged, .arg = arg };
+	int r = store_scan(store, session, -1, &l->scan, e);
+	if (r == 0)
+		r = list_all(l);
+	if (r == 0 && l->first_r) {
+		r = l->first_r;
+		if (e)
+			*e = l->first;
+	}
+	store_scan_deinit(&l->scan);
+	free(l);
+	return r;
+}
+
+int store_newest(struct store *store, const char *session, int64_t *generation, struct error *e)
+{
+	cleanup(store_scan_deinit) struct store_scan scan = { 0 };
+	int r = session ? store_scan(store, session, -1, &scan, e)
+			: error_set(e, EINVAL, "no session given");
+	if (r < 0)
+		return r;
+	for (size_t i = scan.count; i-- > 0;) {
+		const struct store_object *o = &scan.list[i];
+		if (o->kind != STORE_KIND_MANIFEST ||
+		    store_scan_find(&scan, session, o->generation, STORE_KIND_ASIDE, NULL, 0))
+			continue;
+		*generation = o->generation;
+		return 0;
+	}
+	return error_set(e, ENOENT, "session %s has no checkpoint", session);
+}
+
+/* --- removing ----------------------------------------------------------------------- */
+
+int store_set_aside(struct store *store, const char *session, int64_t generation, struct error *e)
+{
+	struct object_stat st;
+	cleanup_free char *manifest = NULL;
+	cleanup_free char *aside = NULL;
+	int r = store_key(session, generation, STORE_MANIFEST, &manifest, e);
+	if (r == 0)
+		r = store_key(session, generation, STORE_ASIDE, &aside, e);
+	if (r == 0)
+		r = object_stat(store->objects, manifest, &st, e);
+	if (r == -ENOENT)
+		return error_set(e, ENOENT, "session %s has no checkpoint %" PRId64, session,
+				 generation);
+	return r < 0 ? r : object_put(store->objects, aside, "", 0, false, e);
+}
+
+int store_remove(struct store *store, const char *session, int64_t generation, struct error *e)
+{
+	cleanup_free char *manifest = NULL;
+	cleanup_free char *aside = NULL;
+	int r = store_key(session, generation, STORE_MANIFEST, &manifest, e);
+	if (r == 0)
+		r = store_key(session, generation, STORE_ASIDE, &aside, e);
+	if (r == 0)
+		r = object_remove(store->objects, manifest, e);
+	if (r == 0)
+		r = object_remove(store->objects, aside, e);
+	return r < 0 ? r : store_sweep(store, session, NULL, e);
+}
+
+/* Manifests first, so that no checkpoint lacks anything; marks after the packs, so that a writer at
+ * work sees that it must give up (look_at_all() in commit.c); keys only when nothing else is left.
+ */
+static int forget_kind(struct store *store, const struct store_scan *scan, enum store_kind kind,
+		       bool only, size_t *removed, struct error *e)
+{
+	for (size_t i = 0; i < scan->count; i++) {
+		const struct store_object *o = &scan->list[i];
+		if ((o->kind == kind) != only || (!only && o->kind == STORE_KIND_KEY) ||
+		    (!only && o->kind == STORE_KIND_MARK))
+			continue;
+		int r = object_remove(store->objects, o->key, e);
+		if (r < 0)
+			return r;
+		++*removed;
+	}
+	return 0;
+}
+
+int store_forget(struct store *store, const char *session, struct error *e)
+{
+	int r = session ? 0 : error_set(e, EINVAL, "no session given");
+	for (int i = 0; i < FORGET_TRIES && r == 0; i++) {
+		cleanup(store_scan_deinit) struct store_scan scan = { 0 };
+		size_t removed = 0;
+		r = store_scan(store, session, -1, &scan, e);
+		if (r == 0)
+			r = forget_kind(store, &scan, STORE_KIND_MANIFEST, true, &removed, e);
+		if (r == 0)
+			r = forget_kind(store, &scan, STORE_KIND_MANIFEST, false, &removed, e);
+		if (r == 0)
+			r = forget_kind(store, &scan, STORE_KIND_MARK, true, &removed, e);
+		if (r < 0 || removed)
+			continue;
+		r = forget_kind(store, &scan, STORE_KIND_KEY, true, &removed, e);
+		keyring_forget(store->keys, session);
+		return r;
+	}
+	return r < 0 ? r
+		     : error_fault(e, FAULT_CONFLICT,
+				   "session %s is being stored at this moment: cannot forget it",
+				   session);
+}

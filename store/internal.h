@@ -1,0 +1,137 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef ELSA_STORE_INTERNAL_H
+#define ELSA_STORE_INTERNAL_H
+
+/* What the files of store/ share with each other and with nobody else. */
+
+#include "base/cleanup.h"
+#include "store/index.h"
+#include "store/key.h"
+#include "store/manifest.h"
+#include "store/store.h"
+
+#include <pthread.h>
+#include <sys/stat.h>
+
+enum {
+	STORE_PACK_BYTES = 16 << 20,      /* most that a pack of ours grows to */
+	STORE_PACK_MOST = 64 << 20,       /* most that one from elsewhere may have */
+	STORE_FILE_FRAME = 256 << 10,     /* bytes of a file in a frame */
+	STORE_PIECE = 1 << 20,            /* bytes of the index in a frame */
+	STORE_REQUESTS = 8,               /* at once, where each of them takes its time */
+	STORE_MARK_MS = 24 * 3600 * 1000, /* a writer's mark is believed for so long */
+};
+
+struct cache;
+struct store_write;
+
+struct store {
+	struct object_store *objects;
+	struct keyring *keys;
+	struct cache *cache; /* NULL: none */
+	bool local;          /* a request takes no time worth mentioning */
+	char id[17];         /* of this store_open(), in the marks of its writers */
+	pthread_mutex_t lock;
+	struct store_write *writers; /* at work */
+};
+
+int store_oom(struct error *e); /* -ENOMEM */
+
+/* That an object is missing is damage too, once something names it. */
+int store_damage(struct error *e, int r);
+
+/* --- names of objects ------------------------------------------------------------- */
+
+#define STORE_MANIFEST "manifest"
+#define STORE_ASIDE    "aside"
+
+enum store_kind {
+	STORE_OTHER,
+	STORE_KIND_MANIFEST,
+	STORE_KIND_ASIDE,
+	STORE_KIND_PACK,
+	STORE_KIND_MARK,
+	STORE_KIND_KEY,
+};
+
+struct store_object {
+	enum store_kind kind;
+	char session[17];
+	int64_t generation; /* -1: of a key */
+	char writer[17];    /* of packs and marks */
+	uint32_t number;    /* of packs */
+	struct object_stat st;
+	char *key; /* owned where it is in a list */
+};
+
+/* "s/SESSION/GENERATION/rest", allocated; -EINVAL when these are no session and generation. */
+int store_key(const char *session, int64_t generation, const char *rest, char **key,
+	      struct error *e);
+int store_pack_key(const char *session, const struct manifest_pack *pack, char **key,
+		   struct error *e);
+/* Reads a key apart, all but st and key. A key that we would have written otherwise is
+ * STORE_OTHER. */
+void store_key_parse(const char *key, struct store_object *object);
+
+/* --- what is there ---------------------------------------------------------------- */
+
+struct store_scan {
+	struct store_object *list; /* by session, generation, key */
+	size_t count, room;
+};
+/* session NULL: all of them. generation -1: all of them. */
+int store_scan(struct store *store, const char *session, int64_t generation,
+	       struct store_scan *scan, struct error *e);
+void store_scan_deinit(struct store_scan *scan);
+/* NULL: not there. `writer` NULL: anybody's. */
+const struct store_object *store_scan_find(const struct store_scan *scan, const char *session,
+					   int64_t generation, enum store_kind kind,
+					   const char *writer, uint32_t number);
+
+/* Reads, and with `mac_key` proves, a manifest. -ENOENT, or -EBADMSG saying which manifest is
+ * wrong and how. */
+int store_manifest_read(struct store *store, const char *session, int64_t generation,
+			const struct seal_key *mac_key, struct manifest *m, struct error *e);
+/* All packs that it names are there and have their sizes; what `found` (may be NULL) does not say
+ * the store is asked. */
+int store_check_packs(struct store *store, const struct manifest *m, const struct store_scan *found,
+		      struct error *e);
+
+/* --- keys ------------------------------------------------------------------------- */
+
+struct store_keys {
+	struct seal_key data, mac, digest;
+};
+int store_keys_get(struct store *store, const char *session, bool make, struct store_keys *keys,
+		   struct error *e);
+/* What a writer's frames are sealed with. */
+int store_writer_key(const struct store_keys *keys, const char *session, int64_t generation,
+		     const char *writer, struct seal_key *key, struct error *e);
+
+/* --- marks of writers ------------------------------------------------------------- */
+
+int store_mark_put(struct store *store, const char *session, int64_t generation, const char *writer,
+		   struct error *e);
+/* Whether the writer of that mark may still be at work. */
+int store_mark_live(struct store *store, const struct store_object *mark,
+		    bool (*live)(const char *session, int64_t generation, void *arg), void *arg,
+		    bool *result, struct error *e);
+/* A writer of this process. */
+bool store_is_writing(struct store *store, const char *writer);
+
+/* Removes what no manifest of the session names and no writer at work needs (gc.c). */
+int store_sweep(struct store *store, const char *session, struct store_gc *gc, struct error *e);
+
+/* Regular files below `dir`, at any depth and in no order; `name` is relative. Files that go away
+ * meanwhile are left out, and anything but files and directories is an error where `strict`. */
+struct walk_file {
+	const char *name, *path;
+	struct stat st;
+};
+int store_walk(const char *dir, bool strict, int (*each)(const struct walk_file *file, void *arg),
+	       void *arg, struct error *e);
+
+DEFINE_CLEANUP(struct store_read *, store_read_free)
+DEFINE_CLEANUP(struct store_write *, store_write_free)
+
+#endif

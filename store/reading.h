@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef ELSA_STORE_READING_H
+#define ELSA_STORE_READING_H
+
+/* A checkpoint being read. */
+
+#include "store/fetch.h"
+#include "store/internal.h"
+
+struct store_read {
+	struct store *store;
+	struct manifest m;
+	struct index index;
+	struct fetch *fetch;
+	struct store_memory *memories; /* their pointers belong to the index */
+	struct store_frame *frames;
+};
+
+/* With the pages' digests, which others do not need. */
+int store_read_load(struct store *store, const struct store_keys *keys, const char *session,
+		    int64_t generation, struct store_read **read, struct error *e);
+/* Reads the index that `read->m` names. */
+int store_read_index(struct store_read *read, struct buf *to, struct error *e);
+
+static inline struct piece store_piece(const struct index_frame *f)
+{
+	return (struct piece) { f->at.pack, f->at.offset, f->at.stored, f->len };
+}
+
+/* `sample` of its own frames, any of them; 0: all frames. */
+int store_verify_frames(struct store_read *read, size_t sample,
+			void (*progress)(uint64_t done, uint64_t total, void *arg), void *arg,
+			struct error *e);
+
+#endif
