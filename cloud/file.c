@@ -2,13 +2,15 @@
 #define _GNU_SOURCE
 /*
  * Objects as files below a directory, under their keys. What is not yet an
- * object is below ROOT/.staging, which no key can name. A new name is durable
- * once its directory and all directories above have been fsynced.
+ * object is below ROOT/.staging, which no key can name. Bytes are durable before
+ * they get their name, and names before a put returns (cloud/file_dirs.h).
  */
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "base/fs.h"
 #include "base/id.h"
 #include "cloud/backends.h"
+#include "cloud/file_dirs.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -19,14 +21,29 @@
 
 #define STAGING ".staging"
 
+enum {
+	/* How often to try again when somebody removes the directory just made. */
+	TRIES = 100,
+	/* The disk is set to work after so much, not only by the fdatasync at the end. */
+	WRITE_PIECE = 2 << 20,
+	/* A put that has not ended by then never will. */
+	STALE_MS = 24 * 3600 * 1000,
+};
+
 struct file_store {
 	struct object_store base;
 	char *root;
+	struct file_dirs *dirs;
 };
 
-static const char *root_of(struct object_store *s)
+static struct file_store *self(struct object_store *s)
 {
-	return ((struct file_store *)s)->root;
+	return (struct file_store *)s;
+}
+
+static int root_fd(struct object_store *s)
+{
+	return file_dirs_root(self(s)->dirs);
 }
 
 static int fail_memory(struct error *e)
@@ -34,9 +51,33 @@ static int fail_memory(struct error *e)
 	return error_set(e, ENOMEM, "out of memory");
 }
 
+/* The store as a whole: what is in it cannot be told. */
+static int fail_root(const char *root, struct error *e)
+{
+	int code = errno == ENODEV ? EHOSTDOWN : errno;
+	const char *why = errno == ENODEV ? "it is not the directory it was" : strerror(code);
+	int r = error_set(e, code, "cannot enter %s: %s", root, why);
+	return error_remedy(e, r,
+			    "see that the file system of %s is mounted and elsa-node may enter it",
+			    root);
+}
+
+static int check_root(struct object_store *s, struct error *e)
+{
+	return file_dirs_check(self(s)->dirs) == 0 ? 0 : fail_root(self(s)->root, e);
+}
+
+/* Not there: which may be said only of a store that is. */
+static int fail_missing(struct object_store *s, const char *key, struct error *e)
+{
+	int r = check_root(s, e);
+	return r < 0 ? r : error_set(e, ENOENT, "object %s is missing", key);
+}
+
 /* By errno, in words for the operator. */
 static int fail(struct object_store *s, const char *key, const char *doing, struct error *e)
 {
+	const char *root = self(s)->root;
 	int code = errno ? errno : EIO;
 	int r = error_set(e, code, "object %s: cannot %s: %s", key, doing, strerror(code));
 	switch (code) {
@@ -48,7 +89,7 @@ static int fail(struct object_store *s, const char *key, const char *doing, stru
 		return error_remedy(e, r,
 				    "free space where %s is, or remove old checkpoints with "
 				    "`elsa store rm`",
-				    root_of(s));
+				    root);
 	case EACCES:
 	case EPERM:
 	case EROFS:
@@ -57,163 +98,142 @@ static int fail(struct object_store *s, const char *key, const char *doing, stru
 		return error_remedy(e, r,
 				    "make %s writable for elsa-node, or set store.url to a "
 				    "directory that is",
-				    root_of(s));
-	case ENOENT:
-		if (e)
-			snprintf(e->text, sizeof(e->text), "object %s is missing", key);
-		return r;
+				    root);
 	case EIO:
 		return error_remedy(e, r, "look at the kernel's log: the disk of %s may be failing",
-				    root_of(s));
+				    root);
 	default:
 		return r;
 	}
 }
 
-static char *path_of(struct object_store *s, const char *key)
+static bool absent(int failure)
 {
-	return fs_join(root_of(s), key);
+	return failure == ENOENT || failure == ENOTDIR || failure == EISDIR;
 }
 
-/* Makes the directories above ROOT/key. */
-static int make_parents(const char *path, size_t root_len)
+static bool removed(int failure)
 {
-	cleanup_free char *copy = strdup(path);
-	if (!copy)
-		return -1;
-	for (char *p = copy + root_len + 1; (p = strchr(p, '/')); p++) {
-		*p = '\0';
-		if (mkdir(copy, 0700) < 0 && errno != EEXIST)
-			return -1;
-		*p = '/';
+	return failure == ENOENT || failure == ESTALE;
+}
+
+/* --- put ---------------------------------------------------------------------- */
+
+/* An object on its way: a file in the staging directory. */
+struct staged {
+	struct file_store *s;
+	struct file_dir *staging;
+	char name[ID_SIZE + 8];
+	int fd;
+};
+
+static void staged_deinit(struct staged *f)
+{
+	if (f->fd >= 0) {
+		close(f->fd);
+		unlinkat(file_dir_fd(f->staging), f->name, 0); /* unless it was renamed */
 	}
-	return 0;
+	file_dirs_leave(f->s->dirs, f->staging, false);
 }
 
-/* All directories from that of `path` up to and with the root. A directory that somebody else made
- * a moment ago may not be durable yet, so none is skipped for having been there. */
-static int sync_parents(const char *path, size_t root_len)
+static int staged_open(struct staged *f)
 {
-	cleanup_free char *copy = strdup(path);
-	if (!copy)
-		return -1;
-	char *slash;
-	while ((slash = strrchr(copy, '/')) && (size_t)(slash - copy) >= root_len) {
-		*slash = '\0';
-		cleanup_fd int fd = open(copy, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-		if (fd < 0 && errno == ENOENT)
-			continue; /* the object was removed again */
-		if (fd < 0 || fsync(fd) < 0)
-			return -1;
-	}
-	return 0;
-}
-
-/* How often to try again when object_remove() takes away the directory just made. */
-enum { TRIES = 100 };
-
-static int move_into_place(struct object_store *s, const char *from, const char *path,
-			   bool if_absent)
-{
+	char id[ID_SIZE];
+	id_new(id);
+	snprintf(f->name, sizeof(f->name), "put-%s", id);
 	for (int i = 0; i < TRIES; i++) {
-		if (make_parents(path, strlen(root_of(s))) < 0) {
-			if (errno != ENOENT)
-				return -1;
-			continue;
+		if (file_dirs_enter(f->s->dirs, STAGING, &f->staging) == 0) {
+			f->fd = openat(file_dir_fd(f->staging), f->name,
+				       O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+			if (f->fd >= 0)
+				return 0;
+			int failure = errno;
+			file_dirs_leave(f->s->dirs, f->staging, removed(failure));
+			f->staging = NULL;
+			errno = failure;
 		}
-		if ((if_absent ? link(from, path) : rename(from, path)) == 0)
-			return 0;
-		if (errno != ENOENT || access(from, F_OK) < 0)
+		if (!removed(errno))
 			return -1;
 	}
+	errno = EAGAIN;
 	return -1;
 }
 
-static int file_staging(struct object_store *s, char **path, struct error *e)
+/* Durable, without a name. */
+static int write_durably(int fd, const char *data, size_t len)
 {
-	char *staging = fs_join(root_of(s), STAGING);
-	if (!staging)
-		return fail_memory(e);
-	if (mkdir(staging, 0700) < 0 && errno != EEXIST) {
-		int r = fail(s, STAGING, "create its directory", e);
-		free(staging);
-		return r;
+	for (size_t done = 0; done < len;) {
+		size_t piece = len - done < WRITE_PIECE ? len - done : WRITE_PIECE;
+		if (fs_write_all(fd, data + done, piece) < 0)
+			return -1;
+		if (len > WRITE_PIECE)
+			sync_file_range(fd, (off_t)done, (off_t)piece, SYNC_FILE_RANGE_WRITE);
+		done += piece;
 	}
-	*path = staging;
-	return 0;
+	return fdatasync(fd);
+}
+
+static int name_in(const struct staged *f, const struct file_dir *dir, const char *name,
+		   bool if_absent)
+{
+	int from = file_dir_fd(f->staging);
+	int to = file_dir_fd(dir);
+	int r = if_absent ? linkat(from, f->name, to, name, 0) : renameat(from, f->name, to, name);
+	return r < 0 ? -1 : fsync(to);
+}
+
+/* Gives the file its key. */
+static int name_durably(const struct staged *f, const char *key, bool if_absent)
+{
+	const char *slash = strrchr(key, '/');
+	cleanup_free char *path = strndup(key, slash ? (size_t)(slash - key) : 0);
+	if (!path)
+		return -1;
+	for (int i = 0; i < TRIES; i++) {
+		struct file_dir *dir = NULL;
+		int r = file_dirs_enter(f->s->dirs, path, &dir);
+		if (r == 0)
+			r = name_in(f, dir, slash ? slash + 1 : key, if_absent);
+		int failure = errno;
+		file_dirs_leave(f->s->dirs, dir, r < 0 && removed(failure));
+		errno = failure;
+		if (r == 0 || !removed(failure))
+			return r;
+		if (faccessat(file_dir_fd(f->staging), f->name, F_OK, 0) < 0)
+			break; /* somebody has removed the file itself */
+	}
+	errno = EAGAIN;
+	return -1;
 }
 
 static int file_put(struct object_store *s, const char *key, const void *data, size_t len,
 		    bool if_absent, struct error *e)
 {
-	char id[ID_SIZE];
-	cleanup_free char *staging = NULL;
-	int r = file_staging(s, &staging, e);
+	cleanup(staged_deinit) struct staged f = { .s = self(s), .fd = -1 };
+	int r = check_root(s, e);
 	if (r < 0)
 		return r;
-	id_new(id);
-	cleanup_free char *tmp = str_printf("%s/" OBJECT_STAGING_TEMP "%s", staging, id);
-	cleanup_free char *path = path_of(s, key);
-	if (!tmp || !path)
-		return fail_memory(e);
-	cleanup_fd int fd = open(tmp, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-	if (fd < 0)
+	if (staged_open(&f) < 0)
 		return fail(s, key, "create a file", e);
-	if (fs_write_all(fd, data, len) < 0 || fsync(fd) < 0 ||
-	    move_into_place(s, tmp, path, if_absent) < 0)
-		r = fail(s, key, "write", e);
-	if (r < 0 || if_absent)
-		unlink(tmp);
-	if (r == 0 && sync_parents(path, strlen(root_of(s))) < 0)
-		r = fail(s, key, "sync its directory", e);
-	return r;
-}
-
-static size_t parent_len(const char *path)
-{
-	return (size_t)(strrchr(path, '/') - path);
-}
-
-static int file_put_files(struct object_store *s, const struct object_file *files, size_t count,
-			  struct error *e)
-{
-	cleanup_free char *last = NULL; /* path of the previous file: same directory, one sync */
-	for (size_t i = 0; i < count; i++) {
-		char *path = path_of(s, files[i].key);
-		if (!path)
-			return fail_memory(e);
-		bool same = last && parent_len(last) == parent_len(path) &&
-			    strncmp(last, path, parent_len(path)) == 0;
-		int r = 0;
-		if (last && !same && sync_parents(last, strlen(root_of(s))) < 0)
-			r = fail(s, files[i].key, "sync its directory", e);
-		free(last);
-		last = path;
-		if (r == 0 && move_into_place(s, files[i].path, path, false) < 0)
-			r = fail(s, files[i].key, "move it into place", e);
-		if (r < 0)
-			return r;
-	}
-	if (last && sync_parents(last, strlen(root_of(s))) < 0)
-		return fail(s, files[count - 1].key, "sync its directory", e);
+	if (write_durably(f.fd, data, len) < 0 || name_durably(&f, key, if_absent) < 0)
+		return fail(s, key, "write", e);
 	return 0;
 }
+
+/* --- the rest ------------------------------------------------------------------- */
 
 static int file_read(struct object_store *s, const char *key, uint64_t offset, void *to, size_t len,
 		     struct error *e)
 {
-	cleanup_free char *path = path_of(s, key);
-	if (!path)
-		return fail_memory(e);
-	cleanup_fd int fd = open(path, O_RDONLY | O_CLOEXEC);
+	cleanup_fd int fd = openat(root_fd(s), key, O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
-		return fail(s, key, "open", e);
+		return absent(errno) ? fail_missing(s, key, e) : fail(s, key, "open", e);
 	for (size_t done = 0; done < len;) {
 		ssize_t n = pread(fd, (char *)to + done, len - done, (off_t)(offset + done));
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n < 0)
-			return fail(s, key, "read", e);
+			return absent(errno) ? fail_missing(s, key, e) : fail(s, key, "read", e);
 		if (n == 0)
 			return error_set(e, EBADMSG,
 					 "object %s: ends at offset %" PRIu64 ", %zu bytes early",
@@ -223,79 +243,99 @@ static int file_read(struct object_store *s, const char *key, uint64_t offset, v
 	return 0;
 }
 
-static void fill_stat(const struct stat *from, struct object_stat *to)
-{
-	to->size = (uint64_t)from->st_size;
-	to->modified_at = (int64_t)from->st_mtim.tv_sec * 1000 + from->st_mtim.tv_nsec / 1000000;
-}
-
 static int file_stat(struct object_store *s, const char *key, struct object_stat *st,
 		     struct error *e)
 {
 	struct stat found;
-	cleanup_free char *path = path_of(s, key);
-	if (!path)
-		return fail_memory(e);
-	if (stat(path, &found) < 0)
-		return fail(s, key, "look", e);
+	if (fstatat(root_fd(s), key, &found, 0) < 0)
+		return absent(errno) ? fail_missing(s, key, e) : fail(s, key, "look", e);
 	if (!S_ISREG(found.st_mode))
-		return error_set(e, ENOENT, "object %s is missing", key);
-	fill_stat(&found, st);
+		return fail_missing(s, key, e);
+	st->size = (uint64_t)found.st_size;
+	st->modified_at =
+		(int64_t)found.st_mtim.tv_sec * 1000 + found.st_mtim.tv_nsec / 1000000;
 	return 0;
 }
 
 /* Removes the object, then the directories above that this leaves empty. */
 static int file_remove(struct object_store *s, const char *key, struct error *e)
 {
-	cleanup_free char *path = path_of(s, key);
-	if (!path)
-		return fail_memory(e);
-	if (unlink(path) < 0 && errno != ENOENT && errno != ENOTDIR)
+	cleanup_free char *path = strdup(key);
+	int r = path ? check_root(s, e) : fail_memory(e);
+	if (r < 0)
+		return r;
+	if (unlinkat(root_fd(s), path, 0) < 0 && errno != ENOENT && errno != ENOTDIR)
 		return fail(s, key, "remove", e);
+	char *slash;
 	do {
-		*strrchr(path, '/') = '\0';
-	} while (strlen(path) > strlen(root_of(s)) && (rmdir(path) == 0 || errno == ENOENT));
-	cleanup_fd int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+		slash = strrchr(path, '/');
+		*(slash ? slash : path) = '\0';
+	} while (slash && (unlinkat(root_fd(s), path, AT_REMOVEDIR) == 0 || errno == ENOENT));
+	cleanup_fd int fd = openat(root_fd(s), slash ? path : ".",
+				   O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (fd >= 0 && fsync(fd) < 0)
 		return fail(s, key, "sync its directory", e);
 	return 0;
-}
-
-static int file_local_path(struct object_store *s, const char *key, char **path, struct error *e)
-{
-	struct object_stat st;
-	int r = file_stat(s, key, &st, e);
-	if (r < 0)
-		return r;
-	*path = path_of(s, key);
-	return *path ? 0 : fail_memory(e);
-}
-
-static void file_free(struct object_store *s)
-{
-	free(((struct file_store *)s)->root);
-	free(s);
 }
 
 static int file_list(struct object_store *s, const char *prefix,
 		     int (*each)(const char *key, const struct object_stat *st, void *arg),
 		     void *arg, struct error *e)
 {
-	return file_store_list(root_of(s), prefix, each, arg, e);
+	int r = check_root(s, e);
+	return r < 0 ? r : file_store_list(self(s)->root, prefix, each, arg, e);
+}
+
+static void file_free(struct object_store *s)
+{
+	file_dirs_free(self(s)->dirs);
+	free(self(s)->root);
+	free(s);
 }
 
 static const struct object_backend file_backend = {
 	.name = "file",
+	.local = true,
 	.put = file_put,
-	.put_files = file_put_files,
 	.read = file_read,
 	.stat = file_stat,
 	.list = file_list,
 	.remove = file_remove,
-	.local_path = file_local_path,
-	.staging = file_staging,
 	.free = file_free,
 };
+
+/* --- opening -------------------------------------------------------------------- */
+
+/* What puts have left that were killed. */
+static void clean_staging(struct file_store *s)
+{
+	int fd = openat(file_dirs_root(s->dirs), STAGING, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	cleanup_dir DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+	if (!dir) {
+		if (fd >= 0)
+			close(fd);
+		return;
+	}
+	for (struct dirent *entry; (entry = readdir(dir));) {
+		struct stat st;
+		if (strncmp(entry->d_name, "put-", 4) == 0 &&
+		    fstatat(fd, entry->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+		    (int64_t)st.st_mtim.tv_sec * 1000 + STALE_MS < clock_wall())
+			unlinkat(fd, entry->d_name, 0);
+	}
+}
+
+static int open_root(struct file_store *s, struct error *e)
+{
+	int r = fs_mkdirs(s->root, 0700, e);
+	if (r < 0)
+		return error_remedy(e, r,
+				    "make the directory of store.url, writable for elsa-node");
+	if (file_dirs_new(s->root, &s->dirs) < 0)
+		return fail_root(s->root, e);
+	clean_staging(s);
+	return 0;
+}
 
 int file_store_open(const char *rest, struct object_store **store, struct error *e)
 {
@@ -310,12 +350,10 @@ int file_store_open(const char *rest, struct object_store **store, struct error 
 		return fail_memory(e);
 	s->base.backend = &file_backend;
 	s->root = strndup(rest, len);
-	int r = s->root ? fs_mkdirs(s->root, 0700, e) : fail_memory(e);
-	if (r < 0) {
+	int r = s->root ? open_root(s, e) : fail_memory(e);
+	if (r < 0)
 		file_free(&s->base);
-		return error_remedy(e, r,
-				    "make the directory of store.url, writable for elsa-node");
-	}
-	*store = &s->base;
-	return 0;
+	else
+		*store = &s->base;
+	return r;
 }

@@ -81,7 +81,10 @@ static int read_names(const char *path, struct names *n, struct error *e)
 static int visit_file(const struct listing *l, const char *path)
 {
 	struct stat st;
-	if (stat(path, &st) < 0 || !S_ISREG(st.st_mode))
+	int r = stat(path, &st);
+	if (r < 0 && errno != ENOENT && errno != ENOTDIR)
+		return error_errno(l->e, "cannot look at %s", path);
+	if (r < 0 || !S_ISREG(st.st_mode))
 		return 0; /* removed meanwhile, or none of ours */
 	struct object_stat found = {
 		.size = (uint64_t)st.st_size,

@@ -3,14 +3,12 @@
 /* Objects in memory, sorted by key: for tests of what has no local files. */
 #include "base/cleanup.h"
 #include "base/clock.h"
-#include "base/fs.h"
 #include "cloud/backends.h"
 
 #include <errno.h>
 #include <inttypes.h>
 #include <pthread.h>
 #include <string.h>
-#include <unistd.h>
 
 struct memory_object {
 	char *key;
@@ -23,10 +21,7 @@ struct memory_store {
 	pthread_mutex_t lock;
 	struct memory_object *objects;
 	size_t count;
-	char *staging; /* made when first asked for */
 };
-
-enum { OBJECT_MAX = 1 << 30 };
 
 static struct memory_store *lock(struct object_store *s)
 {
@@ -97,28 +92,12 @@ static int memory_put(struct object_store *s, const char *key, const void *data,
 		      bool if_absent, struct error *e)
 {
 	cleanup(unlock) struct memory_store *m = lock(s);
-	cleanup_buf struct buf copy = BUF_INIT(OBJECT_MAX);
+	cleanup_buf struct buf copy = BUF_INIT(OBJECT_PUT_MAX);
 	if (if_absent && find(m, key, NULL))
 		return error_set(e, EEXIST, "object %s exists already", key);
 	if (buf_append(&copy, data, len) < 0)
 		return error_set(e, ENOSPC, "object %s: too large", key);
 	return insert(m, key, &copy, e);
-}
-
-static int memory_put_files(struct object_store *s, const struct object_file *files, size_t count,
-			    struct error *e)
-{
-	cleanup(unlock) struct memory_store *m = lock(s);
-	for (size_t i = 0; i < count; i++) {
-		cleanup_buf struct buf data = BUF_INIT(OBJECT_MAX);
-		int r = fs_read(files[i].path, &data, e);
-		if (r == 0)
-			r = insert(m, files[i].key, &data, e);
-		if (r < 0)
-			return r;
-		unlink(files[i].path);
-	}
-	return 0;
 }
 
 static int memory_read(struct object_store *s, const char *key, uint64_t offset, void *to,
@@ -197,19 +176,6 @@ static int memory_remove(struct object_store *s, const char *key, struct error *
 	return 0;
 }
 
-static int memory_staging(struct object_store *s, char **path, struct error *e)
-{
-	cleanup(unlock) struct memory_store *m = lock(s);
-	if (!m->staging) {
-		cleanup_free char *made = strdup("/tmp/elsa-memory-store.XXXXXX");
-		if (!made || !mkdtemp(made))
-			return error_errno(e, "cannot make a directory in /tmp");
-		m->staging = steal_ptr(&made);
-	}
-	*path = strdup(m->staging);
-	return *path ? 0 : error_set(e, ENOMEM, "out of memory");
-}
-
 static void memory_free(struct object_store *s)
 {
 	struct memory_store *m = (struct memory_store *)s;
@@ -217,9 +183,6 @@ static void memory_free(struct object_store *s)
 		free(m->objects[i].key);
 		buf_deinit(&m->objects[i].data);
 	}
-	if (m->staging)
-		fs_remove_tree(m->staging, NULL);
-	free(m->staging);
 	free(m->objects);
 	pthread_mutex_destroy(&m->lock);
 	free(m);
@@ -227,13 +190,12 @@ static void memory_free(struct object_store *s)
 
 static const struct object_backend memory_backend = {
 	.name = "memory",
+	.local = true,
 	.put = memory_put,
-	.put_files = memory_put_files,
 	.read = memory_read,
 	.stat = memory_stat,
 	.list = memory_list,
 	.remove = memory_remove,
-	.staging = memory_staging,
 	.free = memory_free,
 };
 

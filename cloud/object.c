@@ -55,6 +55,11 @@ bool object_key_valid(const char *key)
 	}
 }
 
+bool object_is_local(const struct object_store *s)
+{
+	return s->backend->local;
+}
+
 static int check_key(const char *key, struct error *e)
 {
 	if (object_key_valid(key))
@@ -66,18 +71,9 @@ int object_put(struct object_store *s, const char *key, const void *data, size_t
 	       bool if_absent, struct error *e)
 {
 	int r = check_key(key, e);
+	if (r == 0 && len > OBJECT_PUT_MAX)
+		r = error_set(e, EFBIG, "object %s: larger than %d MiB", key, OBJECT_PUT_MAX >> 20);
 	return r < 0 ? r : s->backend->put(s, key, data, len, if_absent, e);
-}
-
-int object_put_files(struct object_store *s, const struct object_file *files, size_t count,
-		     struct error *e)
-{
-	for (size_t i = 0; i < count; i++) {
-		int r = check_key(files[i].key, e);
-		if (r < 0)
-			return r;
-	}
-	return s->backend->put_files(s, files, count, e);
 }
 
 int object_read(struct object_store *s, const char *key, uint64_t offset, void *to, size_t len,
@@ -127,22 +123,4 @@ int object_remove(struct object_store *s, const char *key, struct error *e)
 {
 	int r = check_key(key, e);
 	return r < 0 ? r : s->backend->remove(s, key, e);
-}
-
-int object_local_path(struct object_store *s, const char *key, char **path, struct error *e)
-{
-	int r = check_key(key, e);
-	if (r < 0)
-		return r;
-	if (!s->backend->local_path)
-		return error_set(e, ENOTSUP, "object %s is not on this machine", key);
-	return s->backend->local_path(s, key, path, e);
-}
-
-int object_staging(struct object_store *s, char **path, struct error *e)
-{
-	if (!s->backend->staging)
-		return error_set(e, ENOTSUP, "a %s store has no directory for new files",
-				 s->backend->name);
-	return s->backend->staging(s, path, e);
 }

@@ -10,6 +10,10 @@
  * no empty parts and none that begins with ".". Everything blocks its thread
  * and is thread-safe on one object_store. A put that returned 0 is durable and
  * readable at once by everybody.
+ *
+ * -ENOENT, and an empty list, mean that the store itself was reached and has no
+ * such object. A store that cannot be entered is another error: a directory
+ * that is gone or may not be read, a bucket that is missing or refuses us.
  */
 
 #include "base/buf.h"
@@ -25,20 +29,15 @@ struct object_stat {
 	int64_t modified_at; /* wall-clock milliseconds */
 };
 
-/* A file that becomes an object. */
-struct object_file {
-	const char *key, *path;
-};
-
 #define OBJECT_KEY_MAX 512
+enum { OBJECT_PUT_MAX = 64 << 20 };
 
 /* What a backend does; keys are valid when they get here. Others call the functions below. */
 struct object_backend {
 	const char *name;
+	bool local;
 	int (*put)(struct object_store *s, const char *key, const void *data, size_t len,
 		   bool if_absent, struct error *e);
-	int (*put_files)(struct object_store *s, const struct object_file *files, size_t count,
-			 struct error *e);
 	int (*read)(struct object_store *s, const char *key, uint64_t offset, void *to, size_t len,
 		    struct error *e);
 	int (*stat)(struct object_store *s, const char *key, struct object_stat *st,
@@ -47,8 +46,6 @@ struct object_backend {
 		    int (*each)(const char *key, const struct object_stat *st, void *arg),
 		    void *arg, struct error *e);
 	int (*remove)(struct object_store *s, const char *key, struct error *e);
-	int (*local_path)(struct object_store *s, const char *key, char **path, struct error *e);
-	int (*staging)(struct object_store *s, char **path, struct error *e);
 	void (*free)(struct object_store *s);
 };
 
@@ -63,14 +60,13 @@ void *object_store_free(struct object_store *store); /* returns NULL */
 
 bool object_key_valid(const char *key);
 
-/* if_absent: -EEXIST when the key is there already, atomically. */
+/* Whether reading costs no network: its objects are files or memory of this machine. */
+bool object_is_local(const struct object_store *s);
+
+/* At most OBJECT_PUT_MAX bytes (-EFBIG). if_absent: -EEXIST when the key is there already,
+ * atomically. */
 int object_put(struct object_store *s, const char *key, const void *data, size_t len,
 	       bool if_absent, struct error *e);
-/* Takes files over (they may be renamed away); they must not be written to any more, and their
- * contents must have been fsynced: only their new names are made durable here, all at once. After a
- * failure some of the objects may exist. */
-int object_put_files(struct object_store *s, const struct object_file *files, size_t count,
-		     struct error *e);
 /* Exactly `len` bytes from `offset`; shorter objects are -EBADMSG, missing ones -ENOENT. */
 int object_read(struct object_store *s, const char *key, uint64_t offset, void *to, size_t len,
 		struct error *e);
@@ -84,13 +80,5 @@ int object_list(struct object_store *s, const char *prefix,
 		int (*each)(const char *key, const struct object_stat *st, void *arg), void *arg,
 		struct error *e);
 int object_remove(struct object_store *s, const char *key, struct error *e); /* missing is fine */
-/* A path where the object can be opened for reading right now, allocated; -ENOTSUP where there is
- * none (then it must be read). */
-int object_local_path(struct object_store *s, const char *key, char **path, struct error *e);
-/* A directory, allocated, in which to make files for object_put_files(); -ENOTSUP. What is called
- * OBJECT_STAGING_TEMP... in it is the backend's own. */
-int object_staging(struct object_store *s, char **path, struct error *e);
-
-#define OBJECT_STAGING_TEMP "put-"
 
 #endif

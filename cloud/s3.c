@@ -7,7 +7,6 @@
 #include "cloud/s3.h"
 
 #include "base/cleanup.h"
-#include "base/fs.h"
 #include "base/id.h"
 #include "cloud/backends.h"
 
@@ -64,13 +63,12 @@ static bool holds(struct object_store *store, const char *key, const void *data,
 static int put_once(struct s3 *s, const char *key, const void *data, size_t len, bool if_absent,
 		    bool *unsure, struct error *e)
 {
-	struct s3_body body = { .data = len ? data : "", .fd = -1, .len = len };
 	struct s3_call c = { .doing = "write",
 			     .action = "s3:PutObject",
 			     .method = "PUT",
 			     .key = key,
-			     .body = &body,
-			     .digest = true,
+			     .body = len ? data : "",
+			     .body_len = len,
 			     .once = if_absent };
 	if (if_absent && s->url.kind == S3_GOOGLE)
 		s3_call_header(&c, "x-goog-if-generation-match", "0");
@@ -158,18 +156,6 @@ int s3_put(struct object_store *store, const char *key, const void *data, size_t
 	return r;
 }
 
-static int s3_staging(struct object_store *store, char **path, struct error *e)
-{
-	const struct s3 *s = (const struct s3 *)store;
-	int r = fs_mkdirs(s->url.staging, 0700, e);
-	if (r < 0)
-		return error_remedy(e, r,
-				    "make it writable for elsa-node, or add staging=DIRECTORY "
-				    "to store.url");
-	*path = strdup(s->url.staging);
-	return *path ? 0 : fail_memory(e);
-}
-
 static void s3_free(struct object_store *store)
 {
 	struct s3 *s = (struct s3 *)store;
@@ -184,24 +170,20 @@ static void s3_free(struct object_store *store)
 static const struct object_backend s3_backend = {
 	.name = "s3",
 	.put = s3_put,
-	.put_files = s3_put_files,
 	.read = s3_read,
 	.stat = s3_stat,
 	.list = s3_list,
 	.remove = s3_remove,
-	.staging = s3_staging,
 	.free = s3_free,
 };
 
 static const struct object_backend gs_backend = {
 	.name = "gs",
 	.put = s3_put,
-	.put_files = s3_put_files,
 	.read = s3_read,
 	.stat = s3_stat,
 	.list = s3_list,
 	.remove = s3_remove,
-	.staging = s3_staging,
 	.free = s3_free,
 };
 

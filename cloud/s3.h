@@ -14,8 +14,6 @@ int s3_read(struct object_store *store, const char *key, uint64_t offset, void *
 int s3_stat(struct object_store *store, const char *key, struct object_stat *st, struct error *e);
 int s3_put(struct object_store *store, const char *key, const void *data, size_t len,
 	   bool if_absent, struct error *e);
-int s3_put_files(struct object_store *store, const struct object_file *files, size_t count,
-		 struct error *e);
 
 /* HEAD, with what it said left in *c; the caller calls s3_call_deinit(). */
 int s3_head(struct s3 *s, const char *key, struct s3_call *c, struct error *e);

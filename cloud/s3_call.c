@@ -4,22 +4,15 @@
 
 #include "base/cleanup.h"
 #include "base/fs.h"
+#include "cloud/s3_digest.h"
 
 #include <errno.h>
-#include <openssl/evp.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
 #include <time.h>
 
-enum { URL_MOST = 16 * 1024, HASH_CHUNK = 256 * 1024, RETRY_AFTER_MOST_MS = 60000, NAP_MS = 50 };
-
-/* Of the body: SHA-256 to sign (and as base64 for S3's own check), MD5 for Google's. */
-struct digests {
-	char sha256_hex[SIGV4_HEX_SIZE];
-	char sha256_base64[48];
-	char md5_base64[28];
-};
+enum { URL_MOST = 16 * 1024, RETRY_AFTER_MOST_MS = 60000, NAP_MS = 50 };
 
 void s3_call_query(struct s3_call *c, const char *name, const char *value)
 {
@@ -40,59 +33,6 @@ wall_ms s3_date(const char *text)
 {
 	time_t t = curl_getdate(text, NULL);
 	return t < 0 ? 0 : (wall_ms)t * 1000;
-}
-
-static bool hash_file(const struct s3_body *body, EVP_MD_CTX *const *hashes)
-{
-	cleanup_free char *chunk = malloc(HASH_CHUNK);
-	for (uint64_t done = 0; chunk && done < body->len;) {
-		uint64_t left = body->len - done;
-		ssize_t n = pread(body->fd, chunk, left < HASH_CHUNK ? left : HASH_CHUNK,
-				  (off_t)(body->offset + done));
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0)
-			return false;
-		for (EVP_MD_CTX *const *h = hashes; *h; h++)
-			if (!EVP_DigestUpdate(*h, chunk, (size_t)n))
-				return false;
-		done += (uint64_t)n;
-	}
-	return chunk;
-}
-
-static bool hash_body(const struct s3_body *body, EVP_MD_CTX *const *hashes)
-{
-	if (!body->data)
-		return hash_file(body, hashes);
-	for (; *hashes; hashes++)
-		if (!EVP_DigestUpdate(*hashes, body->data, body->len))
-			return false;
-	return true;
-}
-
-static int make_digests(const struct s3 *s, const struct s3_body *body, struct digests *d,
-			struct error *e)
-{
-	unsigned char sha256[32], md5[16];
-	bool google = s->url.kind == S3_GOOGLE;
-	EVP_MD_CTX *hashes[3] = { EVP_MD_CTX_new(), google ? EVP_MD_CTX_new() : NULL, NULL };
-	errno = ENOMEM;
-	bool good = hashes[0] && (hashes[1] || !google) &&
-		    EVP_DigestInit_ex(hashes[0], EVP_sha256(), NULL) &&
-		    (!google || EVP_DigestInit_ex(hashes[1], EVP_md5(), NULL)) &&
-		    hash_body(body, hashes) && EVP_DigestFinal_ex(hashes[0], sha256, NULL) &&
-		    (!google || EVP_DigestFinal_ex(hashes[1], md5, NULL));
-	int r = good ? 0 : error_errno(e, "cannot read what is to be stored");
-	if (good) {
-		sigv4_hex(sha256, sizeof(sha256), d->sha256_hex);
-		EVP_EncodeBlock((unsigned char *)d->sha256_base64, sha256, sizeof(sha256));
-		if (google)
-			EVP_EncodeBlock((unsigned char *)d->md5_base64, md5, sizeof(md5));
-	}
-	EVP_MD_CTX_free(hashes[0]);
-	EVP_MD_CTX_free(hashes[1]);
-	return r;
 }
 
 /* The path of the key below the server, as it is before encoding. */
@@ -117,16 +57,14 @@ static void add(struct making *m, const char *name, const char *value)
 }
 
 static void add_headers(struct making *m, const struct s3 *s, const struct s3_call *c,
-			const struct digests *d, const struct credentials_value *who)
+			const struct s3_digest *d, const struct credentials_value *who)
 {
 	bool google = s->url.kind == S3_GOOGLE;
 	add(m, "host", s->place.host);
 	for (size_t i = 0; i < c->header_count; i++)
 		add(m, c->headers[i].name, c->headers[i].value);
-	if (c->digest && google)
-		add(m, "content-md5", d->md5_base64);
-	else if (c->digest)
-		add(m, "x-amz-checksum-sha256", d->sha256_base64);
+	if (c->body)
+		add(m, d->name, d->value);
 	if (who->bearer)
 		return;
 	add(m, google ? "x-goog-content-sha256" : "x-amz-content-sha256", m->request.payload_hash);
@@ -183,7 +121,7 @@ static int make_lines(const struct making *m, struct curl_slist **list)
 	return 0;
 }
 
-static int send_once(struct s3 *s, struct s3_call *c, const struct digests *d,
+static int send_once(struct s3 *s, struct s3_call *c, const struct s3_digest *d,
 		     const struct credentials_value *who, struct error *e)
 {
 	struct making m = { .url = BUF_INIT(URL_MOST), .authorization = BUF_INIT(URL_MOST) };
@@ -194,13 +132,14 @@ static int send_once(struct s3 *s, struct s3_call *c, const struct digests *d,
 					     .query_count = c->query_count,
 					     .headers = m.headers,
 					     .payload_hash =
-						     c->body ? d->sha256_hex : SIGV4_EMPTY_HASH };
+						     c->body ? d->payload : SIGV4_EMPTY_HASH };
 	sigv4_timestamp(clock_wall() + atomic_load(&s->clock_ahead_ms), m.timestamp);
 	add_headers(&m, s, c, d, who);
 	c->x.headers = NULL;
-	c->x.new_connection |= c->once;
+	c->x.new_connection |= c->once && !c->body_len;
 	c->x.method = c->method;
 	c->x.body = c->body;
+	c->x.body_len = c->body_len;
 	c->x.on_data = c->on_data;
 	c->x.arg = c->arg;
 	int r = path ? authorize(&m, s, who) : -ENOMEM;
@@ -221,29 +160,25 @@ static int send_once(struct s3 *s, struct s3_call *c, const struct digests *d,
 	return r;
 }
 
-/* Reads the error in the answer's body, and whether a 200 is really one. */
+/* Reads the error in the answer's body. */
 static void read_answer(struct s3_call *c)
 {
 	c->answer = (struct s3_answer) { 0 };
 	c->status = c->x.transfer == RETRY_ANSWERED ? c->x.status : 0;
-	bool good = c->status >= 200 && c->status < 300;
-	if (c->status == 0 || (good && !c->error_in_200))
+	if (c->status == 0 || c->status / 100 == 2)
 		return;
-	int r = s3_xml_read(buf_text(&c->x.text), c->x.text.len, &c->answer);
-	if (good && (r < 0 || strcmp(c->answer.root, "Error") == 0))
-		c->status = 500;
-	if (r < 0)
+	if (s3_xml_read(buf_text(&c->x.text), c->x.text.len, &c->answer) < 0)
 		c->answer.code[0] = '\0';
 }
 
 /* A digest of the body that came back with the answer must be ours. */
-static void check_answer(struct s3_call *c, const struct digests *d)
+static void check_answer(struct s3_call *c, const struct s3_digest *d)
 {
-	const char *echo = c->x.got.checksum;
-	if (c->digest && c->status / 100 == 2 && *echo && strcmp(echo, d->sha256_base64) != 0) {
+	const char *echo = d->crc ? c->x.got.crc32 : c->x.got.sha256;
+	if (c->body && c->status / 100 == 2 && *echo && strcmp(echo, d->value) != 0) {
 		snprintf(c->answer.code, sizeof(c->answer.code), "BadDigest");
 		snprintf(c->answer.message, sizeof(c->answer.message),
-			 "what was stored has another SHA-256");
+			 "what was stored has another digest");
 		c->status = 400;
 	}
 }
@@ -322,8 +257,10 @@ static bool prepare_again(struct s3 *s, struct s3_call *c, struct progress *p)
 int s3_call(struct s3 *s, struct s3_call *c, struct error *e)
 {
 	struct progress p = { .began = clock_mono() };
-	struct digests d = { 0 };
-	int r = c->body ? make_digests(s, c->body, &d, e) : 0;
+	struct s3_digest d = { 0 };
+	int r = c->body ? s3_digest_make(c->body, c->body_len, s->url.kind == S3_GOOGLE, &d) : 0;
+	if (r < 0)
+		error_set(e, -r, "what is to be stored cannot be hashed");
 	struct credentials_value who = { 0 }, old = { 0 };
 	while (r == 0) {
 		r = credentials_get(s->credentials, p.refreshed ? &old : NULL, &who, e);
@@ -338,6 +275,7 @@ int s3_call(struct s3 *s, struct s3_call *c, struct error *e)
 		who = (struct credentials_value) { 0 };
 		if (r < 0)
 			break;
+		c->unsure |= c->x.resent;
 		read_answer(c);
 		check_answer(c, &d);
 		if (c->status / 100 == 2) {

@@ -39,15 +39,11 @@ struct s3_call {
 	const char *key; /* NULL: the bucket itself */
 	struct sigv4_pair query[S3_PAIRS], headers[S3_PAIRS];
 	size_t query_count, header_count;
-	const struct s3_body *body;
-	/* The server is to check and keep the body's digest, too. Only for whole objects: in an
-	 * upload in parts S3 takes it for another thing; there the signature covers the body's
-	 * hash. */
-	bool digest;
-	/* Not to be carried out twice unnoticed: on a kept connection that turns out to be closed,
-	 * libcurl sends again by itself, though the server may have done what it was asked. */
+	const void *body; /* NULL: none */
+	size_t body_len;
+	/* Not to be carried out twice unnoticed: see struct s3_exchange's `resent`, which an empty
+	 * body cannot tell. */
 	bool once;
-	bool error_in_200; /* the body of a 200 may turn out to be an <Error> */
 	/* Called before each try: may reset what on_data filled and change headers. May be NULL. */
 	void (*before)(struct s3_call *c);
 	int (*on_data)(const char *data, size_t len, void *arg);

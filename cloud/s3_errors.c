@@ -35,8 +35,6 @@ static const struct meaning {
 	  "add region={r} to store.url" },
 	{ "QuotaExceeded", 0, ENOSPC, "the bucket's quota is used up",
 	  "raise the quota of {b}, or remove old checkpoints with `elsa store rm`" },
-	{ "NoSuchUpload", 0, EIO, "the upload has been aborted by somebody else",
-	  "see that no rule of bucket {b} removes unfinished uploads within a day" },
 	{ "BadDigest", 0, EIO, "what arrived is not what was sent",
 	  "look at the network between this machine and {e}" },
 	{ NULL, 301, EINVAL, "bucket {b} is in another region", "add region={r} to store.url" },

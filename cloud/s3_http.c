@@ -27,7 +27,7 @@ struct s3_http {
 struct flow {
 	struct s3_exchange *x;
 	CURL *easy;
-	uint64_t sent;
+	size_t sent;
 	bool refused;
 };
 
@@ -82,28 +82,20 @@ static void give_handle(struct s3_http *h, CURL *easy)
 static size_t send_data(char *to, size_t size, size_t count, void *arg)
 {
 	struct flow *f = arg;
-	const struct s3_body *b = f->x->body;
-	uint64_t left = b->len - f->sent;
-	size_t len = size * count < left ? size * count : (size_t)left;
-	if (b->data) {
-		memcpy(to, b->data + f->sent, len);
-	} else if (len) {
-		ssize_t n = pread(b->fd, to, len, (off_t)(b->offset + f->sent));
-		if (n <= 0)
-			return CURL_READFUNC_ABORT;
-		len = (size_t)n;
-	}
+	size_t left = f->x->body_len - f->sent;
+	size_t len = size * count < left ? size * count : left;
+	memcpy(to, f->x->body + f->sent, len);
 	f->sent += len;
 	return len;
 }
 
-/* libcurl sends again from the start when a kept connection turns out to be closed. */
 static int seek_data(void *arg, curl_off_t offset, int origin)
 {
 	struct flow *f = arg;
-	if (origin != SEEK_SET || offset < 0 || (uint64_t)offset > f->x->body->len)
+	if (origin != SEEK_SET || offset < 0 || (size_t)offset > f->x->body_len)
 		return CURL_SEEKFUNC_FAIL;
-	f->sent = (uint64_t)offset;
+	f->x->resent |= (size_t)offset < f->sent;
+	f->sent = (size_t)offset;
 	return CURL_SEEKFUNC_OK;
 }
 
@@ -137,7 +129,8 @@ static size_t take_header(char *line, size_t size, size_t count, void *arg)
 		HEADER("content-range:", content_range),
 		HEADER("retry-after:", retry_after),
 		HEADER("x-amz-bucket-region:", region),
-		HEADER("x-amz-checksum-sha256:", checksum),
+		HEADER("x-amz-checksum-sha256:", sha256),
+		HEADER("x-amz-checksum-crc32:", crc32),
 	};
 	struct flow *f = arg;
 	size_t len = size * count;
@@ -168,7 +161,7 @@ static CURLcode set_method(CURL *easy, struct flow *f)
 	CURLcode c = CURLE_OK;
 	if (x->body) {
 		SET(c, easy, CURLOPT_UPLOAD, 1L);
-		SET(c, easy, CURLOPT_INFILESIZE_LARGE, (curl_off_t)x->body->len);
+		SET(c, easy, CURLOPT_INFILESIZE_LARGE, (curl_off_t)x->body_len);
 		SET(c, easy, CURLOPT_READFUNCTION, send_data);
 		SET(c, easy, CURLOPT_READDATA, (void *)f);
 		SET(c, easy, CURLOPT_SEEKFUNCTION, seek_data);
@@ -262,6 +255,7 @@ int s3_http_exchange(struct s3_http *h, struct s3_exchange *x, struct error *e)
 	if (!f.easy)
 		return error_set(e, ENOMEM, "out of memory");
 	x->why[0] = '\0';
+	x->resent = false;
 	x->got = (struct s3_headers) { 0 };
 	buf_reset(&x->text);
 	x->text.cap = TEXT_MOST;

@@ -4,9 +4,9 @@
 
 /*
  * One HTTP exchange at a time per thread, over connections that are kept: a
- * pool of libcurl handles, each with its own connections. Bodies are read from
- * memory or a file as they are sent and handed on as they arrive, so that an
- * exchange of any size needs no memory. Blocking; thread-safe on one pool.
+ * pool of libcurl handles, each with its own connections. Bodies are sent from
+ * the caller's memory and handed on as they arrive. Blocking; thread-safe on
+ * one pool.
  */
 
 #include "base/buf.h"
@@ -18,13 +18,6 @@
 
 struct s3_http;
 
-struct s3_body {
-	const char *data; /* or, when NULL, from the file: */
-	int fd;
-	uint64_t offset;
-	uint64_t len;
-};
-
 /* What is read of an answer's headers; "" when it has none. */
 struct s3_headers {
 	char etag[128];
@@ -32,14 +25,16 @@ struct s3_headers {
 	char last_modified[64];
 	char content_range[96];
 	char retry_after[32];
-	char region[64];   /* x-amz-bucket-region */
-	char checksum[64]; /* x-amz-checksum-sha256 */
+	char region[64];        /* x-amz-bucket-region */
+	char sha256[64];        /* x-amz-checksum-sha256 */
+	char crc32[16];         /* x-amz-checksum-crc32 */
 };
 
 struct s3_exchange {
 	const char *method, *url;
 	struct curl_slist *headers;
-	const struct s3_body *body; /* NULL: none */
+	const char *body; /* NULL: none */
+	size_t body_len;
 	/* Takes the body of a 2xx answer; nonzero ends the exchange, which then counts as lost. */
 	int (*on_data)(const char *data, size_t len, void *arg);
 	void *arg;
@@ -49,6 +44,9 @@ struct s3_exchange {
 	enum retry_transfer transfer;
 	char why[CURL_ERROR_SIZE]; /* unless RETRY_ANSWERED */
 	bool timed_out;
+	/* The body was sent again by libcurl itself, because a kept connection turned out to be
+	 * closed: the server may have carried out the request the first time. */
+	bool resent;
 	int status;
 	uint64_t length; /* of the body, as announced; UINT64_MAX: not */
 	struct s3_headers got;

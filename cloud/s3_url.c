@@ -11,9 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define DEFAULT_STAGING "/var/lib/elsa/staging"
-
-enum { MIB = 1024 * 1024, DEFAULT_PART = 32, DEFAULT_TIMEOUT_MS = 30000 };
+enum { DEFAULT_TIMEOUT_MS = 30000 };
 
 static int fail(struct error *e, const char *scheme, const char *rest, const char *why)
 {
@@ -98,7 +96,6 @@ static const char *set_option(struct s3_url *u, const char *name, const char *va
 		{ "region", offsetof(struct s3_url, region), NAME },
 		{ "profile", offsetof(struct s3_url, profile), NAME },
 		{ "ca", offsetof(struct s3_url, ca), PATH },
-		{ "staging", offsetof(struct s3_url, staging), PATH },
 	};
 	long n;
 	for (size_t i = 0; i < ARRAY_SIZE(texts); i++) {
@@ -107,7 +104,7 @@ static const char *set_option(struct s3_url *u, const char *name, const char *va
 		if (texts[i].type == URL && !http_url_valid(value))
 			return "endpoint and metadata are URLs such as \"https://host:9000\"";
 		if (texts[i].type == PATH && value[0] != '/')
-			return "ca and staging are absolute paths";
+			return "ca is an absolute path";
 		if (!*value)
 			return "an option has no value";
 		return set_text(u, texts[i].offset, value);
@@ -116,8 +113,6 @@ static const char *set_option(struct s3_url *u, const char *name, const char *va
 		u->path_style = (int)n;
 	else if (strcmp(name, "timeout") == 0 && number_valid(value, 1, 3600, &n))
 		u->timeout_ms = (int)n * 1000;
-	else if (strcmp(name, "part") == 0 && number_valid(value, 5, 5120, &n))
-		u->part_bytes = (uint64_t)n * MIB;
 	else
 		return "an option is not known or has a wrong value";
 	return NULL;
@@ -168,8 +163,6 @@ static const char *parse(struct s3_url *u, char *rest)
 	const char *why = set_prefix(u, path ? path : rest + strlen(rest));
 	if (!why && query)
 		why = set_options(u, query);
-	if (!why && !u->staging)
-		why = set_text(u, offsetof(struct s3_url, staging), DEFAULT_STAGING);
 	return why;
 }
 
@@ -178,8 +171,7 @@ int s3_url_parse(enum s3_kind kind, const char *rest, struct s3_url *url, struct
 	cleanup_free char *copy = strdup(rest);
 	*url = (struct s3_url) { .kind = kind,
 				 .path_style = -1,
-				 .timeout_ms = DEFAULT_TIMEOUT_MS,
-				 .part_bytes = (uint64_t)DEFAULT_PART * MIB };
+				 .timeout_ms = DEFAULT_TIMEOUT_MS };
 	const char *why = copy ? parse(url, copy) : "out of memory";
 	if (!why)
 		return 0;
@@ -190,7 +182,7 @@ int s3_url_parse(enum s3_kind kind, const char *rest, struct s3_url *url, struct
 void s3_url_deinit(struct s3_url *u)
 {
 	char **const texts[] = { &u->bucket, &u->prefix,  &u->endpoint, &u->region,
-				 &u->ca,     &u->profile, &u->staging,  &u->metadata };
+				 &u->ca,     &u->profile, &u->metadata };
 	for (size_t i = 0; i < ARRAY_SIZE(texts); i++) {
 		free(*texts[i]);
 		*texts[i] = NULL;

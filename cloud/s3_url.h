@@ -13,9 +13,7 @@
  *	path_style=0|1    /BUCKET/KEY rather than BUCKET.host/KEY; with an endpoint, 1
  *	ca=FILE           trust only these certificates
  *	profile=NAME      of ~/.aws/credentials and ~/.aws/config
- *	staging=DIR       local directory for files on their way
  *	timeout=SECONDS   longest silence on a connection
- *	part=MIB          size of the parts of a large object
  *	metadata=URL      the machine's metadata service
  *
  * Pure, no I/O. Thread-safe.
@@ -32,10 +30,9 @@ struct s3_url { /* strings are owned; NULL: not given */
 	enum s3_kind kind;
 	char *bucket;
 	char *prefix; /* "" or ends in '/' */
-	char *endpoint, *region, *ca, *profile, *staging, *metadata;
+	char *endpoint, *region, *ca, *profile, *metadata;
 	int path_style; /* -1: not given */
 	int timeout_ms;
-	uint64_t part_bytes;
 };
 
 /* `rest` follows "s3://". On failure nothing is left to free. */

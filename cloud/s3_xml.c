@@ -108,7 +108,7 @@ static void entry_end(struct s3_xml *x)
 		stop(x, r);
 }
 
-/* A cut token or upload id would be a wrong one. */
+/* A cut token would be a wrong one. */
 static void whole_field(struct s3_xml *x, char *to, size_t size, const char *text)
 {
 	if (strlen(text) >= size)
@@ -126,10 +126,6 @@ static void top_field(struct s3_xml *x, const char *name, const char *text)
 		snprintf(a->message, sizeof(a->message), "%s", text);
 	else if (strcmp(name, "Region") == 0)
 		snprintf(a->region, sizeof(a->region), "%s", text);
-	else if (strcmp(name, "UploadId") == 0)
-		whole_field(x, a->upload_id, sizeof(a->upload_id), text);
-	else if (strcmp(name, "ETag") == 0)
-		whole_field(x, a->etag, sizeof(a->etag), text);
 	else if (strcmp(name, "NextContinuationToken") == 0)
 		whole_field(x, a->token, sizeof(a->token), text);
 	else if (strcmp(name, "IsTruncated") == 0)

@@ -4,10 +4,10 @@
 
 /*
  * The XML answers of S3 and of Google's XML API, read while they arrive:
- * listings (ListObjectsV2), errors, the beginnings and ends of multipart
- * uploads. No I/O. What comes from outside is bounded: a text longer than
- * S3_TEXT_MAX, elements nested deeper than S3_DEPTH_MAX or a document type
- * declaration end the reading with -EBADMSG. One thread per parser.
+ * listings (ListObjectsV2) and errors. No I/O. What comes from outside is
+ * bounded: a text longer than S3_TEXT_MAX, elements nested deeper than
+ * S3_DEPTH_MAX or a document type declaration end the reading with -EBADMSG.
+ * One thread per parser.
  */
 
 #include "base/clock.h"
@@ -28,8 +28,6 @@ struct s3_entry {
 struct s3_answer {
 	char root[64];                           /* name of the outermost element */
 	char code[64], message[512], region[64]; /* of an <Error> */
-	char upload_id[1024];
-	char etag[128];
 	bool truncated;   /* the listing goes on ... */
 	char token[2048]; /* ... from here */
 };

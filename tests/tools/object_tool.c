@@ -5,12 +5,11 @@
  *	object_tool URL COMMAND [ARGUMENT...] [COMMAND ...]
  *
  *	put KEY FILE            put-new KEY FILE     (if absent)
- *	put-files KEY FILE ... .                     (until ".")
  *	get KEY FILE            read KEY OFFSET LEN  (to standard output)
  *	stat KEY                list PREFIX          remove KEY
  *
  * The first failure ends it: "error: TEXT", "remedy: TEXT" and "fault: NAME" on standard error,
- *exit status 1, or 17 where -EEXIST and 2 where -ENOENT was returned.
+ * exit status 1, or 17 where -EEXIST and 2 where -ENOENT was returned.
  */
 #include "base/cleanup.h"
 #include "base/fs.h"
@@ -40,15 +39,6 @@ static int cmd_put(struct object_store *s, char **a, struct error *e)
 static int cmd_put_new(struct object_store *s, char **a, struct error *e)
 {
 	return put(s, a[0], a[1], true, e);
-}
-
-static int cmd_put_files(struct object_store *s, char **a, struct error *e)
-{
-	struct object_file files[64];
-	size_t count = 0;
-	for (; a[0] && strcmp(a[0], ".") != 0 && a[1] && count < 64; a += 2)
-		files[count++] = (struct object_file) { .key = a[0], .path = a[1] };
-	return object_put_files(s, files, count, e);
 }
 
 static int cmd_get(struct object_store *s, char **a, struct error *e)
@@ -96,10 +86,10 @@ static int cmd_remove(struct object_store *s, char **a, struct error *e)
 
 static const struct {
 	const char *name;
-	int arguments; /* -1: until "." */
+	int arguments;
 	int (*run)(struct object_store *s, char **arguments, struct error *e);
 } commands[] = {
-	{ "put", 2, cmd_put },   { "put-new", 2, cmd_put_new }, { "put-files", -1, cmd_put_files },
+	{ "put", 2, cmd_put },   { "put-new", 2, cmd_put_new },
 	{ "get", 2, cmd_get },   { "read", 3, cmd_read },       { "stat", 1, cmd_stat },
 	{ "list", 1, cmd_list }, { "remove", 1, cmd_remove },
 };
@@ -111,9 +101,6 @@ static int run(struct object_store *s, int argc, char **argv, struct error *e)
 		if (strcmp(commands[i].name, argv[0]) != 0)
 			continue;
 		int n = commands[i].arguments;
-		if (n < 0)
-			for (n = 0; 1 + n < argc && strcmp(argv[n++ + 1], ".") != 0;)
-				;
 		if (n >= argc)
 			break;
 		int r = commands[i].run(s, argv + 1, e);

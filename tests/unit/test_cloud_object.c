@@ -76,16 +76,6 @@ static void assert_holds(struct object_store *s, const char *key, const char *te
 	assert_string_equal(buf_text(&data), text);
 }
 
-static char *staged_file(struct object_store *s, const char *name, const char *text)
-{
-	struct error e = ERROR_INIT;
-	cleanup_free char *staging = NULL;
-	assert_int_equal(object_staging(s, &staging, &e), 0);
-	char *path = fs_join(staging, name);
-	assert_int_equal(fs_replace(path, text, strlen(text), 0640, &e), 0);
-	return path;
-}
-
 static void keys_are_checked(void **state)
 {
 	struct fixture *f = *state;
@@ -192,21 +182,6 @@ static void one_of_many_wins(void **state)
 		}
 	}
 	assert_holds(f->s, "a/b/race", winner);
-}
-
-static void files_become_objects(void **state)
-{
-	struct fixture *f = *state;
-	struct error e = ERROR_INIT;
-	cleanup_free char *one = staged_file(f->s, "one", "1");
-	cleanup_free char *two = staged_file(f->s, "two", "22");
-	const struct object_file files[] = { { "s/x/one", one }, { "s/y/z/two", two } };
-	assert_int_equal(object_put_files(f->s, files, 2, &e), 0);
-	assert_holds(f->s, "s/x/one", "1");
-	assert_holds(f->s, "s/y/z/two", "22");
-	assert_int_equal(access(one, F_OK), -1);
-	assert_int_equal(object_put_files(f->s, files, 1, &e), -ENOENT);
-	assert_int_equal(object_put_files(f->s, NULL, 0, &e), 0);
 }
 
 static int collect(const char *key, const struct object_stat *st, void *arg)
@@ -418,7 +393,6 @@ int main(void)
 		CONTRACT(missing_and_short_objects_are_named),
 		CONTRACT(only_the_first_of_two_wins),
 		CONTRACT(one_of_many_wins),
-		CONTRACT(files_become_objects),
 		CONTRACT(keys_are_listed_in_order),
 		CONTRACT(removed_objects_are_gone),
 		cmocka_unit_test(urls_are_checked),
