@@ -57,9 +57,8 @@ static int fail_root(const char *root, struct error *e)
 	int code = errno == ENODEV ? EHOSTDOWN : errno;
 	const char *why = errno == ENODEV ? "it is not the directory it was" : strerror(code);
 	int r = error_set(e, code, "cannot enter %s: %s", root, why);
-	return error_remedy(e, r,
-			    "see that the file system of %s is mounted and elsa-node may enter it",
-			    root);
+	return error_remedy(
+		e, r, "see that the file system of %s is mounted and elsa-node may enter it", root);
 }
 
 static int check_root(struct object_store *s, struct error *e)
@@ -252,8 +251,7 @@ static int file_stat(struct object_store *s, const char *key, struct object_stat
 	if (!S_ISREG(found.st_mode))
 		return fail_missing(s, key, e);
 	st->size = (uint64_t)found.st_size;
-	st->modified_at =
-		(int64_t)found.st_mtim.tv_sec * 1000 + found.st_mtim.tv_nsec / 1000000;
+	st->modified_at = (int64_t)found.st_mtim.tv_sec * 1000 + found.st_mtim.tv_nsec / 1000000;
 	return 0;
 }
 
@@ -271,8 +269,8 @@ static int file_remove(struct object_store *s, const char *key, struct error *e)
 		slash = strrchr(path, '/');
 		*(slash ? slash : path) = '\0';
 	} while (slash && (unlinkat(root_fd(s), path, AT_REMOVEDIR) == 0 || errno == ENOENT));
-	cleanup_fd int fd = openat(root_fd(s), slash ? path : ".",
-				   O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	cleanup_fd int fd =
+		openat(root_fd(s), slash ? path : ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (fd >= 0 && fsync(fd) < 0)
 		return fail(s, key, "sync its directory", e);
 	return 0;

@@ -126,13 +126,13 @@ static int send_once(struct s3 *s, struct s3_call *c, const struct s3_digest *d,
 {
 	struct making m = { .url = BUF_INIT(URL_MOST), .authorization = BUF_INIT(URL_MOST) };
 	cleanup_free char *path = path_of(s, c);
-	m.request = (struct sigv4_request) { .method = c->method,
-					     .path = path,
-					     .query = c->query,
-					     .query_count = c->query_count,
-					     .headers = m.headers,
-					     .payload_hash =
-						     c->body ? d->payload : SIGV4_EMPTY_HASH };
+	m.request =
+		(struct sigv4_request) { .method = c->method,
+					 .path = path,
+					 .query = c->query,
+					 .query_count = c->query_count,
+					 .headers = m.headers,
+					 .payload_hash = c->body ? d->payload : SIGV4_EMPTY_HASH };
 	sigv4_timestamp(clock_wall() + atomic_load(&s->clock_ahead_ms), m.timestamp);
 	add_headers(&m, s, c, d, who);
 	c->x.headers = NULL;

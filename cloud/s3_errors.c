@@ -37,6 +37,8 @@ static const struct meaning {
 	  "raise the quota of {b}, or remove old checkpoints with `elsa store rm`" },
 	{ "BadDigest", 0, EIO, "what arrived is not what was sent",
 	  "look at the network between this machine and {e}" },
+	{ "XAmzContentSHA256Mismatch", 0, EIO, "what arrived is not what was sent",
+	  "look at the network between this machine and {e}" },
 	{ NULL, 301, EINVAL, "bucket {b} is in another region", "add region={r} to store.url" },
 	{ NULL, 307, EINVAL, "bucket {b} is in another region", "add region={r} to store.url" },
 	{ NULL, 401, EACCES, "the server does not accept our credentials",

@@ -13,6 +13,10 @@
 #include <time.h>
 
 enum { KEPT = 32, TEXT_MOST = 64 * 1024, CONNECT_TIMEOUT_MS = 10000 };
+/* libcurl's own copy of what it sends; the largest it takes needs the fewest rounds of poll() and
+ * send(). It exists only while a body is sent. */
+#define UPLOAD_SMALL  (64 * 1024L)
+#define UPLOAD_BUFFER (2 * 1024 * 1024L)
 
 struct s3_http {
 	pthread_mutex_t lock;
@@ -166,7 +170,8 @@ static CURLcode set_method(CURL *easy, struct flow *f)
 		SET(c, easy, CURLOPT_READDATA, (void *)f);
 		SET(c, easy, CURLOPT_SEEKFUNCTION, seek_data);
 		SET(c, easy, CURLOPT_SEEKDATA, (void *)f);
-		SET(c, easy, CURLOPT_UPLOAD_BUFFERSIZE, 256 * 1024L);
+		SET(c, easy, CURLOPT_UPLOAD_BUFFERSIZE,
+		    x->body_len > UPLOAD_SMALL ? UPLOAD_BUFFER : UPLOAD_SMALL);
 	} else if (strcmp(x->method, "HEAD") == 0) {
 		SET(c, easy, CURLOPT_NOBODY, 1L);
 	}

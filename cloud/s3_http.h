@@ -25,9 +25,9 @@ struct s3_headers {
 	char last_modified[64];
 	char content_range[96];
 	char retry_after[32];
-	char region[64];        /* x-amz-bucket-region */
-	char sha256[64];        /* x-amz-checksum-sha256 */
-	char crc32[16];         /* x-amz-checksum-crc32 */
+	char region[64]; /* x-amz-bucket-region */
+	char sha256[64]; /* x-amz-checksum-sha256 */
+	char crc32[16];  /* x-amz-checksum-crc32 */
 };
 
 struct s3_exchange {

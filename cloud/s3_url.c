@@ -169,9 +169,7 @@ static const char *parse(struct s3_url *u, char *rest)
 int s3_url_parse(enum s3_kind kind, const char *rest, struct s3_url *url, struct error *e)
 {
 	cleanup_free char *copy = strdup(rest);
-	*url = (struct s3_url) { .kind = kind,
-				 .path_style = -1,
-				 .timeout_ms = DEFAULT_TIMEOUT_MS };
+	*url = (struct s3_url) { .kind = kind, .path_style = -1, .timeout_ms = DEFAULT_TIMEOUT_MS };
 	const char *why = copy ? parse(url, copy) : "out of memory";
 	if (!why)
 		return 0;

@@ -28,8 +28,8 @@ struct s3_entry {
 struct s3_answer {
 	char root[64];                           /* name of the outermost element */
 	char code[64], message[512], region[64]; /* of an <Error> */
-	bool truncated;   /* the listing goes on ... */
-	char token[2048]; /* ... from here */
+	bool truncated;                          /* the listing goes on ... */
+	char token[2048];                        /* ... from here */
 };
 
 struct s3_xml;

@@ -2,9 +2,23 @@
 """A proxy between our S3 client and a server, that checks what we send and breaks what it is told to.
 
 Every request's signature is calculated again by botocore (Amazon's own signer), on the request line
-as it came over the wire; the body must have the hash that was signed. Faults are set by `plan`: per
-request number (the first is 1), for the first request whose line has a text, or for "all"; see
-FAULTS.
+as it came over the wire; the body must have the hash or the CRC that was signed. A server that checks
+that itself (s3server.py, Swift) is given all of it with checks=False.
+
+    with FaultProxy(upstream, {access: (secret, None)}) as proxy:   # upstream: a port, or an S3Server
+        url = f"s3://bucket/prefix?endpoint=http://127.0.0.1:{proxy.port}&region=us-east-1&timeout=1"
+        proxy.reset({3: "drop"})                      # the third request from now on
+        proxy.reset({r"PUT .*/manifest": "503"})      # the first whose line matches, once
+        proxy.reset({(r"^PUT ", 2): "flip-sent"})     # the second that matches
+        proxy.reset({r"every GET .*-\\d+$": "delay"})  # each that matches
+        proxy.reset({"all": "500"})                   # each
+        proxy.reset()                                 # no faults
+
+What matches is "METHOD TARGET" as in the request line: "PUT /bucket/prefix/s/SESSION/1/manifest",
+"GET /bucket?list-type=2&prefix=...". `log` has the lines of all requests since reset() and `heads`
+their headers: run something once without faults to see how many requests it makes, then again with
+{n: fault} for each n. `complaints` holds what a correct client never causes; assert that it is
+empty. `delay` should be longer than the URL's timeout, and is what a client without one waits.
 """
 
 from __future__ import annotations
@@ -26,6 +40,8 @@ from xml.sax.saxutils import escape
 from botocore.auth import S3SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
+from isal import isal_zlib
+from s3server import S3Server
 
 # What happens to a request. "after": the server has carried it out.
 FAULTS = (
@@ -41,7 +57,9 @@ FAULTS = (
     "flip-sent",  # one bit of the request's body
     "flip-got",  # one bit of the answer's body
     "etag",  # the answer names another ETag
+    "skew",  # from now on, until reset(), the server's clock is 20 minutes ahead
 )
+SKEW = 20 * 60
 SKEW_MOST = 15 * 60
 
 
@@ -58,15 +76,19 @@ def flip(data: bytes) -> bytes:
 class FaultProxy:
     """`keys`: access key -> (secret, session token or None). Use as a context manager."""
 
-    def __init__(self, upstream: int, keys: dict[str, tuple[str, str | None]]):
-        self.upstream, self.keys = upstream, keys
-        self.plan: dict[int | str, str] = {}  # number, text or "all" -> fault
+    def __init__(self, upstream: int | S3Server, keys: dict[str, tuple[str, str | None]],
+                 checks: bool = True):
+        self.server_behind = upstream if isinstance(upstream, S3Server) else None
+        self.upstream = upstream.port if isinstance(upstream, S3Server) else upstream
+        self.keys, self.checks = keys, checks
+        self.plan: dict[int | str | tuple[str, int], str] = {}
         self.delay = 3.0
         self.clock_ahead = 0.0  # seconds that this server's clock differs from ours
         self.page = 0  # most entries of a page of a listing; 0: the server's own limit
         self.hook: Callable[[str, str], tuple[int, bytes] | None] | None = None
         self.lock = threading.Lock()
         self.log: list[str] = []  # "PUT /bucket/key?query" of each request
+        self.heads: list[http.client.HTTPMessage] = []
         self.complaints: list[str] = []
         self.connections = 0
         proxy = self
@@ -87,20 +109,45 @@ class FaultProxy:
         self.server.shutdown()
         self.server.server_close()
 
-    def reset(self, plan: dict[int | str, str] | None = None) -> None:
+    def reset(self, plan: dict[int | str | tuple[str, int], str] | None = None) -> None:
+        assert set((plan or {}).values()) <= set(FAULTS)
         with self.lock:
+            if "skew" in self.plan.values():
+                self.set_clock(0)
             self.plan = plan or {}
             self.log.clear()
+            self.heads.clear()
             self.complaints.clear()
 
-    def count(self, line: str) -> str | None:
+    def set_clock(self, ahead: float) -> None:
+        self.clock_ahead = ahead
+        if self.server_behind:
+            self.server_behind.ask(clock_ahead=ahead)
+
+    def count(self, line: str, head: http.client.HTTPMessage) -> str | None:
         """Notes a request; the fault that is planned for it."""
         with self.lock:
             self.log.append(line)
-            for key in self.plan:
-                if isinstance(key, str) and key != "all" and key in line:
-                    return self.plan.pop(key)
-            return self.plan.get(len(self.log), self.plan.get("all"))
+            self.heads.append(head)
+            fault = self.planned(line)
+            if fault == "skew":
+                self.set_clock(SKEW)
+            return fault
+
+    def planned(self, line: str) -> str | None:
+        for key, fault in self.plan.items():
+            if isinstance(key, tuple):
+                seen = sum(bool(re.search(key[0], earlier)) for earlier in self.log)
+                if seen == key[1] and re.search(key[0], line):
+                    return fault
+            elif isinstance(key, str) and key.startswith("every "):
+                if re.search(key.removeprefix("every "), line):
+                    return fault
+            elif isinstance(key, str) and key != "all" and re.search(key, line):
+                if fault != "skew":  # which reset() must still see
+                    del self.plan[key]
+                return fault
+        return self.plan.get(len(self.log), self.plan.get("all"))
 
     def now(self) -> float:
         return time.time() + self.clock_ahead
@@ -139,15 +186,21 @@ class FaultProxy:
 
     def check_body(self, headers: http.client.HTTPMessage, signed: str,
                    body: bytes) -> tuple[int, bytes] | None:
-        digest = hashlib.sha256(body)
-        for name in ("host", "x-amz-content-sha256", "x-amz-date"):
-            if name not in signed.split(";"):
-                return self.refuse(403, "AccessDenied", f"{name} is not signed")
-        if headers["x-amz-content-sha256"] != digest.hexdigest():
+        must = {"host"} | {name.lower() for name in headers if name.lower().startswith("x-amz-")}
+        if not must <= set(signed.split(";")):
+            return self.refuse(403, "AccessDenied", f"{must} must be signed")
+        hashed = headers["x-amz-content-sha256"]
+        crc = headers.get("x-amz-checksum-crc32")
+        if hashed == "UNSIGNED-PAYLOAD" and not crc:
+            return self.refuse(400, "InvalidRequest", "a body with neither hash nor CRC")
+        if hashed != "UNSIGNED-PAYLOAD" and hashed != hashlib.sha256(body).hexdigest():
             return 400, error_xml("XAmzContentSHA256Mismatch")
-        wanted = headers.get("x-amz-checksum-sha256")
-        if wanted and wanted != base64.b64encode(digest.digest()).decode():
-            return 400, error_xml("BadDigest")
+        digests = {"x-amz-checksum-crc32": isal_zlib.crc32(body).to_bytes(4, "big")}
+        if headers.get("x-amz-checksum-sha256"):
+            digests["x-amz-checksum-sha256"] = hashlib.sha256(body).digest()
+        for name, digest in digests.items():
+            if headers.get(name, "") not in ("", base64.b64encode(digest).decode()):
+                return 400, error_xml("BadDigest")
         return None
 
     def refuse(self, status: int, code: str, why: object) -> tuple[int, bytes]:
@@ -169,7 +222,7 @@ class Relay(BaseHTTPRequestHandler):
         self.owner.connections += 1
 
     def relay(self) -> None:
-        fault = self.owner.count(f"{self.command} {self.path}") or ""
+        fault = self.owner.count(f"{self.command} {self.path}", self.headers) or ""
         body = self.rfile.read(int(self.headers.get("content-length") or 0))
         if fault == "drop":
             return self.hang_up()
@@ -181,7 +234,9 @@ class Relay(BaseHTTPRequestHandler):
             return self.answer(int(fault), {}, error_xml(code))
         if fault == "flip-sent":
             body = flip(body)
-        refused = self.owner.check(self.command, self.path, self.headers, body)
+        refused = None
+        if self.owner.checks:
+            refused = self.owner.check(self.command, self.path, self.headers, body)
         if not refused and self.owner.hook:
             refused = self.owner.hook(self.command, self.path)
         if refused:

@@ -22,6 +22,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 from basekit import BUILD
+from swift.common.utils import checksum
 
 TOOL = BUILD / "object_tool"
 ACCESS, SECRET = "AKIDTEST", "dGVzdC9zZWNyZXQra2V5"
@@ -164,13 +165,11 @@ class Imds:
 
 class Google:
     """Google's XML API as far as we use it: the signatures of HMAC keys and bearer tokens are
-    checked, bodies by Content-MD5, and generation 0 means "if absent". Uploads in parts ignore
-    preconditions, as Google's do."""
+    checked, bodies by Content-MD5 or x-goog-hash, and generation 0 means "if absent"."""
 
     def __init__(self, key: str = "GOOGKEY", secret: str = "google/secret", bearer: str = "ya29.x"):
         self.key, self.secret, self.bearer = key, secret, bearer
         self.objects: dict[str, bytes] = {}
-        self.parts: dict[str, dict[int, bytes]] = {}
         self.lock = threading.Lock()
         self.complaints: list[str] = []
 
@@ -198,7 +197,8 @@ class Google:
                          r"SignedHeaders=([^,]+), Signature=(\w+)", how)
         if not found or found[1] != self.key:
             return False
-        return (request.headers["x-goog-content-sha256"] == hashlib.sha256(body).hexdigest()
+        return (request.headers["x-goog-content-sha256"] in (
+                    "UNSIGNED-PAYLOAD", hashlib.sha256(body).hexdigest())
                 and found[5] == self.signature(request, found[4], found[2], found[3]))
 
     def __call__(self, request: BaseHTTPRequestHandler, body: bytes) -> tuple[int, bytes]:
@@ -208,36 +208,25 @@ class Google:
         md5 = base64.b64encode(hashlib.md5(body).digest()).decode()
         if not self.allowed(request, body):
             return 401, b"<Error><Code>AuthenticationRequired</Code></Error>"
-        if request.headers.get("content-md5", md5) != md5:
+        crc = "crc32c=" + base64.b64encode(checksum.crc32c(body).digest()).decode()
+        if (request.headers.get("content-md5", md5) != md5
+                or request.headers.get("x-goog-hash", crc) != crc):
             return 400, b"<Error><Code>BadDigest</Code></Error>"
+        if body and not {"content-md5", "x-goog-hash"} & {n.lower() for n in request.headers}:
+            self.complaints.append("a body without a digest")
         with self.lock:
             if request.command == "PUT":
-                return self.put(request, name, asked, body)
-            if request.command == "POST":
-                return self.post(name, asked)
+                return self.put(request, name, body)
             if request.command == "DELETE":
                 return (204, b"") if self.objects.pop(name, None) is not None else (404, b"")
             return self.list(asked) if "list-type" in asked else self.get(request, name)
 
-    def put(self, request: BaseHTTPRequestHandler, name: str, asked: dict[str, str],
-            body: bytes) -> tuple[int, bytes]:
-        if "uploadId" in asked:
-            self.parts[asked["uploadId"]][int(asked["partNumber"])] = body
-        elif request.headers.get("x-goog-if-generation-match") == "0" and name in self.objects:
+    def put(self, request: BaseHTTPRequestHandler, name: str, body: bytes) -> tuple[int, bytes]:
+        if request.headers.get("x-goog-if-generation-match") == "0" and name in self.objects:
             return 412, b"<Error><Code>PreconditionFailed</Code></Error>"
-        else:
-            self.objects[name] = body
+        self.objects[name] = body
         request.extra["ETag"] = f'"{hashlib.md5(body).hexdigest()}"'
         return 200, b""
-
-    def post(self, name: str, asked: dict[str, str]) -> tuple[int, bytes]:
-        if "uploads" in asked:
-            self.parts[name] = {}
-            return 200, (f"<InitiateMultipartUploadResult><UploadId>{name}</UploadId>"
-                         "</InitiateMultipartUploadResult>").encode()
-        parts = self.parts.pop(asked["uploadId"])
-        self.objects[name] = b"".join(parts[i] for i in sorted(parts))
-        return 200, b"<CompleteMultipartUploadResult><ETag>x</ETag></CompleteMultipartUploadResult>"
 
     def get(self, request: BaseHTTPRequestHandler, name: str) -> tuple[int, bytes]:
         if name not in self.objects:

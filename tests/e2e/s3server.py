@@ -6,6 +6,7 @@ Range), HEAD, DELETE, ListObjectsV2 and making buckets, path-style, on loopback.
         url = f"s3://bucket/prefix?endpoint=http://127.0.0.1:{server.port}&region=us-east-1"
         server.set_latency(0.020)    # from now on, each answer comes that much later
         server.stats()               # {"connections": .., "requests": .., "received": .., "sent": ..}
+        server.ask(clock_ahead=1200, page=4)   # another clock; fewer entries in a listing
 
 It checks what a server ought to: signatures (sigv4.py), the body's hash where it is signed, and
 x-amz-checksum-crc32. An object is a file, fdatasynced and renamed or linked into place before the
@@ -56,7 +57,7 @@ class S3Server:
         for bucket in self.buckets:
             (self.where / bucket).mkdir(parents=True, exist_ok=True)
         self.process = subprocess.Popen(
-            [sys.executable, __file__, str(self.where)], text=True, stdin=subprocess.PIPE,
+            [sys.executable, str(Path(__file__).resolve()), str(self.where)], text=True, stdin=subprocess.PIPE,
             stdout=subprocess.PIPE)
         self.port = self.ask(keys=self.keys, latency=self.latency)["port"]
         return self
@@ -90,11 +91,15 @@ class Service:
     def __init__(self, where: Path):
         self.where = where
         self.keys: dict[str, str] = {}
-        self.latency = 0.0
+        self.latency = self.clock_ahead = 0.0
+        self.page = 1000
         self.numbers = itertools.count()
         self.connections = self.requests = self.received = self.sent = 0
         self.listener = socket.create_server(("127.0.0.1", 0), backlog=128)
         self.port = self.listener.getsockname()[1]
+
+    def now(self) -> float:
+        return time.time() + self.clock_ahead
 
     def serve(self) -> None:
         while True:
@@ -105,6 +110,8 @@ class Service:
     def obey(self, settings: dict) -> dict:
         self.keys = settings.get("keys", self.keys)
         self.latency = settings.get("latency", self.latency)
+        self.clock_ahead = settings.get("clock_ahead", self.clock_ahead)
+        self.page = settings.get("page", self.page)
         return {"port": self.port, "connections": self.connections, "requests": self.requests,
                 "received": self.received, "sent": self.sent}
 
@@ -152,7 +159,8 @@ class Connection:
         return True
 
     def handle(self) -> None:
-        sigv4.verify(self.service.keys, self.method, self.target, self.headers, time.time())
+        sigv4.verify(self.service.keys, self.method, self.target, self.headers,
+                      self.service.now())
         path, _, query = self.target.partition("?")
         bucket, _, key = unquote(path).removeprefix("/").partition("/")
         if not re.fullmatch(r"[a-z0-9][a-z0-9._-]{2,62}", bucket):
@@ -182,7 +190,7 @@ class Connection:
         if self.service.latency:
             time.sleep(self.service.latency)
         lines = [f"HTTP/1.1 {status} {REASONS.get(status, 'Error')}",
-                 f"Date: {email.utils.formatdate(usegmt=True)}"]
+                 f"Date: {email.utils.formatdate(self.service.now(), usegmt=True)}"]
         lines += [f"{name}: {value}" for name, value in (headers or {}).items()]
         if status != 204:
             lines.append(f"Content-Length: {len(body) if length is None else length}")
@@ -304,7 +312,7 @@ class Connection:
     def list(self, _: str, asked: dict[str, str]) -> None:
         if asked.get("list-type") != "2":
             raise Refused(501, "NotImplemented")
-        most = min(int(asked.get("max-keys", 1000)), 1000)
+        most = min(int(asked.get("max-keys", 1000)), self.service.page)
         prefix = asked.get("prefix", "")
         after = asked.get("continuation-token") or asked.get("start-after", "")
         entries = {unquote(e.name): e for e in os.scandir(self.bucket) if e.name[0] != "."}

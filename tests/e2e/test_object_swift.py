@@ -10,10 +10,11 @@ from pathlib import Path
 import boto3
 import pytest
 from botocore.config import Config
+from faultproxy import FaultProxy
 from s3kit import Tool
 from swiftkit import KEYS, REGION, swift
 
-LARGE = 10 * 1024 * 1024 + 4321
+LARGE = 10 * 1024 * 1024 + 4321  # by CRC
 
 
 @pytest.fixture(scope="module")
@@ -27,8 +28,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
 
 
 def tool(server: int, where: Path, more: str = f"&region={REGION}", bucket: str = "bucket") -> Tool:
-    return Tool(f"s3://{bucket}/pre?endpoint=http://127.0.0.1:{server}&part=5&"
-                f"staging={where}/staging{more}", where, **KEYS)
+    return Tool(f"s3://{bucket}/pre?endpoint=http://127.0.0.1:{server}{more}", where,
+                **KEYS)
 
 
 def test_all_that_a_store_does(server: int, tmp_path: Path) -> None:
@@ -36,7 +37,7 @@ def test_all_that_a_store_does(server: int, tmp_path: Path) -> None:
     small, large, back = tmp_path / "small", tmp_path / "large", tmp_path / "back"
     small.write_bytes(b"hello")
     large.write_bytes(data := os.urandom(LARGE))
-    t.good("put-files", "s/x/large", large, "s/x/small", small, ".")
+    t.good("put", "s/x/large", large, "put", "s/x/small", small)
     small.write_bytes(b"manifest")
     t.good("put", "s/x/manifest", small)
     assert t.good("list", "s/") == f"s/x/large {LARGE}\ns/x/manifest 8\ns/x/small 5\n"
@@ -49,6 +50,23 @@ def test_all_that_a_store_does(server: int, tmp_path: Path) -> None:
     t.good("remove", "s/x/small", "remove", "s/x/small")
     assert t.run("stat", "s/x/small").code == 2
     assert t.run("read", "s/x/small", "0", "1").code == 2
+
+
+def test_it_sees_what_breaks_on_the_way(server: int, tmp_path: Path) -> None:
+    """Swift checks CRCs itself, as Amazon and others do."""
+    large = tmp_path / "large"
+    large.write_bytes(data := os.urandom(LARGE))
+    with FaultProxy(server, {}, checks=False) as proxy:
+        t = tool(proxy.port, tmp_path)
+        proxy.reset({1: "flip-sent"})
+        t.good("put", "f/large", large)
+        assert len(proxy.log) == 2
+        proxy.reset({"every PUT": "flip-sent"})
+        assert "what arrived is not what was sent" in t.run("put", "f/other", large).error
+    t = tool(server, tmp_path)
+    t.good("get", "f/large", tmp_path / "back")
+    assert (tmp_path / "back").read_bytes() == data
+    assert t.run("stat", "f/other").code == 2
 
 
 def test_it_has_no_conditional_writes(server: int, tmp_path: Path) -> None:

@@ -127,7 +127,9 @@ static int run(struct bench *b, size_t threads)
 
 static int choose(struct bench *b, const char *what, struct error *e)
 {
-	b->one = strcmp(what, "put") == 0 ? put_one : strcmp(what, "read") == 0 ? read_one : remove_one;
+	b->one = strcmp(what, "put") == 0    ? put_one
+		 : strcmp(what, "read") == 0 ? read_one
+					     : remove_one;
 	if (b->one == put_one)
 		return 0;
 	int r = object_list(b->s, "bench/", note, b, e);

@@ -89,9 +89,9 @@ static const struct {
 	int arguments;
 	int (*run)(struct object_store *s, char **arguments, struct error *e);
 } commands[] = {
-	{ "put", 2, cmd_put },   { "put-new", 2, cmd_put_new },
-	{ "get", 2, cmd_get },   { "read", 3, cmd_read },       { "stat", 1, cmd_stat },
-	{ "list", 1, cmd_list }, { "remove", 1, cmd_remove },
+	{ "put", 2, cmd_put },       { "put-new", 2, cmd_put_new }, { "get", 2, cmd_get },
+	{ "read", 3, cmd_read },     { "stat", 1, cmd_stat },       { "list", 1, cmd_list },
+	{ "remove", 1, cmd_remove },
 };
 
 /* How many words the command took, or a negative errno. */

@@ -130,7 +130,9 @@ static void missing_and_short_objects_are_named(void **state)
 	assert_string_equal(e.text, "object s/y is missing");
 	assert_int_equal(e.fault, FAULT_NOT_FOUND);
 	assert_int_equal(object_stat(f->s, "s", &st, &e), -ENOENT);
-	assert_int_equal(object_stat(f->s, "s/x/y", &st, &e) < 0, 1);
+	assert_int_equal(object_read(f->s, "s", 0, part, 1, &e), -ENOENT);
+	assert_int_equal(object_stat(f->s, "s/x/y", &st, &e), -ENOENT);
+	assert_int_equal(object_read(f->s, "s/x/y", 0, part, 1, &e), -ENOENT);
 	assert_int_equal(object_read(f->s, "s/x", 1, part, 5, &e), -EBADMSG);
 	assert_string_equal(e.text, "object s/x: ends at offset 3, 3 bytes early");
 	assert_int_equal(e.fault, FAULT_CORRUPT);
@@ -242,6 +244,21 @@ static void removed_objects_are_gone(void **state)
 	assert_holds(f->s, "s/x/2/a", "again");
 }
 
+static void too_large_objects_are_refused(void **state)
+{
+	struct fixture *f = *state;
+	struct error e = ERROR_INIT;
+	struct object_stat st;
+	size_t len = (size_t)OBJECT_PUT_MAX + 1;
+	cleanup_free char *data = calloc(1, len);
+	assert_true(object_is_local(f->s));
+	assert_int_equal(object_put(f->s, "a", data, len, false, &e), -EFBIG);
+	assert_int_equal(object_stat(f->s, "a", &st, &e), -ENOENT);
+	assert_int_equal(object_put(f->s, "a", data, len - 1, false, &e), 0);
+	assert_int_equal(object_stat(f->s, "a", &st, &e), 0);
+	assert_int_equal(st.size, len - 1);
+}
+
 static void urls_are_checked(void **state)
 {
 	(void)state;
@@ -270,6 +287,152 @@ static void no_litter_is_left(void **state)
 	assert_int_equal(object_remove(f->s, "s/x/1/a", &e), 0);
 	assert_int_equal(access(folder, F_OK), -1);
 	assert_int_equal(rmdir(staging), 0);
+}
+
+/* Directories that stay open in us may be removed and made again by anybody. */
+static void removed_directories_are_made_again(void **state)
+{
+	struct fixture *f = *state;
+	struct error e = ERROR_INIT;
+	cleanup_free char *root = str_printf("%s/a/store", f->dir);
+	cleanup_free char *s = str_printf("%s/s", root);
+	cleanup_free char *folder = str_printf("%s/s/x", root);
+	cleanup_free char *staging = str_printf("%s/.staging", root);
+	for (int i = 0; i < 3; i++) {
+		put(f->s, "s/x/a", "1");
+		assert_int_equal(fs_remove_tree(s, &e), 0);
+		assert_int_equal(rmdir(staging), 0);
+		if (i == 1)
+			assert_int_equal(fs_mkdirs(folder, 0700, &e), 0);
+		put(f->s, "s/x/b", "2");
+		assert_holds(f->s, "s/x/b", "2");
+		put(f->s, "s/x/b", "3");
+		assert_holds(f->s, "s/x/b", "3");
+	}
+}
+
+/* More directories than are kept open, from several threads. */
+static void *put_widely(void *arg)
+{
+	struct fixture *f = arg;
+	for (int i = 0; i < 100; i++) {
+		char key[64];
+		snprintf(key, sizeof(key), "wide/%d/%d/x", i % 50, i);
+		if (object_put(f->s, key, key, strlen(key), false, NULL) < 0)
+			return "failed";
+		if (i % 3 == 0 && object_remove(f->s, key, NULL) < 0)
+			return "failed";
+	}
+	return NULL;
+}
+
+static void many_directories_are_written_to(void **state)
+{
+	struct fixture *f = *state;
+	pthread_t threads[4];
+	for (size_t i = 0; i < ARRAY_SIZE(threads); i++)
+		assert_int_equal(pthread_create(&threads[i], NULL, put_widely, f), 0);
+	for (size_t i = 0; i < ARRAY_SIZE(threads); i++) {
+		void *failure;
+		pthread_join(threads[i], &failure);
+		assert_null(failure);
+	}
+	assert_holds(f->s, "wide/49/49/x", "wide/49/49/x");
+	struct object_stat st;
+	assert_int_equal(object_stat(f->s, "wide/48/48/x", &st, NULL), -ENOENT);
+}
+
+static void assert_unreachable(struct object_store *s, int code, enum fault fault)
+{
+	struct error e = ERROR_INIT;
+	struct object_stat st;
+	char byte;
+	assert_int_equal(object_stat(s, "s/none", &st, &e), -code);
+	assert_int_equal(e.fault, fault);
+	assert_non_null(strstr(e.remedy, "mounted"));
+	assert_int_equal(object_read(s, "s/none", 0, &byte, 1, &e), -code);
+	assert_int_equal(object_list(s, "", collect, NULL, &e), -code);
+	assert_int_equal(object_list(s, "s/", collect, NULL, &e), -code);
+	assert_int_equal(object_remove(s, "s/none", &e), -code);
+	assert_int_equal(object_put(s, "s/y", "x", 1, false, &e), -code);
+	assert_int_equal(e.fault, fault);
+}
+
+/* As when a file system is unmounted, or another one mounted: what is not seen is not missing. */
+static void a_store_that_is_gone_is_not_empty(void **state)
+{
+	struct fixture *f = *state;
+	cleanup_free char *root = str_printf("%s/a/store", f->dir);
+	cleanup_free char *other = str_printf("%s/a/other", f->dir);
+	put(f->s, "s/x", "1");
+	assert_int_equal(rename(root, other), 0);
+	assert_unreachable(f->s, EHOSTDOWN, FAULT_UNAVAILABLE);
+	assert_int_equal(mkdir(root, 0700), 0);
+	assert_unreachable(f->s, EHOSTDOWN, FAULT_UNAVAILABLE);
+	assert_int_equal(rmdir(root), 0);
+	assert_int_equal(rename(other, root), 0);
+	assert_holds(f->s, "s/x", "1");
+	put(f->s, "s/y", "2");
+}
+
+/* As another user, for root may enter anywhere: 0 when all is as it should be. */
+static int look_into_closed(struct object_store *s, const char *dir, const char *folder)
+{
+	struct error e = ERROR_INIT;
+	struct object_stat st;
+	char byte;
+	if (chmod(folder, 0) < 0 || (geteuid() == 0 && setresuid(65534, 65534, 65534) < 0))
+		return 1;
+	if (object_list(s, "s/x/", collect, NULL, &e) != -EACCES || e.fault != FAULT_DENIED)
+		return 2;
+	if (object_list(s, "", collect, NULL, &e) != -EACCES)
+		return 3;
+	if (object_stat(s, "s/x/1", &st, &e) != -EACCES || e.fault != FAULT_DENIED)
+		return 4;
+	if (object_read(s, "s/x/1", 0, &byte, 1, &e) != -EACCES)
+		return 5;
+	if (object_list(s, "s/y/", collect, NULL, &e) != 0)
+		return 6;
+	return access(dir, R_OK) == 0 ? 0 : 7;
+}
+
+static void what_may_not_be_entered_is_not_missing(void **state)
+{
+	struct fixture *f = *state;
+	cleanup_free char *root = str_printf("%s/a/store", f->dir);
+	cleanup_free char *top = str_printf("%s/a/store/s", f->dir);
+	cleanup_free char *folder = str_printf("%s/a/store/s/x", f->dir);
+	put(f->s, "s/x/1", "1");
+	assert_int_equal(chmod(f->dir, 0755), 0);
+	assert_int_equal(chmod(root, 0755), 0);
+	assert_int_equal(chmod(top, 0755), 0);
+	pid_t child = fork();
+	if (child == 0)
+		_exit(look_into_closed(f->s, f->dir, folder));
+	int status;
+	waitpid(child, &status, 0);
+	assert_int_equal(status, 0);
+	assert_int_equal(chmod(folder, 0700), 0);
+}
+
+/* A put that was killed long ago. */
+static void old_litter_is_cleaned(void **state)
+{
+	struct fixture *f = *state;
+	struct error e = ERROR_INIT;
+	struct object_store *s;
+	static const struct timespec old[2] = { { .tv_sec = 1000 }, { .tv_sec = 1000 } };
+	cleanup_free char *stale = str_printf("%s/a/store/.staging/put-1", f->dir);
+	cleanup_free char *fresh = str_printf("%s/a/store/.staging/put-2", f->dir);
+	cleanup_free char *url = str_printf("file://%s/a/store", f->dir);
+	put(f->s, "s/x", "1");
+	assert_int_equal(fs_replace(stale, "x", 1, 0600, &e), 0);
+	assert_int_equal(fs_replace(fresh, "x", 1, 0600, &e), 0);
+	assert_int_equal(utimensat(AT_FDCWD, stale, old, 0), 0);
+	assert_int_equal(object_store_open(url, &s, &e), 0);
+	object_store_free(s);
+	assert_int_equal(access(stale, F_OK), -1);
+	assert_int_equal(access(fresh, F_OK), 0);
 }
 
 static void puts_and_removes_do_not_collide(void **state)
@@ -395,8 +558,14 @@ int main(void)
 		CONTRACT(one_of_many_wins),
 		CONTRACT(keys_are_listed_in_order),
 		CONTRACT(removed_objects_are_gone),
+		CONTRACT(too_large_objects_are_refused),
 		cmocka_unit_test(urls_are_checked),
 		FILES(no_litter_is_left),
+		FILES(removed_directories_are_made_again),
+		FILES(many_directories_are_written_to),
+		FILES(a_store_that_is_gone_is_not_empty),
+		FILES(what_may_not_be_entered_is_not_missing),
+		FILES(old_litter_is_cleaned),
 		FILES(puts_and_removes_do_not_collide),
 		FILES(a_killed_put_leaves_a_whole_object),
 		FILES(a_full_disk_is_told),

@@ -10,6 +10,7 @@
 #include "base/cleanup.h"
 #include "cloud/object.h"
 #include "cloud/retry.h"
+#include "cloud/s3_digest.h"
 #include "cloud/s3_url.h"
 #include "cloud/s3_xml.h"
 
@@ -147,12 +148,11 @@ static void options_are_read(void **state)
 	(void)state;
 	struct error e = ERROR_INIT;
 	cleanup(s3_url_deinit) struct s3_url u = { 0 };
-	assert_int_equal(
-		s3_url_parse(S3_AMAZON,
-			     "abc?ca=/etc/ca%20x.pem&profile=p&timeout=7&"
-			     "metadata=http://m",
-			     &u, &e),
-		0);
+	assert_int_equal(s3_url_parse(S3_AMAZON,
+				      "abc?ca=/etc/ca%20x.pem&profile=p&timeout=7&"
+				      "metadata=http://m",
+				      &u, &e),
+			 0);
 	assert_string_equal(u.ca, "/etc/ca x.pem");
 	assert_string_equal(u.profile, "p");
 	assert_string_equal(u.metadata, "http://m");
@@ -193,6 +193,56 @@ static void wrong_urls_are_refused(void **state)
 			fail_msg("%s is taken", cases[i]);
 		assert_int_equal(e.fault, FAULT_BAD_INPUT);
 		assert_non_null(strstr(e.remedy, "BUCKET"));
+	}
+}
+
+/* The check values of both polynomials for "123456789" (RFC 3720 B.4 has more of CRC-32C). */
+static void crcs_are_the_servers(void **state)
+{
+	(void)state;
+	static const struct {
+		const char *text;
+		uint32_t crc32, crc32c;
+	} cases[] = {
+		{ "", 0, 0 },
+		{ "a", 0xe8b7be43, 0xc1d04330 },
+		{ "123456789", 0xcbf43926, 0xe3069283 },
+	};
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		assert_int_equal(s3_crc32(cases[i].text, strlen(cases[i].text)), cases[i].crc32);
+		assert_int_equal(s3_crc32c(cases[i].text, strlen(cases[i].text)), cases[i].crc32c);
+	}
+	static const unsigned char zeros[32];
+	assert_int_equal(s3_crc32c(zeros, sizeof(zeros)), 0x8a9136aa);
+}
+
+/* Small bodies are hashed, larger ones not, and each cloud gets the digest it checks. */
+static void bodies_have_digests(void **state)
+{
+	(void)state;
+	enum { LARGE = S3_HASHED_MOST + 1 };
+	static char zeros[LARGE];
+	static const struct {
+		size_t len;
+		bool google, crc;
+		const char *payload, *name, *value;
+	} cases[] = {
+		{ 0, false, false, SIGV4_EMPTY_HASH, "x-amz-checksum-sha256",
+		  "47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=" },
+		{ 0, true, false, SIGV4_EMPTY_HASH, "content-md5", "1B2M2Y8AsgTpgAmY7PhCfg==" },
+		{ S3_HASHED_MOST, false, false,
+		  "30e14955ebf1352266dc2ff8067e68104607e750abb9d3b36582b8af909fcb58",
+		  "x-amz-checksum-sha256", "MOFJVevxNSJm3C/4Bn5oEEYH51CrudOzZYK4r5Cfy1g=" },
+		{ LARGE, false, true, SIGV4_UNSIGNED, "x-amz-checksum-crc32", "xqSLKA==" },
+		{ LARGE, true, true, SIGV4_UNSIGNED, "x-goog-hash", "crc32c=owzNRQ==" },
+	};
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		struct s3_digest d;
+		assert_int_equal(s3_digest_make(zeros, cases[i].len, cases[i].google, &d), 0);
+		assert_string_equal(d.payload, cases[i].payload);
+		assert_string_equal(d.name, cases[i].name);
+		assert_string_equal(d.value, cases[i].value);
+		assert_int_equal(d.crc, cases[i].crc);
 	}
 }
 
@@ -334,6 +384,8 @@ int main(void)
 		cmocka_unit_test(urls_name_places),
 		cmocka_unit_test(options_are_read),
 		cmocka_unit_test(wrong_urls_are_refused),
+		cmocka_unit_test(crcs_are_the_servers),
+		cmocka_unit_test(bodies_have_digests),
 		cmocka_unit_test(listings_are_read_in_pieces),
 		cmocka_unit_test(a_listing_can_be_stopped),
 		cmocka_unit_test(errors_are_read),
