@@ -475,7 +475,7 @@ int store_write_commit(struct store_write *w, struct store_meta *meta, enum stor
 	if (r < 0)
 		write_take_back(w);
 	else
-		write_unmark(w);
+		store_unmark(w->store, w->session, w->generation, &w->writer);
 	if (r < 0 && e)
 		*e = why;
 	return r;

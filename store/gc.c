@@ -10,6 +10,8 @@
  *	B. read every manifest of that list: what they name stays
  *	C. list again: any mark, or a manifest that was not read, and nothing is done
  *
+ * If there is something to remove, all of this is done once more under a mark of
+ * the sweep's own, which an import waits for: it puts packs under their old names.
  * docs/store.md says why that is enough.
  */
 #include "store/internal.h"
@@ -32,6 +34,7 @@ struct sweep {
 	struct names names;
 	char (*dead)[17]; /* writers */
 	size_t dead_count;
+	bool announced;
 	struct error *e;
 };
 
@@ -59,8 +62,11 @@ static int drop(struct sweep *s, const struct store_object *o)
 	return s->gc->dry_run ? 0 : object_remove(s->store->objects, o->key, s->e);
 }
 
+/* Marks are no part of what is kept. */
 static void keep(struct sweep *s, const struct store_object *o)
 {
+	if (o->kind == STORE_KIND_MARK || o->kind == STORE_KIND_SWEEP)
+		return;
 	s->gc->kept_objects++;
 	s->gc->kept_bytes += (int64_t)o->st.size;
 }
@@ -68,9 +74,7 @@ static void keep(struct sweep *s, const struct store_object *o)
 static void keep_all(struct sweep *s)
 {
 	for (size_t i = 0; i < s->before.count; i++)
-		if (s->before.list[i].kind != STORE_KIND_MARK ||
-		    !is_dead(s, s->before.list[i].writer))
-			keep(s, &s->before.list[i]);
+		keep(s, &s->before.list[i]);
 }
 
 /* 1: a writer is at work. */
@@ -83,11 +87,15 @@ static int bury(struct sweep *s)
 	for (size_t i = 0; i < s->before.count; i++) {
 		const struct store_object *o = &s->before.list[i];
 		bool live;
-		if (o->kind != STORE_KIND_MARK)
+		if (o->kind != STORE_KIND_MARK && o->kind != STORE_KIND_SWEEP)
 			continue;
-		int r = store_mark_live(s->store, o, s->gc->live, s->gc->arg, &live, s->e);
+		int r = 0;
+		live = o->kind == STORE_KIND_MARK && s->gc->live &&
+		       s->gc->live(o->session, o->generation, s->gc->arg);
+		if (!live)
+			r = store_mark_live(s->store, o, &live, s->e);
 		if (r == 0 && live)
-			alive = 1;
+			alive |= o->kind == STORE_KIND_MARK;
 		else if (r == 0) {
 			memcpy(s->dead[s->dead_count++], o->writer, sizeof(*s->dead));
 			r = drop(s, o);
@@ -172,13 +180,19 @@ static int look_again(struct sweep *s)
 	return r;
 }
 
+static bool any_garbage(const struct sweep *s)
+{
+	for (size_t i = 0; i < s->before.count; i++)
+		if (is_garbage(s, &s->before.list[i]))
+			return true;
+	return false;
+}
+
 static int remove_garbage(struct sweep *s)
 {
 	int r = 0;
 	for (size_t i = 0; i < s->before.count && r == 0; i++) {
 		const struct store_object *o = &s->before.list[i];
-		if (o->kind == STORE_KIND_MARK && is_dead(s, o->writer))
-			continue; /* counted */
 		if (is_garbage(s, o))
 			r = drop(s, o);
 		else
@@ -190,50 +204,76 @@ static int remove_garbage(struct sweep *s)
 static bool any_marks(const struct store_scan *scan)
 {
 	for (size_t i = 0; i < scan->count; i++)
-		if (scan->list[i].kind == STORE_KIND_MARK)
+		if (scan->list[i].kind == STORE_KIND_MARK || scan->list[i].kind == STORE_KIND_SWEEP)
 			return true;
 	return false;
 }
 
-/* 1: to be tried again. */
-static int try_sweep(struct sweep *s, bool last)
+enum outcome { DONE, AGAIN, ANNOUNCE, LEAVE };
+
+static int look(struct sweep *s)
 {
 	int r = store_scan(s->store, s->session, -1, &s->before, s->e);
 	if (r == 0 && any_marks(&s->before)) {
 		r = bury(s);
-		if (r > 0)
-			return keep_all(s), 0;
+		if (r)
+			return r < 0 ? r : LEAVE;
 		store_scan_deinit(&s->before);
-		if (r == 0)
-			r = store_scan(s->store, s->session, -1, &s->before, s->e);
+		r = store_scan(s->store, s->session, -1, &s->before, s->e);
 	}
 	if (r == 0)
 		r = read_manifests(s);
-	if (r > 0)
-		return keep_all(s), 0;
-	if (r == 0)
-		r = look_again(s);
-	if (r > 0 && last)
-		return keep_all(s), 0;
+	if (r)
+		return r < 0 ? r : LEAVE;
+	r = look_again(s);
+	return r > 0 ? AGAIN : r;
+}
+
+static int try_sweep(struct sweep *s, bool last)
+{
+	int r = look(s);
+	if (r == LEAVE || (r == AGAIN && last)) {
+		keep_all(s);
+		return DONE;
+	}
+	if (r == 0 && !s->announced && !s->gc->dry_run && any_garbage(s))
+		return ANNOUNCE;
 	return r ? r : remove_garbage(s);
+}
+
+static int sweep(struct store *store, const char *session, struct store_gc *gc,
+		 struct store_writer *self, struct error *e)
+{
+	int r = AGAIN;
+	for (int i = 1; i <= SWEEP_TRIES && r > 0; i++) {
+		cleanup(sweep_deinit) struct sweep s = { .store = store,
+							 .session = session,
+							 .gc = gc,
+							 .announced = self->id[0],
+							 .e = e };
+		int64_t objects = gc->objects;
+		int64_t bytes = gc->bytes;
+		r = try_sweep(&s, i == SWEEP_TRIES);
+		if (r == ANNOUNCE) {
+			int begun = store_sweep_begin(store, session, self, e);
+			if (begun < 0)
+				return begun;
+			i = 0;
+		}
+		if (r > 0 && gc->dry_run) { /* the same marks will be counted again */
+			gc->objects = objects;
+			gc->bytes = bytes;
+		}
+	}
+	return r;
 }
 
 int store_sweep(struct store *store, const char *session, struct store_gc *gc, struct error *e)
 {
 	struct store_gc none = { 0 };
-	int r = 1;
-	for (int i = 1; i <= SWEEP_TRIES && r > 0; i++) {
-		cleanup(sweep_deinit) struct sweep s = {
-			.store = store, .session = session, .gc = gc ? gc : &none, .e = e
-		};
-		int64_t objects = s.gc->objects;
-		int64_t bytes = s.gc->bytes;
-		r = try_sweep(&s, i == SWEEP_TRIES);
-		if (r > 0 && s.gc->dry_run) { /* the same marks will be counted again */
-			s.gc->objects = objects;
-			s.gc->bytes = bytes;
-		}
-	}
+	struct store_writer self = { 0 };
+	int r = sweep(store, session, gc ? gc : &none, &self, e);
+	store_sweep_end(store, session, &self);
 	return r;
 }
 

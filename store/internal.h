@@ -23,7 +23,12 @@ enum {
 };
 
 struct cache;
-struct store_write;
+
+/* A writer of this process, at work. */
+struct store_writer {
+	struct store_writer *next;
+	char id[17];
+};
 
 struct store {
 	struct object_store *objects;
@@ -32,7 +37,7 @@ struct store {
 	bool local;          /* a request takes no time worth mentioning */
 	char id[17];         /* of this store_open(), in the marks of its writers */
 	pthread_mutex_t lock;
-	struct store_write *writers; /* at work */
+	struct store_writer *writers;
 };
 
 int store_oom(struct error *e); /* -ENOMEM */
@@ -44,6 +49,7 @@ int store_damage(struct error *e, int r);
 
 #define STORE_MANIFEST "manifest"
 #define STORE_ASIDE    "aside"
+#define STORE_SWEEP    "sweep-"
 
 enum store_kind {
 	STORE_OTHER,
@@ -52,13 +58,14 @@ enum store_kind {
 	STORE_KIND_PACK,
 	STORE_KIND_MARK,
 	STORE_KIND_KEY,
+	STORE_KIND_SWEEP,
 };
 
 struct store_object {
 	enum store_kind kind;
 	char session[17];
-	int64_t generation; /* -1: of a key */
-	char writer[17];    /* of packs and marks */
+	int64_t generation; /* -1: of none */
+	char writer[17];    /* of packs and marks; who sweeps */
 	uint32_t number;    /* of packs */
 	struct object_stat st;
 	char *key; /* owned where it is in a list */
@@ -92,6 +99,10 @@ const struct store_object *store_scan_find(const struct store_scan *scan, const 
  * wrong and how. */
 int store_manifest_read(struct store *store, const char *session, int64_t generation,
 			const struct seal_key *mac_key, struct manifest *m, struct error *e);
+/* The same with its text; `key` for what is said of it. */
+int store_manifest_decode(const char *key, const struct buf *text, const struct seal_key *mac_key,
+			  const char *session, int64_t generation, struct manifest *m,
+			  struct error *e);
 /* All packs that it names are there and have their sizes; what `found` (may be NULL) does not say
  * the store is asked. */
 int store_check_packs(struct store *store, const struct manifest *m, const struct store_scan *found,
@@ -110,14 +121,19 @@ int store_writer_key(const struct store_keys *keys, const char *session, int64_t
 
 /* --- marks of writers ------------------------------------------------------------- */
 
-int store_mark_put(struct store *store, const char *session, int64_t generation, const char *writer,
-		   struct error *e);
-/* Whether the writer of that mark may still be at work. */
-int store_mark_live(struct store *store, const struct store_object *mark,
-		    bool (*live)(const char *session, int64_t generation, void *arg), void *arg,
-		    bool *result, struct error *e);
-/* A writer of this process. */
-bool store_is_writing(struct store *store, const char *writer);
+/* Enlists it with a new id, and puts the mark. */
+int store_mark(struct store *store, const char *session, int64_t generation, struct store_writer *w,
+	       struct error *e);
+/* Idempotent; delists it. A mark that cannot be removed is found to be dead later. */
+void store_unmark(struct store *store, const char *session, int64_t generation,
+		  struct store_writer *w);
+/* Whether the process that put a mark, or a sweep's, may still be at work. */
+int store_mark_live(struct store *store, const struct store_object *mark, bool *result,
+		    struct error *e);
+/* Says that objects of the session are about to be removed, and that no more are. */
+int store_sweep_begin(struct store *store, const char *session, struct store_writer *w,
+		      struct error *e);
+void store_sweep_end(struct store *store, const char *session, struct store_writer *w);
 
 /* Removes what no manifest of the session names and no writer at work needs (gc.c). */
 int store_sweep(struct store *store, const char *session, struct store_gc *gc, struct error *e);

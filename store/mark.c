@@ -7,6 +7,7 @@
  */
 #include "base/clock.h"
 #include "base/fs.h"
+#include "base/id.h"
 #include "store/internal.h"
 
 #include <errno.h>
@@ -54,33 +55,104 @@ static bool where(char *to, size_t size)
 	return true;
 }
 
-static int mark_key(const char *session, int64_t generation, const char *writer, char **key,
-		    struct error *e)
+static void enlist(struct store *store, struct store_writer *w)
 {
-	char rest[32];
-	snprintf(rest, sizeof(rest), "%.16s.mark", writer);
-	return store_key(session, generation, rest, key, e);
+	pthread_mutex_lock(&store->lock);
+	w->next = store->writers;
+	store->writers = w;
+	pthread_mutex_unlock(&store->lock);
+}
+
+static void delist(struct store *store, struct store_writer *w)
+{
+	pthread_mutex_lock(&store->lock);
+	struct store_writer **at = &store->writers;
+	while (*at && *at != w)
+		at = &(*at)->next;
+	if (*at)
+		*at = w->next;
+	pthread_mutex_unlock(&store->lock);
+}
+
+static bool is_listed(struct store *store, const char *id)
+{
+	pthread_mutex_lock(&store->lock);
+	const struct store_writer *w = store->writers;
+	while (w && strcmp(w->id, id) != 0)
+		w = w->next;
+	pthread_mutex_unlock(&store->lock);
+	return w != NULL;
 }
 
 /* "1 STORE PID START\nBOOT SPACE\n" */
-int store_mark_put(struct store *store, const char *session, int64_t generation, const char *writer,
-		   struct error *e)
+static int put_mark(struct store *store, const char *key, struct error *e)
 {
 	char place[160];
 	unsigned long long ticks = 0;
-	cleanup_free char *key = NULL;
 	cleanup_free char *text = NULL;
-	int r = mark_key(session, generation, writer, &key, e);
-	if (r < 0)
-		return r;
 	if (where(place, sizeof(place)) && start_time(getpid(), &ticks))
 		text = str_printf("1 %s %ld %llu\n%s\n", store->id, (long)getpid(), ticks, place);
 	else
 		text = str_printf("1 %s 0 0\n-\n", store->id);
 	if (!text)
 		return store_oom(e);
-	r = object_put(store->objects, key, text, strlen(text), true, e);
+	int r = object_put(store->objects, key, text, strlen(text), true, e);
 	return r == -EEXIST ? 0 : r; /* a request that was made twice */
+}
+
+static char *mark_key(const char *session, int64_t generation, const struct store_writer *w)
+{
+	return str_printf("s/%s/%" PRId64 "/%s.mark", session, generation, w->id);
+}
+
+int store_mark(struct store *store, const char *session, int64_t generation, struct store_writer *w,
+	       struct error *e)
+{
+	id_new(w->id);
+	cleanup_free char *key = mark_key(session, generation, w);
+	if (!key)
+		return store_oom(e);
+	enlist(store, w);
+	return put_mark(store, key, e);
+}
+
+void store_unmark(struct store *store, const char *session, int64_t generation,
+		  struct store_writer *w)
+{
+	if (!w->id[0])
+		return;
+	cleanup_free char *key = mark_key(session, generation, w);
+	if (key)
+		object_remove(store->objects, key, NULL);
+	delist(store, w);
+	w->id[0] = '\0';
+}
+
+static char *sweep_key(const char *session, const struct store_writer *w)
+{
+	return str_printf("s/%s/" STORE_SWEEP "%s", session, w->id);
+}
+
+int store_sweep_begin(struct store *store, const char *session, struct store_writer *w,
+		      struct error *e)
+{
+	id_new(w->id);
+	cleanup_free char *key = sweep_key(session, w);
+	if (!key)
+		return store_oom(e);
+	enlist(store, w);
+	return put_mark(store, key, e);
+}
+
+void store_sweep_end(struct store *store, const char *session, struct store_writer *w)
+{
+	if (!w->id[0])
+		return;
+	cleanup_free char *key = sweep_key(session, w);
+	if (key)
+		object_remove(store->objects, key, NULL);
+	delist(store, w);
+	w->id[0] = '\0';
 }
 
 /* Whether the process that made the mark can be seen not to be there any more. */
@@ -101,26 +173,20 @@ static bool is_gone(const struct store *store, const char *text, bool *ours)
 	return !start_time(pid, &now) || now != ticks;
 }
 
-int store_mark_live(struct store *store, const struct store_object *mark,
-		    bool (*live)(const char *session, int64_t generation, void *arg), void *arg,
-		    bool *result, struct error *e)
+int store_mark_live(struct store *store, const struct store_object *mark, bool *result,
+		    struct error *e)
 {
 	bool ours;
 	cleanup_buf struct buf text = BUF_INIT(MARK_MOST);
-	*result = live && live(mark->session, mark->generation, arg);
-	if (*result)
-		return 0;
 	int r = object_read_all(store->objects, mark->key, &text, e);
-	if (r == -ENOENT) {
-		/* It was removed a moment ago: the next look will not see it. */
-		*result = true;
-		return 0;
-	}
+	*result = true;
+	if (r == -ENOENT)
+		return 0; /* removed a moment ago: the next look will not see it */
 	if (r < 0 && r != -EBADMSG)
 		return r;
 	bool gone = is_gone(store, buf_text(&text), &ours);
 	if (ours)
-		*result = store_is_writing(store, mark->writer);
+		*result = is_listed(store, mark->writer);
 	else
 		*result = !gone && clock_wall() < mark->st.modified_at + STORE_MARK_MS;
 	return 0;

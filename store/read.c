@@ -99,16 +99,18 @@ static int make_lists(struct store_read *read, struct error *e)
 	return 0;
 }
 
-int store_read_load(struct store *store, const struct store_keys *keys, const char *session,
-		    int64_t generation, struct store_read **read, struct error *e)
+int store_read_from(struct store *store, const struct store_keys *keys, struct manifest *m,
+		    struct store_read **read, struct error *e)
 {
 	cleanup(store_read_freep) struct store_read *made = calloc(1, sizeof(*made));
-	if (!made)
+	if (!made) {
+		manifest_deinit(m);
 		return store_oom(e);
+	}
 	made->store = store;
-	int r = store_manifest_read(store, session, generation, &keys->mac, &made->m, e);
-	if (r == 0)
-		r = fetch_new(store, keys, &made->m, &made->fetch, e);
+	made->m = *m;
+	*m = (struct manifest) { 0 };
+	int r = fetch_new(store, keys, &made->m, &made->fetch, e);
 	if (r == 0)
 		r = decode_index(made, e);
 	if (r == 0)
@@ -116,6 +118,14 @@ int store_read_load(struct store *store, const struct store_keys *keys, const ch
 	if (r == 0)
 		*read = steal_ptr(&made);
 	return r;
+}
+
+int store_read_load(struct store *store, const struct store_keys *keys, const char *session,
+		    int64_t generation, struct store_read **read, struct error *e)
+{
+	struct manifest m;
+	int r = store_manifest_read(store, session, generation, &keys->mac, &m, e);
+	return r < 0 ? r : store_read_from(store, keys, &m, read, e);
 }
 
 static int read_aside(struct store *store, struct store_meta *meta, struct error *e)

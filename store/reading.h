@@ -16,7 +16,10 @@ struct store_read {
 	struct store_frame *frames;
 };
 
-/* With the pages' digests, which others do not need. */
+/* With the pages' digests, which others do not need. from: takes the manifest over, also when it
+ * fails. */
+int store_read_from(struct store *store, const struct store_keys *keys, struct manifest *m,
+		    struct store_read **read, struct error *e);
 int store_read_load(struct store *store, const struct store_keys *keys, const char *session,
 		    int64_t generation, struct store_read **read, struct error *e);
 /* Reads the index that `read->m` names. */

@@ -129,54 +129,60 @@ void store_key_parse(const char *key, struct store_object *o)
 	const char *slash = strchr(key + 19, '/');
 	if (!slash && strncmp(key + 19, "key-", 4) == 0)
 		o->kind = STORE_KIND_KEY;
+	if (!slash && strncmp(key + 19, STORE_SWEEP, strlen(STORE_SWEEP)) == 0 &&
+	    parse_id(key + 19 + strlen(STORE_SWEEP), o->writer))
+		o->kind = STORE_KIND_SWEEP;
 	if (slash && parse_number(key + 19, (size_t)(slash - key) - 19, INT64_MAX, &o->generation))
 		o->kind = parse_rest(slash + 1, o);
 }
 
-static int decode(struct store *store, const char *key, const struct seal_key *mac_key,
-		  const char *session, int64_t generation, struct manifest *m, struct error *e)
+/* Whose it says it is comes first: a manifest from another session would only be said to be forged.
+ */
+static int decode(const char *text, size_t len, const struct seal_key *mac_key, const char *session,
+		  int64_t generation, struct manifest *m, struct error *e)
 {
-	cleanup_buf struct buf text = BUF_INIT(MANIFEST_MAX_BYTES);
-	int r = object_read_all(store->objects, key, &text, e);
+	int r = manifest_decode(text, len, NULL, m, e);
 	if (r < 0)
 		return r;
-	/* Whose it says it is comes first: a manifest from another session would only be said to be
-	 * forged. */
-	r = manifest_decode(buf_text(&text), text.len, NULL, m, e);
-	if (r < 0)
-		return r;
-	if (strcmp(m->meta.session, session) != 0 || m->meta.generation != generation)
-		r = error_set(e, EBADMSG, "it belongs to generation %" PRId64 " of session %s",
-			      m->meta.generation, m->meta.session);
-	else if (mac_key) {
+	if (strcmp(m->meta.session, session) == 0 && m->meta.generation == generation) {
+		if (!mac_key)
+			return 0;
 		manifest_deinit(m);
-		*m = (struct manifest) { 0 };
-		r = manifest_decode(buf_text(&text), text.len, mac_key, m, e);
+		return manifest_decode(text, len, mac_key, m, e);
 	}
-	if (r < 0) {
-		manifest_deinit(m);
-		*m = (struct manifest) { 0 };
-	}
+	r = error_set(e, EBADMSG, "it belongs to generation %" PRId64 " of session %s",
+		      m->meta.generation, m->meta.session);
+	manifest_deinit(m);
 	return r;
+}
+
+int store_manifest_decode(const char *key, const struct buf *text, const struct seal_key *mac_key,
+			  const char *session, int64_t generation, struct manifest *m,
+			  struct error *e)
+{
+	*m = (struct manifest) { 0 };
+	int r = decode(buf_text(text), text->len, mac_key, session, generation, m, e);
+	if (r < 0) {
+		*m = (struct manifest) { 0 };
+		error_wrap(e, r, "object %s", key);
+	}
+	return store_damage(e, r);
 }
 
 int store_manifest_read(struct store *store, const char *session, int64_t generation,
 			const struct seal_key *mac_key, struct manifest *m, struct error *e)
 {
 	cleanup_free char *key = NULL;
+	cleanup_buf struct buf text = BUF_INIT(MANIFEST_MAX_BYTES);
 	int r = store_key(session, generation, STORE_MANIFEST, &key, e);
-	if (r < 0)
-		return r;
-	r = decode(store, key, mac_key, session, generation, m, e);
+	if (r == 0)
+		r = object_read_all(store->objects, key, &text, e);
 	if (r == -ENOENT)
 		return error_set(e, ENOENT, "session %s has no checkpoint %" PRId64, session,
 				 generation);
-	if (r == -EBADMSG) {
-		if (e && !strstr(e->text, key))
-			error_wrap(e, r, "object %s", key);
-		r = store_damage(e, r);
-	}
-	return r;
+	if (r == -EBADMSG && e)
+		e->fault = FAULT_CORRUPT;
+	return r < 0 ? r : store_manifest_decode(key, &text, mac_key, session, generation, m, e);
 }
 
 int store_keys_get(struct store *store, const char *session, bool make, struct store_keys *keys,

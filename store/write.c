@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #define _GNU_SOURCE
 #include "base/fs.h"
-#include "base/id.h"
 #include "store/writing.h"
 
 #include <errno.h>
@@ -41,35 +40,6 @@ static int check_new(struct store *store, const char *session, int64_t generatio
 	return r == -ENOENT ? 0 : r;
 }
 
-static void enlist(struct store_write *w)
-{
-	pthread_mutex_lock(&w->store->lock);
-	w->next = w->store->writers;
-	w->store->writers = w;
-	pthread_mutex_unlock(&w->store->lock);
-}
-
-static void delist(struct store_write *w)
-{
-	pthread_mutex_lock(&w->store->lock);
-	struct store_write **at = &w->store->writers;
-	while (*at && *at != w)
-		at = &(*at)->next;
-	if (*at)
-		*at = w->next;
-	pthread_mutex_unlock(&w->store->lock);
-}
-
-bool store_is_writing(struct store *store, const char *writer)
-{
-	pthread_mutex_lock(&store->lock);
-	const struct store_write *w = store->writers;
-	while (w && strcmp(w->id, writer) != 0)
-		w = w->next;
-	pthread_mutex_unlock(&store->lock);
-	return w != NULL;
-}
-
 static int make_pipe(struct store_write *w, struct error *e)
 {
 	w->hot.data = malloc(STORE_FRAME_BYTES);
@@ -86,8 +56,8 @@ static int make_pipe(struct store_write *w, struct error *e)
 /* The mark first: from then on nothing that the basis names, nor the key, is removed. */
 static int prepare(struct store_write *w, struct error *e)
 {
-	w->marked = true;
-	int r = store_mark_put(w->store, w->session, w->generation, w->id, e);
+	int r = store_mark(w->store, w->session, w->generation, &w->writer, e);
+	memcpy(w->id, w->writer.id, sizeof(w->id));
 	if (r == 0)
 		r = store_keys_get(w->store, w->session, true, &w->keys, e);
 	if (r == 0)
@@ -111,11 +81,9 @@ int store_write_begin(struct store *store, const char *session, int64_t generati
 	w->store = store;
 	w->generation = generation;
 	memcpy(w->session, session, sizeof(w->session));
-	id_new(w->id);
 	pthread_mutex_init(&w->lock, NULL);
 	pthread_mutex_init(&w->hot.lock, NULL);
 	failure_init(&w->failure);
-	enlist(w);
 	r = prepare(w, e);
 	if (r == 0)
 		*write = steal_ptr(&w);
@@ -310,16 +278,7 @@ void write_take_back(struct store_write *w)
 	}
 	if (all && !w->keep)
 		w->pack_count = 0;
-	write_unmark(w);
-}
-
-void write_unmark(struct store_write *w)
-{
-	cleanup_free char *rest = str_printf("%s.mark", w->id);
-	cleanup_free char *key = NULL;
-	if (w->marked && rest && store_key(w->session, w->generation, rest, &key, NULL) == 0 &&
-	    object_remove(w->store->objects, key, NULL) == 0)
-		w->marked = false;
+	store_unmark(w->store, w->session, w->generation, &w->writer);
 }
 
 static void free_lists(struct store_write *w)
@@ -353,8 +312,7 @@ void *store_write_free(struct store_write *w)
 	if (!w->committed)
 		write_take_back(w);
 	else
-		write_unmark(w);
-	delist(w);
+		store_unmark(w->store, w->session, w->generation, &w->writer);
 	basis_free(w->basis);
 	free_lists(w);
 	free(w->hot.data);

@@ -101,7 +101,7 @@ struct pipe {
 
 struct store_write {
 	struct store *store;
-	struct store_write *next; /* in store->writers */
+	struct store_writer writer; /* its mark */
 	char session[17], id[17];
 	int64_t generation;
 	struct store_keys keys;
@@ -113,7 +113,6 @@ struct store_write {
 	struct hot_gather hot;
 	bool tried, committed;
 	bool piping;       /* the pipe has been started */
-	bool marked;       /* the mark may be there */
 	bool keep;         /* the manifest may be there, though we could not commit it */
 	size_t pack_count; /* once the packer is gone */
 	uint64_t durable;
@@ -149,7 +148,6 @@ int write_check(struct store_write *w, struct error *e);       /* whether more m
 int write_fail(struct store_write *w, int r, struct error *e); /* from now on; returns r */
 void write_stop(struct store_write *w);                        /* all threads */
 void write_take_back(struct store_write *w);                   /* all objects but the manifest */
-void write_unmark(struct store_write *w);
 
 /* pipe.c */
 int pipe_start(struct store_write *w, struct error *e);
