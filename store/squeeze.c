@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#define ZSTD_STATIC_LINKING_ONLY /* for one parameter's number, in the library since 1.3.5 */
 #include "store/squeeze.h"
 
 #include "base/cleanup.h"
@@ -21,34 +22,38 @@ enum codec { CODEC_RAW, CODEC_ZSTD, CODEC_PLANES };
 
 enum {
 	PLANES = 8,
-	BLOCK = 128,      /* bytes that are sorted into planes together, 16 words */
-	SAMPLE_RUNS = 64, /* places looked at to judge the whole, */
-	SAMPLE_WORDS = 8, /* ... and words in a row at each */
-	SAMPLE = SAMPLE_RUNS * SAMPLE_WORDS,
-	MIN_JUDGED = SAMPLE * 8, /* shorter data is simply tried */
+	BLOCK = 128,   /* bytes that are sorted into planes together, 16 words */
+	RUNS = 32,     /* places looked at to judge the whole, */
+	RUN_WORDS = 8, /* ... and words in a row at each */
+	SAMPLE = RUNS * RUN_WORDS,
+	TWIN_SAMPLE = 512,
+	MIN_JUDGED = 4096, /* shorter data is simply tried */
 	LEVEL = 1,
-	KEEP_BETTER = 15,
+	KINDS = 16, /* of data, by bits for a byte of it: each half a bit */
+	KEEP_CHOICE = 15,
+};
+
+/* Data of one kind mostly comes in masses. Of two ways both are tried, and for so many more of the
+ * kind the better one is kept to. */
+struct choice {
+	unsigned char second, left;
 };
 
 struct squeezer {
-	ZSTD_CCtx *zstd;
+	ZSTD_CCtx *zstd, *entropy; /* entropy: codes only, no matches */
 	ZSTD_DCtx *unzstd;
 	unsigned char *planes; /* of one frame */
 	size_t planes_size;
 	unsigned char *other; /* the second way, where both are tried */
 	size_t other_size;
-	/* Neighbours are alike: which way was better when both were tried last, on what, and for
-	 * how many more that holds. */
-	enum codec better;
-	float better_whole, better_planes;
-	unsigned better_for;
+	struct choice by_kind[KINDS + 1][KINDS + 1]; /* zstd, or planes */
+	struct choice by_plane[PLANES][KINDS + 1];   /* matches, or only codes */
 };
 
 DEFINE_CLEANUP(struct squeezer *, squeezer_free)
 
 /* c log2(c) for each count there can be. */
 static float weights[SAMPLE * PLANES + 1];
-
 static pthread_once_t weights_once = PTHREAD_ONCE_INIT;
 
 static void fill_weights(void)
@@ -57,13 +62,26 @@ static void fill_weights(void)
 		weights[c] = (float)c * log2f((float)c);
 }
 
+/* A step over the whole block leaves no place to look for matches at. */
+static bool only_codes(ZSTD_CCtx *ctx)
+{
+	return !ZSTD_isError(
+		       ZSTD_CCtx_setParameter(ctx, ZSTD_c_compressionLevel, ZSTD_minCLevel())) &&
+	       !ZSTD_isError(ZSTD_CCtx_setParameter(ctx, ZSTD_c_literalCompressionMode,
+						    ZSTD_lcm_huffman));
+}
+
 int squeezer_new(struct squeezer **squeezer, struct error *e)
 {
 	*squeezer = NULL;
 	pthread_once(&weights_once, fill_weights);
 	cleanup(squeezer_freep) struct squeezer *s = calloc(1, sizeof(*s));
-	if (!s || !(s->zstd = ZSTD_createCCtx()) || !(s->unzstd = ZSTD_createDCtx()))
+	if (!s || !(s->zstd = ZSTD_createCCtx()) || !(s->unzstd = ZSTD_createDCtx()) ||
+	    !(s->entropy = ZSTD_createCCtx()))
 		return error_set(e, ENOMEM, "out of memory");
+	if (!only_codes(s->entropy) ||
+	    ZSTD_isError(ZSTD_CCtx_setParameter(s->zstd, ZSTD_c_compressionLevel, LEVEL)))
+		return error_set(e, EIO, "libzstd knows not the parameters that are needed");
 	*squeezer = steal_ptr(&s);
 	return 0;
 }
@@ -73,6 +91,7 @@ void *squeezer_free(struct squeezer *s)
 	if (!s)
 		return NULL;
 	ZSTD_freeCCtx(s->zstd);
+	ZSTD_freeCCtx(s->entropy);
 	ZSTD_freeDCtx(s->unzstd);
 	free(s->planes);
 	free(s->other);
@@ -157,50 +176,40 @@ static void join(const unsigned char *const planes[PLANES], size_t len, unsigned
 
 /* --- judging ------------------------------------------------------------------------ */
 
-/* What samples say of data, in bits for a byte of it. */
+/* What samples say of data, in bits for a byte of it, from how often each byte value occurs:
+ * matches are not counted. */
 struct judgement {
-	float whole;         /* from how often each byte value occurs, matches not counted */
-	float plane[PLANES]; /* the same, of the bytes of each plane */
-	float planes;        /* their mean, those not worth it counted in full */
-	float twins;         /* share of the words that occur more than once */
+	float whole;
+	float plane[PLANES];
+	float planes; /* their mean, those not worth it counted in full */
 };
 
 /* A plane that shrinks by less than an eighth is left: the whole would by less than 2 %. Few
- * samples of noise look a little duller than it is. */
-#define WORTH_PLANE 6.9F
+ * samples of noise look a little duller than it is: 7.2 bits in a plane, 7.9 in all. */
+#define WORTH_PLANE 6.6F
 #define WORTH_WHOLE 7.7F
-#define WORTH_TWINS 0.05F
 
-static size_t sample_at(size_t len, size_t run)
+static size_t place_in(size_t len, size_t run, size_t runs)
 {
-	return run * (len / SAMPLE_RUNS / 8 * 8);
+	return run * (len / runs / 8 * 8);
 }
 
-static float count_twins(const unsigned char *data, size_t len)
+static void count(const unsigned char *data, size_t len, uint16_t counts[PLANES][256])
 {
-	uint64_t seen[SAMPLE * 4] = { 0 };
-	unsigned twins = 0;
-	for (size_t i = 0; i < SAMPLE; i++) {
-		uint64_t word;
-		memcpy(&word, data + sample_at(len, i / SAMPLE_WORDS) + i % SAMPLE_WORDS * 8, 8);
-		uint64_t *slot = &seen[word * 0x9e3779b97f4a7c15 >> 53];
-		twins += *slot == word;
-		*slot = word;
-	}
-	return (float)twins / SAMPLE;
-}
-_Static_assert(SAMPLE * 4 == 1 << (64 - 53), "the hash has as many values as there are slots");
-
-static void judge(const unsigned char *data, size_t len, struct judgement *j)
-{
-	uint16_t counts[PLANES][256] = { 0 };
-	for (size_t run = 0; run < SAMPLE_RUNS; run++) {
-		const unsigned char *at = data + sample_at(len, run);
-		for (size_t i = 0; i < SAMPLE_WORDS * 8; i += 8)
+	memset(counts, 0, sizeof(uint16_t[PLANES][256]));
+	for (size_t run = 0; run < RUNS; run++) {
+		const unsigned char *at = data + place_in(len, run, RUNS);
+		for (size_t i = 0; i < RUN_WORDS * 8; i += 8)
 			for (int p = 0; p < PLANES; p++)
 				counts[p][at[i + p]]++;
 	}
+}
+
+static void judge(const unsigned char *data, size_t len, struct judgement *j)
+{
+	uint16_t counts[PLANES][256];
 	float sums[PLANES] = { 0 }, whole = 0;
+	count(data, len, counts);
 	for (int v = 0; v < 256; v++) {
 		unsigned total = 0;
 		for (int p = 0; p < PLANES; p++) {
@@ -215,10 +224,45 @@ static void judge(const unsigned char *data, size_t len, struct judgement *j)
 		j->plane[p] = (weights[SAMPLE] - sums[p]) / SAMPLE;
 		j->planes += (j->plane[p] < WORTH_PLANE ? j->plane[p] : 8) / PLANES;
 	}
-	j->twins = count_twins(data, len);
 }
 
+/* Do words occur more than once? What is drawn from a few values has matches, however noisy those
+ * are. */
+static bool has_twins(const unsigned char *data, size_t len)
+{
+	uint64_t seen[TWIN_SAMPLE * 4] = { 0 };
+	unsigned twins = 0;
+	for (size_t i = 0; i < TWIN_SAMPLE; i++) {
+		uint64_t word;
+		memcpy(&word, data + place_in(len, i, TWIN_SAMPLE), 8);
+		uint64_t *slot = &seen[word * 0x9e3779b97f4a7c15 >> 53];
+		twins += *slot == word;
+		*slot = word;
+	}
+	return twins > TWIN_SAMPLE / 20;
+}
+_Static_assert(TWIN_SAMPLE * 4 == 1 << (64 - 53), "the hash has as many values as there are slots");
+
 /* --- squeezing ------------------------------------------------------------------------ */
+
+static int kind_of(float bits)
+{
+	return (int)(bits * (KINDS / 8.0F));
+}
+
+/* Whether one way can do; then *c says which. */
+static bool chosen(struct choice *c)
+{
+	if (!c->left)
+		return false;
+	c->left--;
+	return true;
+}
+
+static void choose(struct choice *c, bool second)
+{
+	*c = (struct choice) { .second = second, .left = KEEP_CHOICE };
+}
 
 static size_t store_raw(const unsigned char *data, size_t len, unsigned char *to)
 {
@@ -227,13 +271,35 @@ static size_t store_raw(const unsigned char *data, size_t len, unsigned char *to
 	return len + 1;
 }
 
-/* 0 when it does not get smaller, which happens to be where the output ends. */
+/* 0 when it does not fit. */
+static size_t compress(ZSTD_CCtx *ctx, const unsigned char *data, size_t len, unsigned char *to,
+		       size_t room)
+{
+	size_t n = ZSTD_compress2(ctx, to, room, data, len);
+	return ZSTD_isError(n) ? 0 : n;
+}
+
+/* 0 when it does not get smaller, as for the others below. */
 static size_t squeeze_zstd(struct squeezer *s, const unsigned char *data, size_t len,
 			   unsigned char *to)
 {
-	size_t n = ZSTD_compressCCtx(s->zstd, to + 1, len, data, len, LEVEL);
 	to[0] = CODEC_ZSTD;
-	return ZSTD_isError(n) || n >= len ? 0 : n + 1;
+	size_t n = len ? compress(s->zstd, data, len, to + 1, len - 1) : 0;
+	return n ? n + 1 : 0;
+}
+
+/* A plane as a zstd frame. Codes alone are quicker, and where neighbours have nothing to do with
+ * each other also shorter. */
+static size_t squeeze_plane(struct squeezer *s, struct choice *c, const unsigned char *plane,
+			    size_t len, unsigned char *to, size_t room)
+{
+	if (chosen(c))
+		return compress(c->second ? s->entropy : s->zstd, plane, len, to, room);
+	size_t matches = compress(s->zstd, plane, len, to, room);
+	size_t codes = compress(s->entropy, plane, len, to, room);
+	bool second = codes && (!matches || codes < matches + matches / 32);
+	choose(c, second);
+	return second ? codes : compress(s->zstd, plane, len, to, room);
 }
 
 /* Each plane is a zstd frame of its own, so that it has its own codes; zstd reads frames that
@@ -242,61 +308,49 @@ static size_t squeeze_planes(struct squeezer *s, const struct judgement *j,
 			     const unsigned char *data, size_t len, unsigned char *to)
 {
 	unsigned char *planes[PLANES];
-	size_t whole = len / BLOCK * BLOCK, each = whole / PLANES;
+	size_t whole = len / BLOCK * BLOCK, each = whole / PLANES, n = 2;
 	if (!have(&s->planes, &s->planes_size, whole))
 		return 0;
-	for (int p = 0; p < PLANES; p++)
-		planes[p] = s->planes + (size_t)p * each;
-	split(data, whole, planes);
 	to[0] = CODEC_PLANES;
 	to[1] = 0;
-	size_t n = 2;
+	/* Those that are left go where they belong at once. */
 	for (int p = 0; p < PLANES; p++) {
-		if (j->plane[p] < WORTH_PLANE) {
-			to[1] |= (unsigned char)(1 << p);
-			continue;
-		}
-		memcpy(to + n, planes[p], each);
-		n += each;
+		bool worth = j->plane[p] < WORTH_PLANE;
+		planes[p] = worth ? s->planes + (size_t)p * each : to + n;
+		to[1] |= (unsigned char)(worth << p);
+		n += worth ? 0 : each;
 	}
+	if (!to[1])
+		return 0;
+	split(data, whole, planes);
 	memcpy(to + n, data + whole, len - whole);
 	n += len - whole;
 	for (int p = 0; p < PLANES; p++) {
 		if (!(to[1] & 1 << p))
 			continue;
-		size_t m = ZSTD_compressCCtx(s->zstd, to + n, len - n, planes[p], each, LEVEL);
-		if (ZSTD_isError(m))
+		size_t m = squeeze_plane(s, &s->by_plane[p][kind_of(j->plane[p])], planes[p], each,
+					 to + n, len - n);
+		if (!m)
 			return 0;
 		n += m;
 	}
 	return n < len ? n : 0;
 }
 
-/* Both ways; `to` has the shorter one afterwards. */
-static size_t squeeze_both(struct squeezer *s, const struct judgement *j, const unsigned char *data,
-			   size_t len, unsigned char *to)
+/* Both ways; `to` has the better one afterwards. Planes take half the time of zstd and less, so
+ * they may be a little longer. */
+static size_t squeeze_both(struct squeezer *s, const struct judgement *j, struct choice *c,
+			   const unsigned char *data, size_t len, unsigned char *to)
 {
 	size_t a = squeeze_zstd(s, data, len, to);
 	if (!have(&s->other, &s->other_size, squeeze_most(len)))
 		return a;
 	size_t b = squeeze_planes(s, j, data, len, s->other);
-	s->better = b && (!a || b < a) ? CODEC_PLANES : CODEC_ZSTD;
-	s->better_whole = j->whole;
-	s->better_planes = j->planes;
-	s->better_for = KEEP_BETTER;
-	if (s->better == CODEC_ZSTD)
-		return a;
-	memcpy(to, s->other, b);
-	return b;
-}
-
-static bool as_last(struct squeezer *s, const struct judgement *j)
-{
-	if (!s->better_for || fabsf(j->whole - s->better_whole) > 0.5F ||
-	    fabsf(j->planes - s->better_planes) > 0.5F)
-		return false;
-	s->better_for--;
-	return true;
+	bool second = b && (!a || b < a + a / 16);
+	choose(c, second);
+	if (second)
+		memcpy(to, s->other, b);
+	return second ? b : a;
 }
 
 static size_t squeeze_judged(struct squeezer *s, const unsigned char *data, size_t len,
@@ -304,18 +358,16 @@ static size_t squeeze_judged(struct squeezer *s, const unsigned char *data, size
 {
 	struct judgement j;
 	judge(data, len, &j);
-	bool twins = j.twins > WORTH_TWINS;
-	if (j.whole > WORTH_WHOLE && j.planes > WORTH_WHOLE && !twins)
+	bool noise = j.whole > WORTH_WHOLE && j.planes > WORTH_WHOLE;
+	if (noise && !has_twins(data, len))
 		return 0;
 	/* Nothing is gained by sorting bytes of one kind, like text. */
-	if (j.planes > j.whole)
+	if (j.planes >= j.whole)
 		return squeeze_zstd(s, data, len, to);
-	if (!twins && j.planes < j.whole - 0.2F)
-		return squeeze_planes(s, &j, data, len, to);
-	if (!as_last(s, &j))
-		return squeeze_both(s, &j, data, len, to);
-	return s->better == CODEC_ZSTD ? squeeze_zstd(s, data, len, to)
-				       : squeeze_planes(s, &j, data, len, to);
+	struct choice *c = &s->by_kind[kind_of(j.whole)][kind_of(j.planes)];
+	if (!chosen(c))
+		return squeeze_both(s, &j, c, data, len, to);
+	return c->second ? squeeze_planes(s, &j, data, len, to) : squeeze_zstd(s, data, len, to);
 }
 
 size_t squeeze(struct squeezer *s, const void *data, size_t len, void *to)

@@ -6,8 +6,10 @@
  * Makes frames smaller where that is worth its time. The first byte of the
  * output says how: as it was; zstd; or its bytes sorted into planes (first bytes
  * of all 8-byte words, second bytes, ...), of which those that shrink are put
- * through zstd together and the others left: numbers have noisy low bytes and
- * dull high ones. Bytes in, bytes out.
+ * through zstd one by one and the others left: numbers have noisy low bytes and
+ * dull high ones. Which way is judged from samples, and from what was better for
+ * data of the same kind before: what comes out depends on what went through the
+ * context. Bytes in, bytes out.
  */
 
 #include "base/error.h"
@@ -20,7 +22,7 @@ static inline size_t squeeze_most(size_t len)
 	return len + 16;
 }
 
-/* A context is one thread's. */
+/* A context is one thread's; about 1 MiB, more for data above 64 KiB. */
 struct squeezer;
 int squeezer_new(struct squeezer **squeezer, struct error *e);
 void *squeezer_free(struct squeezer *squeezer); /* returns NULL */
