@@ -86,7 +86,11 @@ int object_read(struct object_store *s, const char *key, uint64_t offset, void *
 int object_read_all(struct object_store *s, const char *key, struct buf *to, struct error *e)
 {
 	struct object_stat st;
-	int r = object_stat(s, key, &st, e);
+	int r = check_key(key, e);
+	if (r == 0 && s->backend->read_all)
+		return s->backend->read_all(s, key, to, e);
+	if (r == 0)
+		r = s->backend->stat(s, key, &st, e);
 	if (r < 0)
 		return r;
 	if (st.size > to->cap - to->len)

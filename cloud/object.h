@@ -40,6 +40,8 @@ struct object_backend {
 		   bool if_absent, struct error *e);
 	int (*read)(struct object_store *s, const char *key, uint64_t offset, void *to, size_t len,
 		    struct error *e);
+	/* NULL: its stat() costs little, so that is asked first. */
+	int (*read_all)(struct object_store *s, const char *key, struct buf *to, struct error *e);
 	int (*stat)(struct object_store *s, const char *key, struct object_stat *st,
 		    struct error *e);
 	int (*list)(struct object_store *s, const char *prefix,

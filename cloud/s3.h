@@ -11,6 +11,7 @@ int s3_list(struct object_store *store, const char *prefix,
 	    struct error *e);
 int s3_read(struct object_store *store, const char *key, uint64_t offset, void *to, size_t len,
 	    struct error *e);
+int s3_read_all(struct object_store *store, const char *key, struct buf *to, struct error *e);
 int s3_stat(struct object_store *store, const char *key, struct object_stat *st, struct error *e);
 int s3_put(struct object_store *store, const char *key, const void *data, size_t len,
 	   bool if_absent, struct error *e);

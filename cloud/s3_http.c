@@ -32,6 +32,7 @@ struct flow {
 	struct s3_exchange *x;
 	CURL *easy;
 	size_t sent;
+	bool begun; /* the answer's body has */
 	bool refused;
 };
 
@@ -103,12 +104,22 @@ static int seek_data(void *arg, curl_off_t offset, int origin)
 	return CURL_SEEKFUNC_OK;
 }
 
+static uint64_t announced_length(CURL *easy)
+{
+	curl_off_t length = -1;
+	curl_easy_getinfo(easy, CURLINFO_CONTENT_LENGTH_DOWNLOAD_T, &length);
+	return length < 0 ? UINT64_MAX : (uint64_t)length;
+}
+
 static size_t take_data(char *data, size_t size, size_t count, void *arg)
 {
 	struct flow *f = arg;
 	struct s3_exchange *x = f->x;
 	size_t len = size * count;
 	long status = 0;
+	if (!f->begun)
+		x->length = announced_length(f->easy);
+	f->begun = true;
 	curl_easy_getinfo(f->easy, CURLINFO_RESPONSE_CODE, &status);
 	if (status >= 200 && status < 300 && x->on_data) {
 		f->refused = x->on_data(data, len, x->arg) != 0;
@@ -237,12 +248,10 @@ static enum retry_transfer transfer_of(CURLcode code)
 static void finish(struct flow *f, CURLcode code)
 {
 	struct s3_exchange *x = f->x;
-	curl_off_t length = -1;
 	long status = 0;
 	curl_easy_getinfo(f->easy, CURLINFO_RESPONSE_CODE, &status);
-	curl_easy_getinfo(f->easy, CURLINFO_CONTENT_LENGTH_DOWNLOAD_T, &length);
 	x->status = (int)status;
-	x->length = length < 0 ? UINT64_MAX : (uint64_t)length;
+	x->length = announced_length(f->easy);
 	x->transfer = transfer_of(code);
 	x->timed_out = code == CURLE_OPERATION_TIMEDOUT;
 	/* A server that refuses answers before it has taken the whole body, and closes. */

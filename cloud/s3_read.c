@@ -145,3 +145,49 @@ int s3_read(struct object_store *store, const char *key, uint64_t offset, void *
 		result = error_set(e, EAGAIN, "object %s: changes while it is read", key);
 	return result;
 }
+
+/* An object whose size the answer says: one request, not two. */
+struct whole {
+	struct s3_call *call;
+	struct buf data;
+	bool too_large;
+	atomic_bool stop;
+};
+
+static void before_whole(struct s3_call *c)
+{
+	struct whole *w = c->arg;
+	buf_reset(&w->data);
+}
+
+static int take_whole(const char *data, size_t len, void *arg)
+{
+	struct whole *w = arg;
+	uint64_t size = w->call->x.length;
+	w->too_large = (size != UINT64_MAX && size > w->data.cap) || len > w->data.cap - w->data.len;
+	if (w->too_large)
+		atomic_store(&w->stop, true);
+	return w->too_large ? -1 : buf_append(&w->data, data, len);
+}
+
+int s3_read_all(struct object_store *store, const char *key, struct buf *to, struct error *e)
+{
+	struct whole w = { .data = BUF_INIT(to->cap - to->len) };
+	struct s3_call c = { .doing = "read",
+			     .action = "s3:GetObject",
+			     .method = "GET",
+			     .key = key,
+			     .before = before_whole,
+			     .on_data = take_whole,
+			     .arg = &w,
+			     .stop = &w.stop };
+	w.call = &c;
+	int r = s3_call((struct s3 *)store, &c, e);
+	if (w.too_large)
+		r = error_set(e, EBADMSG, "object %s: larger than %zu bytes", key, w.data.cap);
+	else if (r == 0 && buf_append(to, buf_text(&w.data), w.data.len) < 0)
+		r = error_set(e, ENOMEM, "out of memory for object %s", key);
+	s3_call_deinit(&c);
+	buf_deinit(&w.data);
+	return r;
+}

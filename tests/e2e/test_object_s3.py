@@ -260,7 +260,7 @@ def test_downloads_survive(place: SimpleNamespace, fault: str) -> None:
     t.good("put", "large", write(d / "large", data))
     for number in (1, 2, 3):  # the size, the data, and none
         place.proxy.reset({number: fault})
-        result = t.run("get", "large", d / "back")
+        result = t.run("stat", "large", "get", "large", d / "back")
         if fault == "403" and number < 3:
             assert result.fault == "denied" and "s3:GetObject" in result.remedy
         else:
@@ -273,20 +273,36 @@ def test_what_broke_off_goes_on_where_it_ended(place: SimpleNamespace) -> None:
     t, d = place.tool, place.dir
     data = os.urandom(3 << 20)
     t.good("put", "large", write(d / "large", data))
-    place.proxy.reset({2: "truncate", 3: "truncate"})
-    t.good("get", "large", d / "back")
-    assert (d / "back").read_bytes() == data
+    place.proxy.reset({1: "truncate", 2: "truncate"})
+    assert t.run("read", "large", "0", str(len(data))).out == data
+    assert [head["range"] for head in place.proxy.heads] == [
+        f"bytes={first}-{len(data) - 1}" for first in (0, 3 << 19, 9 << 18)]
     # Replaced in between, with the same size: from the start, and all of one kind.
     other = os.urandom(3 << 20)
 
     def replace(method: str, target: str) -> None:
-        if method == "GET" and len(place.proxy.log) == 3:
+        if method == "GET" and len(place.proxy.log) == 2:
             place.server.put(target.removeprefix("/bucket/"), other)
 
     place.proxy.hook = replace
-    place.proxy.reset({2: "truncate"})
-    t.good("get", "large", d / "back")
-    assert (d / "back").read_bytes() == other
+    place.proxy.reset({1: "truncate"})
+    assert t.run("read", "large", "0", str(len(data))).out == other
+
+
+def test_a_whole_object_is_one_request(place: SimpleNamespace) -> None:
+    t, d = place.tool, place.dir
+    t.good("put", "a", write(d / "a", b"abc"), "put", "empty", "/dev/null")
+    place.proxy.reset({1: "truncate"})
+    t.good("get", "a", d / "back", "get", "empty", d / "back2")
+    assert (d / "back").read_bytes() == b"abc" and (d / "back2").read_bytes() == b""
+    assert [line.split()[0] for line in place.proxy.log] == ["GET"] * 3
+    assert t.run("get", "none", d / "back").code == 2
+
+
+def test_a_server_without_ranges(tmp_path: Path) -> None:
+    with double(lambda request, body: (200, b"0123456789")) as port:
+        t = Tool(f"s3://bucket?endpoint=http://127.0.0.1:{port}&region=x&timeout=1", tmp_path, **KEYS)
+        assert t.good("read", "a", "0", "10") == "0123456789"
 
 
 @pytest.mark.parametrize("fault", ["drop", "503"])
