@@ -26,6 +26,7 @@ enum {
 	RUNS = 32,     /* places looked at to judge the whole, */
 	RUN_WORDS = 8, /* ... and words in a row at each */
 	SAMPLE = RUNS * RUN_WORDS,
+	SAMPLE_BYTES = SAMPLE * PLANES,
 	TWIN_SAMPLE = 512,
 	MIN_JUDGED = 4096, /* shorter data is simply tried */
 	LEVEL = 1,
@@ -53,12 +54,12 @@ struct squeezer {
 DEFINE_CLEANUP(struct squeezer *, squeezer_free)
 
 /* c log2(c) for each count there can be. */
-static float weights[SAMPLE * PLANES + 1];
+static float weights[SAMPLE_BYTES + 1];
 static pthread_once_t weights_once = PTHREAD_ONCE_INIT;
 
 static void fill_weights(void)
 {
-	for (int c = 1; c <= SAMPLE * PLANES; c++)
+	for (int c = 1; c <= SAMPLE_BYTES; c++)
 		weights[c] = (float)c * log2f((float)c);
 }
 
@@ -132,7 +133,7 @@ static inline void split_block(const unsigned char *from, bytes16 v[PLANES])
 	bytes16 w[PLANES];
 	memcpy(v, from, BLOCK);
 	for (int step = 0; step < 3; step++) {
-		for (int i = 0; i < PLANES / 2; i++) {
+		for (size_t i = 0; i < PLANES / 2; i++) {
 			w[i] = EVEN(v[2 * i], v[2 * i + 1]);
 			w[i + PLANES / 2] = ODD(v[2 * i], v[2 * i + 1]);
 		}
@@ -144,7 +145,7 @@ static inline void join_block(bytes16 v[PLANES], unsigned char *to)
 {
 	bytes16 w[PLANES];
 	for (int step = 0; step < 3; step++) {
-		for (int i = 0; i < PLANES / 2; i++) {
+		for (size_t i = 0; i < PLANES / 2; i++) {
 			w[2 * i] = ZIP_LOW(v[i], v[i + PLANES / 2]);
 			w[2 * i + 1] = ZIP_HIGH(v[i], v[i + PLANES / 2]);
 		}
@@ -159,7 +160,7 @@ static void split(const unsigned char *from, size_t len, unsigned char *const pl
 	for (size_t at = 0; at < len; at += BLOCK) {
 		bytes16 v[PLANES];
 		split_block(from + at, v);
-		for (int i = 0; i < PLANES; i++)
+		for (size_t i = 0; i < PLANES; i++)
 			memcpy(planes[i] + at / PLANES, &v[i], sizeof(v[i]));
 	}
 }
@@ -168,7 +169,7 @@ static void join(const unsigned char *const planes[PLANES], size_t len, unsigned
 {
 	for (size_t at = 0; at < len; at += BLOCK) {
 		bytes16 v[PLANES];
-		for (int i = 0; i < PLANES; i++)
+		for (size_t i = 0; i < PLANES; i++)
 			memcpy(&v[i], planes[i] + at / PLANES, sizeof(v[i]));
 		join_block(v, to + at);
 	}
@@ -200,7 +201,7 @@ static void count(const unsigned char *data, size_t len, uint16_t counts[PLANES]
 	for (size_t run = 0; run < RUNS; run++) {
 		const unsigned char *at = data + place_in(len, run, RUNS);
 		for (size_t i = 0; i < RUN_WORDS * 8; i += 8)
-			for (int p = 0; p < PLANES; p++)
+			for (size_t p = 0; p < PLANES; p++)
 				counts[p][at[i + p]]++;
 	}
 }
@@ -212,15 +213,15 @@ static void judge(const unsigned char *data, size_t len, struct judgement *j)
 	count(data, len, counts);
 	for (int v = 0; v < 256; v++) {
 		unsigned total = 0;
-		for (int p = 0; p < PLANES; p++) {
+		for (size_t p = 0; p < PLANES; p++) {
 			sums[p] += weights[counts[p][v]];
 			total += counts[p][v];
 		}
 		whole += weights[total];
 	}
-	j->whole = (weights[SAMPLE * PLANES] - whole) / (SAMPLE * PLANES);
+	j->whole = (weights[SAMPLE_BYTES] - whole) / SAMPLE_BYTES;
 	j->planes = 0;
-	for (int p = 0; p < PLANES; p++) {
+	for (size_t p = 0; p < PLANES; p++) {
 		j->plane[p] = (weights[SAMPLE] - sums[p]) / SAMPLE;
 		j->planes += (j->plane[p] < WORTH_PLANE ? j->plane[p] : 8) / PLANES;
 	}
@@ -314,9 +315,9 @@ static size_t squeeze_planes(struct squeezer *s, const struct judgement *j,
 	to[0] = CODEC_PLANES;
 	to[1] = 0;
 	/* Those that are left go where they belong at once. */
-	for (int p = 0; p < PLANES; p++) {
+	for (size_t p = 0; p < PLANES; p++) {
 		bool worth = j->plane[p] < WORTH_PLANE;
-		planes[p] = worth ? s->planes + (size_t)p * each : to + n;
+		planes[p] = worth ? s->planes + p * each : to + n;
 		to[1] |= (unsigned char)(worth << p);
 		n += worth ? 0 : each;
 	}
@@ -325,7 +326,7 @@ static size_t squeeze_planes(struct squeezer *s, const struct judgement *j,
 	split(data, whole, planes);
 	memcpy(to + n, data + whole, len - whole);
 	n += len - whole;
-	for (int p = 0; p < PLANES; p++) {
+	for (size_t p = 0; p < PLANES; p++) {
 		if (!(to[1] & 1 << p))
 			continue;
 		size_t m = squeeze_plane(s, &s->by_plane[p][kind_of(j->plane[p])], planes[p], each,
@@ -404,7 +405,7 @@ static int unsqueeze_planes(struct squeezer *s, const unsigned char *data, size_
 		return bad(e);
 	if (!have(&s->planes, &s->planes_size, squeezed))
 		return error_set(e, ENOMEM, "out of memory");
-	for (int p = 0; p < PLANES; p++) {
+	for (size_t p = 0; p < PLANES; p++) {
 		bool shrunk = data[0] & 1 << p;
 		planes[p] = shrunk ? s->planes + out : data + at;
 		*(shrunk ? &out : &at) += each;
