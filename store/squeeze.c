@@ -31,7 +31,7 @@ enum {
 	MIN_JUDGED = 4096, /* shorter data is simply tried */
 	LEVEL = 1,
 	KINDS = 16, /* of data, by bits for a byte of it: each half a bit */
-	KEEP_CHOICE = 15,
+	KEEP_CHOICE = 31,
 };
 
 /* Data of one kind mostly comes in masses. Of two ways both are tried, and for so many more of the
