@@ -20,14 +20,15 @@
 
 /*
  * -p: CRIU can run with a real uid that is not root's, and the shell would drop
- * to it. The fifo for telling is opened for reading too, so that the script
- * does not hang when nobody listens any more.
+ * to it. Each fifo is opened for both directions: the script does not hang when
+ * nobody listens any more, and does not end when nobody is there to give a word.
  *
  * post-dump: the images are complete. CRIU has thawed the cgroup to seize the
  * processes; it is frozen again here, so that they stay still even if CRIU is
  * killed. Any end of this script but 0 makes CRIU let go and clean up.
- * setup-namespaces: the restored init exists and has no child yet: what joins
- * the cgroups now brings all its children with it.
+ * setup-namespaces: the restored init exists and has no child yet.
+ * post-setup-namespaces: its mounts are made, its children come next. What has
+ * joined the cgroups by now brings all of them with it.
  * pre-resume: the last moment before the processes run. CRIU does not mind a
  * failure here, hence the kill.
  */
@@ -41,7 +42,7 @@ static const char script[] = "#!/bin/sh -p\n"
 			     "}\n"
 			     "ask() {\n"
 			     "	echo \"$1\" 1<>\"$ELSA_WORK/told\" || exit 1\n"
-			     "	read -r verdict <\"$ELSA_WORK/verdict\"\n"
+			     "	read -r verdict <>\"$ELSA_WORK/verdict\"\n"
 			     "	[ \"$verdict\" = yes ] || exit 1\n"
 			     "}\n"
 			     "case $CRTOOLS_SCRIPT_ACTION in\n"
@@ -49,6 +50,8 @@ static const char script[] = "#!/bin/sh -p\n"
 			     "	freeze && ask dumped ;;\n"
 			     "setup-namespaces)\n"
 			     "	ask \"adopt $CRTOOLS_INIT_PID\" ;;\n"
+			     "post-setup-namespaces)\n"
+			     "	ask adopted ;;\n"
 			     "pre-resume)\n"
 			     "	freeze || kill -KILL \"$CRTOOLS_INIT_PID\" ;;\n"
 			     "esac\n";
@@ -72,21 +75,15 @@ void criu_args_deinit(struct criu_args *args)
 	*args = (struct criu_args) { 0 };
 }
 
-static int make_fifo(const char *work, const char *name, struct error *e)
-{
-	cleanup_free char *path = fs_join(work, name);
-	if (!path)
-		return error_set(e, ENOMEM, "out of memory");
-	/* A fresh one: nothing of an earlier run is in it, and nobody of then reads it. */
-	if ((unlink(path) < 0 && errno != ENOENT) || mkfifo(path, 0600) < 0)
-		return error_errno(e, "cannot make the fifo %s", path);
-	return 0;
-}
-
-/* CRIU has tar pack what is in a tmpfs, with the gzip of PATH: 26 s for a gigabyte. This one does
- * not compress. */
-static const char gzip[] = "#!/bin/sh\n"
-			   "exec cat\n";
+/* CRIU has tar pack what is in a tmpfs, with the gzip of PATH: 26 s for a gigabyte, and three
+ * processes for each tmpfs, however small. This one, first in PATH, does not compress. */
+static const char tar[] = "#!/bin/sh -p\n"
+			  "for word; do\n"
+			  "	shift\n"
+			  "	[ \"$word\" = --gzip ] || set -- \"$@\" \"$word\"\n"
+			  "done\n"
+			  "PATH=${PATH#*:}\n"
+			  "exec tar \"$@\"\n";
 
 static int make_script(const char *work, const char *name, const char *text, struct error *e)
 {
@@ -105,37 +102,49 @@ static int make_scripts(const char *work, struct error *e)
 	int r = bin ? fs_mkdirs(bin, 0755, e) : error_set(e, ENOMEM, "out of memory");
 	if (r == 0)
 		r = make_script(work, "script", script, e);
-	return r < 0 ? r : make_script(bin, "gzip", gzip, e);
+	return r < 0 ? r : make_script(bin, "tar", tar, e);
 }
 
-static int open_told(struct criu_run *run, struct error *e)
+/* For both directions: of "told" the end is then never seen, and what is said into "verdict" stays
+ * there until the script comes to read it. */
+static int open_fifo(const char *work, const char *name, int *fd, struct error *e)
 {
-	cleanup_free char *path = fs_join(run->options->work, "told");
-	/* For writing too: its end is then never seen, only what is told. */
-	run->told = path ? open(path, O_RDWR | O_NONBLOCK | O_CLOEXEC) : -1;
+	cleanup_free char *path = fs_join(work, name);
+	if (!path)
+		return error_set(e, ENOMEM, "out of memory");
+	/* A fresh one: nothing of an earlier run is in it, and nobody of then reads it. */
+	if ((unlink(path) < 0 && errno != ENOENT) || mkfifo(path, 0600) < 0)
+		return error_errno(e, "cannot make the fifo %s", path);
+	*fd = open(path, O_RDWR | O_NONBLOCK | O_CLOEXEC);
+	return *fd < 0 ? error_errno(e, "cannot open the fifo %s", path) : 0;
+}
+
+static int open_fifos(struct criu_run *run, struct error *e)
+{
+	int r = open_fifo(run->options->work, "told", &run->told, e);
+	if (r == 0)
+		r = open_fifo(run->options->work, "verdict", &run->verdict, e);
+	if (r < 0)
+		return r;
 	run->over = eventfd(0, EFD_CLOEXEC);
-	if (run->told < 0 || run->over < 0)
-		return error_errno(e, "cannot listen to CRIU");
-	return 0;
+	return run->over < 0 ? error_errno(e, "cannot listen to CRIU") : 0;
 }
 
 int criu_run_init(struct criu_run *run, const struct criu_options *options, const char *freezer,
 		  struct error *e)
 {
-	*run = (struct criu_run) { .options = options, .told = -1, .over = -1, .inherited = -1 };
+	*run = (struct criu_run) {
+		.options = options, .told = -1, .verdict = -1, .over = -1, .inherited = -1
+	};
 	const char *work = options->work;
 	const char *path = getenv("PATH");
 	int r = criu_ensure_cache(options->program, e);
 	if (r == 0)
 		r = fs_mkdirs(work, 0711, e);
 	if (r == 0)
-		r = make_fifo(work, "told", e);
-	if (r == 0)
-		r = make_fifo(work, "verdict", e);
-	if (r == 0)
 		r = make_scripts(work, e);
 	if (r == 0)
-		r = open_told(run, e);
+		r = open_fifos(run, e);
 	criu_args_add(&run->env, "PATH=%s/bin:%s", work,
 		      path ? path : "/usr/sbin:/usr/bin:/sbin:/bin");
 	criu_args_add(&run->env, "LC_ALL=C");
@@ -221,21 +230,7 @@ int criu_run_next(struct criu_run *run, char *line, size_t size, struct error *e
 
 int criu_run_answer(struct criu_run *run, const char *word, struct error *e)
 {
-	cleanup_free char *path = fs_join(run->options->work, "verdict");
-	/* For reading too, so as not to hang here if the script has died. */
-	cleanup_fd int fd = path ? open(path, O_RDWR | O_CLOEXEC) : -1;
-	if (fd < 0 || dprintf(fd, "%s\n", word) < 0)
-		return error_errno(e, "cannot answer CRIU");
-	/* What is in a fifo is gone with its last reader: stay until the script has read it. */
-	for (int i = 0; i < 500; i++) {
-		struct pollfd left = { .fd = fd, .events = POLLIN };
-		if (poll(&left, 1, 0) == 0)
-			return 0;
-		struct pollfd over = { .fd = run->over, .events = POLLIN };
-		if (poll(&over, 1, 10) > 0)
-			return 0;
-	}
-	return error_set(e, ETIMEDOUT, "CRIU's script does not listen");
+	return dprintf(run->verdict, "%s\n", word) < 0 ? error_errno(e, "cannot answer CRIU") : 0;
 }
 
 void criu_run_kill(struct criu_run *run)
@@ -259,6 +254,7 @@ void criu_run_deinit(struct criu_run *run)
 	criu_run_join(run);
 	job_result_deinit(&run->result);
 	cleanup_close_fd(&run->told);
+	cleanup_close_fd(&run->verdict);
 	cleanup_close_fd(&run->over);
 	cleanup_close_fd(&run->inherited);
 	criu_args_deinit(&run->args);

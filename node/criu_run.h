@@ -36,7 +36,8 @@ struct criu_run {
 	volatile pid_t pid;
 	pthread_t thread;
 	bool started;
-	int told;      /* read end of the fifo */
+	int told;      /* the fifos, for both directions */
+	int verdict;
 	int over;      /* eventfd: job_run has returned */
 	int inherited; /* descriptor handed to CRIU; -1: none */
 };
@@ -56,7 +57,7 @@ int criu_run_start(struct criu_run *run, const char *log_name, struct error *e);
  * run->result). -ETIMEDOUT after options->timeout_ms. */
 int criu_run_next(struct criu_run *run, char *line, size_t size, struct error *e);
 
-/* The word the script waits for. */
+/* The word the script waits for; it may come for it later. */
 int criu_run_answer(struct criu_run *run, const char *word, struct error *e);
 
 void criu_run_kill(struct criu_run *run); /* and what it has started */
