@@ -3,14 +3,12 @@
 #include "node/net.h"
 
 #include "base/cleanup.h"
-#include "base/fs.h"
-#include "io/job.h"
+#include "node/net_link.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/magic.h>
-#include <net/if.h>
 #include <pthread.h>
 #include <sched.h>
 #include <stdio.h>
@@ -19,10 +17,6 @@
 #include <sys/stat.h>
 #include <sys/vfs.h>
 #include <unistd.h>
-
-/* The node's end of every link, on every node. */
-#define NODE_MAC           "02:e5:00:00:00:01"
-#define COMMAND_TIMEOUT_MS 20000
 
 void net_interface(const char *id, char to[NET_INTERFACE_SIZE])
 {
@@ -92,103 +86,22 @@ int net_namespace_open(const struct net_session *s, struct error *e)
 	return fd < 0 ? error_errno(e, "cannot open the network namespace %s", s->netns) : fd;
 }
 
-/* --- commands ---------------------------------------------------------------- */
-
-/* One program, many commands on its input; in the session's namespace when netns_fd >= 0. */
-static int run_batch(const char *const *argv, int netns_fd, const char *input, struct error *e)
-{
-	struct job_options options =
-		JOB_OPTIONS(.argv = argv, .input = input, .timeout_ms = COMMAND_TIMEOUT_MS);
-	options.netns_fd = netns_fd;
-	return job_check(&options, e);
-}
-
-static int ip_batch(int netns_fd, const char *input, struct error *e)
-{
-	const char *const argv[] = { "ip", "-batch", "-", NULL };
-	return run_batch(argv, netns_fd, input, e);
-}
-
 /* --- link ---------------------------------------------------------------------- */
-
-static int configure_inside(const struct net_session *s, int fd, struct error *e)
-{
-	const char *gateway = s->config->network.host_address;
-	cleanup_free char *input =
-		str_printf("link set lo up\n"
-			   "link set eth0 addrgenmode none\n"
-			   "address replace %s/32 dev eth0\n"
-			   "link set eth0 up\n"
-			   "neighbour replace %s lladdr " NODE_MAC " dev eth0 nud permanent\n"
-			   "route replace default via %s dev eth0 onlink\n",
-			   s->address, gateway, gateway);
-	if (!input)
-		return error_set(e, ENOMEM, "out of memory");
-	return ip_batch(fd, input, e);
-}
-
-static int configure_outside(const struct net_session *s, const char *name, const char *mac,
-			     struct error *e)
-{
-	cleanup_free char *link =
-		if_nametoindex(name)
-			? strdup("")
-			: str_printf("link add %s address " NODE_MAC " mtu %d type veth"
-				     " peer name eth0 address %s mtu %d netns %s\n",
-				     name, NET_MTU, mac, NET_MTU, s->netns);
-	cleanup_free char *input =
-		!link ? NULL
-		      : str_printf("%s"
-				   "link set %s addrgenmode none up\n"
-				   "neighbour replace %s lladdr %s dev %s nud permanent\n"
-				   "route replace %s/32 dev %s src %s\n",
-				   link, name, s->address, mac, name, s->address, name,
-				   s->config->network.host_address);
-	if (!input)
-		return error_set(e, ENOMEM, "out of memory");
-	return ip_batch(-1, input, e);
-}
-
-static int configure(const struct net_session *s, int fd, const char *name, const char *mac,
-		     struct error *e)
-{
-	int r = configure_outside(s, name, mac, e);
-	return r < 0 ? r : configure_inside(s, fd, e);
-}
-
-/* With the link go its routes and neighbours, and the other end. */
-static int delete_link(const char *name, struct error *e)
-{
-	const char *const argv[] = { "ip", "link", "delete", name, NULL };
-	int r = if_nametoindex(name) ? run_batch(argv, -1, NULL, e) : 0;
-	return r < 0 && !if_nametoindex(name) ? 0 : r;
-}
 
 int net_session_setup(const struct net_session *s, bool held, struct error *e)
 {
-	char name[NET_INTERFACE_SIZE];
-	char mac[NET_MAC_SIZE];
-	net_interface(s->id, name);
-	if (net_mac(s->address, mac) < 0)
-		return error_set(e, EINVAL, "\"%s\" is not an IPv4 address", s->address);
 	cleanup_fd int fd = net_namespace_open(s, e);
 	if (fd < 0)
 		return fd;
 	int r = net_hold_setup(fd, held, e);
-	bool old = if_nametoindex(name);
 	if (r == 0)
-		r = configure(s, fd, name, mac, e);
-	/* A link of the same name that leads to a namespace of before. */
-	if (r < 0 && old && delete_link(name, e) == 0)
-		r = configure(s, fd, name, mac, e);
-	return r < 0 ? error_wrap(e, r, "network of session %s", s->id) : 0;
+		r = net_link_setup(s, fd, e);
+	return error_wrap(e, r, "network of session %s", s->id);
 }
 
 int net_session_teardown(const struct net_session *s, struct error *e)
 {
-	char name[NET_INTERFACE_SIZE];
-	net_interface(s->id, name);
-	int r = delete_link(name, e);
+	int r = net_link_delete(s->id, e);
 	while (net_namespace_bound(s->netns))
 		if (umount2(s->netns, MNT_DETACH) < 0)
 			return error_errno(e, "cannot unmount %s", s->netns);

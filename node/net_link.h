@@ -1,0 +1,15 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef ELSA_NODE_NET_LINK_H
+#define ELSA_NODE_NET_LINK_H
+
+/* A session's link, see node/net.h. Private to node/net*.c. */
+
+#include "node/net.h"
+
+/* Makes it, with addresses, neighbours and routes at both ends; what is there already stays. */
+int net_link_setup(const struct net_session *s, int netns_fd, struct error *e);
+
+/* With it go its routes and neighbours, and the other end. A missing one is fine. */
+int net_link_delete(const char *id, struct error *e);
+
+#endif
