@@ -83,7 +83,8 @@ static int sync_parent(const char *path, struct error *e)
 	return fs_sync_dir(parent, e);
 }
 
-int fs_replace(const char *path, const void *data, size_t len, mode_t mode, struct error *e)
+static int replace(const char *path, const void *data, size_t len, mode_t mode, bool sync,
+		   struct error *e)
 {
 	cleanup_free char *tmp = str_printf("%s.XXXXXX", path);
 	if (!tmp)
@@ -91,13 +92,23 @@ int fs_replace(const char *path, const void *data, size_t len, mode_t mode, stru
 	cleanup_fd int fd = mkostemp(tmp, O_CLOEXEC);
 	if (fd < 0)
 		return error_errno(e, "cannot create a temporary file beside %s", path);
-	if (fs_write_all(fd, data, len) < 0 || fchmod(fd, mode) < 0 || fsync(fd) < 0 ||
-	    rename(tmp, path) < 0) {
+	if (fs_write_all(fd, data, len) < 0 || fchmod(fd, mode) < 0 ||
+	    (sync && fsync(fd) < 0) || rename(tmp, path) < 0) {
 		int r = error_errno(e, "cannot write %s", path);
 		unlink(tmp);
 		return r;
 	}
-	return sync_parent(path, e);
+	return sync ? sync_parent(path, e) : 0;
+}
+
+int fs_replace(const char *path, const void *data, size_t len, mode_t mode, struct error *e)
+{
+	return replace(path, data, len, mode, true, e);
+}
+
+int fs_replace_soon(const char *path, const void *data, size_t len, mode_t mode, struct error *e)
+{
+	return replace(path, data, len, mode, false, e);
 }
 
 int fs_write(const char *path, const char *text, struct error *e)

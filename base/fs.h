@@ -20,6 +20,9 @@ int fs_read(const char *path, struct buf *to, struct error *e);
  * whole: temporary file beside it, fsync, rename, fsync of the directory. */
 int fs_replace(const char *path, const void *data, size_t len, mode_t mode, struct error *e);
 
+/* The same against a kill of this program, not against a power cut: nothing is waited for. */
+int fs_replace_soon(const char *path, const void *data, size_t len, mode_t mode, struct error *e);
+
 /* All of it, whatever write(2) makes of it; -1 and errno. */
 int fs_write_all(int fd, const char *data, size_t len);
 

@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #define AT(member) .offset = offsetof(struct journal, member)
 
@@ -40,25 +41,56 @@ const struct wire_struct wire_journal = {
 	.field_count = ARRAY_SIZE(journal_fields),
 };
 
-int journal_save(const struct node *node, const struct journal *j, struct error *e)
+/* --- the two files ------------------------------------------------------------- */
+
+char *journal_dir(const struct node *node)
 {
-	cleanup_free char *path = node_path(node, "journal", j->session.id, ".json");
+	return str_printf("%s/journal/%s", node->config->node.run_dir, node->boot_id);
+}
+
+static char *noted_path(const struct node *node, const char *id)
+{
+	return str_printf("%s/journal/%s/%s.json", node->config->node.run_dir, node->boot_id, id);
+}
+
+static char *saved_path(const struct node *node, const char *id)
+{
+	return node_path(node, "journal", id, ".json");
+}
+
+typedef int replace(const char *path, const void *data, size_t len, mode_t mode, struct error *e);
+
+static int put(const struct journal *j, char *path, replace *how, struct error *e)
+{
+	cleanup_free char *to = path;
 	cleanup_json json_t *json = wire_encode(&wire_journal, j);
 	cleanup_free char *text = json ? json_dumps(json, JSON_INDENT(1)) : NULL;
-	if (!path || !text)
+	if (!to || !text)
 		return error_set(e, ENOMEM, "out of memory");
-	int r = fs_replace(path, text, strlen(text), 0600, e);
+	int r = how(to, text, strlen(text), 0600, e);
 	return error_wrap(e, r, "cannot record what is done to session %s", j->session.id);
 }
 
-int journal_load(const struct node *node, const char *id, struct journal *j, struct error *e)
+int journal_note(const struct node *node, const struct journal *j, struct error *e)
 {
-	cleanup_free char *path = node_path(node, "journal", id, ".json");
+	return put(j, noted_path(node, j->session.id), fs_replace_soon, e);
+}
+
+/* Noted first: what is noted is never older than what is saved. */
+int journal_save(const struct node *node, const struct journal *j, struct error *e)
+{
+	int r = journal_note(node, j, e);
+	return r < 0 ? r : put(j, saved_path(node, j->session.id), fs_replace, e);
+}
+
+static int load(char *path, const char *id, struct journal *j, struct error *e)
+{
+	cleanup_free char *from = path;
 	cleanup_buf struct buf text = BUF_INIT(16 << 20);
 	*j = (struct journal) { 0 };
-	if (!path)
+	if (!from)
 		return error_set(e, ENOMEM, "out of memory");
-	int r = fs_read(path, &text, e);
+	int r = fs_read(from, &text, e);
 	if (r < 0)
 		return r;
 	r = wire_decode_text(&wire_journal, buf_text(&text), text.len, j, e);
@@ -66,28 +98,34 @@ int journal_load(const struct node *node, const char *id, struct journal *j, str
 		journal_deinit(j);
 		r = error_set(e, EBADMSG, "it is another session's");
 	}
-	return error_wrap(e, r, "%s", path);
+	return error_wrap(e, r, "%s", from);
 }
 
+int journal_load(const struct node *node, const char *id, struct journal *j, struct error *e)
+{
+	int r = load(noted_path(node, id), id, j, e);
+	return r == -ENOENT ? load(saved_path(node, id), id, j, e) : r;
+}
+
+static int remove_file(char *path, struct error *e)
+{
+	cleanup_free char *file = path;
+	if (!file)
+		return error_set(e, ENOMEM, "out of memory");
+	return unlink(file) < 0 && errno != ENOENT ? error_errno(e, "cannot remove %s", file) : 0;
+}
+
+/* The older one first: what is left by a kill in between is what is so now. */
 int journal_remove(const struct node *node, const char *id, struct error *e)
 {
-	cleanup_free char *path = node_path(node, "journal", id, ".json");
-	if (!path)
-		return error_set(e, ENOMEM, "out of memory");
-	if (unlink(path) < 0 && errno != ENOENT)
-		return error_errno(e, "cannot remove %s", path);
-	return 0;
+	int r = remove_file(saved_path(node, id), e);
+	return r < 0 ? r : remove_file(noted_path(node, id), e);
 }
 
-void journal_deinit(struct journal *j)
+/* With `but`, of sessions only that have no file there. */
+static int each_in(const char *path, const char *but,
+		   int (*each)(const char *id, void *arg), void *arg, struct error *e)
 {
-	wire_free(&wire_journal, j);
-}
-
-int journal_each(const struct node *node, int (*each)(const char *id, void *arg), void *arg,
-		 struct error *e)
-{
-	cleanup_free char *path = fs_join(node->config->node.state_dir, "journal");
 	cleanup_dir DIR *dir = path ? opendir(path) : NULL;
 	if (!dir)
 		return error_errno(e, "cannot read the directory of journals");
@@ -97,12 +135,31 @@ int journal_each(const struct node *node, int (*each)(const char *id, void *arg)
 		if (strlen(d->d_name) != ID_SIZE - 1 + strlen(".json") ||
 		    strcmp(d->d_name + ID_SIZE - 1, ".json") != 0)
 			continue;
+		cleanup_free char *other = but ? fs_join(but, d->d_name) : NULL;
+		if (other && access(other, F_OK) == 0)
+			continue;
 		snprintf(id, sizeof(id), "%.*s", ID_SIZE - 1, d->d_name);
 		int r = id_valid(id) ? each(id, arg) : 0;
 		if (r)
 			return r;
 	}
 	return 0;
+}
+
+int journal_each(const struct node *node, int (*each)(const char *id, void *arg), void *arg,
+		 struct error *e)
+{
+	cleanup_free char *saved = fs_join(node->config->node.state_dir, "journal");
+	cleanup_free char *noted = journal_dir(node);
+	int r = each_in(saved, NULL, each, arg, e);
+	return r ? r : each_in(noted, saved, each, arg, e);
+}
+
+/* --- its parts ----------------------------------------------------------------- */
+
+void journal_deinit(struct journal *j)
+{
+	wire_free(&wire_journal, j);
 }
 
 int journal_set(char **field, const char *value, struct error *e)

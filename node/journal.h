@@ -3,11 +3,17 @@
 #define ELSA_NODE_JOURNAL_H
 
 /*
- * What is on disk about a session, STATE_DIR/journal/ID.json, replaced as a
- * whole and durably before every step: which processes are its own, what was
+ * What is written down about a session: which processes are its own, what was
  * being done to it and how far that had come, and the result until elsad has
- * acknowledged it. node/recover.c reads it after a crash. Thread-safe for
- * different sessions.
+ * acknowledged it. node/recover.c reads it after a crash.
+ *
+ *	RUN_DIR/journal/BOOT/ID.json   what is so now, replaced as a whole before
+ *	                               every step; of this boot of the machine
+ *	STATE_DIR/journal/ID.json      what a new boot is to know, durable
+ *
+ * The first outlives this program, the second the machine: after a power cut no
+ * process lives any more, and most of what is so now with it (docs/effects.md).
+ * Thread-safe for different sessions.
  */
 
 #include "base/error.h"
@@ -42,14 +48,19 @@ struct journal {
 
 extern const struct wire_struct wire_journal;
 
-/* Durable when it returns 0. */
+/* RUN_DIR/journal/BOOT; allocated, or NULL. */
+char *journal_dir(const struct node *node);
+
+/* As it is now; for this boot. */
+int journal_note(const struct node *node, const struct journal *j, struct error *e);
+/* Durable when it returns 0; it is noted, too. */
 int journal_save(const struct node *node, const struct journal *j, struct error *e);
 int journal_load(const struct node *node, const char *id, struct journal *j, struct error *e);
 int journal_remove(const struct node *node, const char *id, struct error *e); /* missing is fine */
 void journal_deinit(struct journal *j);                                       /* idempotent */
 void journal_drop_results(struct journal *j);
 
-/* Calls `each` with the id of every session that has a journal. */
+/* Calls `each` once with the id of every session that has a journal. */
 int journal_each(const struct node *node, int (*each)(const char *id, void *arg), void *arg,
 		 struct error *e);
 

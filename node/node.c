@@ -5,6 +5,7 @@
 #include "base/fs.h"
 #include "base/log.h"
 #include "node/cpu.h"
+#include "node/journal.h"
 #include "node/session.h"
 
 #include <errno.h>
@@ -21,7 +22,10 @@ char *node_path(const struct node *node, const char *what, const char *id, const
 static int make_dirs(const struct node *node, struct error *e)
 {
 	static const char *const names[] = { "journal", "log", "criu", "images", "sessions" };
+	cleanup_free char *noted = journal_dir(node);
 	int r = fs_mkdirs(node->config->node.run_dir, 0755, e);
+	if (r == 0)
+		r = noted ? fs_mkdirs(noted, 0711, e) : error_set(e, ENOMEM, "out of memory");
 	for (size_t i = 0; r == 0 && i < ARRAY_SIZE(names); i++) {
 		cleanup_free char *path = fs_join(node->config->node.state_dir, names[i]);
 		r = path ? fs_mkdirs(path, 0711, e) : error_set(e, ENOMEM, "out of memory");
@@ -46,9 +50,9 @@ int node_init(struct node *node, struct error *e)
 {
 	pthread_mutex_init(&node->lock, NULL);
 	pthread_mutex_init(&node->store_lock, NULL);
-	int r = make_dirs(node, e);
+	int r = proc_boot_id(node->boot_id, e);
 	if (r == 0)
-		r = proc_boot_id(node->boot_id, e);
+		r = make_dirs(node, e);
 	if (r == 0)
 		r = cpu_features(&node->cpu, e);
 	if (r == 0)

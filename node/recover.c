@@ -2,6 +2,7 @@
 #include "node/recover.h"
 
 #include "base/cleanup.h"
+#include "base/fs.h"
 #include "base/log.h"
 #include "node/effect.h"
 
@@ -66,6 +67,18 @@ static int note_stray(const char *id, void *arg)
 	return 0;
 }
 
+/* What an effect had under way when the machine went down. */
+static int remove_work(const struct node *node, const char *id, struct error *e)
+{
+	static const char *const names[] = { "criu", "images" };
+	int r = 0;
+	for (size_t i = 0; r == 0 && i < ARRAY_SIZE(names); i++) {
+		cleanup_free char *path = node_path(node, names[i], id, "");
+		r = path ? fs_remove_tree(path, e) : error_set(e, ENOMEM, "out of memory");
+	}
+	return r;
+}
+
 static void clear_stray(struct node *node, char *id)
 {
 	struct session_spec spec = session_spec_of(id);
@@ -79,6 +92,8 @@ static void clear_stray(struct node *node, char *id)
 	} else if (r == 0) {
 		log_info("removing what is left of session %s", id);
 		r = sandbox_teardown(&sb, true, &e);
+		if (r == 0)
+			r = remove_work(node, id, &e);
 	}
 	if (r < 0)
 		log_warning("session %s: %s", id, e.text);

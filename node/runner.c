@@ -107,7 +107,7 @@ static int enter_step(struct effect *ef, const char *name, struct error *e)
 		r = journal_set(&ef->result.step, name, e);
 	ef->result.bytes_done = ef->result.bytes_total = 0;
 	pthread_mutex_unlock(&ef->node->lock);
-	return r < 0 ? r : journal_save(ef->node, j, e);
+	return r < 0 ? r : journal_note(ef->node, j, e);
 }
 
 static void note_timing(struct effect *ef, const char *name, mono_us took)

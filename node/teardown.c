@@ -64,7 +64,8 @@ static int remove_session(struct node *node, char *id, bool all, struct error *e
 static int remove_dirs(const struct node *node, struct error *e)
 {
 	static const char *const names[] = { "journal", "criu", "images", "sessions" };
-	int r = 0;
+	cleanup_free char *noted = fs_join(node->config->node.run_dir, "journal");
+	int r = noted ? fs_remove_tree(noted, e) : error_set(e, ENOMEM, "out of memory");
 	for (size_t i = 0; r == 0 && i < ARRAY_SIZE(names); i++) {
 		cleanup_free char *path = fs_join(node->config->node.state_dir, names[i]);
 		r = path ? fs_remove_tree(path, e) : error_set(e, ENOMEM, "out of memory");
@@ -77,6 +78,8 @@ int teardown_run(const struct config *config, bool all, struct error *e)
 	struct node node = { .config = config };
 	struct ids ids = { 0 };
 	int r = teardown_lock(config, e);
+	if (r == 0)
+		r = proc_boot_id(node.boot_id, e);
 	if (r == 0)
 		r = sandbox_each(config, note, &ids, e);
 	for (size_t i = 0; r == 0 && i < ids.count; i++)

@@ -230,6 +230,13 @@ class Session:
                 found.update(int(pid) for pid in root.read_text().split())
         return found
 
+    def thaw(self):
+        """As a hand from outside."""
+        for name, word in (("freezer.state", "THAWED"), ("cgroup.freeze", "0")):
+            for file in pathlib.Path("/sys/fs/cgroup").glob(f"**/elsa-test/{self.id}/{name}"):
+                with contextlib.suppress(OSError):
+                    file.write_text(word)
+
 
 def kill_group(process):
     with contextlib.suppress(ProcessLookupError):

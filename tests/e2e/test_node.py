@@ -5,6 +5,7 @@ import contextlib
 import json
 import os
 import pathlib
+import signal
 import subprocess
 import tempfile
 import threading
@@ -627,6 +628,49 @@ def test_killed_at(node, kind, step, when):
         wait_for(session.answers)
     else:
         assert session.processes() == set() and leftovers(node) == []
+
+
+def power_cut(node, session):
+    """What is left when a machine goes down: disks, and no process."""
+    node.kill()
+    mine = str(node.state / "criu" / session.id).encode()
+    for entry in pathlib.Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if mine in (entry / "cmdline").read_bytes().split(b"\0"):
+                os.kill(int(entry.name), signal.SIGKILL)
+    for pid in session.processes():
+        with contextlib.suppress(OSError):
+            os.kill(pid, signal.SIGKILL)
+    session.thaw()
+    wait_for(lambda: session.processes() == set())
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("kind, step", [s for s in steps() if s[0] in ("hibernate", "restore")])
+def test_power_cut_at(node, place, kind, step, when):
+    """The new boot knows what was durable, and no more: the checkpoint is whole and elsad, asking
+    again, gets what it wanted; or it never was, and that is told."""
+    session, generation = arrange(node, kind)
+    node.kill()
+    node.start("--fault", f"{kind}:{step}:{when}")
+    effect = new_id()
+    ask_until_killed(node, kind, session, generation, effect)
+    power_cut(node, session)
+    with in_place_of("/proc/sys/kernel/random/boot_id", "00000000-1111\n", place):
+        node.start()
+        status = settle(node, session)
+        assert not (status and status["running"])
+        there = whole(node, session, 1)
+        moments = [(s, w) for k, s in steps() if k == kind for w in ("before", "after")]
+        assert there == (kind == "restore" or
+                         moments.index((step, when)) >= moments.index(("commit", "after")))
+        result = node.effect(kind, session, generation, effect_id=effect)
+        assert result["state"] == ("done" if there else "failed")
+        if kind == "hibernate" and there:
+            session.restore(1)
+        if there:
+            assert_same(session.before, wait_for(session.answers))
+        node.kill()
 
 
 @pytest.mark.parametrize("step, when", [(s, w) for k, s in steps() if k == "ended"

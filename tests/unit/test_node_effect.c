@@ -106,6 +106,7 @@ static char id[] = "0123456789abcdef";
 
 struct place {
 	char dir[64];
+	char run_dir[80];
 	struct config config;
 	struct node node;
 };
@@ -117,10 +118,15 @@ static int set_up(void **state)
 	if (!mkdtemp(p->dir))
 		return -1;
 	p->config.node.state_dir = p->dir;
+	p->config.node.run_dir = p->run_dir;
+	snprintf(p->run_dir, sizeof(p->run_dir), "%s/run", p->dir);
 	p->node.config = &p->config;
-	cleanup_free char *journals = fs_join(p->dir, "journal");
+	snprintf(p->node.boot_id, sizeof(p->node.boot_id), "boot-1");
+	cleanup_free char *saved = fs_join(p->dir, "journal");
+	cleanup_free char *noted = journal_dir(&p->node);
 	*state = p;
-	return fs_mkdirs(journals, 0700, NULL);
+	int r = fs_mkdirs(saved, 0700, NULL);
+	return r < 0 ? r : fs_mkdirs(noted, 0700, NULL);
 }
 
 static int tear_down(void **state)
@@ -182,6 +188,54 @@ static int count(const char *found, void *arg)
 	assert_string_equal(found, id);
 	++*(int *)arg;
 	return 0;
+}
+
+/* The machine goes down and comes up again: what was only noted is of the past. */
+static void reboot(struct place *p)
+{
+	snprintf(p->node.boot_id, sizeof(p->node.boot_id), "boot-2");
+	cleanup_free char *noted = journal_dir(&p->node);
+	assert_int_equal(fs_mkdirs(noted, 0700, NULL), 0);
+}
+
+static void expect_step(struct place *p, const char *step)
+{
+	struct journal read;
+	struct error e = ERROR_INIT;
+	int r = journal_load(&p->node, id, &read, &e);
+	if (r < 0)
+		fail_msg("%s", e.text);
+	assert_string_equal(read.step, step);
+	journal_deinit(&read);
+}
+
+static void test_journal_noted(void **state)
+{
+	struct place *p = *state;
+	struct error e = ERROR_INIT;
+	struct journal j = example(), read;
+	int found = 0;
+	assert_int_equal(journal_note(&p->node, &j, &e), 0);
+	expect_step(p, "dump");
+	assert_int_equal(journal_each(&p->node, count, &found, NULL), 0);
+	assert_int_equal(found, 1);
+	journal_set(&j.step, "commit", NULL);
+	assert_int_equal(journal_save(&p->node, &j, &e), 0);
+	expect_step(p, "commit");
+	journal_set(&j.step, "kill", NULL);
+	assert_int_equal(journal_note(&p->node, &j, &e), 0);
+	expect_step(p, "kill");
+	found = 0;
+	assert_int_equal(journal_each(&p->node, count, &found, NULL), 0);
+	assert_int_equal(found, 1);
+	reboot(p);
+	expect_step(p, "commit");
+	assert_int_equal(journal_remove(&p->node, id, &e), 0);
+	assert_int_equal(journal_load(&p->node, id, &read, &e), -ENOENT);
+	assert_int_equal(journal_note(&p->node, &j, &e), 0);
+	assert_int_equal(journal_remove(&p->node, id, &e), 0);
+	assert_int_equal(journal_load(&p->node, id, &read, &e), -ENOENT);
+	journal_deinit(&j);
 }
 
 static void test_journal_listing(void **state)
@@ -249,6 +303,7 @@ int main(void)
 		cmocka_unit_test(test_fault_plans),
 		cmocka_unit_test(test_fault_kills),
 		cmocka_unit_test_setup_teardown(test_journal_round_trip, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_journal_noted, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_journal_listing, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_journal_damage, set_up, tear_down),
 		cmocka_unit_test(test_process_identity),
