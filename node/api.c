@@ -288,13 +288,10 @@ static void delete_effect(struct http_exchange *x, void *arg)
 	struct node *node = arg;
 	const char *id = http_exchange_param(x, "id");
 	struct error e = ERROR_INIT;
-	if (effect_find(node, id)) {
-		error_set(&e, EBUSY, "effect %s is still under way", id);
+	if (effect_acknowledge(node, id, &e) < 0)
 		http_reply_error(x, &e);
-		return;
-	}
-	effect_acknowledge(node, id);
-	http_reply_json(x, 200, json_object());
+	else
+		http_reply_json(x, 200, json_object());
 }
 
 /* --- serving ------------------------------------------------------------------------- */

@@ -139,12 +139,20 @@ static int use_known_spec(struct session *s, struct effect_request *request, str
 	return journal_copy_spec(&request->session, &s->journal.session, e);
 }
 
+static bool has_result(struct effect *ef)
+{
+	pthread_mutex_lock(&ef->node->lock);
+	bool told = ef->told;
+	pthread_mutex_unlock(&ef->node->lock);
+	return told;
+}
+
 static bool may_queue(const struct session *s, const struct effect_request *request)
 {
 	if (s->queued)
 		return false;
-	return s->effect->request.kind == EFFECT_NONE || request->kind == EFFECT_STOP ||
-	       request->kind == EFFECT_FORGET;
+	return has_result(s->effect) || s->effect->request.kind == EFFECT_NONE ||
+	       request->kind == EFFECT_STOP || request->kind == EFFECT_FORGET;
 }
 
 static int refuse_second(struct node *node, const struct session *s, struct error *e)
@@ -254,7 +262,7 @@ int effect_begin(struct node *node, struct effect_request *request, struct effec
 	return r;
 }
 
-static void tell_waiters(struct effect *ef)
+void effect_tell(struct effect *ef)
 {
 	while (ef->waiters) {
 		struct effect_waiter *w = ef->waiters;
@@ -263,6 +271,13 @@ static void tell_waiters(struct effect *ef)
 		effect_unwait(w);
 		tell(&ef->result, arg);
 	}
+}
+
+static void drop_results(struct node *node, struct session *s)
+{
+	pthread_mutex_lock(&node->lock);
+	journal_drop_results(&s->journal);
+	pthread_mutex_unlock(&node->lock);
 }
 
 static void begin_queued(struct node *node, struct session *s)
@@ -301,7 +316,9 @@ static void done(void *arg)
 	set_under_way(node, &s->effect, NULL);
 	if (begin_again(ef))
 		return;
-	tell_waiters(ef);
+	effect_tell(ef);
+	if (ef->acknowledged)
+		drop_results(node, s);
 	effect_free(ef);
 	if (s->journal.pid == 0)
 		session_unwatch(s);
@@ -355,16 +372,22 @@ struct session *effect_find_result(struct node *node, const char *id)
 	return NULL;
 }
 
-void effect_acknowledge(struct node *node, const char *id)
+int effect_acknowledge(struct node *node, const char *id, struct error *e)
 {
+	struct effect *ef = effect_find(node, id);
+	if (ef && !has_result(ef))
+		return error_set(e, EBUSY, "effect %s is still under way", id);
+	if (ef) {
+		ef->acknowledged = true;
+		return 0;
+	}
 	struct session *s = effect_find_result(node, id);
 	/* The next effect's worker has the journal now, and will put its own result there. */
 	if (!s || s->effect)
-		return;
-	pthread_mutex_lock(&node->lock);
-	journal_drop_results(&s->journal);
-	pthread_mutex_unlock(&node->lock);
+		return 0;
+	drop_results(node, s);
 	remove_if_over(node, s);
+	return 0;
 }
 
 struct effect_waiter *effect_wait(struct effect *ef,

@@ -31,6 +31,9 @@ struct plan {
 	size_t count;
 	/* From this step on nothing is undone: when a step fails the rest is done all the same. */
 	size_t commit;
+	/* Before this step who waits for the result is told it: what is left to do is for order's
+	 * sake, and nobody need wait for it. 0: at the end. */
+	size_t told;
 	/* After a crash before or in step `at`: the step to go on with, -1 to undo `at` and all
 	 * before it, -EAGAIN when that cannot be told yet (with *e): then nothing may be touched.
 	 */
@@ -59,6 +62,8 @@ struct effect {
 	bool recovering;      /* after a crash */
 	bool interrupted;     /* cut short by one, undone */
 	bool undecided;       /* ... and not yet known whether to undo: see effect_resume() */
+	bool told;            /* under node->lock: the result stands, see struct plan */
+	bool acknowledged;    /* the loop's: nobody wants the result any more */
 
 	/* Between steps; empty after a crash. */
 	struct store_write *write; /* the pointer under node->lock: see effect_look() */
@@ -68,7 +73,8 @@ struct effect {
 };
 
 /* On the loop. Takes the request over (also when it fails). -EBUSY while something else is done to
- * that session; stop and forget then wait for its end and begin. */
+ * that session; stop and forget then wait for its end and begin, and so does anything when that
+ * one's result has been told. */
 int effect_begin(struct node *node, struct effect_request *request, struct effect **effect,
 		 struct error *e);
 
@@ -101,8 +107,12 @@ struct session *effect_find_result(struct node *node, const char *id);
 /* Brings the progress in its result up to date. Under the lock. */
 void effect_look(struct effect *ef);
 
-/* On the loop: nobody wants this result any more. One that is not known is fine. */
-void effect_acknowledge(struct node *node, const char *id);
+/* On the loop: nobody wants this result any more. One that is not known is fine; -EBUSY when there
+ * is none yet. */
+int effect_acknowledge(struct node *node, const char *id, struct error *e);
+
+/* On the loop: tells all who wait for it the result. */
+void effect_tell(struct effect *ef);
 
 /* For steps: */
 void effect_progress(struct effect *ef, uint64_t done, uint64_t total);

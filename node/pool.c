@@ -134,13 +134,36 @@ int pool_new(struct event_base *base, size_t threads, struct pool **to, struct e
 	return 0;
 }
 
+static struct task *new_task(void (*work)(void *arg), void (*done)(void *arg), void *arg,
+			     struct error *e)
+{
+	struct task *t = malloc(sizeof(*t));
+	if (t)
+		*t = (struct task) { .work = work, .done = done, .arg = arg };
+	else
+		error_set(e, ENOMEM, "out of memory");
+	return t;
+}
+
+int pool_post(struct pool *pool, void (*done)(void *arg), void *arg, struct error *e)
+{
+	struct task *t = new_task(NULL, done, arg, e);
+	if (!t)
+		return -ENOMEM;
+	pthread_mutex_lock(&pool->lock);
+	pool->load++;
+	queue_put(&pool->finished, t);
+	pthread_mutex_unlock(&pool->lock);
+	eventfd_write(pool->wake, 1);
+	return 0;
+}
+
 int pool_submit(struct pool *pool, void (*work)(void *arg), void (*done)(void *arg), void *arg,
 		struct error *e)
 {
-	struct task *t = malloc(sizeof(*t));
+	struct task *t = new_task(work, done, arg, e);
 	if (!t)
-		return error_set(e, ENOMEM, "out of memory");
-	*t = (struct task) { .work = work, .done = done, .arg = arg };
+		return -ENOMEM;
 	pthread_mutex_lock(&pool->lock);
 	pool->load++;
 	queue_put(&pool->waiting, t);

@@ -103,9 +103,10 @@ static int enter_step(struct effect *ef, const char *name, struct error *e)
 	struct journal *j = effect_journal(ef);
 	pthread_mutex_lock(&ef->node->lock);
 	int r = journal_set(&j->step, name, e);
-	if (r == 0)
+	if (r == 0 && !ef->told) {
 		r = journal_set(&ef->result.step, name, e);
-	ef->result.bytes_done = ef->result.bytes_total = 0;
+		ef->result.bytes_done = ef->result.bytes_total = 0;
+	}
 	pthread_mutex_unlock(&ef->node->lock);
 	return r < 0 ? r : journal_note(ef->node, j, e);
 }
@@ -113,6 +114,8 @@ static int enter_step(struct effect *ef, const char *name, struct error *e)
 static void note_timing(struct effect *ef, const char *name, mono_us took)
 {
 	struct effect_result *result = &ef->result;
+	if (ef->told)
+		return;
 	pthread_mutex_lock(&ef->node->lock);
 	struct step_timing *list =
 		realloc(result->timings, (result->timing_count + 1) * sizeof(*list));
@@ -188,12 +191,31 @@ static void finish(struct effect *ef, const struct error *failure)
 {
 	struct error e = ERROR_INIT;
 	runner_drop(ef);
-	fill_result(ef, failure);
+	if (!ef->told) {
+		fill_result(ef, failure);
+		report(ef, failure);
+	}
 	keep_result(ef);
-	report(ef, failure);
 	/* Should this fail, a crash from here on does the last steps again, which does no harm. */
 	if (journal_save(ef->node, effect_journal(ef), &e) < 0)
 		log_error("session %s: %s", ef->session->id, e.text);
+}
+
+static void tell(void *arg)
+{
+	effect_tell(arg);
+}
+
+/* From here on the result is as it is: the loop reads it without the lock. */
+static void tell_early(struct effect *ef)
+{
+	fill_result(ef, NULL);
+	report(ef, NULL);
+	pthread_mutex_lock(&ef->node->lock);
+	ef->told = true;
+	pthread_mutex_unlock(&ef->node->lock);
+	/* Without memory for it they are told at the end. */
+	pool_post(ef->node->pool, tell, ef, NULL);
 }
 
 /* --- steps -------------------------------------------------------------------- */
@@ -234,6 +256,8 @@ static int run_steps(struct effect *ef, size_t first, struct error *failure)
 	for (size_t i = first; i < plan->count; i++) {
 		struct error e = ERROR_INIT;
 		bool committed = i >= plan->commit;
+		if (plan->told && i == plan->told && result == 0)
+			tell_early(ef);
 		int r = run_step(ef, &plan->steps[i], !committed, &e);
 		if (r < 0 && !committed) {
 			*failure = e;

@@ -207,5 +207,6 @@ const struct plan plan_restore = {
 	.steps = steps,
 	.count = ARRAY_SIZE(steps),
 	.commit = ARRAY_SIZE(steps) - 2,
+	.told = ARRAY_SIZE(steps) - 2,
 	.resume = resume,
 };

@@ -139,6 +139,11 @@ class Probe:
         os.write(self.pipe[1], data)
         return data
 
+    @staticmethod
+    def state_of(process):
+        with open(f"/proc/{process.pid}/stat") as f:
+            return f.read().rsplit(")", 1)[1].split()[0]
+
     def state(self):
         self.deleted.seek(0)
         self.linked.seek(0)
@@ -148,8 +153,11 @@ class Probe:
             locked = False
         except BlockingIOError:
             locked = True
-        with open(f"/proc/{self.stopped.pid}/stat") as f:
-            stopped = f.read().rsplit(")", 1)[1].split()[0]
+        stopped = self.state_of(self.stopped)
+        for _ in range(100):  # after a restore it goes into its stop anew, when its turn comes
+            if stopped == "R":
+                time.sleep(0.01)
+                stopped = self.state_of(self.stopped)
         return {
             "started": STARTED, "pid": os.getpid(), "uid": os.getuid(),
             "ticks": self.clock.ticks, "back": self.clock.back, "longest": self.clock.longest,

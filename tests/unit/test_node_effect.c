@@ -27,6 +27,8 @@ static void test_plans(void **state)
 		assert_non_null(plan);
 		assert_non_null(plan->resume);
 		assert_true(plan->commit < plan->count);
+		/* Nothing is told that can still be undone. */
+		assert_true(plan->told == 0 || (plan->told >= plan->commit && plan->told < plan->count));
 		if (kind != EFFECT_NONE)
 			assert_string_equal(plan->name, effect_kind_names[kind]);
 		for (size_t i = 0; i < plan->count; i++) {
@@ -48,6 +50,7 @@ static void test_commits(void **state)
 	assert_string_equal(p->steps[p->commit].name, "kill");
 	p = &plan_restore;
 	assert_string_equal(p->steps[p->commit - 1].name, "thaw");
+	assert_string_equal(p->steps[p->told - 1].name, "thaw");
 	assert_true(plan_step(p, "record") + 1 == plan_step(p, "release"));
 	assert_true(plan_step(p, "release") + 1 == plan_step(p, "thaw"));
 	/* Packets are held only while nothing runs. */
