@@ -92,8 +92,8 @@ static int replace(const char *path, const void *data, size_t len, mode_t mode, 
 	cleanup_fd int fd = mkostemp(tmp, O_CLOEXEC);
 	if (fd < 0)
 		return error_errno(e, "cannot create a temporary file beside %s", path);
-	if (fs_write_all(fd, data, len) < 0 || fchmod(fd, mode) < 0 ||
-	    (sync && fsync(fd) < 0) || rename(tmp, path) < 0) {
+	if (fs_write_all(fd, data, len) < 0 || fchmod(fd, mode) < 0 || (sync && fsync(fd) < 0) ||
+	    rename(tmp, path) < 0) {
 		int r = error_errno(e, "cannot write %s", path);
 		unlink(tmp);
 		return r;

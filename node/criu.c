@@ -285,8 +285,8 @@ static int64_t tmpfs_bytes(const char *images)
 	return sum;
 }
 
-/* A process's first way into a cgroup waits for all CPUs to have passed through the scheduler, 10 to
- * 30 ms. CRIU makes the mounts in that time; but what it fills a tmpfs with is charged to the
+/* A process's first way into a cgroup waits for all CPUs to have passed through the scheduler, 10
+ * to 30 ms. CRIU makes the mounts in that time; but what it fills a tmpfs with is charged to the
  * cgroup that its init is in then, so with more than a little of that it waits. */
 static int adopt(struct criu_run *run, struct sandbox *sb, pid_t pid, struct error *e)
 {

@@ -36,7 +36,7 @@ struct criu_run {
 	volatile pid_t pid;
 	pthread_t thread;
 	bool started;
-	int told;      /* the fifos, for both directions */
+	int told; /* the fifos, for both directions */
 	int verdict;
 	int over;      /* eventfd: job_run has returned */
 	int inherited; /* descriptor handed to CRIU; -1: none */

@@ -123,8 +123,8 @@ int journal_remove(const struct node *node, const char *id, struct error *e)
 }
 
 /* With `but`, of sessions only that have no file there. */
-static int each_in(const char *path, const char *but,
-		   int (*each)(const char *id, void *arg), void *arg, struct error *e)
+static int each_in(const char *path, const char *but, int (*each)(const char *id, void *arg),
+		   void *arg, struct error *e)
 {
 	cleanup_dir DIR *dir = path ? opendir(path) : NULL;
 	if (!dir)

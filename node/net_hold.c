@@ -46,7 +46,8 @@ static void put_mark(struct netlink *n, int type)
 
 static void put_table(struct netlink *n, int flags, bool held)
 {
-	begin_message(n, held ? "switch the session's packets off" : "switch the session's packets on",
+	begin_message(n,
+		      held ? "switch the session's packets off" : "switch the session's packets on",
 		      NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_NEWTABLE, flags, NFPROTO_INET, 0);
 	netlink_put_text(n, NFTA_TABLE_NAME, TABLE);
 	netlink_put_be32(n, NFTA_TABLE_FLAGS, held ? 0 : NFT_TABLE_F_DORMANT);

@@ -162,8 +162,7 @@ static int configure_outside(const struct ends *ends, int fd, struct error *e)
 	put_plain(&n, index);
 	put_up(&n, index);
 	put_neighbour(&n, index, ends->address, ends->mac);
-	begin_route(&n, index,
-		    (struct rtmsg) { .rtm_scope = RT_SCOPE_LINK, .rtm_dst_len = 32 });
+	begin_route(&n, index, (struct rtmsg) { .rtm_scope = RT_SCOPE_LINK, .rtm_dst_len = 32 });
 	netlink_put(&n, RTA_DST, &ends->address, sizeof(ends->address));
 	netlink_put(&n, RTA_PREFSRC, &ends->host, sizeof(ends->host));
 	return netlink_send(&n, fd, e);
@@ -209,7 +208,7 @@ int net_link_setup(const struct net_session *s, int netns_fd, struct error *e)
 	bool old = index_of(fd, ends.name);
 	r = set_up(&ends, fd, netns_fd, e);
 	/* A link of the same name that leads to a namespace of before. */
-	if (r < 0 && old && delete(ends.name, fd, e) == 0)
+	if (r < 0 && old && delete (ends.name, fd, e) == 0)
 		r = set_up(&ends, fd, netns_fd, e);
 	return r;
 }
@@ -219,5 +218,5 @@ int net_link_delete(const char *id, struct error *e)
 	char name[NET_INTERFACE_SIZE];
 	net_interface(id, name);
 	cleanup_fd int fd = netlink_open(-1, NETLINK_ROUTE, e);
-	return fd < 0 ? fd : delete(name, fd, e);
+	return fd < 0 ? fd : delete (name, fd, e);
 }

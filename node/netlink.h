@@ -24,7 +24,7 @@
 struct netlink {
 	_Alignas(struct nlmsghdr) char data[2048]; /* ample for all that node/net*.c says */
 	size_t len;
-	size_t message;                     /* where the one being put together begins */
+	size_t message;                      /* where the one being put together begins */
 	const char *whats[NETLINK_MESSAGES]; /* of each message; borrowed */
 	uint32_t count;
 	uint32_t answers; /* that will come: to each message with NLM_F_ACK one */

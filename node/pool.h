@@ -21,8 +21,8 @@ int pool_new(struct event_base *base, size_t threads, struct pool **pool, struct
 int pool_submit(struct pool *pool, void (*work)(void *arg), void (*done)(void *arg), void *arg,
 		struct error *e);
 
-/* From any thread, often a worker in the midst of its work: calls `done` on the loop's thread, before
- * that of work which is not yet over. 0 or -ENOMEM. */
+/* From any thread, often a worker in the midst of its work: calls `done` on the loop's thread,
+ * before that of work which is not yet over. 0 or -ENOMEM. */
 int pool_post(struct pool *pool, void (*done)(void *arg), void *arg, struct error *e);
 
 /* Work that waits or runs; on the loop's thread. */

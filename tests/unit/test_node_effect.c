@@ -28,7 +28,8 @@ static void test_plans(void **state)
 		assert_non_null(plan->resume);
 		assert_true(plan->commit < plan->count);
 		/* Nothing is told that can still be undone. */
-		assert_true(plan->told == 0 || (plan->told >= plan->commit && plan->told < plan->count));
+		assert_true(plan->told == 0 ||
+			    (plan->told >= plan->commit && plan->told < plan->count));
 		if (kind != EFFECT_NONE)
 			assert_string_equal(plan->name, effect_kind_names[kind]);
 		for (size_t i = 0; i < plan->count; i++) {
