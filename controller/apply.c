@@ -174,13 +174,21 @@ static int write_draft(struct session *s, struct draft *d, struct error *e)
 	return r;
 }
 
+/* Of a restore a power cut may take back what was recorded: it ends the restored processes, too, and
+ * leaves the checkpoint, from which the session is restored again when that is asked. So nobody who
+ * waits for a session to wake waits for a disk that is busy. */
+static bool can_be_taken_back(const struct draft *d, enum effect_kind kind)
+{
+	return kind == EFFECT_RESTORE && !d->step.set_aside;
+}
+
 static int commit_draft(struct session *s, struct draft *d, struct error *e)
 {
 	struct controller *c = s->controller;
 	const struct effect *ended = d->change->ended;
 	enum effect_kind kind = ended ? ended->kind : effect_kind_of(d->step.action);
 	step_reached(c->base, kind, ended ? STEP_ANSWERED : STEP_DECIDED);
-	int r = db_begin(c->db, e);
+	int r = can_be_taken_back(d, kind) ? db_begin_soon(c->db, e) : db_begin(c->db, e);
 	if (r < 0)
 		return r;
 	r = write_draft(s, d, e);

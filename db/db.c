@@ -229,6 +229,15 @@ int db_open(const char *path, struct db **db, struct error *e)
 	return r;
 }
 
+/* Cannot fail: it is a word in memory. */
+static void be_durable(struct db *db)
+{
+	if (db->depth > 0 || !db->soon)
+		return;
+	sqlite3_exec(db->handle, "PRAGMA synchronous = FULL", NULL, NULL, NULL);
+	db->soon = false;
+}
+
 int db_begin(struct db *db, struct error *e)
 {
 	int r = db_check_transaction(db, e);
@@ -240,11 +249,26 @@ int db_begin(struct db *db, struct error *e)
 	return r;
 }
 
+/* SQLite takes this between transactions only. */
+int db_begin_soon(struct db *db, struct error *e)
+{
+	if (db->depth > 0)
+		return db_begin(db, e);
+	int r = db_exec(db, "PRAGMA synchronous = NORMAL", e);
+	db->soon = true;
+	if (r == 0)
+		r = db_begin(db, e);
+	if (r < 0)
+		be_durable(db);
+	return r;
+}
+
 static void leave(struct db *db)
 {
 	db->depth--;
 	if (db->depth == 0)
 		db->undone = false;
+	be_durable(db);
 }
 
 int db_commit(struct db *db, struct error *e)

@@ -30,6 +30,7 @@ struct db {
 	char *path;
 	int lock;    /* of "<path>.lock", held for as long as we live */
 	int depth;   /* of db_begin() */
+	bool soon;   /* begun by db_begin_soon() */
 	bool undone; /* rolled back by an inner level; the outer ones do not know yet */
 	struct {
 		const char *sql;

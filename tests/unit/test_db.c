@@ -3,6 +3,7 @@
 #include "base/cleanup.h"
 #include "base/fs.h"
 #include "db/db.h"
+#include "db/query.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -287,6 +288,51 @@ static void test_transactions(void **state)
 	db_close(db);
 }
 
+/* SQLite's numbers for it. */
+enum { SOON = 1, DURABLE = 2 };
+
+static int durability(struct db *db)
+{
+	sqlite3_stmt *s;
+	assert_int_equal(sqlite3_prepare_v2(db->handle, "PRAGMA synchronous", -1, &s, NULL), 0);
+	assert_int_equal(sqlite3_step(s), SQLITE_ROW);
+	int value = sqlite3_column_int(s, 0);
+	sqlite3_finalize(s);
+	return value;
+}
+
+static void test_waived_durability(void **state)
+{
+	(void)state;
+	struct db *db = open_db();
+	assert_int_equal(durability(db), DURABLE);
+	assert_int_equal(db_begin_soon(db, NULL), 0);
+	assert_int_equal(durability(db), SOON);
+	add_sessions(db, 0, 2);
+	assert_int_equal(db_begin(db, NULL), 0);
+	assert_int_equal(db_commit(db, NULL), 0);
+	assert_int_equal(durability(db), SOON);
+	assert_int_equal(db_commit(db, NULL), 0);
+	assert_int_equal(durability(db), DURABLE);
+
+	assert_int_equal(db_begin_soon(db, NULL), 0);
+	add_sessions(db, 2, 4);
+	db_rollback(db);
+	assert_int_equal(durability(db), DURABLE);
+
+	/* the outermost level decides */
+	assert_int_equal(db_begin(db, NULL), 0);
+	assert_int_equal(db_begin_soon(db, NULL), 0);
+	assert_int_equal(durability(db), DURABLE);
+	assert_int_equal(db_commit(db, NULL), 0);
+	assert_int_equal(db_commit(db, NULL), 0);
+
+	db_close(db);
+	db = open_db();
+	assert_int_equal(count_sessions(db), 2);
+	db_close(db);
+}
+
 /* Writes until the disk is full: the transaction fails as a whole, the record is as before, and
  * once there is room again everything goes on. */
 static int fill(struct db *db, struct error *e)
@@ -393,6 +439,7 @@ int main(void)
 		TEST(test_no_directory),
 		TEST(test_not_writable),
 		TEST(test_transactions),
+		TEST(test_waived_durability),
 		TEST(test_file_size_limit),
 		TEST(test_small_disk),
 		TEST(test_disk_full_from_the_start),
