@@ -11,6 +11,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -120,6 +121,8 @@ static void test_here(void **state)
 		skip();
 	}
 	assert_non_null(mkdtemp(top));
+	/* CRIU's helpers run with the trial's user as the real one. */
+	assert_int_equal(chmod(top, 0755), 0);
 	cleanup_free char *text = str_printf("[node]\nstate_dir = \"%s/state\"\n"
 					     "run_dir = \"%s/run\"\ncgroup = \"%s\"\n",
 					     top, top, top + strlen("/tmp/"));
