@@ -77,17 +77,21 @@ static int explain_status(struct cli *cli, int status, const char *body, struct 
 	return -fault_errno(told.fault);
 }
 
-static int call(struct cli *cli, struct http_request *request, const char *path, char **body,
-		struct error *e)
+/* `type`: a header that says what the body is; NULL: JSON. */
+static int call_typed(struct cli *cli, struct http_request *request, const char *path,
+		      const char *type, char **body, struct error *e)
 {
 	cleanup_free char *url = NULL;
 	cleanup_free char *authorization = NULL;
-	const char *headers[] = { "Accept: application/json", NULL, NULL };
+	const char *headers[4] = { "Accept: application/json" };
+	size_t count = 1;
 	int status = 0;
 	if (cli->token) {
 		authorization = str_printf("Authorization: Bearer %s", cli->token);
-		headers[1] = authorization;
+		headers[count++] = authorization;
 	}
+	if (type)
+		headers[count] = type;
 	int r = path ? address_request(cli, path, &url, request, e)
 		     : error_set(e, ENOMEM, "out of memory");
 	if (r < 0)
@@ -99,6 +103,12 @@ static int call(struct cli *cli, struct http_request *request, const char *path,
 	if (r < 0)
 		return explain_unreachable(cli, r, e);
 	return status >= 200 && status < 300 ? 0 : explain_status(cli, status, *body, e);
+}
+
+static int call(struct cli *cli, struct http_request *request, const char *path, char **body,
+		struct error *e)
+{
+	return call_typed(cli, request, path, NULL, body, e);
 }
 
 static int not_as_expected(struct error *e, const char *what)
@@ -162,6 +172,26 @@ int api_post(struct cli *cli, const char *path, json_t *body, json_t **answer, s
 	struct http_request request = { .method = "POST", .body = text, .body_len = strlen(text) };
 	int r = call(cli, &request, path, &reply, e);
 	return r < 0 ? r : parse_answer(reply, answer, e);
+}
+
+int api_get_bytes(struct cli *cli, const char *path,
+		  int (*each)(const char *data, size_t len, void *arg), void *arg, struct error *e)
+{
+	cleanup_free char *body = NULL;
+	struct http_request request = { .method = "GET", .on_data = each, .data_arg = arg };
+	return call(cli, &request, path, &body, e);
+}
+
+int api_post_bytes(struct cli *cli, const char *path, const char *data, size_t len, struct error *e)
+{
+	static const char type[] = "Content-Type: application/octet-stream";
+	cleanup_free char *reply = NULL;
+	struct http_request request = {
+		.method = "POST",
+		.body = data,
+		.body_len = len,
+	};
+	return call_typed(cli, &request, path, type, &reply, e);
 }
 
 char *api_session_path(struct cli *cli, const char *path, const char *more)

@@ -26,6 +26,8 @@ struct cli {
 	bool json;
 	bool wait;
 	bool follow;
+	bool force;
+	bool dry_run;
 	int64_t timeout_s; /* 0: not given */
 	int64_t lines;
 	int64_t generation; /* 0: all */
@@ -46,6 +48,8 @@ enum cli_option_id {
 	CLI_GENERATION,
 	CLI_LINES,
 	CLI_FOLLOW,
+	CLI_FORCE,
+	CLI_DRY_RUN,
 	CLI_JSON, /* the rest is for every command */
 	CLI_TIMEOUT,
 	CLI_CONFIG,
@@ -72,7 +76,14 @@ struct cli_command {
 	const char *help;      /* a line */
 	const char *more;      /* sentences for the manual; NULL: none */
 	int (*run)(struct cli *cli, struct error *e);
-	enum { CLI_NO_USER, CLI_MAY_USER, CLI_NEEDS_USER, CLI_MAY_FILE } takes;
+	enum {
+		CLI_NO_USER,
+		CLI_MAY_USER,
+		CLI_NEEDS_USER,
+		CLI_USER_MAY_FILE, /* a user, then perhaps a file */
+		CLI_MAY_FILE,
+		CLI_NEEDS_FILE,
+	} takes;
 	unsigned options; /* CLI_BIT() of those it takes beside everyone's */
 	bool local;       /* needs no elsad */
 };
@@ -102,6 +113,11 @@ int api_get_text(struct cli *cli, const char *path, char **text, struct error *e
 /* The list called `key` of an answer, as a new reference; anything else is an error. */
 int api_get_list(struct cli *cli, const char *path, const char *key, json_t **list,
 		 struct error *e);
+/* Bytes, as they are: a part of a body that is fetched or sent piece by piece. */
+int api_get_bytes(struct cli *cli, const char *path,
+		  int (*each)(const char *data, size_t len, void *arg), void *arg, struct error *e);
+int api_post_bytes(struct cli *cli, const char *path, const char *data, size_t len,
+		   struct error *e);
 /* "/v1/session?user=..&server=.." with both escaped; `more` is appended. Allocated. */
 char *api_session_path(struct cli *cli, const char *path, const char *more);
 json_t *api_session_body(struct cli *cli); /* {"user", "server", "who", "why"} */
@@ -112,6 +128,20 @@ int api_check_object(const json_t *answer, const char *key, struct error *e);
  * terminal. `before` is the session as it was when asked, `asked` what elsad answered to that. */
 int wait_for_state(struct cli *cli, const char *target, const json_t *before, const json_t *asked,
 		   struct error *e);
+
+/* cli/store_task.c: work on the store, asked for and followed to its end with a bar on a terminal.
+ * *end is what elsad said last, a new reference; negative when it failed. */
+int store_task_run(struct cli *cli, const char *kind, json_t *body /* stolen */, json_t **end,
+		   struct error *e);
+int store_task_begin(struct cli *cli, const char *kind, json_t *body /* stolen */, json_t **task,
+		     struct error *e);
+int store_task_follow(struct cli *cli, const char *kind, const char *id, json_t **end,
+		      struct error *e);
+/* The checkpoints that the command line means, as a list. */
+int store_checkpoints(struct cli *cli, json_t **list, struct error *e);
+/* ... the only one: of --generation, or the newest that can be used. */
+int store_checkpoint(struct cli *cli, json_t **checkpoint, struct error *e);
+json_t *store_checkpoint_body(struct cli *cli, const json_t *checkpoint); /* to ask by */
 
 /* cli/commands: see the table in cli/commands.c. */
 int cmd_status(struct cli *cli, struct error *e);
@@ -128,7 +158,13 @@ int cmd_logs(struct cli *cli, struct error *e);
 int cmd_events(struct cli *cli, struct error *e);
 int cmd_policy_run(struct cli *cli, struct error *e);
 int cmd_store_ls(struct cli *cli, struct error *e);
+int cmd_store_show(struct cli *cli, struct error *e);
 int cmd_store_verify(struct cli *cli, struct error *e);
+int cmd_store_gc(struct cli *cli, struct error *e);
+int cmd_store_rm(struct cli *cli, struct error *e);
+int cmd_store_export(struct cli *cli, struct error *e);
+int cmd_store_import(struct cli *cli, struct error *e);
+int cmd_store_rekey(struct cli *cli, struct error *e);
 int cmd_doctor(struct cli *cli, struct error *e);
 int cmd_config_check(struct cli *cli, struct error *e);
 int cmd_config_show(struct cli *cli, struct error *e);

@@ -39,6 +39,18 @@ int cmd_status(struct cli *cli, struct error *e)
 	return error_remedy(e, r, "see journalctl -u elsa-node -u elsad, and the Hub's own log");
 }
 
+/* What its user may notice now goes before why it is in its state. */
+static void prefer_notes(json_t *rows)
+{
+	json_t *row;
+	size_t i;
+	json_array_foreach (rows, i, row) {
+		json_t *note = json_object_get(row, "note");
+		if (json_is_string(note))
+			json_object_set(row, "reason", note);
+	}
+}
+
 int cmd_sessions(struct cli *cli, struct error *e)
 {
 	static const struct column columns[] = {
@@ -58,12 +70,14 @@ int cmd_sessions(struct cli *cli, struct error *e)
 	if (r < 0)
 		return r;
 	drop_secrets(rows);
-	if (cli->json)
+	if (cli->json) {
 		print_json(stdout, rows);
-	else if (json_array_size(rows) == 0)
+	} else if (json_array_size(rows) == 0) {
 		puts("no sessions");
-	else
+	} else {
+		prefer_notes(rows);
 		table_print(stdout, rows, columns, ARRAY_SIZE(columns));
+	}
 	return 0;
 }
 
@@ -139,12 +153,15 @@ static void print_session(const json_t *session)
 		{ "state", "state", COLUMN_TEXT },
 		{ "since", "changed_at", COLUMN_TIME },
 		{ "reason", "reason", COLUMN_TEXT },
+		{ "now", "note", COLUMN_TEXT },
 		{ "next", "explain", COLUMN_TEXT },
 		{ "generation", "generation", COLUMN_INT },
 		{ "node", "node", COLUMN_TEXT },
 		{ "address", "address", COLUMN_TEXT },
 		{ "port", "port", COLUMN_INT },
 		{ "memory", "rss_bytes", COLUMN_BYTES },
+		{ "still to come", "missing_bytes", COLUMN_BYTES },
+		{ "stalled since", "stalled_since", COLUMN_TIME },
 		{ "stored", "checkpoint_bytes", COLUMN_BYTES },
 		{ "cpu share", "cpu_share", COLUMN_TEXT },
 		{ "processes", "processes", COLUMN_INT },

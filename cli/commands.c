@@ -17,6 +17,8 @@ const struct cli_option cli_options[CLI_OPTION_COUNT] = {
 	[CLI_GENERATION] = { "generation", 0, "N", "only this checkpoint" },
 	[CLI_LINES] = { "lines", 'n', "N", "at most so many, the newest (100)" },
 	[CLI_FOLLOW] = { "follow", 'f', NULL, "go on as they come" },
+	[CLI_FORCE] = { "force", 0, NULL, "also what would lose a session" },
+	[CLI_DRY_RUN] = { "dry-run", 0, NULL, "only say what would be done" },
 	[CLI_JSON] = { "json", 0, NULL, "for programs" },
 	[CLI_TIMEOUT] = { "timeout", 0, "SECONDS",
 			  "longest wait for an answer (120), or with --wait for the end (300)" },
@@ -74,12 +76,40 @@ const struct cli_command cli_commands[] = {
 	  "idle.dry_run is set.",
 	  cmd_policy_run, CLI_NO_USER, 0, false },
 	{ "store ls", "[USER]", "the checkpoints in the store",
-	  "Of one user: of all of their servers, or of the one --server names.",
+	  "Of one user: of all of their servers, or of the one --server names. STORED is what a "
+	  "checkpoint takes itself, SHARED what it uses of older ones. One that cannot be used is listed "
+	  "as damaged, with the reason.",
 	  cmd_store_ls, CLI_MAY_USER, SERVER, false },
-	{ "store verify", "[USER]", "read checkpoints whole and compare their sums",
-	  "Goes on after a bad one, names each bad object, and fails (10) in the end. May take as "
-	  "long as reading the store does: it waits an hour for each if --timeout says nothing else.",
+	{ "store show", "USER", "what a checkpoint holds",
+	  "The newest, or that of --generation.",
+	  cmd_store_show, CLI_NEEDS_USER, SERVER | B(CLI_GENERATION), false },
+	{ "store verify", "[USER]", "read checkpoints whole and see that they are as written",
+	  "Goes on after a bad one, names each bad object, and fails (10) in the end. It takes as long "
+	  "as reading the store does.",
 	  cmd_store_verify, CLI_MAY_USER, SERVER | B(CLI_GENERATION), false },
+	{ "store gc", "", "remove what no checkpoint needs",
+	  "What crashed uploads left behind. elsa-node does the same every store.gc. What is being "
+	  "written, here or on another node, is left alone.",
+	  cmd_store_gc, CLI_NO_USER, B(CLI_DRY_RUN), false },
+	{ "store rm", "USER", "remove one checkpoint, that of --generation",
+	  "What other checkpoints share of it stays. Of a session that sleeps, the newest is all there "
+	  "is: it is refused (4) unless --force says that the session may be lost. One that a session "
+	  "is being woken from is never removed.",
+	  cmd_store_rm, CLI_NEEDS_USER, SERVER | B(CLI_GENERATION) | B(CLI_FORCE) | B(CLI_DRY_RUN),
+	  false },
+	{ "store export", "USER [FILE]", "one checkpoint, with all it needs, as a tar",
+	  "To a new FILE, for its owner's eyes only, or to standard output. It stays sealed: whoever "
+	  "imports it needs the master key. The newest, or that of --generation.",
+	  cmd_store_export, CLI_USER_MAY_FILE, SERVER | B(CLI_GENERATION), false },
+	{ "store import", "FILE", "put an exported checkpoint into the store",
+	  "From FILE, or from standard input if that is -. It is verified before it counts. A session "
+	  "that was not known here can be woken after that, if its user, uid and address are nobody "
+	  "else's; what came of it is said.",
+	  cmd_store_import, CLI_NEEDS_FILE, 0, false },
+	{ "store rekey", "", "wrap the sessions' keys with the present master key",
+	  "After a rotation (docs/operations.md). What was written before stays as it is and can be "
+	  "read without the old key from then on.",
+	  cmd_store_rekey, CLI_NO_USER, 0, false },
 	{ "doctor", "", "what this machine lacks, and what to do about it",
 	  "Needs no elsad. Fails where sessions could not be checkpointed.",
 	  cmd_doctor, CLI_NO_USER, 0, true },

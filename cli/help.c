@@ -94,7 +94,7 @@ static void print_all(FILE *to)
 {
 	fprintf(to, "%s\n\nusage: elsa COMMAND [ARGUMENT] [OPTION...]\n\n", about);
 	for (size_t i = 0; i < cli_command_count; i++)
-		fprintf(to, "  %-13s %-7s %s\n", cli_commands[i].name, cli_commands[i].arguments,
+		fprintf(to, "  %-13s %-11s %s\n", cli_commands[i].name, cli_commands[i].arguments,
 			cli_commands[i].help);
 	fputc('\n', to);
 	print_options(to, CLI_FOR_EVERY_ONE);

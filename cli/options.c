@@ -116,6 +116,12 @@ static int take_option(struct cli *cli, enum cli_option_id id, char *value, stru
 	case CLI_FOLLOW:
 		cli->follow = true;
 		return 0;
+	case CLI_FORCE:
+		cli->force = true;
+		return 0;
+	case CLI_DRY_RUN:
+		cli->dry_run = true;
+		return 0;
 	case CLI_JSON:
 		cli->json = true;
 		return 0;
@@ -277,17 +283,21 @@ static int check_text(const char *text, const char *what, struct error *e)
 static int take_words(struct cli *cli, const struct cli_command *command, char **words, int count,
 		      struct error *e)
 {
-	bool wants_user = command->takes == CLI_NEEDS_USER || command->takes == CLI_MAY_USER;
+	bool may_user = command->takes >= CLI_MAY_USER && command->takes <= CLI_USER_MAY_FILE;
+	bool needs_user = command->takes == CLI_NEEDS_USER || command->takes == CLI_USER_MAY_FILE;
 	int r = 0;
-	if (wants_user && count > 0)
+	if (may_user && count > 0)
 		cli->user = words[0], count--, words++;
-	else if (command->takes == CLI_MAY_FILE && count > 0)
+	if (command->takes >= CLI_USER_MAY_FILE && count > 0)
 		cli->argument = words[0], count--, words++;
 	if (count > 0)
 		r = error_set(e, EINVAL, "elsa %s: \"%s\" is one word too many", command->name,
 			      words[0]);
-	else if (command->takes == CLI_NEEDS_USER && !cli->user)
+	else if (needs_user && !cli->user)
 		r = error_set(e, EINVAL, "elsa %s wants the name of a user", command->name);
+	else if (command->takes == CLI_NEEDS_FILE && !cli->argument)
+		r = error_set(e, EINVAL, "elsa %s wants a file, or - for standard input",
+			      command->name);
 	else if (cli->user && !*cli->user)
 		r = error_set(e, EINVAL, "elsa %s: the name of the user is empty", command->name);
 	else if (cli->server_given && !cli->user)

@@ -35,7 +35,11 @@ const struct http_route api_routes[] = {
 	{ "GET", "/v1/operation", api_get_operation },
 	{ "GET", "/v1/events", api_get_events },
 	{ "GET", "/v1/checkpoints", api_get_checkpoints },
-	{ "POST", "/v1/checkpoints/verify", api_post_verify },
+	{ "GET", "/v1/checkpoint", api_get_checkpoint },
+	{ "GET", "/v1/store/task", api_get_store_task },
+	{ "GET", "/v1/store/data", api_get_store_data },
+	{ "POST", "/v1/store/data", api_post_store_data },
+	{ "POST", "/v1/store/{kind}", api_post_store },
 	{ "POST", "/v1/policy/run", api_post_policy },
 	{ 0 },
 };
@@ -137,23 +141,51 @@ static void node_answered(const struct http_reply *reply, void *arg)
 	free(q);
 }
 
+static struct question *question_new(struct http_exchange *x, struct controller *c,
+				     const char *path,
+				     void (*answer)(struct http_exchange *x, struct controller *c,
+						    const struct http_reply *reply),
+				     struct error *e)
+{
+	struct question *q = path ? calloc(1, sizeof(*q)) : NULL;
+	if (q)
+		*q = (struct question) { .c = c, .x = x, .answer = answer };
+	else
+		error_set(e, ENOMEM, "out of memory");
+	return q;
+}
+
+static void question_asked(struct question *q, int r, const struct error *e,
+			   struct http_exchange *x)
+{
+	if (r < 0) {
+		free(q);
+		http_reply_error(x, e);
+		return;
+	}
+	http_exchange_on_close(x, asker_left, q);
+}
+
 void api_ask_node(struct http_exchange *x, struct controller *c, const char *method,
 		  const char *path, const json_t *body, int timeout_ms,
 		  void (*answer)(struct http_exchange *x, struct controller *c,
 				 const struct http_reply *reply))
 {
 	struct error e = ERROR_INIT;
-	struct question *q = path ? calloc(1, sizeof(*q)) : NULL;
-	if (q)
-		*q = (struct question) { .c = c, .x = x, .answer = answer };
-	else
-		error_set(&e, ENOMEM, "out of memory");
-	if (!q || node_call(c, method, path, body, timeout_ms, node_answered, q, NULL, &e) < 0) {
-		free(q);
-		http_reply_error(x, &e);
-		return;
-	}
-	http_exchange_on_close(x, asker_left, q);
+	struct question *q = question_new(x, c, path, answer, &e);
+	int r = q ? node_call(c, method, path, body, timeout_ms, node_answered, q, NULL, &e) : -1;
+	question_asked(q, r, &e, x);
+}
+
+void api_send_node(struct http_exchange *x, struct controller *c, const char *path,
+		   const char *data, size_t len, int timeout_ms,
+		   void (*answer)(struct http_exchange *x, struct controller *c,
+				  const struct http_reply *reply))
+{
+	struct error e = ERROR_INIT;
+	struct question *q = question_new(x, c, path, answer, &e);
+	int r = q ? node_send(c, path, data, len, timeout_ms, node_answered, q, &e) : -1;
+	question_asked(q, r, &e, x);
 }
 
 /* --- listening ---------------------------------------------------------------------------------

@@ -34,6 +34,14 @@ void api_ask_node(struct http_exchange *x, struct controller *c, const char *met
 		  void (*answer)(struct http_exchange *x, struct controller *c,
 				 const struct http_reply *reply));
 
+/* The same for a body of bytes, by POST. */
+void api_send_node(struct http_exchange *x, struct controller *c, const char *path,
+		   const char *data, size_t len, int timeout_ms,
+		   void (*answer)(struct http_exchange *x, struct controller *c,
+				  const struct http_reply *reply));
+/* Who asks, in words of the caller or by where the question came from. Borrowed. */
+const char *api_asker(struct http_exchange *x, const json_t *body);
+
 json_t *api_session_json(struct session *s, bool secrets);
 json_t *api_operation_json(const struct operation *op);
 void api_reply_operation(struct http_exchange *x, struct operation *op);
@@ -55,7 +63,11 @@ void api_post_stop(struct http_exchange *x, void *arg);
 void api_post_forget(struct http_exchange *x, void *arg);
 void api_post_resume(struct http_exchange *x, void *arg);
 void api_post_keep_awake(struct http_exchange *x, void *arg);
-void api_post_verify(struct http_exchange *x, void *arg);
+void api_get_checkpoint(struct http_exchange *x, void *arg);
+void api_post_store(struct http_exchange *x, void *arg);
+void api_get_store_task(struct http_exchange *x, void *arg);
+void api_get_store_data(struct http_exchange *x, void *arg);
+void api_post_store_data(struct http_exchange *x, void *arg);
 void api_post_policy(struct http_exchange *x, void *arg);
 
 /* For tests: the routes, ended by a zeroed one. */

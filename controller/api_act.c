@@ -25,12 +25,17 @@ static bool short_text(const char *text)
 	return text && *text && strlen(text) <= WHO_MOST;
 }
 
-static struct asker asker_of(struct http_exchange *x, const json_t *body, const char *why)
+const char *api_asker(struct http_exchange *x, const json_t *body)
 {
 	const char *who = json_string_value(json_object_get(body, "who"));
+	return short_text(who) ? who : http_exchange_peer(x);
+}
+
+static struct asker asker_of(struct http_exchange *x, const json_t *body, const char *why)
+{
 	const char *said = json_string_value(json_object_get(body, "why"));
 	return (struct asker) {
-		.who = short_text(who) ? who : http_exchange_peer(x),
+		.who = api_asker(x, body),
 		.why = short_text(said) ? said : why,
 	};
 }

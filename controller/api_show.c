@@ -16,11 +16,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define WAIT_MOST_S       300
-#define LOG_LINES         200
-#define LOG_LINES_MOST    100000
-#define NODE_TIMEOUT_MS   30000
-#define VERIFY_TIMEOUT_MS (3600 * 1000)
+#define WAIT_MOST_S     300
+#define LOG_LINES       200
+#define LOG_LINES_MOST  100000
+#define NODE_TIMEOUT_MS 30000
 
 static json_t *text_or_null(const char *text)
 {
@@ -54,11 +53,18 @@ void api_get_health(struct http_exchange *x, void *arg)
 static void add_seen(json_t *to, const struct session *s)
 {
 	const struct seen *seen = &s->seen;
+	cleanup_free char *note = idle_note(s);
 	json_object_set_new(to, "rss_bytes", json_integer(seen->rss_bytes));
 	json_object_set_new(to, "processes", json_integer(seen->processes));
 	json_object_set_new(to, "cpu_share",
 			    isnan(seen->cpu_share) ? json_null() : json_real(seen->cpu_share));
 	json_object_set_new(to, "last_person_activity", json_integer(idle_person_at(s)));
+	json_object_set_new(to, "missing_bytes", json_integer(seen->missing_bytes));
+	json_object_set_new(to, "missing_total", json_integer(seen->missing_total));
+	json_object_set_new(to, "stalled_since", json_integer(seen->stalled_since));
+	json_object_set_new(to, "stalled",
+			    text_or_null(seen->stalled_since ? seen->stalled : NULL));
+	json_object_set_new(to, "note", text_or_null(note));
 }
 
 json_t *api_session_json(struct session *s, bool secrets)
@@ -194,31 +200,4 @@ void api_get_checkpoints(struct http_exchange *x, void *arg)
 		path = strdup("/v1/checkpoints");
 	}
 	api_ask_node(x, arg, "GET", path, NULL, NODE_TIMEOUT_MS, reply_checkpoints);
-}
-
-static void reply_verified(struct http_exchange *x, struct controller *c,
-			   const struct http_reply *reply)
-{
-	(void)c;
-	(void)reply;
-	http_reply_json(x, 200, json_pack("{s:b}", "ok", 1));
-}
-
-void api_post_verify(struct http_exchange *x, void *arg)
-{
-	cleanup_json json_t *body = http_exchange_json(x);
-	if (!body)
-		return;
-	struct session *s = api_body_session(x, arg, body);
-	if (!s)
-		return;
-	const json_t *generation = json_object_get(body, "generation");
-	if (!json_is_integer(generation)) {
-		api_reply_fault(x, FAULT_BAD_INPUT, "generation: expected a whole number", NULL);
-		return;
-	}
-	cleanup_json json_t *question = json_pack("{s:s, s:I}", "session", s->row.id, "generation",
-						  json_integer_value(generation));
-	api_ask_node(x, arg, "POST", "/v1/checkpoints/verify", question, VERIFY_TIMEOUT_MS,
-		     reply_verified);
 }

@@ -63,7 +63,8 @@ static const struct checkpoint_info *find_info(const struct checkpoint_list *lis
 			   : NULL;
 }
 
-/* The last one of the session: before the first that comes after all it could have. */
+/* The last one of the session that can be used: before the first that comes after all it could
+ * have. */
 static const struct checkpoint_info *newest_info(const struct checkpoint_list *list,
 						 const char *session)
 {
@@ -76,6 +77,9 @@ static const struct checkpoint_info *newest_info(const struct checkpoint_list *l
 		else
 			high = middle;
 	}
+	while (low > 0 && list->items[low - 1].damaged &&
+	       strcmp(list->items[low - 1].session, session) == 0)
+		low--;
 	if (low == 0 || strcmp(list->items[low - 1].session, session) != 0)
 		return NULL;
 	return &list->items[low - 1];
@@ -96,12 +100,25 @@ static void report_missing(struct session *s, int64_t generation)
 				"mounted?" });
 }
 
+static void report_damaged(struct session *s, const struct checkpoint_info *info)
+{
+	log_error("%s: its checkpoint %lld is damaged: %s", s->label, (long long)info->generation,
+		  info->damaged);
+	record_note(s->controller, &(struct record) { .session = s,
+						      .who = "store",
+						      .what = "checkpoint-damaged",
+						      .why = "listed",
+						      .detail = info->damaged });
+}
+
 static void compare_row(struct session *s, const struct db_checkpoint *row,
 			const struct checkpoint_list *list, int64_t newest)
 {
 	struct error e = ERROR_INIT;
 	const struct checkpoint_info *info = find_info(list, s->row.id, row->generation);
-	if (info && row->aside && !info->aside)
+	if (info && info->damaged && row->generation == s->row.generation && s->usable)
+		report_damaged(s, info);
+	if (info && row->aside && !info->aside && !info->damaged)
 		checkpoints_tell_aside(s->controller, s->row.id, row->generation);
 	if (info)
 		return;
@@ -119,7 +136,7 @@ static void compare_session(struct session *s, const struct checkpoint_list *lis
 	size_t count = 0;
 	struct error e = ERROR_INIT;
 	if (newest && newest->generation > s->row.generation && !s->effect &&
-	    session_adopt_checkpoint(s, newest, &e) < 0)
+	    session_adopt_checkpoint(s, newest, NULL, &e) < 0)
 		log_error("%s: %s", s->label, e.text);
 	if (rows_checkpoints(s->controller->db, s->row.id, &rows, &count, &e) < 0)
 		log_error("%s: %s", s->label, e.text);
@@ -175,17 +192,23 @@ void checkpoints_compare(struct controller *c, const struct session *s)
 /* --- as JSON -----------------------------------------------------------------------------------
  */
 
+static json_t *text_or_null(const char *text)
+{
+	return text && *text ? wire_text(text) : json_null();
+}
+
 json_t *checkpoint_info_json(const struct session *s, const struct checkpoint_info *info)
 {
-	return json_pack("{s:o, s:o, s:s, s:I, s:I, s:I, s:I, s:I, s:b, s:o}", "user",
-			 wire_text(s ? s->row.user : (info->user ? info->user : "")), "server",
-			 wire_text(s ? s->row.server : (info->server ? info->server : "")),
-			 "session", info->session, "generation", (json_int_t)info->generation,
-			 "created_at", (json_int_t)info->created_at, "memory_bytes",
-			 (json_int_t)info->memory_bytes, "stored_bytes",
-			 (json_int_t)info->stored_bytes, "objects", (json_int_t)info->objects,
-			 "aside", (int)info->aside, "cpu",
-			 info->cpu ? wire_text(info->cpu) : json_null());
+	json_t *shown = wire_encode(&wire_checkpoint_info, info);
+	const char *user = s ? s->row.user : (info->user ? info->user : "");
+	const char *server = s ? s->row.server : (info->server ? info->server : "");
+	if (!shown)
+		return NULL;
+	json_object_set_new(shown, "user", wire_text(user));
+	json_object_set_new(shown, "server", wire_text(server));
+	json_object_set_new(shown, "cpu", text_or_null(info->cpu));
+	json_object_set_new(shown, "damaged", text_or_null(info->damaged));
+	return shown;
 }
 
 json_t *checkpoints_json(struct session *s)

@@ -14,6 +14,7 @@
 #include "controller/observe.h"
 #include "controller/operations.h"
 #include "controller/sessions.h"
+#include "controller/store_tasks.h"
 
 #include <ctype.h>
 #include <errno.h>
@@ -108,6 +109,8 @@ static int start_parts(struct controller *c, struct error *e)
 	if (r == 0)
 		r = node_new(c, e);
 	if (r == 0)
+		r = store_tasks_new(c, e);
+	if (r == 0)
 		r = observe_new(c, e);
 	if (r == 0)
 		r = idle_new(c, e);
@@ -156,6 +159,7 @@ void *controller_free(struct controller *c)
 	hub_free(c);
 	idle_free(c);
 	observe_free(c);
+	store_tasks_free(c);
 	for (struct session *s = c->sessions ? sessions_first(c) : NULL; s; s = sessions_next(s))
 		if (s->effect)
 			effect_drop(s->effect);

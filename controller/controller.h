@@ -30,6 +30,7 @@ struct controller {
 	struct observer *observer;
 	struct idle *idle;
 	struct activity *activity;
+	struct store_tasks *store_tasks;
 	struct api *api;
 	STAILQ_HEAD(, later) laters; /* see controller_later() */
 	struct event *later_event;

@@ -19,7 +19,8 @@ void idle_run(struct controller *c, json_t *decisions);
 double idle_cpu_threshold(struct session *s);
 
 wall_ms idle_person_at(const struct session *s); /* last sign of a person */
-char *idle_explain(const struct session *s);     /* why it is as it is; allocated, or NULL */
+char *idle_note(const struct session *s);
+char *idle_explain(const struct session *s); /* why it is as it is; allocated, or NULL */
 
 /* --- pure part ---------------------------------------------------------------------------------
  */

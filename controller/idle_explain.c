@@ -7,10 +7,30 @@
 
 #include <string.h>
 
+/* What its user may notice of its having been woken before its memory was there; allocated, NULL:
+ * nothing. */
+char *idle_note(const struct session *s)
+{
+	const struct seen *seen = &s->seen;
+	char at[CLOCK_TEXT_SIZE];
+	if (seen->stalled_since)
+		return str_printf("stalled since %s: %s", clock_format(seen->stalled_since, at),
+				  seen->stalled);
+	if (seen->missing_bytes <= 0)
+		return NULL;
+	return str_printf("waking: %lld MiB to come",
+			  (long long)((seen->missing_bytes + (1 << 20) - 1) >> 20));
+}
+
 static char *explain_running(const struct session *s)
 {
 	char at[CLOCK_TEXT_SIZE];
 	char person[CLOCK_TEXT_SIZE];
+	if (s->seen.stalled_since)
+		return strdup(
+			"awake, but what it touches of its memory does not come; nothing is "
+			"lost, and it goes on as soon as the store answers: see that the node "
+			"can reach it");
 	if (!s->idle.known)
 		return strdup("awake; the idle policy has not looked at it yet");
 	clock_format(s->idle.next_at, at);

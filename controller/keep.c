@@ -2,6 +2,8 @@
 /* What is kept of a session besides its state: database first, memory after. */
 #include "controller/sessions.h"
 
+#include "base/cleanup.h"
+#include "base/fs.h"
 #include "base/log.h"
 #include "controller/checkpoints.h"
 #include "controller/record.h"
@@ -81,6 +83,30 @@ int session_set_aside(struct session *s, const char *who, const char *why, const
 	return 0;
 }
 
+static int drop_row(struct session *s, void *arg, struct error *e)
+{
+	const int64_t *generation = arg;
+	return db_checkpoint_delete(s->controller->db, s->row.id, *generation, e);
+}
+
+int session_drop_checkpoint(struct session *s, int64_t generation, const char *who, struct error *e)
+{
+	cleanup_free char *detail =
+		str_printf("checkpoint %lld was removed from the store", (long long)generation);
+	struct db_session draft = session_copy_row(&s->row);
+	const struct record record = { .session = s,
+				       .who = who,
+				       .what = "checkpoint-removed",
+				       .why = "asked",
+				       .detail = detail };
+	int r = keep(s, &draft, &record, drop_row, &generation, e);
+	if (r == 0 && generation == s->row.generation) {
+		s->usable = false;
+		s->checkpoint_bytes = 0;
+	}
+	return r;
+}
+
 static int put_adopted(struct session *s, void *arg, struct error *e)
 {
 	const struct checkpoint_info *info = arg;
@@ -96,23 +122,36 @@ static int put_adopted(struct session *s, void *arg, struct error *e)
 	return db_checkpoint_put(s->controller->db, &row, e);
 }
 
-int session_adopt_checkpoint(struct session *s, const struct checkpoint_info *info, struct error *e)
+int session_adopt_checkpoint(struct session *s, const struct checkpoint_info *info, const char *who,
+			     struct error *e)
 {
 	struct db_session draft = session_copy_row(&s->row);
-	const struct record record = { .session = s,
-				       .who = "store",
-				       .what = "checkpoint-found",
-				       .why = "newer-than-recorded",
-				       .detail =
-					       "the store has a checkpoint that was not on record",
-				       .bytes = info->stored_bytes };
-	draft.generation = info->generation;
-	int r = keep(s, &draft, &record, put_adopted, (void *)info, e);
+	const struct record found = {
+		.session = s,
+		.who = "store",
+		.what = "checkpoint-found",
+		.why = "newer-than-recorded",
+		.detail = "the store has a checkpoint that was not on record",
+		.bytes = info->stored_bytes,
+	};
+	const struct record imported = {
+		.session = s,
+		.who = who,
+		.what = "checkpoint-imported",
+		.why = "asked",
+		.bytes = info->stored_bytes,
+	};
+	if (info->generation > draft.generation)
+		draft.generation = info->generation;
+	int r = keep(s, &draft, who ? &imported : &found, put_adopted, (void *)info, e);
 	if (r < 0)
 		return r;
-	log_warning("%s: its checkpoint %lld in the store was not on record; it is now", s->label,
-		    (long long)info->generation);
-	s->usable = !info->aside;
-	s->checkpoint_bytes = info->aside ? 0 : info->stored_bytes;
+	if (!who)
+		log_warning("%s: its checkpoint %lld in the store was not on record; it is now",
+			    s->label, (long long)info->generation);
+	if (info->generation == s->row.generation) {
+		s->usable = !info->aside;
+		s->checkpoint_bytes = info->aside ? 0 : info->stored_bytes;
+	}
 	return 0;
 }

@@ -39,6 +39,25 @@ int node_call(struct controller *c, const char *method, const char *path, const 
 	return http_client_call(c->client, &request, done, arg, call, e);
 }
 
+int node_send(struct controller *c, const char *path, const char *data, size_t len, int timeout_ms,
+	      http_done done, void *arg, struct error *e)
+{
+	static const char *const headers[] = { "Content-Type: application/octet-stream", NULL };
+	cleanup_free char *url = str_printf("http://node%s", path);
+	if (!url)
+		return error_set(e, ENOMEM, "out of memory");
+	const struct http_request request = {
+		.method = "POST",
+		.url = url,
+		.unix_socket = c->config->node.socket,
+		.headers = headers,
+		.body = data,
+		.body_len = len,
+		.timeout_ms = timeout_ms,
+	};
+	return http_client_call(c->client, &request, done, arg, NULL, e);
+}
+
 void node_error(const struct http_reply *reply, struct error *e)
 {
 	*e = ERROR_INIT;

@@ -19,6 +19,10 @@ void node_free(struct controller *c);
 int node_call(struct controller *c, const char *method, const char *path, const json_t *body,
 	      int timeout_ms, http_done done, void *arg, struct http_call **call, struct error *e);
 
+/* The same with a body of bytes, copied. */
+int node_send(struct controller *c, const char *path, const char *data, size_t len, int timeout_ms,
+	      http_done done, void *arg, struct error *e);
+
 /* Every callback of node_call() says first what it got: whether the node is up is known from that.
  */
 void node_heard(struct controller *c, const struct http_reply *reply);

@@ -94,8 +94,12 @@ static void session_unexpected(struct session *s)
 static void judge_session(struct session *s, const struct session_status *status)
 {
 	bool there = status && (status->running || status->frozen);
-	if (s->effect || s->settled_at >= s->controller->node->look_at)
+	if (s->settled_at >= s->controller->node->look_at)
 		return; /* the look began before the session was as it is */
+	if (there)
+		observe_waking(s, status);
+	if (s->effect)
+		return;
 	if (session_has_processes(s)) {
 		if (!there) {
 			session_gone(s, status);

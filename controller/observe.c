@@ -3,7 +3,9 @@
 
 #include "base/cleanup.h"
 #include "base/fs.h"
+#include "base/log.h"
 #include "controller/idle.h"
+#include "controller/record.h"
 
 #include <errno.h>
 #include <math.h>
@@ -72,6 +74,49 @@ void observe_usage(struct session *s, const struct session_status *status)
 	seen->cpu_us = status->cpu_us;
 	seen->cpu_at = now;
 	update_quiet(s, clock_wall() - window / 1000);
+}
+
+/* --- memory that is still to come --------------------------------------------------------------
+ */
+
+static void stall_begins(struct session *s, const struct session_status *status)
+{
+	const char *why = status->stalled ? status->stalled : "the store does not give its memory";
+	snprintf(s->seen.stalled, sizeof(s->seen.stalled), "%s", why);
+	log_warning("%s: stalled: %s", s->label, why);
+	record_note(s->controller, &(struct record) { .session = s,
+						      .who = "node",
+						      .what = "stalled",
+						      .why = "memory-missing",
+						      .detail = why,
+						      .bytes = status->missing_bytes });
+}
+
+static void stall_ends(struct session *s, wall_ms since)
+{
+	int64_t ms = clock_wall() - since;
+	log_info("%s: no longer stalled", s->label);
+	record_note(s->controller, &(struct record) { .session = s,
+						      .who = "node",
+						      .what = "unstalled",
+						      .why = "memory-comes",
+						      .detail = "its memory comes again",
+						      .duration_us = ms > 0 ? ms * 1000 : 0 });
+	s->seen.stalled[0] = '\0';
+}
+
+void observe_waking(struct session *s, const struct session_status *status)
+{
+	wall_ms before = s->seen.stalled_since;
+	s->seen.missing_bytes = status->missing_bytes;
+	s->seen.missing_total = status->missing_total;
+	s->seen.stalled_since = status->stalled_since;
+	if (status->stalled_since && !before)
+		stall_begins(s, status);
+	else if (!status->stalled_since && before)
+		stall_ends(s, before);
+	else if (status->stalled)
+		snprintf(s->seen.stalled, sizeof(s->seen.stalled), "%s", status->stalled);
 }
 
 /* --- one server --------------------------------------------------------------------------------

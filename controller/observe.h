@@ -16,6 +16,10 @@ void observe_free(struct controller *c);
 /* What the node saw of it just now. */
 void observe_usage(struct session *s, const struct session_status *status);
 
+/* How far it is with waking up, and whether the store keeps it waiting; records when that begins
+ * and ends. */
+void observe_waking(struct session *s, const struct session_status *status);
+
 /* Asks the servers of all running sessions, some at a time. Nothing if that is still under way. */
 void observe_servers(struct controller *c);
 

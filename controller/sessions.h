@@ -35,6 +35,9 @@ struct seen {
 	bool by_node;
 	int missing; /* looks in a row at which the node did not know it */
 	int64_t rss_bytes, processes;
+	int64_t missing_bytes, missing_total; /* of its memory since it woke */
+	wall_ms stalled_since;                /* it waits for the store; 0: it does not */
+	char stalled[256];                    /* why */
 	int64_t cpu_us;
 	mono_us cpu_at;          /* when cpu_us was read; 0: never */
 	double cpu_share;        /* NAN: not known */
@@ -120,8 +123,11 @@ int session_keep_awake(struct session *s, wall_ms until, const char *who, struct
 int session_record_person(struct session *s, wall_ms person_at, struct error *e);
 int session_set_aside(struct session *s, const char *who, const char *why, const char *reason,
 		      struct error *e);
-/* The store has a checkpoint we have no record of, newer than ours. */
-int session_adopt_checkpoint(struct session *s, const struct checkpoint_info *info,
+/* One that was removed from the store. */
+int session_drop_checkpoint(struct session *s, int64_t generation, const char *who,
+			    struct error *e);
+/* The store has a checkpoint we have no record of: found there, or (`who`) imported. */
+int session_adopt_checkpoint(struct session *s, const struct checkpoint_info *info, const char *who,
 			     struct error *e);
 
 bool session_has_processes(const struct session *s); /* running or dozing, nothing under way */

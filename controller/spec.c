@@ -5,8 +5,10 @@
 #include "base/fs.h"
 #include "controller/rows.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
 #include <pwd.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -215,4 +217,61 @@ int spec_prepare(struct session *s, struct db_session *draft, void *arg, struct 
 	wire_free(&wire_session_spec, &old);
 	wire_free(&wire_session_spec, &spec);
 	return r;
+}
+
+/* --- a session from elsewhere ------------------------------------------------------------------
+ */
+
+static int other_owner(const struct session_spec *spec, struct error *e)
+{
+	int r = error_fault(e, FAULT_CONFLICT,
+			    "its processes run as uid %lld, which is somebody else here",
+			    (long long)spec->uid);
+	return error_remedy(e, r, "accounts and uids must be the same where a session is taken to");
+}
+
+static int check_foreign_owner(struct controller *c, const struct session_spec *spec,
+			       struct error *e)
+{
+	struct passwd pw;
+	struct passwd *found = NULL;
+	char text[16384];
+	int64_t uid = 0;
+	cleanup(owner_deinit) struct owner owner = { 0 };
+	if (find_account(spec->user, &owner))
+		return owner.uid == spec->uid ? 0 : other_owner(spec, e);
+	if (getpwuid_r((uid_t)spec->uid, &pw, text, sizeof(text), &found) == 0 && found)
+		return other_owner(spec, e);
+	/* The one uid of this range: nobody's, or this user's already. */
+	if (db_uid_pick(c->db, spec->user, spec->uid, spec->uid, &uid, NULL) < 0 ||
+	    uid != spec->uid)
+		return other_owner(spec, e);
+	return 0;
+}
+
+static bool in_pool(const char *pool, const char *address)
+{
+	char network[INET_ADDRSTRLEN];
+	unsigned bits;
+	struct in_addr base, in;
+	if (sscanf(pool, "%15[0-9.]/%2u", network, &bits) != 2 || bits < 1 || bits > 32 ||
+	    inet_pton(AF_INET, network, &base) != 1 || inet_pton(AF_INET, address, &in) != 1)
+		return false;
+	return (ntohl(base.s_addr) ^ ntohl(in.s_addr)) >> (32 - bits) == 0;
+}
+
+int spec_check_foreign(struct controller *c, const struct session_spec *spec, struct error *e)
+{
+	const char *pool = c->config->network.pool;
+	int r = check_name(spec->user, false, "user", e);
+	if (r == 0)
+		r = check_name(spec->server, true, "server", e);
+	if (r == 0 && !in_pool(pool, spec->address)) {
+		r = error_fault(e, FAULT_CONFLICT,
+				"its address %s, which it keeps for life, is not "
+				"of network.pool %s",
+				spec->address, pool);
+		error_remedy(e, r, "network.pool must be the same where a session is taken to");
+	}
+	return r < 0 ? r : check_foreign_owner(c, spec, e);
 }

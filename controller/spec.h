@@ -31,6 +31,10 @@ int check_name(const char *name, bool may_be_empty, const char *what, struct err
  * transaction: see struct session_change. */
 int spec_prepare(struct session *s, struct db_session *draft, void *arg, struct error *e);
 
+/* Whether a session that was made elsewhere can be this user's here: uid, address and names must be
+ * as they would be, or nobody's. */
+int spec_check_foreign(struct controller *c, const struct session_spec *spec, struct error *e);
+
 /* --- pure parts --------------------------------------------------------------------------------
  */
 

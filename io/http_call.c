@@ -13,7 +13,7 @@ int http_call_blocking(const struct http_request *request, int *status, char **b
 {
 	cleanup(http_transfer_deinit) struct http_transfer t = { 0 };
 	struct http_reply reply;
-	int r = http_transfer_init(&t, request, NULL, e);
+	int r = http_transfer_init(&t, request, request->data_arg, e);
 	if (r < 0)
 		return r;
 	http_transfer_reply(&t, curl_perform(t.easy), &reply);

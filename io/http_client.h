@@ -33,6 +33,7 @@ struct http_request {
 	/* When set, the body of a 2xx answer goes here piece by piece and is not collected; nonzero
 	 * aborts the call. For listings of any size. It may cancel calls but not start any. */
 	int (*on_data)(const char *data, size_t len, void *arg);
+	void *data_arg; /* on_data's in http_call_blocking(); else it gets the call's */
 };
 
 struct http_reply {
@@ -57,7 +58,7 @@ int http_client_call(struct http_client *client, const struct http_request *requ
 void http_call_cancel(struct http_call *call);
 
 /* The same for programs without a loop (the command line): blocks. For any HTTP answer the result
- * is 0, *status is set and *body allocated. on_data gets a NULL argument. Thread-safe. */
+ * is 0, *status is set and *body allocated. Thread-safe. */
 int http_call_blocking(const struct http_request *request, int *status, char **body,
 		       struct error *e);
 

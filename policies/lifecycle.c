@@ -32,6 +32,7 @@ static const char *const event_names[EVENT_COUNT] = {
 	[EVENT_EFFECT_FAILED] = "effect-failed",
 	[EVENT_EXITED] = "exited",
 	[EVENT_NODE_REBOOTED] = "node-rebooted",
+	[EVENT_IMPORTED] = "imported",
 };
 
 static const char *const action_names[ACTION_COUNT] = {
@@ -86,6 +87,7 @@ enum outcome {
 	O_REBOOTED_LOST,
 	O_GONE_OLDER,
 	O_GONE_LOST,
+	O_IMPORTED,
 	OUTCOME_COUNT
 };
 
@@ -142,6 +144,7 @@ static const struct {
 	[O_REBOOTED_LOST] = { STEP_TAKEN, SESSION_LOST, .why = "node-rebooted" },
 	[O_GONE_OLDER] = { STEP_TAKEN, SESSION_HIBERNATED,
 			   .why = "processes-gone-older-checkpoint" },
+	[O_IMPORTED] = { STEP_TAKEN, SESSION_HIBERNATED, .why = "imported" },
 	[O_GONE_LOST] = { STEP_TAKEN, SESSION_LOST, .why = "processes-gone" },
 };
 
@@ -157,7 +160,8 @@ struct cell {
  * State x event; a cell that is not written is O_STALE. The cells that need a word:
  *
  * - Stopped with a usable checkpoint: it was running, then the user ended it or it exited. An older
- *   past must not come back by itself, so the next start sets that checkpoint aside.
+ *   past must not come back by itself, so the next start sets that checkpoint aside. Unless it was
+ *   imported: then somebody wants just that.
  * - Checkpointing and the processes exited or the node rebooted: the checkpoint may have been
  *   committed just before. Only the effect, asked again, can tell; if it says that nothing runs and
  *   nothing was written, the older checkpoint is what is left.
@@ -184,6 +188,7 @@ static const struct cell cells[SESSION_STATE_COUNT][EVENT_COUNT] = {
 		[EVENT_SNAPSHOT] = ONE(O_NOT_RUNNING),
 		[EVENT_STOP] = ONE(O_ALREADY),
 		[EVENT_FORGET] = ONE(O_FORGET),
+		[EVENT_IMPORTED] = TWO(O_STALE, O_IMPORTED),
 	},
 	[SESSION_STARTING] = {
 		[EVENT_START] = ONE(O_UNDER_WAY),

@@ -49,6 +49,8 @@ enum session_event {
 	EVENT_EFFECT_FAILED,  /* it failed; nothing runs (start, restore, or it ended meanwhile) */
 	EVENT_EXITED,         /* the processes ended by themselves */
 	EVENT_NODE_REBOOTED,  /* the node came back without them */
+	EVENT_IMPORTED, /* somebody has put its newest checkpoint into the store, to be woken from
+			 */
 	EVENT_COUNT
 };
 

@@ -146,10 +146,16 @@ class Node(Double):
         self.reject: dict[str, int] = {}  # kind -> HTTP status
         self.cpu_us: dict[str, int] = {}
         self.broken: list[str] = []  # promises that were broken
+        self.tasks: dict[str, Json] = {}  # work on the store
+        self.sent: dict[str, list[bytes]] = {}  # by task: parts of an import
+        self.parts: list[bytes] = []  # of the next export
+        self.import_ends: Json = {}  # what an import is to end as
 
     def answer(self, method, path, query, headers, body):
         if (match := re.fullmatch(r"/v1/effects/([^/]+)", path)) and method == "PUT":
             return self.put_effect(match[1], json.loads(body))
+        if match := re.fullmatch(r"/v1/store/([^/]+)/(end|data)", path):
+            return self.store_data(match[1], match[2], method, body)
         with self.lock:
             return self.answer_now(method, path, query, json.loads(body) if body else {})
 
@@ -174,6 +180,16 @@ class Node(Double):
             wanted = query.get("session")
             items = [c for c in self.checkpoints.values() if wanted in (None, c["session"])]
             return 200, {"items": items}, {}
+        if path == "/v1/store":
+            return self.begin_task(body)
+        if match := re.fullmatch(r"/v1/store/([^/]+)", path):
+            task = self.tasks.get(match[1])
+            return (200, task, {}) if task else (404, _error("not-found", "no such work"), {})
+        if match := re.fullmatch(r"/v1/checkpoints/([^/]+)/(\d+)", path):
+            found = self.checkpoints.get((match[1], int(match[2])))
+            detail = {"checkpoint": found, "memories": [{"name": "pagemap-1.img", "pages": 3}],
+                      "frames": 2}  # fmt: skip
+            return (200, detail, {}) if found else (404, _error("not-found", "none"), {})
         if path.startswith("/v1/checkpoints/"):
             return self.one_checkpoint(path, body)
         return 404, _error("not-found", f"no {path}"), {}
@@ -200,7 +216,7 @@ class Node(Double):
             return 404, _error("not-found", "no such checkpoint"), {}
         if path.endswith("/aside"):
             found["aside"] = True
-        elif found.get("damaged"):
+        elif found.get("rotten"):
             return 502, _error("corrupt", "object 3 is damaged"), {}
         return 200, {"ok": True}, {}
 
@@ -279,6 +295,51 @@ class Node(Double):
             for key in [k for k in self.checkpoints if k[0] == session]:
                 del self.checkpoints[key]
         return {"running": False}
+
+    # work on the store
+
+    def begin_task(self, request: Json) -> tuple:
+        kind = request["kind"]
+        if kind in self.reject:
+            return self.reject[kind], _error("conflict", "the node does not like it"), {}
+        task = {"id": f"{len(self.tasks) + 1:016x}", "kind": kind, "state": "running",
+                "done": 0, "total": 100, "dry_run": request.get("dry_run", False)}  # fmt: skip
+        self.tasks[task["id"]] = task
+        if kind not in ("export", "import"):
+            threading.Thread(target=self.do_task, args=(task, request), daemon=True).start()
+        return 202, dict(task), {}
+
+    def do_task(self, task: Json, request: Json) -> None:
+        kind = request["kind"]
+        if kind in self.hold:
+            self.hold[kind].wait(60)
+        with self.lock:
+            key = (request.get("session"), request.get("generation"))
+            if kind == "rm":
+                self.checkpoints.pop(key, None)
+            if kind == "verify" and self.checkpoints[key].get("rotten"):
+                self.fail[kind] = {"fault": "corrupt", "text": "object 3 is damaged", "remedy": ""}
+            done = {"objects": 3, "bytes": 5000, "kept_objects": 7} if kind == "gc" else {}
+            task.update({"state": "done", "done": 100, **done})
+            if kind in self.fail:
+                task.update({"state": "failed", **self.fail.pop(kind)})
+
+    def store_data(self, task_id: str, what: str, method: str, body: bytes) -> tuple:
+        task = self.tasks[task_id]
+        if what == "end":
+            wait_for("the end", lambda: task["state"] != "running" or self.server is None)
+            if self.server is None:
+                raise OSError("the node is gone")
+            return 200, task, {}
+        if method == "GET":
+            part = self.parts.pop(0) if self.parts else b""
+            if not part:
+                task["state"] = "done"
+            return 200, part, {"Content-Type": "application/octet-stream"}
+        self.sent.setdefault(task_id, []).append(body)
+        if not body:
+            task.update({"state": "done", **self.import_ends})
+        return 200, b"", {"Content-Type": "application/octet-stream"}
 
     # faults
 
@@ -431,7 +492,8 @@ def ask(connection: http.client.HTTPConnection, method: str, path: str, body: An
         response = connection.getresponse()
         text = response.read()
         is_json = "json" in (response.headers.get("Content-Type") or "")
-        answer = json.loads(text) if is_json else text.decode()
+        is_text = "text" in (response.headers.get("Content-Type") or "")
+        answer = json.loads(text) if is_json else text.decode() if is_text else text
         if response.status >= 400:
             raise ApiError(response.status, answer)
         return answer

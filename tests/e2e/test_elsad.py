@@ -285,19 +285,6 @@ def test_keep_awake_and_log(elsad: Elsad):
     assert elsad.get("/v1/session/log", user="ada", server="") == "line 1\nline 2\n"
 
 
-def test_checkpoints_are_listed_and_verified(elsad: Elsad):
-    session = elsad.run()
-    elsad.follow(elsad.act("hibernate"))
-    (listed,) = elsad.get("/v1/checkpoints", user="ada", server="")["checkpoints"]
-    assert listed["user"] == "ada" and listed["objects"] == 2
-    body = {"user": "ada", "server": "", "generation": 1}
-    assert elsad.post("/v1/checkpoints/verify", body) == {"ok": True}
-    elsad.node.checkpoints[session["id"], 1]["damaged"] = True
-    with pytest.raises(ApiError) as error:
-        elsad.post("/v1/checkpoints/verify", body)
-    assert error.value.error["text"] == "object 3 is damaged"
-
-
 # --- names and other input -------------------------------------------------------------------------
 
 
