@@ -31,7 +31,8 @@ static const struct {
 	/* more than was foreseen, or nonsense */
 	{ false, 201 * MIB, 200 * MIB, 0, "x: [####################] 100 %  200 MiB of 200 MiB" },
 	{ false, -1, 200 * MIB, 9 * S, "x: [....................]   0 %  0 B of 200 MiB" },
-	{ false, 1, INT64_MAX, 9 * S, "x: [....................]   0 %  1 B of 8388608 TiB  0 B/s" },
+	{ false, 1, INT64_MAX, 9 * S,
+	  "x: [....................]   0 %  1 B of 8388608 TiB  0 B/s" },
 	{ true, 3, 12, 9 * S, "x: [#####...............]  25 %  3 of 12  0:27 left" },
 	{ true, 3, 0, 9 * S, "x:  3" },
 };
