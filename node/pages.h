@@ -11,8 +11,8 @@
  * If the store fails while pages are missing, the session stalls and the service
  * goes on trying. If this program is killed, it stalls until the next one takes
  * over: the descriptors are also kept in the session's own init (node/vault.h),
- * and what the kernel has told about the address spaces (forks, unmapped and
- * moved ranges) in STATE_DIR/pages/ID.
+ * with a record of what the kernel has told about the address spaces (forks,
+ * unmapped and moved ranges).
  *
  * One service for each session, with threads of its own; functions are
  * thread-safe, `arrived` is called on one of its threads.
@@ -24,6 +24,10 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
+
+/* In the flags of a store_extent: it was left out of what CRIU restores (PE_LAZY of its pagemap.h).
+ */
+enum { PAGES_LAZY = 2 };
 
 /* Where pages come from: a store_read, or a test's own. */
 struct page_source {
@@ -42,7 +46,8 @@ void page_source_of(struct store_read *read, struct page_source *source);
 
 struct pages_options {
 	const char *session;
-	const char *dir; /* STATE_DIR/pages/ID: its record of events and the working set */
+	const char *dir; /* STATE_DIR/pages/ID: its working set (node/working_set.h), read and
+			    written */
 	/* All pages are in and the descriptors let go; or (e set) the session has died. */
 	void (*arrived)(void *arg);
 	void *arg;
