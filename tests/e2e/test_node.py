@@ -216,6 +216,27 @@ def test_two_restores_at_once_are_one(node):
     assert len([p for p in session.processes()]) == 5 or session.answers()
 
 
+def test_a_restored_session_is_spoken_to_while_its_restore_is_tidied_up(node):
+    """The result is told when the session runs: it can be acknowledged, and the next effect asked."""
+    session = Session(node)
+    session.start()
+    session.hibernate(1)
+    for generation in range(1, 6):
+        effect = new_id()
+        assert node.effect("restore", session, generation, effect_id=effect)["running"]
+        node.ask("DELETE", f"/v1/effects/{effect}")
+        session.hibernate(generation + 1)
+    effect = new_id()
+    first = node.done("restore", session, 6, effect_id=effect)
+    again = node.effect("restore", session, 6, effect_id=effect)
+    assert again == first and [t["name"] for t in first["timings"]][-1] == "thaw"
+    node.ask("DELETE", f"/v1/effects/{effect}")
+    settle(node, session)
+    items = node.get("/v1/effects")["items"]
+    assert [i for i in items if i["id"] == effect] == [] and node.sessions()[session.id]["running"]
+    assert list((node.state / "images").iterdir()) == []
+
+
 def test_another_effect_is_told_that_one_is_under_way(node):
     session = Session(node)
     session.start()
