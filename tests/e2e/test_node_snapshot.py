@@ -297,3 +297,42 @@ def test_the_clock_of_a_session_that_has_many(node):
     after = session.ask("state")
     assert_same(before, after)
     assert after["monotonic"] - before["monotonic"] <= time.monotonic() - begun + 0.1
+
+
+@pytest.mark.parametrize("moment", [0, 0.03, 0.08, 0.15])
+@pytest.mark.parametrize("kind", ["snapshot", "hibernate"])
+def test_killed_while_memory_flows(node, kind, moment):
+    """CRIU loses whoever takes the memory, with its code in the processes: they go on all the same."""
+    session = Session(node)
+    session.start()
+    session.ask("fill", mib=300, timeout=60)
+    before = session.ask("state")
+    effect = new_id()
+
+    def ask():
+        with contextlib.suppress(OSError, http.client.HTTPException):
+            node.effect(kind, session, 1, effect_id=effect)
+
+    def flows():
+        with contextlib.suppress(Refused):
+            now = node.get(f"/v1/effects/{effect}")
+            return now["step"] not in ("queued", "check", "begin", "freeze", "hold")
+        return False
+    thread = threading.Thread(target=ask)
+    thread.start()
+    wait_for(flows, step=0.001)
+    time.sleep(moment)
+    node.kill()
+    thread.join()
+    node.start()
+    status = settle(node, session)
+    if kind == "snapshot" or status:
+        assert status["running"] and not status["frozen"]
+        assert node.checkpoints(session) == [] or whole(node, session, 1)
+        assert_same(before, session.ask("state"))
+    assert node.done(kind, session, 1, effect_id=effect)["state"] == "done"
+    assert whole(node, session, 1) and images(node, session) == []
+    if kind == "snapshot":
+        node.done("stop", session)
+    session.restore(1)
+    assert_same(before, session.ask("state"))
