@@ -58,7 +58,7 @@ class Ours:
     def wait_arrived(self) -> None:
         """Until no page of its memory is missing any more."""
         wait_for(f"{self.user}'s memory to be there",
-                 lambda: self.api.session(self.user)["missing_bytes"] == 0, seconds=120, pause=0.02)
+                 lambda: not self.api.session(self.user).get("missing_bytes"), seconds=120, pause=0.02)
 
     def forget(self) -> None:
         self.ended(self.api.post("/v1/session/forget", user=self.user, server=""))
