@@ -18,28 +18,13 @@ static int fail_memory(struct error *e)
 	return error_set(e, ENOMEM, "out of memory");
 }
 
-int s3_head(struct s3 *s, const char *key, struct s3_call *c, struct error *e)
-{
-	*c = (struct s3_call) {
-		.doing = "look", .action = "s3:GetObject", .method = "HEAD", .key = key
-	};
-	int r = s3_call(s, c, e);
-	if (r == -ENOENT) {
-		struct error other = ERROR_INIT;
-		int bucket = s3_check_bucket(s, &other);
-		if (bucket < 0) {
-			r = bucket;
-			if (e)
-				*e = other;
-		}
-	}
-	return r;
-}
-
 int s3_stat(struct object_store *store, const char *key, struct object_stat *st, struct error *e)
 {
-	struct s3_call c;
-	int r = s3_head((struct s3 *)store, key, &c, e);
+	struct s3 *s = (struct s3 *)store;
+	struct s3_call c = {
+		.doing = "look", .action = "s3:GetObject", .method = "HEAD", .key = key
+	};
+	int r = s3_call_missing(s, &c, s3_call(s, &c, e), e);
 	if (r == 0 && c.x.length == UINT64_MAX)
 		r = error_set(e, EBADMSG, "object %s: the server does not say its size", key);
 	if (r == 0)
@@ -85,7 +70,8 @@ static int s3_remove(struct object_store *store, const char *key, struct error *
 	struct s3_call c = {
 		.doing = "remove", .action = "s3:DeleteObject", .method = "DELETE", .key = key
 	};
-	int r = s3_call((struct s3 *)store, &c, e);
+	struct s3 *s = (struct s3 *)store;
+	int r = s3_call_missing(s, &c, s3_call(s, &c, e), e);
 	if (r == -ENOENT) {
 		if (e)
 			error_clear(e);

@@ -16,7 +16,4 @@ int s3_stat(struct object_store *store, const char *key, struct object_stat *st,
 int s3_put(struct object_store *store, const char *key, const void *data, size_t len,
 	   bool if_absent, struct error *e);
 
-/* HEAD, with what it said left in *c; the caller calls s3_call_deinit(). */
-int s3_head(struct s3 *s, const char *key, struct s3_call *c, struct error *e);
-
 #endif

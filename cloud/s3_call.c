@@ -278,10 +278,8 @@ int s3_call(struct s3 *s, struct s3_call *c, struct error *e)
 		c->unsure |= c->x.resent;
 		read_answer(c);
 		check_answer(c, &d);
-		if (c->status / 100 == 2) {
-			atomic_store(&s->bucket_seen, true);
+		if (c->status / 100 == 2)
 			break;
-		}
 		if (!prepare_again(s, c, &p))
 			r = s3_call_fail(s, c, e);
 	}
@@ -289,20 +287,36 @@ int s3_call(struct s3 *s, struct s3_call *c, struct error *e)
 	return r;
 }
 
-int s3_check_bucket(struct s3 *s, struct error *e)
+/* Whether there is a bucket behind all this. */
+static int check_bucket(struct s3 *s, struct error *e)
 {
 	struct s3_call c = { .doing = "look into the bucket",
 			     .action = "s3:ListBucket",
 			     .method = "GET" };
-	if (atomic_load(&s->bucket_seen))
-		return 0;
+	struct s3_answer answer = { 0 };
 	s3_call_query(&c, "list-type", "2");
 	s3_call_query(&c, "max-keys", "1");
 	s3_call_query(&c, "prefix", s->url.prefix);
 	int r = s3_call(s, &c, e);
 	/* Who may not list may still read and write what he knows the name of. */
-	if (c.status == 403)
+	if (c.status == 403 && strcmp(c.answer.code, "AccessDenied") == 0)
 		r = 0;
+	else if (r == 0 && (s3_xml_read(buf_text(&c.x.text), c.x.text.len, &answer) < 0 ||
+			    strcmp(answer.root, "ListBucketResult") != 0))
+		r = error_set(e, EBADMSG, "%s does not answer as an S3 server does", s->place.host);
 	s3_call_deinit(&c);
-	return r;
+	return r == -EBADMSG ? error_remedy(e, r, "check the endpoint of store.url") : r;
+}
+
+int s3_call_missing(struct s3 *s, const struct s3_call *c, int r, struct error *e)
+{
+	struct error other = ERROR_INIT;
+	if (r != -ENOENT || strcmp(c->answer.code, "NoSuchKey") == 0)
+		return r;
+	int bucket = check_bucket(s, &other);
+	if (bucket == 0)
+		return r;
+	if (e)
+		*e = other;
+	return bucket;
 }

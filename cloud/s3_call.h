@@ -25,7 +25,6 @@ struct s3 {
 	struct s3_http *http;
 	struct credentials *credentials;
 	_Atomic int64_t clock_ahead_ms; /* of the server's clock, learnt from it */
-	atomic_bool bucket_seen;        /* an answer has shown that the bucket is there */
 	pthread_mutex_t probe_lock;
 	enum { PROBE_UNKNOWN, PROBE_GOOD, PROBE_IGNORED } conditional;
 };
@@ -68,8 +67,10 @@ void s3_call_deinit(struct s3_call *c);
 /* What the last try's failure means; returns a negative errno. */
 int s3_call_fail(const struct s3 *s, const struct s3_call *c, struct error *e);
 
-/* Whether the bucket is there: a missing object and a missing bucket look alike to HEAD. */
-int s3_check_bucket(struct s3 *s, struct error *e);
+/* What became of a call that may find no object: r, unless that is -ENOENT and nothing but the
+ * status says so. A missing bucket looks like that to HEAD, and a server that is no S3 server to
+ * anybody: then the bucket is asked for, too. */
+int s3_call_missing(struct s3 *s, const struct s3_call *c, int r, struct error *e);
 
 /* "Tue, 24 May 2013 00:00:00 GMT"; 0 when it cannot be read. */
 wall_ms s3_date(const char *text);

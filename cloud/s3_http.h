@@ -48,7 +48,8 @@ struct s3_exchange {
 	 * closed: the server may have carried out the request the first time. */
 	bool resent;
 	int status;
-	uint64_t length; /* of the body, as announced; UINT64_MAX: not. Known to on_data, as `got` */
+	uint64_t
+		length; /* of the body, as announced; UINT64_MAX: not. Known to on_data, as `got` */
 	struct s3_headers got;
 	struct buf text; /* the body of any other answer, cut at its cap; the caller's to free */
 };

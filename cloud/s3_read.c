@@ -103,7 +103,7 @@ static int read_once(struct s3 *s, const char *key, struct reading *r, struct er
 			     .stop = &r->stop };
 	uint64_t end = r->offset + r->len;
 	r->call = &c;
-	int result = s3_call(s, &c, e);
+	int result = s3_call_missing(s, &c, s3_call(s, &c, e), e);
 	if (c.status == 416)
 		r->size = size_in_range(c.x.got.content_range);
 	if (c.status == 416 && !r->size) {
@@ -164,7 +164,8 @@ static int take_whole(const char *data, size_t len, void *arg)
 {
 	struct whole *w = arg;
 	uint64_t size = w->call->x.length;
-	w->too_large = (size != UINT64_MAX && size > w->data.cap) || len > w->data.cap - w->data.len;
+	w->too_large =
+		(size != UINT64_MAX && size > w->data.cap) || len > w->data.cap - w->data.len;
 	if (w->too_large)
 		atomic_store(&w->stop, true);
 	return w->too_large ? -1 : buf_append(&w->data, data, len);
@@ -182,7 +183,8 @@ int s3_read_all(struct object_store *store, const char *key, struct buf *to, str
 			     .arg = &w,
 			     .stop = &w.stop };
 	w.call = &c;
-	int r = s3_call((struct s3 *)store, &c, e);
+	struct s3 *s = (struct s3 *)store;
+	int r = s3_call_missing(s, &c, s3_call(s, &c, e), e);
 	if (w.too_large)
 		r = error_set(e, EBADMSG, "object %s: larger than %zu bytes", key, w.data.cap);
 	else if (r == 0 && buf_append(to, buf_text(&w.data), w.data.len) < 0)

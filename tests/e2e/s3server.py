@@ -2,9 +2,10 @@
 """An S3 server that is quick enough to measure against: PUT (with If-None-Match: *), GET (with
 Range), HEAD, DELETE, ListObjectsV2 and making buckets, path-style, on loopback.
 
-    with S3Server(directory, {access: secret}) as server:
-        url = f"s3://bucket/prefix?endpoint=http://127.0.0.1:{server.port}&region=us-east-1"
-        server.set_latency(0.020)    # from now on, each answer comes that much later
+    with S3Server(directory) as server:
+        url = f"s3://bucket/prefix?endpoint={server.url}&region=us-east-1"
+        env |= server.credentials
+        server.latency = 0.020       # from now on, each answer comes that much later
         server.stats()               # {"connections": .., "requests": .., "received": .., "sent": ..}
         server.ask(clock_ahead=1200, page=4)   # another clock; fewer entries in a listing
 
@@ -24,6 +25,7 @@ import itertools
 import json
 import os
 import re
+import secrets
 import socket
 import struct
 import subprocess
@@ -47,9 +49,10 @@ UNSIGNED = "UNSIGNED-PAYLOAD"
 class S3Server:
     """Starts and stops the server's process. `keys`: access key -> secret."""
 
-    def __init__(self, where: Path, keys: dict[str, str], latency: float = 0.0,
-                 buckets: tuple[str, ...] = ("bucket",)):
-        self.where, self.keys, self.latency, self.buckets = where, keys, latency, buckets
+    def __init__(self, where: Path, keys: dict[str, str] | None = None, latency: float = 0.0,
+                 buckets: tuple[str, ...] = ("bucket", "bench")):
+        self.where, self.buckets, self._latency = where, buckets, latency
+        self.keys = keys or {"AKIDTEST": secrets.token_hex(20)}
         self.process: subprocess.Popen[str] | None = None
         self.port = 0
 
@@ -59,7 +62,7 @@ class S3Server:
         self.process = subprocess.Popen(
             [sys.executable, str(Path(__file__).resolve()), str(self.where)], text=True, stdin=subprocess.PIPE,
             stdout=subprocess.PIPE)
-        self.port = self.ask(keys=self.keys, latency=self.latency)["port"]
+        self.port = self.ask(keys=self.keys, latency=self._latency)["port"]
         return self
 
     def stop(self) -> None:
@@ -71,7 +74,22 @@ class S3Server:
         print(json.dumps(settings), file=self.process.stdin, flush=True)
         return json.loads(self.process.stdout.readline())
 
-    def set_latency(self, seconds: float) -> None:
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def credentials(self) -> dict[str, str]:
+        access, secret = next(iter(self.keys.items()))
+        return {"AWS_ACCESS_KEY_ID": access, "AWS_SECRET_ACCESS_KEY": secret}
+
+    @property
+    def latency(self) -> float:
+        return self._latency
+
+    @latency.setter
+    def latency(self, seconds: float) -> None:
+        self._latency = seconds
         self.ask(latency=seconds)
 
     def stats(self) -> dict[str, int]:

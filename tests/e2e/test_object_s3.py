@@ -413,6 +413,36 @@ def test_a_missing_bucket_is_named(place: SimpleNamespace, words: list[str],
     assert result.fault == "bad-input" and "create the bucket" in result.remedy
 
 
+def test_a_bucket_that_goes_is_not_an_empty_one(place: SimpleNamespace) -> None:
+    """Nor is a bucket that refuses us, nor a server that is none of S3's: only what answers as S3
+    does may say that an object is missing."""
+    gone = (404, error_xml("NoSuchBucket"))
+    for answer, fault in ((gone, "bad-input"), ((403, error_xml("AccessDenied")), "denied"),
+                          ((404, b"<html>not found</html>"), "internal"), ((404, b""), "internal"),
+                          ((503, b""), "unavailable")):
+        place.proxy.hook = lambda method, target, answer=answer: answer
+        for words in (["stat", "x"], ["read", "x", "0", "1"], ["get", "x", place.dir / "x"],
+                      ["remove", "x"], ["list", ""], ["list", "a/"], ["put", "x", "/dev/null"]):
+            result = place.tool.run(*words)
+            assert (result.code, result.fault) == (1, fault), (words, answer, result)
+            if answer[0] == 503:
+                break
+    place.proxy.hook = None
+    assert place.tool.run("stat", "x").code == 2
+
+
+def test_a_web_server_is_not_an_empty_bucket(tmp_path: Path) -> None:
+    def web(request, _):
+        return (200, b"<html>hello</html>") if request.path.startswith("/bucket?") else (404, b"")
+
+    with double(web) as port:
+        t = Tool(f"s3://bucket?endpoint=http://127.0.0.1:{port}&region=x&timeout=1", tmp_path, **KEYS)
+        for words in (["stat", "x"], ["read", "x", "0", "1"], ["remove", "x"]):
+            result = t.run(*words)
+            assert "does not answer as an S3 server" in result.error, result
+        assert t.run("list", "").fault == "corrupt"
+
+
 def test_permissions_are_named(place: SimpleNamespace) -> None:
     def no_list(method: str, target: str):
         return (403, error_xml("AccessDenied")) if "list-type" in target else None
