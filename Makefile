@@ -39,7 +39,7 @@ unit: build ## unit tests of build/PRESET
 	@$(ENTER) -- ctest --test-dir $(DIR) --output-on-failure --no-tests=error -j 2
 
 e2e: build ## end-to-end tests: real Hub, real CRIU (T='-k name' for some)
-	@$(ENTER) --net=private -- python3 -m pytest -p no:cacheprovider $(wildcard spawner/tests) tests/e2e $(T)
+	@tools/e2e $(T)
 
 # What is found is kept: new inputs in build/fuzz/corpus, failing ones in build/fuzz/failures.
 fuzz: build-fuzz ## run each fuzz target for FUZZ_SECONDS=20
