@@ -299,6 +299,31 @@ def test_the_clock_of_a_session_that_has_many(node):
     assert after["monotonic"] - before["monotonic"] <= time.monotonic() - begun + 0.1
 
 
+@pytest.mark.parametrize("text", ["", "elsa-working-set 1\n2 10000 1\n", "elsa-working-set 2\n"])
+def test_a_working_set_changes_only_the_order(node, text):
+    """One of the last wake: good, with a page that is gone, and of a newer program."""
+    session = Session(node)
+    session.start()
+    session.ask("fill", mib=8, timeout=60)
+    before = session.ask("state")
+    if not text:
+        maps = session.ask("run", code=urllib.parse.quote("out['is']=open('/proc/self/maps').read()"))
+        ranges = [[int(x, 16) for x in line.split()[0].split("-")]
+                  for line in maps["is"].splitlines() if " rw-p " in line and "/" not in line]
+        text = "elsa-working-set 1\n" + "".join(
+            f"{before['pid']} {start:x} {min(700, (end - start) // 4096)}\n"
+            for start, end in ranges[:3])
+        assert len(text.splitlines()) == 4
+    place = node.state / "pages" / session.id
+    place.mkdir(parents=True, exist_ok=True)
+    (place / "working-set").write_text(text)
+    session.snapshot(1)
+    session.hibernate(2)
+    assert whole(node, session, 2)
+    session.restore(2)
+    assert_same(before, session.ask("state"))
+
+
 @pytest.mark.parametrize("moment", [0, 0.03, 0.08, 0.15])
 @pytest.mark.parametrize("kind", ["snapshot", "hibernate"])
 def test_killed_while_memory_flows(node, kind, moment):
