@@ -2,10 +2,10 @@
 #include "node/store_jobs.h"
 
 #include "base/cleanup.h"
-#include "base/clock.h"
 #include "base/id.h"
 #include "base/log.h"
 #include "node/effect.h"
+#include "node/store_job.h"
 #include "node/store_transfer.h"
 
 #include <errno.h>
@@ -23,173 +23,11 @@ struct store_waiter {
 	void *arg;
 };
 
-struct store_job {
-	TAILQ_ENTRY(store_job) entry;
-	struct node *node;
-	struct store_request request; /* owned */
-	struct store_task task;       /* owned; under node->lock while it runs */
-	struct transfer *transfer;    /* of export and import */
-	bool over;                    /* the loop's: done() has been here */
-	TAILQ_HEAD(, store_waiter) waiters;
-};
-
 struct store_jobs {
 	struct pool *pool;
 	struct event *sweep;         /* timer */
 	TAILQ_HEAD(, store_job) all; /* newest first */
 };
-
-/* --- on a worker ------------------------------------------------------------------ */
-
-static void note_progress(uint64_t done, uint64_t total, void *arg)
-{
-	struct store_job *job = arg;
-	pthread_mutex_lock(&job->node->lock);
-	job->task.done = (int64_t)done;
-	job->task.total = (int64_t)total;
-	pthread_mutex_unlock(&job->node->lock);
-}
-
-static int run_verify(struct store_job *job, struct store *store, struct error *e)
-{
-	struct store_read *read = NULL;
-	int r = store_read_open(store, job->request.session, job->request.generation, &read, e);
-	if (r == 0)
-		r = store_read_verify(read, note_progress, job, e);
-	store_read_free(read);
-	return r;
-}
-
-static int run_remove(struct store_job *job, struct store *store, struct error *e)
-{
-	return store_remove(store, job->request.session, job->request.generation, e);
-}
-
-static bool is_being_written(const char *id, int64_t generation, void *arg)
-{
-	struct store_job *job = arg;
-	struct node *node = job->node;
-	(void)generation;
-	pthread_mutex_lock(&node->lock);
-	struct session *s = session_find(node, id);
-	bool live = s && (s->effect || s->journal.effect);
-	pthread_mutex_unlock(&node->lock);
-	return live;
-}
-
-static int run_gc(struct store_job *job, struct store *store, struct error *e)
-{
-	struct store_gc gc = {
-		.dry_run = job->request.dry_run,
-		.live = is_being_written,
-		.progress = note_progress,
-		.arg = job,
-	};
-	int r = store_gc(store, &gc, e);
-	pthread_mutex_lock(&job->node->lock);
-	job->task.objects = gc.objects;
-	job->task.bytes = gc.bytes;
-	job->task.kept_objects = gc.kept_objects;
-	job->task.kept_bytes = gc.kept_bytes;
-	pthread_mutex_unlock(&job->node->lock);
-	return r;
-}
-
-static int run_export(struct store_job *job, struct store *store, struct error *e)
-{
-	return store_export(store, job->request.session, job->request.generation,
-			    transfer_worker_fd(job->transfer), note_progress, job, e);
-}
-
-static int copy_spec(const char *spec, struct store_task *task, struct error *e)
-{
-	free(task->spec);
-	task->spec = spec ? strdup(spec) : NULL;
-	return spec && !task->spec ? error_set(e, ENOMEM, "out of memory") : 0;
-}
-
-/* What the node that wrote it knew of its session: sealed, and so for who has the key only. */
-static int read_spec(struct store_job *job, struct store *store, const struct store_meta *meta,
-		     struct error *e)
-{
-	struct store_read *read = NULL;
-	if (meta->spec)
-		return copy_spec(meta->spec, &job->task, e);
-	int r = store_read_open(store, meta->session, meta->generation, &read, e);
-	if (r == 0)
-		r = copy_spec(store_read_meta(read)->spec, &job->task, e);
-	store_read_free(read);
-	return r;
-}
-
-static int note_imported(struct store_job *job, const struct store_meta *meta, struct error *e)
-{
-	struct checkpoint_info *info = calloc(1, sizeof(*info));
-	if (!info || store_info(info, meta) < 0) {
-		wire_free(&wire_checkpoint_info, info);
-		free(info);
-		return error_set(e, ENOMEM, "out of memory");
-	}
-	pthread_mutex_lock(&job->node->lock);
-	job->task.checkpoints = info;
-	job->task.checkpoint_count = 1;
-	pthread_mutex_unlock(&job->node->lock);
-	return 0;
-}
-
-static int run_import(struct store_job *job, struct store *store, struct error *e)
-{
-	struct store_meta meta = { 0 };
-	int r = store_import(store, transfer_worker_fd(job->transfer), &meta, note_progress, job,
-			     e);
-	if (r == 0)
-		r = read_spec(job, store, &meta, e);
-	if (r == 0)
-		r = note_imported(job, &meta, e);
-	store_meta_deinit(&meta);
-	return r;
-}
-
-static int run_rekey(struct store_job *job, struct store *store, struct error *e)
-{
-	int64_t count = 0;
-	int r = store_rekey(store, &count, note_progress, job, e);
-	pthread_mutex_lock(&job->node->lock);
-	job->task.count = count;
-	pthread_mutex_unlock(&job->node->lock);
-	return r;
-}
-
-static void fail_task(struct store_task *task, const struct error *e)
-{
-	task->state = EFFECT_FAILED;
-	task->fault = strdup(fault_name(e->fault));
-	task->text = strdup(e->text);
-	task->remedy = strdup(e->remedy);
-}
-
-static void run(void *arg)
-{
-	static int (*const runs[])(struct store_job *, struct store *, struct error *) = {
-		[STORE_TASK_VERIFY] = run_verify, [STORE_TASK_REMOVE] = run_remove,
-		[STORE_TASK_GC] = run_gc,         [STORE_TASK_EXPORT] = run_export,
-		[STORE_TASK_IMPORT] = run_import, [STORE_TASK_REKEY] = run_rekey,
-	};
-	struct store_job *job = arg;
-	struct store *store;
-	struct error e = ERROR_INIT;
-	int r = node_store(job->node, &store, &e);
-	if (r == 0)
-		r = runs[job->request.kind](job, store, &e);
-	pthread_mutex_lock(&job->node->lock);
-	if (r < 0)
-		fail_task(&job->task, &e);
-	else
-		job->task.state = EFFECT_DONE;
-	pthread_mutex_unlock(&job->node->lock);
-	if (job->transfer)
-		transfer_worker_ends(job->transfer);
-}
 
 /* --- on the loop ------------------------------------------------------------------- */
 
@@ -270,13 +108,13 @@ static void forget_finished(struct store_jobs *jobs)
 
 /* --- what must not happen at the same time ------------------------------------------- */
 
-static int check_sweeps(struct node *node, struct error *e)
+static struct store_job *find_sweep(struct node *node)
 {
 	struct store_job *job;
 	TAILQ_FOREACH(job, &node->jobs->all, entry)
 	if (job->task.kind == STORE_TASK_GC && is_running(job))
-		return error_set(e, EBUSY, "the store is being swept already");
-	return 0;
+		return job;
+	return NULL;
 }
 
 /* A checkpoint that a session wakes from, or that an effect may be about to read or build upon. */
@@ -303,8 +141,6 @@ static int check_request(struct node *node, const struct store_request *q, struc
 		return error_set(e, EINVAL, "kind: unknown value");
 	if (about_one && (!id_valid(q->session) || q->generation <= 0))
 		return error_set(e, EINVAL, "expected a session's id and a generation above 0");
-	if (q->kind == STORE_TASK_GC)
-		return check_sweeps(node, e);
 	return q->kind == STORE_TASK_REMOVE ? check_unused(node, q, e) : 0;
 }
 
@@ -349,12 +185,20 @@ int store_job_begin(struct node *node, const struct store_request *request, stru
 			       : check_request(node, request, e);
 	if (r < 0)
 		return r;
-	struct store_job *job = job_new(node, request);
+	struct store_job *job = request->kind == STORE_TASK_GC ? find_sweep(node) : NULL;
+	if (job && job->task.dry_run == request->dry_run) {
+		*to = job;
+		return 0;
+	}
+	if (job)
+		return error_set(e, EBUSY,
+				 "the store is just being gone through for another sweep");
+	job = job_new(node, request);
 	if (!job)
 		return error_set(e, ENOMEM, "out of memory");
 	r = open_transfer(job, e);
 	if (r == 0)
-		r = pool_submit(node->jobs->pool, run, done, job, e);
+		r = pool_submit(node->jobs->pool, store_job_work, done, job, e);
 	if (r < 0) {
 		job_free(job);
 		return r;
@@ -499,35 +343,4 @@ void store_jobs_free(struct node *node)
 		event_free(jobs->sweep);
 	free(jobs);
 	node->jobs = NULL;
-}
-
-/* --- as the API tells it ------------------------------------------------------------------ */
-
-static char *copy_text(const char *text)
-{
-	return strdup(text ? text : "");
-}
-
-int store_info(struct checkpoint_info *info, const struct store_meta *meta)
-{
-	*info = (struct checkpoint_info) {
-		.session = strdup(meta->session),
-		.generation = meta->generation,
-		.created_at = meta->created_at,
-		.memory_bytes = meta->memory_bytes,
-		.stored_bytes = meta->stored_bytes,
-		.shared_bytes = meta->shared_bytes,
-		.objects = meta->objects,
-		.basis = meta->basis,
-		.aside = meta->aside,
-		.user = copy_text(meta->user),
-		.server = copy_text(meta->server),
-		.cpu = copy_text(meta->cpu),
-		.criu = copy_text(meta->criu),
-		.kernel = copy_text(meta->kernel),
-	};
-	return info->session && info->user && info->server && info->cpu && info->criu &&
-			       info->kernel
-		       ? 0
-		       : -ENOMEM;
 }

@@ -26,7 +26,7 @@ void store_jobs_stop(struct node *node);
 size_t store_jobs_load(const struct node *node); /* how many are under way */
 void store_jobs_free(struct node *node);
 
-/* -EBUSY while something else uses what it is about. */
+/* A sweep that is under way is joined. -EBUSY while something else uses what it is about. */
 int store_job_begin(struct node *node, const struct store_request *request, struct store_job **job,
 		    struct error *e);
 struct store_job *store_job_find(struct node *node, const char *id); /* NULL */

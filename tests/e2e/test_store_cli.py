@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import pathlib
@@ -393,4 +394,25 @@ def test_who_goes_away_meanwhile(hub: Hub):
     _, told = process.communicate(timeout=60)
     assert process.returncode != 0 and told
     wait_for(lambda: hub.elsad.get("/v1/health")["node"] == "up")
+    # And during an import: half of one is nothing, is swept, and is in the way of no other.
+    path = hub.node.dir / "ada.tar"
+    hub.good("store", "export", "ada", path)
+    hub.good("forget", "ada", "--wait")
+    process = subprocess.Popen(
+        [str(BUILD / "elsa"), "store", "import", "-"],
+        env=environment, stdin=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    tar = path.read_bytes()
+    process.stdin.write(tar[: len(tar) * 3 // 4])
+    process.stdin.flush()
+    wait_for(lambda: list(hub.node.store.glob(f"**/{session.id}/**/*-*")))
+    hub.node.kill()
+    hub.node.start()
+    with contextlib.suppress(BrokenPipeError):
+        process.communicate(tar[len(tar) * 3 // 4 :], timeout=60)
+    assert process.returncode != 0
+    wait_for(lambda: hub.elsad.get("/v1/health")["node"] == "up")
+    assert hub.listed() == []
+    hub.good("store", "gc")
+    hub.good("store", "import", path)
     hub.start()
