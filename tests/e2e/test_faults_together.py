@@ -30,7 +30,7 @@ while True:
         caller.sendall(b"%d" % count)
     caller.close()
 """
-KINDS = ("hibernate", "restore")
+KINDS = ("hibernate", "snapshot", "restore")
 
 
 def steps_of(daemon: str) -> list[tuple[str, str]]:
@@ -57,6 +57,9 @@ class Counter:
     def hibernate(self) -> dict:
         return self.api.post("/v1/session/hibernate", user=self.user, server="")
 
+    def snapshot(self) -> dict:
+        return self.api.post("/v1/session/snapshot", user=self.user, server="")
+
     def call(self) -> int:
         with socket.create_connection((self.address, 8888), 10) as caller:
             caller.sendall(b"count")
@@ -79,7 +82,7 @@ class Counter:
     def ask(self, kind: str) -> None:
         """Whoever is killed meanwhile does not answer."""
         with contextlib.suppress(OSError, ApiError, ValueError):
-            self.hibernate() if kind == "hibernate" else self.start()
+            {"hibernate": self.hibernate, "snapshot": self.snapshot, "restore": self.start}[kind]()
 
     def be_in(self, state: str) -> None:
         if self.settle() == state:
@@ -138,7 +141,7 @@ def restarted_with(stack: Stack, name: str, fault: str) -> Iterator[None]:
 
 @pytest.mark.parametrize("kind,step", steps_of("elsad"))
 def test_elsad_is_killed(counter: Counter, kind: str, step: str) -> None:
-    counter.be_in("running" if kind == "hibernate" else "hibernated")
+    counter.be_in("hibernated" if kind == "restore" else "running")
     with restarted_with(counter.stack, "elsad", f"{kind}.{step}"):
         counter.ask(kind)
     recovered(counter, kind)
@@ -147,7 +150,7 @@ def test_elsad_is_killed(counter: Counter, kind: str, step: str) -> None:
 @pytest.mark.parametrize("when", ["before", "after"])
 @pytest.mark.parametrize("kind,step", steps_of("elsa-node"))
 def test_elsa_node_is_killed(counter: Counter, kind: str, step: str, when: str) -> None:
-    counter.be_in("running" if kind == "hibernate" else "hibernated")
+    counter.be_in("hibernated" if kind == "restore" else "running")
     with restarted_with(counter.stack, "node", f"{kind}:{step}:{when}"):
         counter.ask(kind)
     recovered(counter, kind)
