@@ -174,9 +174,9 @@ static int write_draft(struct session *s, struct draft *d, struct error *e)
 	return r;
 }
 
-/* Of a restore a power cut may take back what was recorded: it ends the restored processes, too, and
- * leaves the checkpoint, from which the session is restored again when that is asked. So nobody who
- * waits for a session to wake waits for a disk that is busy. */
+/* Of a restore a power cut may take back what was recorded: it ends the restored processes, too,
+ * and leaves the checkpoint, from which the session is restored again when that is asked. So nobody
+ * who waits for a session to wake waits for a disk that is busy. */
 static bool can_be_taken_back(const struct draft *d, enum effect_kind kind)
 {
 	return kind == EFFECT_RESTORE && !d->step.set_aside;

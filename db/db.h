@@ -30,8 +30,8 @@ void *db_close(struct db *db); /* returns NULL */
  * it, and so may a failure (a full disk): until the outermost level is left everything then fails
  * with -ECANCELED. A commit that fails has rolled back. */
 int db_begin(struct db *db, struct error *e);
-/* The same, but the outermost commit waits for no disk: it survives kill -9, while a power cut before
- * the next durable one may take it back, whole and with all that came after it. */
+/* The same, but the outermost commit waits for no disk: it survives kill -9, while a power cut
+ * before the next durable one may take it back, whole and with all that came after it. */
 int db_begin_soon(struct db *db, struct error *e);
 int db_commit(struct db *db, struct error *e);
 void db_rollback(struct db *db);

@@ -160,7 +160,7 @@ static void check_program(struct doctor *d, const char *name, const char *packag
 
 static void check_programs(struct doctor *d)
 {
-	check_program(d, "ip", "iproute2", "makes the sessions' links");
+	check_program(d, "ip", "iproute2", "gives the node its address in the sessions' network");
 	check_program(d, "nft", "nftables", "filters the sessions' packets");
 	check_program(d, "tar", "tar", "packs the sessions' layers");
 }
