@@ -46,7 +46,8 @@ static int init_paths(struct effect *ef, struct error *e)
 {
 	ef->work = node_path(ef->node, "criu", ef->session->id, "");
 	ef->images = node_path(ef->node, "images", ef->session->id, "");
-	if (!ef->work || !ef->images)
+	ef->links = node_path(ef->node, "links", ef->session->id, "");
+	if (!ef->work || !ef->images || !ef->links)
 		return error_set(e, ENOMEM, "out of memory");
 	return sandbox_init(&ef->sandbox, ef->node->config, &ef->request.session, e);
 }
@@ -88,6 +89,7 @@ void *effect_free(struct effect *ef)
 	wire_free(&wire_effect_result, &ef->result);
 	free(ef->work);
 	free(ef->images);
+	free(ef->links);
 	free(ef->log_tail);
 	free(ef);
 	return NULL;

@@ -56,6 +56,7 @@ struct effect {
 	struct sandbox sandbox;
 	char *work;                    /* CRIU's work directory */
 	char *images;                  /* CRIU's: written by a dump, laid out for a restore */
+	char *links;                   /* where a dump has put links into the home: node/images.h */
 	struct effect_waiter *waiters; /* the loop's */
 	mono_us begun;
 	mono_us frozen_since; /* 0: not frozen by this effect */

@@ -21,7 +21,8 @@ enum { FILES_MOST = 256 << 20 };
 
 struct job {
 	const struct session_spec *spec;
-	const char *keep; /* DIR/remap */
+	const char *keep;  /* DIR/remap */
+	struct buf *links; /* paths below the home, each ended by NUL; NULL where not wanted */
 	int home;
 	struct error *e;
 };
@@ -102,14 +103,18 @@ static int keep_one(const struct image_file *file, void *arg)
 	cleanup_fd int to = open(copy, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
 	if (to < 0 || copy_content(from, to) < 0)
 		return error_errno(job->e, "cannot keep the deleted file %s", file->path);
+	if (buf_append(job->links, path, strlen(path) + 1) < 0)
+		return error_set(job->e, ENOMEM, "too many deleted files");
 	return 0;
 }
 
-int images_keep(const char *dir, const struct session_spec *spec, struct error *e)
+int images_keep(const char *dir, const struct session_spec *spec, const char *links,
+		struct error *e)
 {
 	cleanup_buf struct buf files = BUF_INIT(FILES_MOST);
+	cleanup_buf struct buf paths = BUF_INIT(FILES_MOST);
 	cleanup_free char *keep = fs_join(dir, "remap");
-	struct job job = { .spec = spec, .keep = keep, .home = -1, .e = e };
+	struct job job = { .spec = spec, .keep = keep, .links = &paths, .home = -1, .e = e };
 	if (!keep)
 		return error_set(e, ENOMEM, "out of memory");
 	int r = read_files(dir, &files, e);
@@ -118,6 +123,45 @@ int images_keep(const char *dir, const struct session_spec *spec, struct error *
 	if (r == 0)
 		r = images_files(buf_text(&files), files.len, keep_one, &job, NULL, e);
 	cleanup_close_fd(&job.home);
+	if (r == 0 && paths.len)
+		r = fs_replace(links, paths.data, paths.len, 0600, e);
+	return r;
+}
+
+static int drop_link(const struct job *job, char *path)
+{
+	char *slash = strrchr(path, '/');
+	const char *name = remap_name(path);
+	struct stat st;
+	if (!name)
+		return 0;
+	if (slash)
+		*slash = '\0';
+	cleanup_fd int dir = open_below(job->home, slash ? path : ".", O_RDONLY | O_DIRECTORY, 0);
+	if (dir < 0 || fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW) < 0 || !S_ISREG(st.st_mode))
+		return 0; /* the home is the user's: it may have gone, or become something else */
+	if (unlinkat(dir, name, 0) < 0 && errno != ENOENT)
+		return error_errno(job->e, "cannot remove %s in the home", name);
+	return 0;
+}
+
+int images_drop_links(const char *links, const struct session_spec *spec, struct error *e)
+{
+	cleanup_buf struct buf paths = BUF_INIT(FILES_MOST);
+	struct job job = { .spec = spec, .home = -1, .e = e };
+	if (access(links, F_OK) < 0 && errno == ENOENT)
+		return 0;
+	int r = fs_read(links, &paths, e);
+	if (r == 0)
+		r = open_home(&job);
+	for (char *path = paths.data; r == 0 && path < paths.data + paths.len;) {
+		char *next = path + strnlen(path, (size_t)(paths.data + paths.len - path)) + 1;
+		r = drop_link(&job, path);
+		path = next;
+	}
+	cleanup_close_fd(&job.home);
+	if (r == 0 && unlink(links) < 0)
+		r = error_errno(e, "cannot remove %s", links);
 	return r;
 }
 

@@ -40,8 +40,14 @@ int images_files(const void *data, size_t len,
 		 int (*each)(const struct image_file *file, void *arg), void *arg, struct buf *to,
 		 struct error *e);
 
-/* After a dump into DIR/criu: keeps what the home must have at a restore in DIR/remap. */
-int images_keep(const char *dir, const struct session_spec *spec, struct error *e);
+/* After a dump into DIR/criu: keeps what the home must have at a restore in DIR/remap, and notes in
+ * the file `links` where in the home CRIU has put it. */
+int images_keep(const char *dir, const struct session_spec *spec, const char *links,
+		struct error *e);
+
+/* The session begins anew, and nobody will restore what put those links into the home: a later dump
+ * would find their names taken. Missing ones, and a missing `links`, are fine. */
+int images_drop_links(const char *links, const struct session_spec *spec, struct error *e);
 
 /* Before a restore from DIR, laid out: puts that back where it is missing, and makes the images fit
  * a home that lived on. */

@@ -168,7 +168,7 @@ int checkpoint_dump(struct effect *ef, struct error *e)
 	options.images = images;
 	if (r == 0)
 		r = run_dump(ef, &options, e);
-	return r < 0 ? r : images_keep(ef->images, &ef->request.session, e);
+	return r < 0 ? r : images_keep(ef->images, &ef->request.session, ef->links, e);
 }
 
 int checkpoint_abandon_dump(struct effect *ef, struct error *e)
@@ -176,6 +176,7 @@ int checkpoint_abandon_dump(struct effect *ef, struct error *e)
 	ef->dump = criu_dump_abandon(ef->dump);
 	int r = criu_end_orphans(ef->work, (int)ef->node->config->node.effect_timeout_ms, e);
 	criu_mend(&ef->sandbox);
+	unlink(ef->links); /* CRIU has taken them away again */
 	return r < 0 ? r : fs_remove_tree(ef->images, e);
 }
 

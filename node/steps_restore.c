@@ -10,6 +10,7 @@
 
 #include <errno.h>
 #include <string.h>
+#include <unistd.h>
 
 /* A checkpoint that has a successor is the past: to run it would undo what the user has done since.
  */
@@ -173,6 +174,7 @@ static int thaw(struct effect *ef, struct error *e)
 static int tidy(struct effect *ef, struct error *e)
 {
 	close_checkpoint(ef, e);
+	unlink(ef->links); /* CRIU has taken them out of the home */
 	int r = drop_images(ef, e);
 	return r < 0 ? r : fs_remove_tree(ef->work, e);
 }

@@ -2,6 +2,8 @@
 #include "node/steps.h"
 #include "node/steps_checkpoint.h"
 
+#include <unistd.h>
+
 /*
  * The session stands still for the dump only. What CRIU has put into its file
  * systems for the restore is in the layer or kept with the images by then, so
@@ -11,6 +13,7 @@
 static int let_run(struct effect *ef, struct error *e)
 {
 	ef->dump = criu_dump_abandon(ef->dump);
+	unlink(ef->links);
 	int r = checkpoint_release(ef, e);
 	return r < 0 ? r : checkpoint_thaw(ef, e);
 }

@@ -3,6 +3,7 @@
 
 #include "base/cleanup.h"
 #include "node/home.h"
+#include "node/images.h"
 
 enum { LOG_LINES = 30 };
 
@@ -10,6 +11,8 @@ static int prepare(struct effect *ef, struct error *e)
 {
 	/* Whatever a session of this id has left: this one is new. */
 	int r = steps_clear(ef, e);
+	if (r == 0)
+		r = images_drop_links(ef->links, &ef->request.session, e);
 	if (r == 0)
 		r = home_make(&ef->request.session, e);
 	return r < 0 ? r : sandbox_prepare(&ef->sandbox, false, e);

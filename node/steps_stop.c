@@ -3,9 +3,11 @@
 
 #include "base/cleanup.h"
 #include "base/fs.h"
+#include "node/images.h"
 
 #include <errno.h>
 #include <string.h>
+#include <unistd.h>
 
 enum { GRACE_MS = 5000 };
 
@@ -60,6 +62,9 @@ static int remove_checkpoints(struct effect *ef, struct error *e)
 	cleanup_free char *log = node_path(ef->node, "log", id, "");
 	if (r == 0 && log)
 		unlink(log);
+	/* The home may have been removed with its user. */
+	if (r == 0 && images_drop_links(ef->links, &ef->request.session, NULL) < 0)
+		unlink(ef->links);
 	return r;
 }
 

@@ -555,6 +555,18 @@ def test_a_home_that_lived_on_and_a_checkpoint_restored_twice(node):
     session.restore(1)
 
 
+def test_a_fresh_start_takes_away_what_a_dump_has_left_in_the_home(node):
+    """The next dump would find its names taken."""
+    session = Session(node)
+    session.start()
+    session.hibernate(1)
+    assert list(session.home.glob("link_remap.*"))
+    session.start(1)
+    assert not list(session.home.glob("link_remap.*"))
+    session.hibernate(2)
+    session.restore(2)
+
+
 # --- the clock where the machine is younger ----------------------------------------------------
 
 
