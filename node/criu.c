@@ -240,6 +240,8 @@ static int add_restore(struct criu_run *run, struct sandbox *sb, struct error *e
 	/* What a user may do to the mode of a file in the home while the session sleeps does no
 	 * harm. */
 	criu_args_add(a, "--skip-file-rwx-check");
+	if (run->options->lazy)
+		criu_args_add(a, "--lazy-pages");
 	criu_args_add(a, "--inherit-fd");
 	criu_args_add(a, "fd[%d]:sess", run->inherited);
 	for (const struct sandbox_mount_pair *m = sandbox_external_mounts(sb); m && m->inside;

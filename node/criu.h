@@ -17,7 +17,7 @@
 struct criu_features {
 	char version[32];
 	bool mem_dirty_track;
-	bool lazy_pages;
+	bool lazy_pages;     /* userfaultfd tells of forks, moved and unmapped memory */
 	bool needs_real_ids; /* no CAP_SYS_RESOURCE: run it with the session's real uid
 				(docs/criu.md) */
 };
@@ -31,6 +31,8 @@ struct criu_options {
 	const char *program;
 	const struct criu_features *features;
 	int timeout_ms;
+	bool lazy; /* of a restore: memory that can be lazy is left to who listens in `work`
+		    * (node/pages.h) */
 	const char *images; /* directory of the images; must exist */
 	const char *work;   /* directory for logs and the like, not part of the checkpoint; made */
 	int page_socket; /* of a dump: memory goes there (node/page_sink.h) instead of into images;

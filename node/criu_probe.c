@@ -59,7 +59,7 @@ int criu_probe(const char *program, struct criu_features *to, struct error *e)
 	if (r < 0)
 		return r;
 	to->mem_dirty_track = has_feature(program, "mem_dirty_track");
-	to->lazy_pages = has_feature(program, "lazy_pages");
+	to->lazy_pages = has_feature(program, "uffd-noncoop");
 	to->needs_real_ids = !capng_have_capability(CAPNG_EFFECTIVE, CAP_SYS_RESOURCE);
 	return 0;
 }

@@ -4,6 +4,7 @@
 #include "base/cleanup.h"
 #include "base/log.h"
 #include "base/names.h"
+#include "node/arrival.h"
 #include "node/runner.h"
 
 #include <errno.h>
@@ -316,6 +317,7 @@ static void done(void *arg)
 	struct session *s = ef->session;
 	struct error e = ERROR_INIT;
 	set_under_way(node, &s->effect, NULL);
+	arrival_tidy(node, s);
 	if (begin_again(ef))
 		return;
 	effect_tell(ef);

@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "node/cpu.h"
 #include "node/journal.h"
+#include "node/pages.h"
 #include "node/session.h"
 
 #include <errno.h>
@@ -14,6 +15,8 @@
 #include <string.h>
 #include <unistd.h>
 
+enum { LINGER_MS = 2000 };
+
 char *node_path(const struct node *node, const char *what, const char *id, const char *suffix)
 {
 	return str_printf("%s/%s/%s%s", node->config->node.state_dir, what, id, suffix);
@@ -21,7 +24,8 @@ char *node_path(const struct node *node, const char *what, const char *id, const
 
 static int make_dirs(const struct node *node, struct error *e)
 {
-	static const char *const names[] = { "journal", "log", "criu", "images", "links", "sessions" };
+	static const char *const names[] = { "journal", "log",	    "criu", "images",
+					     "links",	"sessions", "pages" };
 	cleanup_free char *noted = journal_dir(node);
 	int r = fs_mkdirs(node->config->node.run_dir, 0755, e);
 	if (r == 0)
@@ -46,6 +50,17 @@ static void raise_pipe_size(void)
 		log_warning("pipes stay small, which slows checkpoints down: %s", e.text);
 }
 
+static int prepare_lazy(struct node *node, struct error *e)
+{
+	if (!node->config->node.lazy_restore)
+		return 0;
+	if (node->criu.lazy_pages)
+		return pages_init(e);
+	log_warning("sessions wake only when all of their memory is there: this kernel's "
+		    "userfaultfd does not do what that needs otherwise");
+	return 0;
+}
+
 int node_init(struct node *node, struct error *e)
 {
 	pthread_mutex_init(&node->lock, NULL);
@@ -57,6 +72,8 @@ int node_init(struct node *node, struct error *e)
 		r = cpu_features(&node->cpu, e);
 	if (r == 0)
 		r = criu_probe(node->config->node.criu, &node->criu, e);
+	if (r == 0)
+		r = prepare_lazy(node, e);
 	if (r == 0)
 		r = sandbox_host_setup(node->config, e);
 	if (r == 0)
@@ -70,7 +87,11 @@ void node_deinit(struct node *node)
 {
 	node->pool = pool_free(node->pool);
 	session_remove_all(node);
-	node->store = store_close(node->store);
+	pages_deinit();
+	/* A service that hangs in the store keeps it open, and ends with us. */
+	for (int i = 0; i < LINGER_MS && pages_left(); i++)
+		usleep(1000);
+	node->store = pages_left() ? NULL : store_close(node->store);
 	free(node->cpu);
 	node->cpu = NULL;
 }

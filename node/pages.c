@@ -18,6 +18,8 @@ enum {
 	KEEPER_MS = 3000,    /* until the last program's keeper has done its work */
 };
 
+static _Atomic size_t left;
+
 /* --- beginnings and ends ----------------------------------------------------------- */
 
 static void init_locks(struct pages *p)
@@ -63,6 +65,22 @@ static void destroy(struct pages *p)
 	free(p->session);
 	free(p->dir);
 	free(p);
+	atomic_fetch_sub(&left, 1);
+}
+
+size_t pages_left(void)
+{
+	return atomic_load(&left);
+}
+
+int pages_init(struct error *e)
+{
+	return pages_keeper_start(e);
+}
+
+void pages_deinit(void)
+{
+	pages_keeper_stop();
 }
 
 void pages_unref(struct pages *p)
@@ -93,6 +111,7 @@ static int make(const struct pages_options *options, const struct page_source *s
 			      .wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK),
 			      .hang_up = eventfd(0, EFD_CLOEXEC) };
 	init_locks(p);
+	atomic_fetch_add(&left, 1);
 	int r = p->session && p->dir ? 0 : error_set(e, ENOMEM, "out of memory");
 	if (r == 0 && (p->wake < 0 || p->hang_up < 0))
 		r = error_errno(e, "cannot make an eventfd");

@@ -87,6 +87,13 @@ int pages_wait(struct pages *pages, int timeout_ms, struct error *e);
  * Returns NULL; does not wait for the store. */
 void *pages_free(struct pages *pages);
 
+/* Services, freed ones included, that have not yet let go of their source. */
+size_t pages_left(void);
+
+/* For the start and the end of this program: node/pages_keeper.h. */
+int pages_init(struct error *e);
+void pages_deinit(void);
+
 /* The working set of the last wake, as addresses for store_write_hot(); -ENOENT. The list is
  * allocated. */
 struct working_set {

@@ -104,6 +104,17 @@ int pages_keeper_start(struct error *e)
 	return r;
 }
 
+void pages_keeper_stop(void)
+{
+	pthread_mutex_lock(&lock);
+	if (process > 0 && owner == getpid()) {
+		kill(process, SIGKILL);
+		syscall(SYS_wait4, process, NULL, __WALL, NULL);
+	}
+	process = 0;
+	pthread_mutex_unlock(&lock);
+}
+
 int pages_keeper_watch(const struct vault *v, struct pages_keeper **keeper, struct error *e)
 {
 	pthread_mutex_lock(&lock);

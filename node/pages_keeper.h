@@ -19,6 +19,9 @@ struct pages_keeper; /* what it watches for one session */
 /* Starts it if it does not run. Best early: it is a fork of this program. */
 int pages_keeper_start(struct error *e);
 
+/* Before this program becomes another one: the keeper would hold on to all of its descriptors. */
+void pages_keeper_stop(void);
+
 /* `v` stays open until unwatch. */
 int pages_keeper_watch(const struct vault *v, struct pages_keeper **keeper, struct error *e);
 void *pages_keeper_unwatch(struct pages_keeper *keeper); /* returns NULL */

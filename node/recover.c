@@ -4,6 +4,7 @@
 #include "base/cleanup.h"
 #include "base/fs.h"
 #include "base/log.h"
+#include "node/arrival.h"
 #include "node/effect.h"
 
 #include <errno.h>
@@ -38,6 +39,7 @@ static void recover_session(struct node *node, struct session *s)
 		r = session_watch(node, s, effect_session_ended, node, &e);
 	if (r < 0)
 		log_error("session %s: %s", s->id, e.text);
+	arrival_take_up(node, s);
 }
 
 /* --- sandboxes of no session ---------------------------------------------------- */
@@ -136,5 +138,6 @@ void recover_undecided(struct node *node)
 		struct error e = ERROR_INIT;
 		if (s->journal.effect && !s->effect && effect_recover(node, s, &e) < 0)
 			log_error("session %s: %s", s->id, e.text);
+		arrival_take_up(node, s);
 	}
 }

@@ -66,6 +66,7 @@ int effect_set_processes(struct effect *ef, pid_t init, struct error *e)
 	j->pid = init;
 	j->start_time = (int64_t)ticks;
 	int r = journal_set(&j->boot_id, ef->node->boot_id, e);
+	j->arriving = 0;
 	if (init) {
 		j->started_at = clock_wall();
 		journal_set(&j->ended, NULL, NULL);

@@ -3,6 +3,7 @@
 
 #include "base/cleanup.h"
 #include "base/fs.h"
+#include "node/arrival.h"
 #include "node/effect.h"
 #include "node/rootfs.h"
 
@@ -66,6 +67,8 @@ void session_remove(struct node *node, struct session *s)
 	*link = s->next;
 	pthread_mutex_unlock(&node->lock);
 	session_unwatch(s);
+	arrival_drop(node, s);
+	free(s->arrival_stall);
 	journal_deinit(&s->journal);
 	free(s);
 }
@@ -164,6 +167,8 @@ static int fill_status(struct node *node, struct session *s, struct session_stat
 	st->pid = st->running ? j->pid : 0;
 	st->generation = j->generation;
 	st->started_at = j->started_at;
+	if (st->running)
+		arrival_status(node, s, st);
 	return r;
 }
 

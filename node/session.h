@@ -18,13 +18,18 @@
 #include <stdbool.h>
 
 struct effect;
+struct arrival;
 
 struct session {
 	struct session *next;
 	char id[ID_SIZE];
 	struct journal journal;
-	struct effect *effect; /* under way, or NULL */
-	struct effect *queued; /* begins when that one has ended */
+	struct effect *effect;   /* under way, or NULL */
+	struct effect *queued;   /* begins when that one has ended */
+	struct arrival *arrival; /* node/arrival.h: brings what is missing of its memory, or NULL */
+	bool taking_up;          /* ... is being made after a crash */
+	char *arrival_stall;     /* ... cannot be made: why, and since when */
+	int64_t arrival_stalled_since;
 	/* The loop's: */
 	int pidfd;
 	struct event *watch;

@@ -1,20 +1,26 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "node/steps.h"
 
+#include "base/cleanup.h"
 #include "base/fs.h"
+#include "node/arrival.h"
 
 #include <errno.h>
 
 int steps_kill(struct effect *ef, struct error *e)
 {
 	int r = sandbox_kill(&ef->sandbox, e);
+	if (r == 0)
+		arrival_drop(ef->node, ef->session);
 	return r < 0 ? r : effect_set_processes(ef, 0, e);
 }
 
 int steps_teardown(struct effect *ef, struct error *e)
 {
+	cleanup_free char *pages = arrival_dir(ef->node, ef->session->id);
 	session_keep_log(ef->node, &ef->sandbox);
-	return sandbox_teardown(&ef->sandbox, true, e);
+	int r = sandbox_teardown(&ef->sandbox, true, e);
+	return r < 0 || !pages ? r : fs_remove_tree(pages, e);
 }
 
 int steps_clear(struct effect *ef, struct error *e)

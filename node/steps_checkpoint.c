@@ -3,12 +3,15 @@
 
 #include "base/cleanup.h"
 #include "base/fs.h"
+#include "node/arrival.h"
 #include "node/images.h"
 #include "node/layers.h"
 #include "node/page_sink.h"
 #include "node/pages.h"
+#include "node/working_set.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
@@ -55,6 +58,14 @@ static int note_working_set(struct effect *ef, struct error *e)
 		r = store_write_hot(ef->write, list[i].memory, list[i].pages, list[i].count, e);
 	working_set_free(list, count);
 	return r;
+}
+
+static int write_working_set(struct effect *ef, struct error *e)
+{
+	cleanup_free char *dir = arrival_dir(ef->node, ef->session->id);
+	cleanup_free char *path = dir ? fs_join(dir, WORKING_SET_FILE) : NULL;
+	cleanup_fd int fd = path ? open(path, O_RDONLY | O_CLOEXEC) : -1;
+	return fd < 0 ? 0 : store_write_file(ef->write, WORKING_SET_FILE, 0600, fd, e);
 }
 
 int checkpoint_begin(struct effect *ef, struct error *e)
@@ -196,7 +207,9 @@ static int write_tree(struct effect *ef, const char *name, struct error *e)
 
 int checkpoint_images(struct effect *ef, struct error *e)
 {
-	int r = write_tree(ef, "criu", e);
+	int r = write_working_set(ef, e);
+	if (r == 0)
+		r = write_tree(ef, "criu", e);
 	return r < 0 ? r : write_tree(ef, "remap", e);
 }
 

@@ -3,6 +3,7 @@
 
 #include "base/cleanup.h"
 #include "base/fs.h"
+#include "node/arrival.h"
 #include "node/cpu.h"
 #include "node/images.h"
 #include "node/layers.h"
@@ -103,7 +104,8 @@ static int lay_out(struct effect *ef, struct error *e)
 		r = store_read_lay_out(ef->read, ef->images, is_layers, NULL, e);
 	if (r == 0)
 		r = images_prepare(ef->images, &ef->request.session, e);
-	return r < 0 ? r : pagemap_images_write(ef->read, PAGES_ALL, images, e);
+	enum pages_part part = arrival_is_possible(ef->node) ? PAGES_EAGER : PAGES_ALL;
+	return r < 0 ? r : pagemap_images_write(ef->read, part, images, e);
 }
 
 static int drop_images(struct effect *ef, struct error *e)
@@ -117,6 +119,18 @@ static int read_layers(struct effect *ef, struct error *e)
 			   (int)ef->node->config->node.effect_timeout_ms, e);
 }
 
+static int listen_for_faults(struct effect *ef, struct error *e)
+{
+	return arrival_is_possible(ef->node) ? arrival_listen(ef, e) : 0;
+}
+
+static int stop_listening(struct effect *ef, struct error *e)
+{
+	(void)e;
+	arrival_drop(ef->node, ef->session);
+	return 0;
+}
+
 static int restore(struct effect *ef, struct error *e)
 {
 	struct criu_options options;
@@ -126,6 +140,7 @@ static int restore(struct effect *ef, struct error *e)
 		return error_set(e, ENOMEM, "out of memory");
 	effect_criu_options(ef, &options);
 	options.images = images;
+	options.lazy = ef->session->arrival;
 	int r = criu_restore(&ef->sandbox, &options, &init, &ef->log_tail, e);
 	if (r == 0)
 		r = effect_set_processes(ef, init, e);
@@ -147,6 +162,7 @@ static int record(struct effect *ef, struct error *e)
 	(void)e;
 	pthread_mutex_lock(&ef->node->lock);
 	j->released = j->generation = ef->request.generation;
+	j->arriving = ef->session->arrival ? ef->request.generation : 0;
 	pthread_mutex_unlock(&ef->node->lock);
 	return 0;
 }
@@ -168,6 +184,7 @@ static int release(struct effect *ef, struct error *e)
 
 static int thaw(struct effect *ef, struct error *e)
 {
+	arrival_go(ef);
 	return sandbox_thaw(&ef->sandbox, e);
 }
 
@@ -196,7 +213,9 @@ static const struct step steps[] = {
 	{ .name = "images", .run = lay_out, .undo = drop_images },
 	{ .name = "layers", .run = read_layers },
 	{ .name = "mount", .run = steps_mount, .undo = steps_unmount },
+	{ .name = "listen", .run = listen_for_faults, .undo = stop_listening },
 	{ .name = "restore", .run = restore, .undo = kill_restored },
+	{ .name = "settle", .run = arrival_settle },
 	{ .name = "record", .run = record, .undo = unrecord },
 	{ .name = "release", .run = release },
 	{ .name = "thaw", .run = thaw },

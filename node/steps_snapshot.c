@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "node/arrival.h"
 #include "node/steps.h"
 #include "node/steps_checkpoint.h"
 
@@ -39,6 +40,7 @@ static int resume(struct effect *ef, size_t at, struct error *e)
 
 static const struct step steps[] = {
 	{ .name = "check", .run = checkpoint_check },
+	{ .name = "arrive", .run = arrival_wait },
 	{ .name = "begin", .run = checkpoint_begin, .undo = checkpoint_drop },
 	{ .name = "freeze", .run = checkpoint_freeze, .undo = checkpoint_thaw },
 	{ .name = "hold", .run = checkpoint_hold, .undo = checkpoint_release },
@@ -56,6 +58,6 @@ const struct plan plan_snapshot = {
 	.name = "snapshot",
 	.steps = steps,
 	.count = sizeof(steps) / sizeof(steps[0]),
-	.commit = 9,
+	.commit = 10,
 	.resume = resume,
 };

@@ -15,6 +15,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <unistd.h>
+
+enum { LOCK_TRIES = 100 };
 
 struct ids {
 	char (*items)[ID_SIZE];
@@ -63,7 +66,7 @@ static int remove_session(struct node *node, char *id, bool all, struct error *e
 
 static int remove_dirs(const struct node *node, struct error *e)
 {
-	static const char *const names[] = { "journal", "criu", "images", "sessions" };
+	static const char *const names[] = { "journal", "criu", "images", "sessions", "pages" };
 	cleanup_free char *noted = fs_join(node->config->node.run_dir, "journal");
 	int r = noted ? fs_remove_tree(noted, e) : error_set(e, ENOMEM, "out of memory");
 	for (size_t i = 0; r == 0 && i < ARRAY_SIZE(names); i++) {
@@ -102,6 +105,10 @@ int teardown_lock(const struct config *config, struct error *e)
 	int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
 	if (fd < 0)
 		return error_errno(e, "cannot open %s", path);
+	/* One that was killed a moment ago may still be held by its keeper (node/pages_keeper.h).
+	 */
+	for (int i = 0; i < LOCK_TRIES && flock(fd, LOCK_EX | LOCK_NB) < 0; i++)
+		usleep(10000);
 	if (flock(fd, LOCK_EX | LOCK_NB) < 0) {
 		close(fd);
 		return error_set(e, EBUSY, "another elsa-node uses %s", config->node.state_dir);

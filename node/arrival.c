@@ -1,0 +1,407 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "node/arrival.h"
+
+#include "base/cleanup.h"
+#include "base/fs.h"
+#include "base/log.h"
+#include "node/pages.h"
+#include "node/working_set.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum {
+	LOOK_MS = 200,
+	STALL_MS = 15000, /* nothing comes for so long: whoever waits for it gives up */
+};
+
+struct arrival {
+	struct node *node;
+	char id[ID_SIZE];
+	char *dir;
+	struct pages *pages;
+};
+
+bool arrival_is_possible(const struct node *node)
+{
+	return node->config->node.lazy_restore && node->criu.lazy_pages;
+}
+
+char *arrival_dir(const struct node *node, const char *id)
+{
+	return node_path(node, "pages", id, "");
+}
+
+static void *arrival_free(struct arrival *a)
+{
+	if (a) {
+		pages_free(a->pages);
+		free(a->dir);
+		free(a);
+	}
+	return NULL;
+}
+DEFINE_CLEANUP(struct arrival *, arrival_free)
+
+static int arrival_new(struct node *node, const char *id, struct arrival **to, struct error *e)
+{
+	struct arrival *a = calloc(1, sizeof(*a));
+	if (!a)
+		return error_set(e, ENOMEM, "out of memory");
+	a->node = node;
+	snprintf(a->id, sizeof(a->id), "%s", id);
+	a->dir = arrival_dir(node, id);
+	int r = a->dir ? fs_mkdirs(a->dir, 0700, e) : error_set(e, ENOMEM, "out of memory");
+	if (r < 0)
+		arrival_free(a);
+	else
+		*to = a;
+	return r;
+}
+
+static struct arrival *take_from(struct node *node, struct session *s)
+{
+	pthread_mutex_lock(&node->lock);
+	struct arrival *a = steal_ptr(&s->arrival);
+	pthread_mutex_unlock(&node->lock);
+	return a;
+}
+
+/* --- when all is in ---------------------------------------------------------------- */
+
+struct ticket {
+	struct node *node;
+	char id[ID_SIZE];
+};
+
+static void on_loop(void *arg)
+{
+	struct ticket *t = arg;
+	struct session *s = session_find(t->node, t->id);
+	/* Otherwise the effect's end is the next occasion. */
+	if (s && !s->effect)
+		arrival_tidy(t->node, s);
+	free(t);
+}
+
+/* On a thread of the service, which may not be freed from here. */
+static void on_arrived(void *arg)
+{
+	struct arrival *a = arg;
+	struct ticket *t = calloc(1, sizeof(*t));
+	if (!t)
+		return;
+	t->node = a->node;
+	snprintf(t->id, sizeof(t->id), "%s", a->id);
+	if (pool_post(a->node->pool, on_loop, t, NULL) < 0)
+		free(t);
+}
+
+static bool has_arrived(const struct arrival *a)
+{
+	struct pages_status st;
+	pages_status(a->pages, &st);
+	return st.arrived;
+}
+
+/* Should the note not be written, the next program finds an empty vault. */
+static void note_complete(struct node *node, struct session *s)
+{
+	struct error e = ERROR_INIT;
+	pthread_mutex_lock(&node->lock);
+	s->journal.arriving = 0;
+	pthread_mutex_unlock(&node->lock);
+	if (journal_note(node, &s->journal, &e) < 0)
+		log_warning("session %s: %s", s->id, e.text);
+	else
+		log_info("session %s: all of its memory is there", s->id);
+}
+
+void arrival_tidy(struct node *node, struct session *s)
+{
+	if (!s->arrival || !has_arrived(s->arrival))
+		return;
+	arrival_free(take_from(node, s));
+	note_complete(node, s);
+}
+
+void arrival_drop(struct node *node, struct session *s)
+{
+	arrival_free(take_from(node, s));
+}
+
+/* --- a restore ----------------------------------------------------------------------- */
+
+static struct pages_options options_of(struct arrival *a)
+{
+	return (struct pages_options) {
+		.session = a->id, .dir = a->dir, .arrived = on_arrived, .arg = a
+	};
+}
+
+/* That of the checkpoint, if it has one. */
+static int lay_out_working_set(struct effect *ef, const struct arrival *a, struct error *e)
+{
+	cleanup_free char *path = fs_join(a->dir, WORKING_SET_FILE);
+	if (!path)
+		return error_set(e, ENOMEM, "out of memory");
+	cleanup_fd int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+	if (fd < 0)
+		return error_errno(e, "cannot write %s", path);
+	int r = store_read_file(ef->read, WORKING_SET_FILE, fd, e);
+	if (r < 0)
+		unlink(path);
+	return r == -ENOENT ? 0 : r;
+}
+
+int arrival_listen(struct effect *ef, struct error *e)
+{
+	struct page_source source;
+	struct arrival *a = NULL;
+	int r = arrival_new(ef->node, ef->session->id, &a, e);
+	if (r < 0)
+		return r;
+	r = lay_out_working_set(ef, a, e);
+	if (r == 0)
+		r = fs_mkdirs(ef->work, 0711, e);
+	if (r < 0) {
+		arrival_free(a);
+		return r;
+	}
+	struct pages_options options = options_of(a);
+	page_source_of(steal_ptr(&ef->read), &source);
+	r = pages_listen(&options, ef->work, &source, &a->pages, e);
+	if (r < 0) {
+		arrival_free(a);
+		return r;
+	}
+	pthread_mutex_lock(&ef->node->lock);
+	ef->session->arrival = a;
+	pthread_mutex_unlock(&ef->node->lock);
+	return 0;
+}
+
+int arrival_settle(struct effect *ef, struct error *e)
+{
+	struct arrival *a = ef->session->arrival;
+	return a ? pages_settle(a->pages, (pid_t)effect_journal(ef)->pid, e) : 0;
+}
+
+void arrival_go(struct effect *ef)
+{
+	if (ef->session->arrival)
+		pages_go(ef->session->arrival->pages);
+}
+
+/* --- after a crash -------------------------------------------------------------------- */
+
+/* -ENOENT when nothing is missing any more. Blocking. */
+static int resume(struct node *node, const char *id, pid_t init, int64_t generation,
+		  struct arrival **to, struct error *e)
+{
+	struct store *store;
+	struct store_read *read;
+	struct page_source source;
+	struct arrival *a = NULL;
+	int r = node_store(node, &store, e);
+	if (r == 0)
+		r = store_read_open(store, id, generation, &read, e);
+	/* A checkpoint that is not found is not "nothing missing". */
+	if (r == -ENOENT)
+		r = error_set(e, EIO, "the checkpoint is gone");
+	if (r < 0)
+		return error_wrap(e, r, "checkpoint %lld, from which its memory comes",
+				  (long long)generation);
+	r = arrival_new(node, id, &a, e);
+	if (r < 0) {
+		store_read_free(read);
+		return r;
+	}
+	struct pages_options options = options_of(a);
+	page_source_of(read, &source);
+	r = pages_resume(&options, init, &source, &a->pages, e);
+	if (r < 0)
+		arrival_free(a);
+	else
+		*to = a;
+	return r;
+}
+
+struct take_up {
+	struct node *node;
+	char id[ID_SIZE];
+	pid_t init;
+	int64_t generation;
+	struct arrival *arrival;
+	int result;
+	struct error error;
+};
+
+static void take_up_work(void *arg)
+{
+	struct take_up *t = arg;
+	t->result = resume(t->node, t->id, t->init, t->generation, &t->arrival, &t->error);
+}
+
+/* Still the same life of the session; under the lock. */
+static bool is_same(const struct session *s, const struct take_up *t)
+{
+	return s->journal.pid == t->init && s->journal.arriving == t->generation && !s->arrival;
+}
+
+static void note_stall(struct session *s, const struct error *why)
+{
+	free(s->arrival_stall);
+	s->arrival_stall = strdup(why->text);
+	if (!s->arrival_stalled_since)
+		s->arrival_stalled_since = clock_wall();
+}
+
+static void take_up_done(void *arg)
+{
+	struct take_up *t = arg;
+	struct node *node = t->node;
+	struct session *s = session_find(node, t->id);
+	bool complete = false;
+	if (s) {
+		pthread_mutex_lock(&node->lock);
+		s->taking_up = false;
+		if (is_same(s, t)) {
+			complete = t->result == -ENOENT;
+			s->arrival = steal_ptr(&t->arrival);
+			if (t->result < 0 && !complete)
+				note_stall(s, &t->error);
+		}
+		pthread_mutex_unlock(&node->lock);
+		if (t->result == 0)
+			log_info("session %s: its memory goes on coming", s->id);
+		else if (!complete)
+			log_error("session %s waits for its memory: %s", s->id, t->error.text);
+		if (complete && !s->effect)
+			note_complete(node, s);
+		else if (!s->effect)
+			arrival_tidy(node, s);
+	}
+	arrival_free(t->arrival);
+	free(t);
+}
+
+void arrival_take_up(struct node *node, struct session *s)
+{
+	if (!s->journal.arriving || s->arrival || s->taking_up || !session_alive(node, s))
+		return;
+	struct take_up *t = calloc(1, sizeof(*t));
+	if (!t)
+		return;
+	t->node = node;
+	snprintf(t->id, sizeof(t->id), "%s", s->id);
+	t->init = (pid_t)s->journal.pid;
+	t->generation = s->journal.arriving;
+	pthread_mutex_lock(&node->lock);
+	s->taking_up = pool_submit(node->pool, take_up_work, take_up_done, t, NULL) == 0;
+	pthread_mutex_unlock(&node->lock);
+	if (!s->taking_up)
+		free(t);
+}
+
+/* On the effect's worker, unless the loop has it taken up just now. -ENOENT: nothing is missing. */
+static int take_up_here(struct effect *ef, struct error *e)
+{
+	struct node *node = ef->node;
+	struct session *s = ef->session;
+	pthread_mutex_lock(&node->lock);
+	bool theirs = s->taking_up || s->arrival;
+	if (!theirs)
+		s->taking_up = true;
+	pthread_mutex_unlock(&node->lock);
+	if (theirs) {
+		usleep(LOOK_MS * 1000);
+		return 0;
+	}
+	struct arrival *a = NULL;
+	int r = resume(node, s->id, (pid_t)s->journal.pid, s->journal.arriving, &a, e);
+	pthread_mutex_lock(&node->lock);
+	s->taking_up = false;
+	s->arrival = a;
+	pthread_mutex_unlock(&node->lock);
+	return r;
+}
+
+/* --- waiting for it ------------------------------------------------------------------- */
+
+static int stalled_error(const struct pages_status *st, struct error *e)
+{
+	int r = error_fault(e, FAULT_UNAVAILABLE, "its memory has not come in yet: %s",
+			    st->stalled.text);
+	return error_remedy(e, r, "The session goes on when the store can be read again.");
+}
+
+/* Until all is in, as long as anything comes. */
+static int wait_for(struct effect *ef, struct arrival *a, struct error *e)
+{
+	struct pages_status st;
+	uint64_t missing = UINT64_MAX;
+	mono_us last = clock_mono();
+	mono_us patience = ef->node->config->node.effect_timeout_ms * 1000LL;
+	for (;;) {
+		if (!session_alive(ef->node, ef->session))
+			return error_set(e, ESRCH, "session %s does not run here", ef->session->id);
+		int r = pages_wait(a->pages, LOOK_MS, NULL);
+		pages_status(a->pages, &st);
+		effect_progress(ef, st.total - st.missing, st.total);
+		if (r == 0)
+			return 0;
+		if (st.missing < missing)
+			last = clock_mono();
+		missing = st.missing;
+		if (st.stalled_since && clock_mono() - last > STALL_MS * 1000LL)
+			return stalled_error(&st, e);
+		if (clock_mono() - last > patience)
+			return error_set(e, ETIMEDOUT, "its memory does not come in");
+	}
+}
+
+int arrival_wait(struct effect *ef, struct error *e)
+{
+	struct session *s = ef->session;
+	while (s->journal.arriving) {
+		pthread_mutex_lock(&ef->node->lock);
+		struct arrival *a = s->arrival;
+		pthread_mutex_unlock(&ef->node->lock);
+		int r = a ? wait_for(ef, a, e) : take_up_here(ef, e);
+		if (r < 0 && (a || r != -ENOENT))
+			return r;
+		if (!a && r == 0)
+			continue;
+		arrival_drop(ef->node, s);
+		pthread_mutex_lock(&ef->node->lock);
+		s->journal.arriving = 0;
+		pthread_mutex_unlock(&ef->node->lock);
+	}
+	return 0;
+}
+
+/* --- shown ------------------------------------------------------------------------------- */
+
+void arrival_status(const struct node *node, const struct session *s, struct session_status *st)
+{
+	struct pages_status p = { .missing = STORE_PAGE, .total = STORE_PAGE };
+	(void)node;
+	if (!s->journal.arriving)
+		return;
+	if (s->arrival) {
+		pages_status(s->arrival->pages, &p);
+	} else if (s->arrival_stall) {
+		p.stalled_since = s->arrival_stalled_since;
+		snprintf(p.stalled.text, sizeof(p.stalled.text), "%s", s->arrival_stall);
+	}
+	st->missing_bytes = (int64_t)p.missing;
+	st->missing_total = (int64_t)p.total;
+	st->stalled_since = p.stalled_since;
+	if (p.stalled_since)
+		st->stalled = strdup(p.stalled.text);
+}

@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef ELSA_NODE_ARRIVAL_H
+#define ELSA_NODE_ARRIVAL_H
+
+/*
+ * Sessions that run before their memory is there: the page service (node/pages.h)
+ * in the life of a session. The journal's `arriving` names the checkpoint that
+ * the memory comes from, until all of it is in. After a crash the service is
+ * taken up again for every session whose journal says so; until then, and while
+ * the store cannot be read, such a session waits where it touches what is
+ * missing.
+ *
+ * A session's service belongs to the worker of the effect under way and, when
+ * there is none, to the loop; the pointer is under node->lock.
+ */
+
+#include "node/effect.h"
+
+struct arrival;
+
+/* On this node, by its configuration, CRIU and kernel. */
+bool arrival_is_possible(const struct node *node);
+/* STATE_DIR/pages/ID: the session's working set; allocated, or NULL. */
+char *arrival_dir(const struct node *node, const char *id);
+
+/* For the steps of a restore: before CRIU (takes ef->read over), when it has restored, and before
+ * the session is let run. */
+int arrival_listen(struct effect *ef, struct error *e);
+int arrival_settle(struct effect *ef, struct error *e);
+void arrival_go(struct effect *ef);
+
+/* A step before a dump: waits until all memory is there, and takes the service up if that has not
+ * been done. Gives up when the store fails for some time. */
+int arrival_wait(struct effect *ef, struct error *e);
+
+/* Its processes are dead, or nobody wants it any more. What is in the vault stays. */
+void arrival_drop(struct node *node, struct session *s);
+
+/* On the loop, with no effect under way: lets go of it when all is in. */
+void arrival_tidy(struct node *node, struct session *s);
+/* On the loop: begins to take it up if it should be served and is not. */
+void arrival_take_up(struct node *node, struct session *s);
+
+/* Under node->lock. */
+void arrival_status(const struct node *node, const struct session *s, struct session_status *st);
+
+#endif
