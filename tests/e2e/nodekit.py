@@ -67,7 +67,7 @@ class Node:
         self.dir.mkdir(parents=True, exist_ok=True)
         self.write_config(config)
 
-    def write_config(self, more=""):
+    def write_config(self, more="", node=""):
         self.config.write_text(f"""
 [node]
 socket = "{self.socket}"
@@ -76,6 +76,7 @@ run_dir = "{self.dir}/run"
 allowed_user = "root"
 cgroup = "elsa-test"
 effect_timeout = "60s"
+{node}
 [store]
 url = "file://{self.store}"
 key_file = "{self.dir}/store.key"

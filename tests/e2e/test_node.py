@@ -471,6 +471,10 @@ def test_a_damaged_checkpoint_is_refused_named_and_kept(node, how):
     session.hibernate(1)
     objects = biggest_objects(node, session, 1)
     assert {"manifest"} < {p.name for p in objects}
+    # What is found only when it is wanted is told otherwise: test_lazy.py.
+    node.stop()
+    node.write_config(node="lazy_restore = false")
+    node.start()
     for path in objects:
         good = path.read_bytes()
         mode = path.stat().st_mode

@@ -19,8 +19,8 @@ pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 class S3Node(Node):
     proxy_port = 0
 
-    def write_config(self, more=""):
-        super().write_config(more)
+    def write_config(self, more="", node=""):
+        super().write_config(more, node)
         text = self.config.read_text().replace(
             f"file://{self.store}", f"s3://bucket/elsa?endpoint=http://127.0.0.1:{self.proxy_port}&"
             f"region=us-east-1&timeout=2")
