@@ -169,6 +169,7 @@ def test_its_checkpoint_cannot_be_removed_meanwhile(asleep):
     session, _ = asleep
     node = session.node
     wake(session, 1)
+    settle(node, session)
     with pytest.raises(Refused, match="woken from it"):
         node.ask("POST", "/v1/store", {"kind": "rm", "session": session.id, "generation": 1})
 
