@@ -111,7 +111,7 @@ int basis_open(struct store *store, const struct store_keys *keys, const char *s
 	return r;
 }
 
-static int by_name(const void *a, const void *b)
+static int memory_by_name(const void *a, const void *b)
 {
 	return strcmp(((const struct index_memory *)a)->m.name,
 		      ((const struct index_memory *)b)->m.name);
@@ -123,7 +123,21 @@ const struct index_memory *basis_memory(const struct basis *b, const char *name)
 	const struct index_memory wanted = { .m.name = (char *)name };
 	if (!x || !x->memory_count)
 		return NULL;
-	return bsearch(&wanted, x->memories, x->memory_count, sizeof(wanted), by_name);
+	return bsearch(&wanted, x->memories, x->memory_count, sizeof(wanted), memory_by_name);
+}
+
+static int file_by_name(const void *a, const void *b)
+{
+	return strcmp(((const struct index_file *)a)->name, ((const struct index_file *)b)->name);
+}
+
+const struct index_file *basis_file(const struct basis *b, const char *name)
+{
+	const struct index *x = b ? &b->read->index : NULL;
+	const struct index_file wanted = { .name = (char *)name };
+	if (!x || !x->file_count)
+		return NULL;
+	return bsearch(&wanted, x->files, x->file_count, sizeof(wanted), file_by_name);
 }
 
 void basis_cursor_init(struct basis_cursor *c, const struct index_memory *m, uint64_t vaddr)

@@ -160,6 +160,7 @@ static int move_files(struct commit *c, const uint32_t *number)
 			.size = f->size,
 			.mode = f->mode,
 			.frames = steal_ptr(&f->frames),
+			.digests = steal_ptr(&f->digests),
 			.frame_count = f->frame_count,
 		};
 	}

@@ -14,6 +14,7 @@ void index_deinit(struct index *index)
 	for (size_t i = 0; i < index->file_count; i++) {
 		free(index->files[i].name);
 		free(index->files[i].frames);
+		free(index->files[i].digests);
 	}
 	free(index->files);
 	for (size_t i = 0; i < index->memory_count; i++) {
@@ -142,6 +143,14 @@ static void put_memories(const struct index *index, const uint64_t header[H_COUN
 	put_pages(index, header[H_PAGES], to);
 }
 
+static void put_file_digests(const struct index *index, struct column *to)
+{
+	for (size_t i = 0; i < index->file_count; i++)
+		if (index->files[i].frame_count)
+			put(to, index->files[i].digests,
+			    index->files[i].frame_count * SEAL_DIGEST);
+}
+
 /* Fills the header, and gives how long all will be. */
 static uint64_t measure(const struct index *index, uint64_t header[H_COUNT])
 {
@@ -165,7 +174,7 @@ static uint64_t measure(const struct index *index, uint64_t header[H_COUNT])
 	return sizeof(uint64_t[H_COUNT]) + (index->spec ? strlen(index->spec) : 0) + names +
 	       18 * header[H_FRAMES] + 20 * header[H_FILES] + 4 * header[H_FILE_FRAMES] +
 	       8 * header[H_MEMORIES] + 20 * header[H_EXTENTS] + 5 * header[H_PAGES] +
-	       SEAL_DIGEST * digests;
+	       SEAL_DIGEST * (digests + header[H_FILE_FRAMES]);
 }
 
 int index_encode(const struct index *index, struct buf *to, struct error *e)
@@ -187,5 +196,6 @@ int index_encode(const struct index *index, struct buf *to, struct error *e)
 	put_frames(index, &c);
 	put_files(index, &c);
 	put_memories(index, header, &c);
+	put_file_digests(index, &c);
 	return 0;
 }

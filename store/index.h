@@ -29,6 +29,7 @@ struct index_file {
 	uint32_t mode;
 	uint32_t *frames; /* numbers of its frames, of no pages, in order */
 	size_t frame_count;
+	unsigned char *digests; /* SEAL_DIGEST for each frame */
 };
 
 struct index_memory {

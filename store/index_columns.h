@@ -14,7 +14,7 @@
  *	memories u32 length of name, u32 extents; names
  *	extents	u64 pages left out before, u64 pages, u32 flags
  *	pages	u32 frame, u8 slot
- *	digests	of pages that are not zeros
+ *	digests	of pages that are not zeros; of files' frames
  *
  * Private to index.c and index_decode.c.
  */

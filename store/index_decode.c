@@ -303,6 +303,22 @@ static int get_memories(struct reader *r, struct index *index)
 	return ret < 0 ? ret : get_pages(r, index);
 }
 
+static int get_file_digests(struct reader *r, struct index *index)
+{
+	for (size_t i = 0; i < index->file_count; i++) {
+		struct index_file *file = &index->files[i];
+		struct column c;
+		int ret = take(r, file->frame_count, SEAL_DIGEST, &c);
+		if (ret < 0)
+			return ret;
+		file->digests = malloc(file->frame_count * SEAL_DIGEST + 1);
+		if (!file->digests)
+			return no_memory(r);
+		get(&c, file->digests, file->frame_count * SEAL_DIGEST);
+	}
+	return 0;
+}
+
 static int get_all(struct reader *r, struct index *index)
 {
 	int ret = take_header(r);
@@ -314,6 +330,8 @@ static int get_all(struct reader *r, struct index *index)
 		ret = get_files(r, index);
 	if (ret == 0)
 		ret = get_memories(r, index);
+	if (ret == 0)
+		ret = get_file_digests(r, index);
 	if (ret == 0 && r->c.at != r->end)
 		ret = fail(r, "there is more of it than it says");
 	return ret;

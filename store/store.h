@@ -112,8 +112,8 @@ int store_memory_end(struct store_memory_write *m, struct error *e);
 /* Bytes that are durable or need not be stored, of those put in so far. From any thread. */
 void store_write_progress(const struct store_write *write, uint64_t *done, uint64_t *total);
 
-/* Waits until all is durable, puts the manifest if absent, reads back it and what `verify` asks, and
- * sees that every pack it names is there. */
+/* Waits until all is durable, puts the manifest if absent, reads back it and what `verify` asks,
+ * and sees that every pack it names is there. */
 int store_write_commit(struct store_write *write, struct store_meta *meta, enum store_verify verify,
 		       struct error *e);
 void *store_write_free(struct store_write *write); /* abandons unless committed; returns NULL */
@@ -167,7 +167,8 @@ int store_read_pages(struct store_read *read, const uint32_t *frames, size_t cou
 		     int (*each)(uint32_t frame, const void *pages, size_t len, void *arg),
 		     void *arg, struct error *e);
 
-/* Reads every frame on all cores and names the object that is missing, short or wrong (-EBADMSG). */
+/* Reads every frame on all cores and names the object that is missing, short or wrong (-EBADMSG).
+ */
 int store_read_verify(struct store_read *read,
 		      void (*progress)(uint64_t done, uint64_t total, void *arg), void *arg,
 		      struct error *e);

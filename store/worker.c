@@ -8,6 +8,7 @@
 
 enum {
 	CUTS_MAX = BATCH_PAGES / STORE_FRAME_PAGES + 1,
+	FILE_PARTS = STORE_FILL_MOST / STORE_FILE_FRAME,
 	SQUEEZED = STORE_FILL_MOST + CUTS_MAX * 16,
 };
 
@@ -367,23 +368,73 @@ static int memory_batch(struct worker *k, const struct batch *batch, struct erro
 	return r;
 }
 
+/* --- files -------------------------------------------------------------------------- */
+
+/* The parts of a batch of a file, and which of them are to be stored. */
+struct parts {
+	uint32_t ids[FILE_PARTS];
+	unsigned char digests[FILE_PARTS * SEAL_DIGEST];
+	struct cut cuts[FILE_PARTS];
+	uint8_t part_of[FILE_PARTS]; /* each cut's */
+	size_t count, cut_count;
+	uint64_t spared;
+};
+
+/* 1 when that frame of the file is as in the basis. */
+static int file_as_before(struct worker *k, const struct batch *batch, struct parts *p, size_t i,
+			  size_t len, struct error *e)
+{
+	const struct index_file *old = batch->file->basis;
+	uint64_t at = batch->first + i;
+	if (!old || at >= old->frame_count ||
+	    memcmp(old->digests + at * SEAL_DIGEST, p->digests + i * SEAL_DIGEST, SEAL_DIGEST) != 0)
+		return 0;
+	const struct index_frame *f = &k->w->basis->read->index.frames[old->frames[at]];
+	if (f->len != len || k->w->basis->worn[f->at.pack])
+		return 0;
+	int r = take_over(k, old->frames[at], &p->ids[i], e);
+	return r < 0 ? r : 1;
+}
+
+static int sort_part(struct worker *k, const struct batch *batch, struct parts *p, size_t i,
+		     struct error *e)
+{
+	const unsigned char *data = batch->data + i * STORE_FILE_FRAME;
+	size_t len = batch->len - i * STORE_FILE_FRAME;
+	if (len > STORE_FILE_FRAME)
+		len = STORE_FILE_FRAME;
+	int r = seal_digest(k->digester, data, len, p->digests + i * SEAL_DIGEST);
+	if (r < 0)
+		return error_set(e, -r, "cannot make a file's digest");
+	r = file_as_before(k, batch, p, i, len, e);
+	if (r > 0)
+		p->spared += len;
+	if (r)
+		return r < 0 ? r : 0;
+	p->part_of[p->cut_count] = (uint8_t)i;
+	p->cuts[p->cut_count++] = (struct cut) { .data = data, .len = len };
+	return 0;
+}
+
 static int file_batch(struct worker *k, const struct batch *batch, struct error *e)
 {
-	struct cut cuts[CUTS_MAX];
-	size_t count = 0;
-	for (size_t at = 0; at < batch->len; at += STORE_FILE_FRAME, count++) {
-		size_t len = batch->len - at;
-		cuts[count] = (struct cut) {
-			.data = batch->data + at,
-			.len = len < STORE_FILE_FRAME ? len : STORE_FILE_FRAME,
-		};
-	}
-	int r = worker_store(k, PACK_COLD, cuts, count, e);
+	struct parts p = { .count = (batch->len + STORE_FILE_FRAME - 1) / STORE_FILE_FRAME };
+	struct file_write *f = batch->file;
+	int r = 0;
+	for (size_t i = 0; i < p.count && r == 0; i++)
+		r = sort_part(k, batch, &p, i, e);
+	if (r == 0)
+		r = worker_store(k, PACK_COLD, p.cuts, p.cut_count, e);
+	if (r < 0)
+		return r;
+	for (size_t i = 0; i < p.cut_count; i++)
+		p.ids[p.part_of[i]] = p.cuts[i].id;
 	pthread_mutex_lock(&k->w->lock);
-	for (size_t i = 0; i < count && r == 0; i++)
-		batch->file->frames[batch->first + i] = cuts[i].id;
+	memcpy(f->frames + batch->first, p.ids, p.count * sizeof(*p.ids));
+	memcpy(f->digests + batch->first * SEAL_DIGEST, p.digests, p.count * SEAL_DIGEST);
+	k->w->spared += p.spared;
 	pthread_mutex_unlock(&k->w->lock);
-	return r;
+	return 0;
 }
 
 int worker_batch(struct worker *k, struct batch *batch, struct error *e)

@@ -97,6 +97,7 @@ static void file_free(struct file_write *f)
 	if (f) {
 		free(f->name);
 		free(f->frames);
+		free(f->digests);
 	}
 	free(f);
 }
@@ -132,6 +133,7 @@ static int make_file(struct store_write *w, const char *name, uint32_t mode,
 	if (!f)
 		return store_oom(e);
 	f->mode = mode & 07777;
+	f->basis = basis_file(w->basis, name);
 	f->name = strdup(name);
 	int r = f->name ? add_file(w, f, e) : store_oom(e);
 	if (r < 0)
@@ -166,12 +168,13 @@ static int extend(struct store_write *w, struct file_write *f, struct batch *b, 
 	if (f->frame_count + more > f->room) {
 		size_t room = f->room * 2 + more;
 		uint32_t *frames = realloc(f->frames, room * sizeof(*frames));
-		if (frames) {
-			f->frames = frames;
+		f->frames = frames ? frames : f->frames;
+		unsigned char *digests = realloc(f->digests, room * SEAL_DIGEST);
+		f->digests = digests ? digests : f->digests;
+		if (frames && digests)
 			f->room = room;
-		} else {
+		else
 			r = store_oom(e);
-		}
 	}
 	pthread_mutex_unlock(&w->lock);
 	b->file = f;

@@ -38,7 +38,9 @@ struct file_write {
 	char *name;
 	uint32_t mode;
 	uint64_t size;
-	uint32_t *frames; /* under store_write.lock */
+	const struct index_file *basis; /* NULL: not in it */
+	uint32_t *frames;               /* under store_write.lock, */
+	unsigned char *digests;         /* ... too */
 	size_t frame_count, room;
 };
 
@@ -134,6 +136,7 @@ int basis_open(struct store *store, const struct store_keys *keys, const char *s
 	       int64_t generation, struct basis **basis, struct error *e);
 void *basis_free(struct basis *b);
 const struct index_memory *basis_memory(const struct basis *b, const char *name);
+const struct index_file *basis_file(const struct basis *b, const char *name);
 /* Looks up ascending addresses in a memory (may be NULL); false: it is not in it. */
 struct basis_cursor {
 	const struct index_memory *m;

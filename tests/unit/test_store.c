@@ -195,6 +195,585 @@ static void test_zero_pages_cost_nothing(void **state)
 	model_deinit(&m);
 }
 
+static void test_unchanged_files_are_shared(void **state)
+{
+	struct kit *k = *state;
+	struct model m;
+	struct store_meta first;
+	struct store_meta second;
+	model_init(&m, 10);
+	m.file_count = 20;
+	model_write(k->s, 1, &m, &first);
+	model_write(k->s, 2, &m, &second);
+	assert_true(second.stored_bytes < 4096);
+	assert_true(second.shared_bytes > first.stored_bytes / 2);
+	model_check(k->s, 2, &m);
+	/* The last one is longer now and another one has its number: no part of it is as it was. */
+	m.file_count = 21;
+	model_write(k->s, 3, &m, NULL);
+	model_check(k->s, 3, &m);
+	store_meta_deinit(&first);
+	store_meta_deinit(&second);
+	model_deinit(&m);
+}
+
+/* A memory that has grown, shrunk, moved and been cut up since. */
+static void test_changed_extents(void **state)
+{
+	struct kit *k = *state;
+	struct model m;
+	model_init(&m, 3000);
+	model_write(k->s, 1, &m, NULL);
+	struct model_memory *mm = &m.memories[0];
+	static const struct store_extent cut[] = {
+		{ 0x400000, 1, 1 },
+		{ 0x501000, 1, 0 },
+		{ 0x7effffff0000, 32, 2 },
+		{ 0x7f0000064000, 2000, 2 },
+	};
+	uint32_t *seeds = calloc(2034, sizeof(*seeds));
+	seeds[0] = mm->seeds[0];
+	seeds[1] = mm->seeds[2];
+	for (size_t i = 0; i < 16; i++)
+		seeds[2 + i] = 7000 + (uint32_t)i;
+	for (size_t i = 0; i < 16; i++)
+		seeds[18 + i] = mm->seeds[3 + i];
+	for (size_t i = 0; i < 2000; i++)
+		seeds[34 + i] = mm->seeds[3 + 100 + i];
+	free(mm->seeds);
+	mm->seeds = seeds;
+	mm->extent_count = 4;
+	memcpy(mm->extents, cut, sizeof(cut));
+	struct store_meta meta;
+	model_write(k->s, 2, &m, &meta);
+	assert_true(meta.stored_bytes < 100 * 1024);
+	store_meta_deinit(&meta);
+	model_check(k->s, 2, &m);
+	model_deinit(&m);
+}
+
+static int feed_one(void *to, size_t len, void *arg, struct error *e)
+{
+	(void)e;
+	for (size_t i = 0; i < len; i += STORE_PAGE)
+		page_fill((unsigned char *)to + i, (*(uint32_t *)arg)++);
+	return 0;
+}
+
+/* Extents of one page each go into frames together all the same. */
+static void test_small_extents(void **state)
+{
+	struct kit *k = *state;
+	struct error e = ERROR_INIT;
+	struct store_write *w;
+	struct store_memory_write *m;
+	struct store_meta meta;
+	struct store_read *read;
+	const struct store_frame *frames;
+	const struct store_memory *memories;
+	uint32_t seed = 1;
+	assert_int_equal(store_write_begin(k->s, SESSION, 1, &w, &e), 0);
+	assert_int_equal(store_memory_begin(w, "m", &m, &e), 0);
+	for (uint64_t i = 0; i < 1000; i++)
+		assert_int_equal(
+			store_memory_extent(m, i * 3 * STORE_PAGE, 1, 0, feed_one, &seed, &e), 0);
+	/* What follows with the same flags is the same extent; backwards is none. */
+	assert_int_equal(
+		store_memory_extent(m, (999 * 3 + 1) * STORE_PAGE, 1, 0, feed_one, &seed, &e), 0);
+	assert_int_equal(store_memory_end(m, &e), 0);
+	assert_int_equal(kit_commit(w, STORE_VERIFY_ALL, &meta, &e), 0);
+	store_meta_deinit(&meta);
+	store_write_free(w);
+	assert_int_equal(store_read_open(k->s, SESSION, 1, &read, &e), 0);
+	assert_int_equal(store_read_memories(read, &memories), 1);
+	assert_int_equal(memories[0].extent_count, 1000);
+	assert_int_equal(memories[0].pages, 1001);
+	assert_int_equal(store_read_frames(read, &frames), 63);
+	store_read_free(read);
+}
+
+static void test_bad_extents(void **state)
+{
+	struct kit *k = *state;
+	static const struct {
+		uint64_t vaddr, pages;
+	} bad[] = {
+		{ 0x1000, 1 }, /* before the last one's end */
+		{ 0x3001, 1 }, { 0x4000, 0 }, { 0x4000, UINT64_MAX }, { UINT64_MAX - 4095, 2 },
+	};
+	for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
+		struct error e = ERROR_INIT;
+		struct store_write *w;
+		struct store_memory_write *m;
+		struct store_meta meta;
+		uint32_t seed = 1;
+		assert_int_equal(store_write_begin(k->s, SESSION, 1, &w, &e), 0);
+		assert_int_equal(store_memory_begin(w, "m", &m, &e), 0);
+		assert_int_equal(store_memory_extent(m, 0x1000, 2, 0, feed_one, &seed, &e), 0);
+		assert_int_equal(
+			store_memory_extent(m, bad[i].vaddr, bad[i].pages, 0, feed_one, &seed, &e),
+			-EINVAL);
+		/* The first failure is that of everything after it. */
+		struct error again = ERROR_INIT;
+		assert_int_equal(store_memory_end(m, &again), -EINVAL);
+		assert_int_equal(kit_commit(w, STORE_VERIFY_SAMPLE, &meta, &again), -EINVAL);
+		assert_string_equal(again.text, e.text);
+		store_meta_deinit(&meta);
+		store_write_free(w);
+		assert_int_equal(kit_count(k->s, "/1/").count, 0);
+	}
+}
+
+static int feed_then_fail(void *to, size_t len, void *arg, struct error *e)
+{
+	int *calls = arg;
+	if (++*calls == 3)
+		return error_set(e, EPIPE, "the source has gone");
+	memset(to, *calls, len);
+	return 0;
+}
+
+static void test_source_fails(void **state)
+{
+	struct kit *k = *state;
+	struct error e = ERROR_INIT;
+	struct store_write *w;
+	struct store_memory_write *m;
+	struct store_meta meta;
+	int calls = 0;
+	assert_int_equal(store_write_begin(k->s, SESSION, 1, &w, &e), 0);
+	assert_int_equal(store_memory_begin(w, "m", &m, &e), 0);
+	assert_int_equal(store_memory_extent(m, 0, 2000, 0, feed_then_fail, &calls, &e), -EPIPE);
+	assert_int_equal(kit_commit(w, STORE_VERIFY_SAMPLE, &meta, &e), -EPIPE);
+	assert_string_equal(e.text, "the source has gone");
+	store_meta_deinit(&meta);
+	store_write_free(w);
+	assert_int_equal(kit_count(k->s, "/1/").count, 0);
+}
+
+static void test_misuse(void **state)
+{
+	struct kit *k = *state;
+	struct error e = ERROR_INIT;
+	struct store_write *w;
+	struct store_memory_write *m;
+	struct store_memory_write *same;
+	struct store_meta meta;
+	assert_int_equal(store_write_begin(k->s, "../../etc/passwd", 1, &w, &e), -EINVAL);
+	assert_int_equal(store_write_begin(k->s, SESSION, -1, &w, &e), -EINVAL);
+	assert_int_equal(store_write_begin(k->s, SESSION, 1, &w, &e), 0);
+	assert_int_equal(store_memory_begin(w, "../m", &m, &e), -EINVAL);
+	assert_int_equal(store_memory_begin(w, "m", &m, &e), 0);
+	assert_int_equal(store_memory_begin(w, "m", &same, &e), -EINVAL);
+	/* The memory was not ended. */
+	assert_int_equal(kit_commit(w, STORE_VERIFY_SAMPLE, &meta, &e), -EINVAL);
+	store_meta_deinit(&meta);
+	assert_int_equal(kit_commit(w, STORE_VERIFY_SAMPLE, &meta, &e), -EINVAL);
+	store_meta_deinit(&meta);
+	store_write_free(w);
+	cleanup_fd int fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	assert_int_equal(store_write_begin(k->s, SESSION, 1, &w, &e), 0);
+	for (int i = 0; i < 2; i++)
+		assert_int_equal(store_write_file(w, "same", 0600, fd, &e), 0);
+	assert_int_equal(kit_commit(w, STORE_VERIFY_SAMPLE, &meta, &e), -EINVAL);
+	assert_non_null(strstr(e.text, "same"));
+	store_meta_deinit(&meta);
+	store_write_free(w);
+	assert_int_equal(kit_count(k->s, "/1/").count, 0);
+}
+
+/* --- hot pages ------------------------------------------------------------------------ */
+
+enum { HOT = 100 };
+
+static void write_hot(struct kit *k, int64_t generation, const struct model *m, uint64_t first,
+		      struct store_meta *meta)
+{
+	struct error e = ERROR_INIT;
+	struct store_write *w;
+	uint64_t pages[HOT];
+	for (size_t i = 0; i < HOT; i++)
+		pages[i] = 0x7f0000000000 + (first + i * 20) * STORE_PAGE;
+	assert_int_equal(store_write_begin(k->s, SESSION, generation, &w, &e), 0);
+	assert_int_equal(store_write_hot(w, m->memories[0].name, pages, HOT, &e), 0);
+	for (size_t i = 0; i < m->memory_count; i++)
+		assert_int_equal(put_memory(w, &m->memories[i], &e), 0);
+	assert_int_equal(kit_commit(w, STORE_VERIFY_ALL, meta, &e), 0);
+	store_write_free(w);
+}
+
+/* Frames of hot pages; that all hot pages are in them and nothing else is in new ones. */
+static size_t count_hot(struct kit *k, int64_t generation, const struct model *m, uint64_t first)
+{
+	struct error e = ERROR_INIT;
+	struct store_read *read;
+	const struct store_frame *frames;
+	const struct store_memory *memories;
+	size_t hot = 0;
+	assert_int_equal(store_read_open(k->s, SESSION, generation, &read, &e), 0);
+	size_t count = store_read_frames(read, &frames);
+	size_t n = store_read_memories(read, &memories);
+	for (size_t i = 0; i < count; i++)
+		hot += frames[i].hot;
+	while (strcmp(memories[n - 1].name, m->memories[0].name) != 0)
+		n--;
+	for (size_t i = 0; i < HOT; i++) {
+		uint32_t frame = memories[n - 1].frames[3 + first + i * 20];
+		assert_true(frame == STORE_ZERO || frames[frame].hot);
+	}
+	store_read_free(read);
+	return hot;
+}
+
+static void test_hot_pages(void **state)
+{
+	struct kit *k = *state;
+	struct model m;
+	struct store_meta meta;
+	model_init(&m, 3000);
+	m.file_count = 0;
+	write_hot(k, 1, &m, 0, &meta);
+	store_meta_deinit(&meta);
+	size_t first = count_hot(k, 1, &m, 0);
+	assert_int_equal(first, HOT / STORE_FRAME_PAGES + 1);
+	model_check(k->s, 1, &m);
+	/* The same ones again: they stay where they are. */
+	write_hot(k, 2, &m, 0, &meta);
+	assert_true(meta.stored_bytes < 64 * 1024); /* the index */
+	store_meta_deinit(&meta);
+	assert_int_equal(count_hot(k, 2, &m, 0), first);
+	/* Others, unchanged, are stored again, near each other. */
+	write_hot(k, 3, &m, 8, &meta);
+	assert_true(meta.stored_bytes > HOT * STORE_PAGE);
+	store_meta_deinit(&meta);
+	count_hot(k, 3, &m, 8);
+	model_check(k->s, 3, &m);
+	model_deinit(&m);
+}
+
+/* --- packs that are hardly used any more ----------------------------------------------- */
+
+static bool names_generation(struct store *s, int64_t generation, int64_t named)
+{
+	struct manifest m;
+	bool found = false;
+	assert_int_equal(store_manifest_read(s, SESSION, generation, NULL, &m, NULL), 0);
+	for (size_t i = 0; i < m.pack_count; i++)
+		found |= m.packs[i].generation == named;
+	manifest_deinit(&m);
+	return found;
+}
+
+static void test_worn_packs_are_left(void **state)
+{
+	struct kit *k = *state;
+	struct model m;
+	struct store_meta meta;
+	model_init(&m, 4000);
+	m.file_count = 0;
+	model_write(k->s, 1, &m, NULL);
+	for (size_t i = 0; i < 3600; i++)
+		m.memories[0].seeds[i] += 2000001;
+	model_write(k->s, 2, &m, &meta);
+	assert_true(names_generation(k->s, 2, 1));
+	store_meta_deinit(&meta);
+	model_write(k->s, 3, &m, &meta);
+	assert_false(names_generation(k->s, 3, 1));
+	assert_true(names_generation(k->s, 3, 2));
+	store_meta_deinit(&meta);
+	model_check(k->s, 3, &m);
+	/* What nothing names goes with the checkpoints that named it. */
+	assert_int_equal(store_remove(k->s, SESSION, 1, NULL), 0);
+	assert_true(kit_count(k->s, "/1/").count > 0);
+	model_check(k->s, 2, &m);
+	assert_int_equal(store_remove(k->s, SESSION, 2, NULL), 0);
+	assert_int_equal(kit_count(k->s, "/1/").count, 0);
+	assert_true(kit_count(k->s, "/2/").count > 0);
+	model_check(k->s, 3, &m);
+	model_deinit(&m);
+}
+
+/* However many generations there are, what is kept for the last is bounded. */
+static void test_many_generations(void **state)
+{
+	struct kit *k = *state;
+	struct model m;
+	struct store_meta meta;
+	int64_t one = 0;
+	model_init(&m, 600);
+	m.file_count = 1;
+	for (int g = 1; g <= 60; g++) {
+		for (size_t i = 0; i < 20; i++)
+			m.memories[0].seeds[((size_t)g * 37 + i * 13) % 600] =
+				(uint32_t)(g * 10000 + (int)i * 2 + 1);
+		model_write(k->s, g, &m, &meta);
+		if (g == 1)
+			one = meta.stored_bytes;
+		store_meta_deinit(&meta);
+		if (g > 2)
+			assert_int_equal(store_remove(k->s, SESSION, g - 2, NULL), 0);
+	}
+	model_check(k->s, 60, &m);
+	struct count all = kit_count(k->s, "s/");
+	assert_true((int64_t)all.bytes < one * 5);
+	model_deinit(&m);
+}
+
+/* --- the house ------------------------------------------------------------------------- */
+
+struct seen {
+	int64_t generations[16];
+	bool aside[16];
+	size_t count, damaged;
+	struct error why;
+};
+
+static int see(const struct store_meta *meta, void *arg)
+{
+	struct seen *s = arg;
+	assert_null(meta->spec);
+	assert_string_equal(meta->user, "j\xc3\xbcrgen/x");
+	s->aside[s->count] = meta->aside;
+	s->generations[s->count++] = meta->generation;
+	return 0;
+}
+
+static int see_damage(const char *session, int64_t generation, const struct error *why, void *arg)
+{
+	struct seen *s = arg;
+	assert_string_equal(session, SESSION);
+	assert_int_equal(generation, 2);
+	s->damaged++;
+	s->why = *why;
+	return 0;
+}
+
+static void test_list_and_newest(void **state)
+{
+	struct kit *k = *state;
+	struct model m;
+	struct error e = ERROR_INIT;
+	struct seen seen = { 0 };
+	static const int64_t generations[] = { 1, 2, 9, 10, 100 };
+	model_init(&m, 10);
+	assert_int_equal(kit_newest(k->s), -ENOENT);
+	for (size_t i = 0; i < 5; i++)
+		model_write(k->s, generations[i], &m, NULL);
+	assert_int_equal(store_set_aside(k->s, SESSION, 100, &e), 0);
+	assert_int_equal(store_set_aside(k->s, SESSION, 100, &e), 0);
+	assert_int_equal(store_set_aside(k->s, SESSION, 50, &e), -ENOENT);
+	assert_int_equal(kit_newest(k->s), 10);
+	assert_int_equal(store_list(k->s, NULL, see, NULL, &seen, &e), 0);
+	assert_int_equal(seen.count, 5);
+	for (size_t i = 0; i < 5; i++) {
+		assert_int_equal(seen.generations[i], generations[i]);
+		assert_int_equal(seen.aside[i], generations[i] == 100);
+	}
+	seen.count = 0;
+	assert_int_equal(store_list(k->s, OTHER_SESSION, see, NULL, &seen, &e), 0);
+	assert_int_equal(seen.count, 0);
+	/* A damaged one hides no other. */
+	assert_int_equal(object_put(k->s->objects, "s/" SESSION "/2/manifest", "x", 1, false, &e),
+			 0);
+	assert_int_equal(store_list(k->s, SESSION, see, see_damage, &seen, &e), 0);
+	assert_int_equal(seen.count, 4);
+	assert_int_equal(seen.damaged, 1);
+	assert_int_equal(seen.why.fault, FAULT_CORRUPT);
+	assert_non_null(strstr(seen.why.text, "s/" SESSION "/2/manifest"));
+	seen.count = 0;
+	assert_int_equal(store_list(k->s, SESSION, see, NULL, &seen, &e), -EBADMSG);
+	assert_int_equal(seen.count, 4);
+	/* One that is set aside is no basis. */
+	struct store_meta meta;
+	model_write(k->s, 101, &m, &meta);
+	assert_int_equal(meta.basis, 10);
+	store_meta_deinit(&meta);
+	model_deinit(&m);
+}
+
+static void test_remove_and_forget(void **state)
+{
+	struct kit *k = *state;
+	struct model m;
+	struct error e = ERROR_INIT;
+	struct store_read *read;
+	model_init(&m, 100);
+	model_write(k->s, 1, &m, NULL);
+	m.memories[0].seeds[0]++;
+	model_write(k->s, 2, &m, NULL);
+	assert_int_equal(store_remove(k->s, SESSION, 77, &e), 0);
+	assert_int_equal(store_set_aside(k->s, SESSION, 1, &e), 0);
+	assert_int_equal(store_remove(k->s, SESSION, 1, &e), 0);
+	assert_int_equal(kit_count(k->s, "aside").count, 0);
+	assert_int_equal(store_read_open(k->s, SESSION, 1, &read, &e), -ENOENT);
+	model_check(k->s, 2, &m);
+	assert_int_equal(store_remove(k->s, SESSION, 2, &e), 0);
+	assert_int_equal(kit_count(k->s, "").count, 1); /* the key */
+	model_write(k->s, 3, &m, NULL);
+	assert_int_equal(store_forget(k->s, SESSION, &e), 0);
+	assert_int_equal(kit_count(k->s, "").count, 0);
+	assert_int_equal(store_read_open(k->s, SESSION, 3, &read, &e), -ENOENT);
+	/* It may come again. */
+	model_write(k->s, 1, &m, NULL);
+	model_check(k->s, 1, &m);
+	model_deinit(&m);
+}
+
+/* --- several at once -------------------------------------------------------------------- */
+
+static void test_two_writers(void **state)
+{
+	struct kit *k = *state;
+	struct model m;
+	struct error e = ERROR_INIT;
+	struct store_write *a;
+	struct store_write *b;
+	struct store_meta meta;
+	model_init(&m, 500);
+	assert_int_equal(store_write_begin(k->s, SESSION, 1, &a, &e), 0);
+	assert_int_equal(store_write_begin(k->s, SESSION, 1, &b, &e), 0);
+	for (size_t i = 0; i < m.memory_count; i++) {
+		assert_int_equal(put_memory(a, &m.memories[i], &e), 0);
+		assert_int_equal(put_memory(b, &m.memories[i], &e), 0);
+	}
+	assert_int_equal(put_files(a, &m, &e), 0);
+	assert_int_equal(kit_commit(a, STORE_VERIFY_SAMPLE, &meta, &e), 0);
+	store_meta_deinit(&meta);
+	assert_int_equal(kit_commit(b, STORE_VERIFY_SAMPLE, &meta, &e), -EEXIST);
+	assert_non_null(strstr(e.text, "another writer"));
+	store_meta_deinit(&meta);
+	store_write_free(a);
+	store_write_free(b);
+	model_check(k->s, 1, &m);
+	assert_int_equal(kit_count(k->s, ".mark").count, 0);
+	assert_int_equal(model_try(k->s, 1, &m, NULL, &e), -EEXIST);
+	model_deinit(&m);
+}
+
+struct putter {
+	pthread_t thread;
+	struct store_write *w;
+	struct model m;
+	char name[32];
+	int r;
+};
+
+static void *put_one(void *arg)
+{
+	struct putter *p = arg;
+	struct error e = ERROR_INIT;
+	p->r = put_memory(p->w, &p->m.memories[0], &e);
+	return NULL;
+}
+
+struct reader {
+	pthread_t thread;
+	struct store_read *read;
+	const struct model *m;
+	int r;
+};
+
+static void *read_one(void *arg)
+{
+	struct reader *r = arg;
+	struct error e = ERROR_INIT;
+	r->r = read_memories(r->read, r->m, &e);
+	return NULL;
+}
+
+static void test_threads(void **state)
+{
+	struct kit *k = *state;
+	struct error e = ERROR_INIT;
+	struct putter putters[4];
+	struct reader readers[3];
+	struct store_write *w;
+	struct store_meta meta;
+	struct model all = { 0 };
+	uint64_t done;
+	uint64_t total;
+	assert_int_equal(store_write_begin(k->s, SESSION, 1, &w, &e), 0);
+	for (size_t i = 0; i < 4; i++) {
+		struct putter *p = &putters[i];
+		*p = (struct putter) { .w = w };
+		snprintf(p->name, sizeof(p->name), "m/%zu", i);
+		model_add(&p->m, p->name, 1500, (uint32_t)(10000 * i + 1));
+		all.memories[all.memory_count++] = p->m.memories[0];
+		assert_int_equal(pthread_create(&p->thread, NULL, put_one, p), 0);
+	}
+	store_write_progress(w, &done, &total);
+	assert_true(done <= total);
+	for (size_t i = 0; i < 4; i++) {
+		pthread_join(putters[i].thread, NULL);
+		assert_int_equal(putters[i].r, 0);
+	}
+	assert_int_equal(kit_commit(w, STORE_VERIFY_ALL, &meta, &e), 0);
+	store_write_progress(w, &done, &total);
+	assert_int_equal(total, (uint64_t)4 * 1500 * STORE_PAGE);
+	assert_int_equal(done, total);
+	store_meta_deinit(&meta);
+	store_write_free(w);
+	struct store_read *read;
+	assert_int_equal(store_read_open(k->s, SESSION, 1, &read, &e), 0);
+	for (size_t i = 0; i < 3; i++) {
+		readers[i] = (struct reader) { .read = read, .m = &all };
+		assert_int_equal(pthread_create(&readers[i].thread, NULL, read_one, &readers[i]),
+				 0);
+	}
+	for (size_t i = 0; i < 3; i++) {
+		pthread_join(readers[i].thread, NULL);
+		assert_int_equal(readers[i].r, 0);
+	}
+	store_read_free(read);
+	for (size_t i = 0; i < 4; i++)
+		model_deinit(&putters[i].m);
+}
+
+/* More memories begun at once than there are batches, by one thread. */
+static void test_many_memories_open(void **state)
+{
+	struct kit *k = *state;
+	struct error e = ERROR_INIT;
+	struct store_write *w;
+	struct store_memory_write *m[40];
+	struct store_meta meta;
+	uint32_t seed = 1;
+	assert_int_equal(store_write_begin(k->s, SESSION, 1, &w, &e), 0);
+	for (size_t i = 0; i < 40; i++) {
+		char name[16];
+		snprintf(name, sizeof(name), "m%zu", i);
+		assert_int_equal(store_memory_begin(w, name, &m[i], &e), 0);
+	}
+	for (uint64_t k2 = 0; k2 < 3; k2++)
+		for (size_t i = 0; i < 40; i++)
+			assert_int_equal(store_memory_extent(m[i], k2 * 0x100000, 10, 0, feed_one,
+							     &seed, &e),
+					 0);
+	for (size_t i = 0; i < 40; i++)
+		assert_int_equal(store_memory_end(m[i], &e), 0);
+	assert_int_equal(kit_commit(w, STORE_VERIFY_ALL, &meta, &e), 0);
+	store_meta_deinit(&meta);
+	store_write_free(w);
+}
+
+static void test_abandoned(void **state)
+{
+	struct kit *k = *state;
+	struct model m;
+	struct error e = ERROR_INIT;
+	struct store_write *w;
+	struct store_memory_write *open;
+	uint32_t seed = 1;
+	model_init(&m, 9000);
+	assert_int_equal(store_write_begin(k->s, SESSION, 1, &w, &e), 0);
+	assert_int_equal(put_memory(w, &m.memories[0], &e), 0);
+	assert_int_equal(store_memory_begin(w, "open", &open, &e), 0);
+	assert_int_equal(store_memory_extent(open, 0, 10, 0, feed_one, &seed, &e), 0);
+	store_write_free(w);
+	assert_int_equal(kit_count(k->s, "/1/").count, 0);
+	model_deinit(&m);
+}
+
 int main(void)
 {
 #define BOTH(test)                                                                                 \
@@ -209,6 +788,21 @@ int main(void)
 		BOTH(test_tree),
 		BOTH(test_unchanged_pages_are_shared),
 		BOTH(test_zero_pages_cost_nothing),
+		BOTH(test_unchanged_files_are_shared),
+		BOTH(test_changed_extents),
+		BOTH(test_small_extents),
+		BOTH(test_bad_extents),
+		BOTH(test_source_fails),
+		BOTH(test_misuse),
+		BOTH(test_hot_pages),
+		BOTH(test_worn_packs_are_left),
+		BOTH(test_many_generations),
+		BOTH(test_list_and_newest),
+		BOTH(test_remove_and_forget),
+		BOTH(test_two_writers),
+		BOTH(test_threads),
+		BOTH(test_many_memories_open),
+		BOTH(test_abandoned),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

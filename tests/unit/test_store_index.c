@@ -26,6 +26,7 @@ struct world {
 	uint32_t x_pages[6], y_pages[2];
 	uint8_t x_slots[6], y_slots[2];
 	unsigned char x_digests[6 * SEAL_DIGEST], y_digests[2 * SEAL_DIGEST];
+	unsigned char a_digests[2 * SEAL_DIGEST], b_digests[SEAL_DIGEST];
 	struct index_memory memories[2];
 	struct index index;
 };
@@ -49,11 +50,13 @@ static void make(struct world *w)
 			     .size = INDEX_MAX_FRAME + 70,
 			     .mode = 0644,
 			     .frames = w->a_frames,
+			     .digests = w->a_digests,
 			     .frame_count = 2 },
 			   { .name = "a/b",
 			     .size = 70,
 			     .mode = 07777,
 			     .frames = w->b_frames,
+			     .digests = w->b_digests,
 			     .frame_count = 1 },
 			   { .name = "empty", .frames = NULL } },
 		.x_extents = { { 0x1000, 2, 0 }, { 0x7ffff000, 4, UINT32_MAX } },
@@ -89,6 +92,8 @@ static void make(struct world *w)
 		w->x_digests[i] = (unsigned char)(i * 7 + 1);
 	for (size_t i = 0; i < sizeof(w->y_digests); i++)
 		w->y_digests[i] = (unsigned char)(i * 5 + 2);
+	for (size_t i = 0; i < sizeof(w->a_digests); i++)
+		w->a_digests[i] = (unsigned char)(i * 3 + 1);
 }
 
 static int decode(struct world *w, struct index *found, struct error *e)
@@ -148,6 +153,9 @@ static void they_come_back(void **state)
 		if (w.files[i].frame_count)
 			assert_memory_equal(found.files[i].frames, w.files[i].frames,
 					    w.files[i].frame_count * 4);
+		if (w.files[i].frame_count)
+			assert_memory_equal(found.files[i].digests, w.files[i].digests,
+					    w.files[i].frame_count * SEAL_DIGEST);
 	}
 	assert_int_equal(found.memory_count, 2);
 	for (size_t i = 0; i < 2; i++)
