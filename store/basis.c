@@ -67,12 +67,42 @@ static int prepare(struct basis *b, struct error *e)
 	return find_worn(b, e);
 }
 
-/* The newest one below `generation` that was not set aside. */
-static int find(struct store *store, const char *session, int64_t generation, int64_t *basis,
-		struct error *e)
+/* Whether the key of the session may be about to be removed. */
+static int check_forgotten(struct store *store, const struct store_scan *scan, struct error *e)
+{
+	int r = 0;
+	for (size_t i = 0; i < scan->count && r == 0; i++) {
+		const struct store_object *o = &scan->list[i];
+		bool live = false;
+		if (o->kind == STORE_KIND_FORGET)
+			r = store_mark_live(store, o, &live, e);
+		if (live)
+			r = error_fault(e, FAULT_CONFLICT, "session %s is being forgotten",
+					o->session);
+	}
+	return r;
+}
+
+/* Left of an earlier checkpoint of this number, it would hide the new one. */
+static int remove_aside(struct store *store, const struct store_scan *scan, const char *session,
+			int64_t generation, struct error *e)
+{
+	const struct store_object *aside =
+		store_scan_find(scan, session, generation, STORE_KIND_ASIDE, NULL, 0);
+	if (!aside || store_scan_find(scan, session, generation, STORE_KIND_MANIFEST, NULL, 0))
+		return 0;
+	return object_remove(store->objects, aside->key, e);
+}
+
+int basis_find(struct store *store, const char *session, int64_t generation, int64_t *basis,
+	       struct error *e)
 {
 	cleanup(store_scan_deinit) struct store_scan scan = { 0 };
 	int r = store_scan(store, session, -1, &scan, e);
+	if (r == 0)
+		r = check_forgotten(store, &scan, e);
+	if (r == 0)
+		r = remove_aside(store, &scan, session, generation, e);
 	*basis = -1;
 	for (size_t i = scan.count; i-- > 0 && r == 0 && *basis < 0;) {
 		const struct store_object *o = &scan.list[i];
@@ -80,27 +110,19 @@ static int find(struct store *store, const char *session, int64_t generation, in
 		    !store_scan_find(&scan, session, o->generation, STORE_KIND_ASIDE, NULL, 0))
 			*basis = o->generation;
 	}
-	/* Left of an earlier checkpoint of this number: it would hide the new one. */
-	const struct store_object *aside =
-		store_scan_find(&scan, session, generation, STORE_KIND_ASIDE, NULL, 0);
-	if (r == 0 && aside &&
-	    !store_scan_find(&scan, session, generation, STORE_KIND_MANIFEST, NULL, 0))
-		r = object_remove(store->objects, aside->key, e);
 	return r;
 }
 
 int basis_open(struct store *store, const struct store_keys *keys, const char *session,
-	       int64_t generation, struct basis **basis, struct error *e)
+	       int64_t number, struct basis **basis, struct error *e)
 {
-	int64_t number;
 	*basis = NULL;
-	int r = find(store, session, generation, &number, e);
-	if (r < 0 || number < 0)
-		return r;
+	if (number < 0)
+		return 0;
 	cleanup(basis_freep) struct basis *b = calloc(1, sizeof(*b));
 	if (!b)
 		return store_oom(e);
-	r = store_read_load(store, keys, session, number, &b->read, e);
+	int r = store_read_load(store, keys, session, number, &b->read, e);
 	/* Gone meanwhile, damaged, or of another key: then all is stored anew. */
 	if (r == -ENOENT || r == -EBADMSG || r == -EKEYREJECTED)
 		return 0;

@@ -62,10 +62,16 @@ static int drop(struct sweep *s, const struct store_object *o)
 	return s->gc->dry_run ? 0 : object_remove(s->store->objects, o->key, s->e);
 }
 
+static bool is_mark(const struct store_object *o)
+{
+	return o->kind == STORE_KIND_MARK || o->kind == STORE_KIND_SWEEP ||
+	       o->kind == STORE_KIND_FORGET;
+}
+
 /* Marks are no part of what is kept. */
 static void keep(struct sweep *s, const struct store_object *o)
 {
-	if (o->kind == STORE_KIND_MARK || o->kind == STORE_KIND_SWEEP)
+	if (is_mark(o))
 		return;
 	s->gc->kept_objects++;
 	s->gc->kept_bytes += (int64_t)o->st.size;
@@ -87,7 +93,7 @@ static int bury(struct sweep *s)
 	for (size_t i = 0; i < s->before.count; i++) {
 		const struct store_object *o = &s->before.list[i];
 		bool live;
-		if (o->kind != STORE_KIND_MARK && o->kind != STORE_KIND_SWEEP)
+		if (!is_mark(o))
 			continue;
 		int r = 0;
 		live = o->kind == STORE_KIND_MARK && s->gc->live &&
@@ -204,7 +210,7 @@ static int remove_garbage(struct sweep *s)
 static bool any_marks(const struct store_scan *scan)
 {
 	for (size_t i = 0; i < scan->count; i++)
-		if (scan->list[i].kind == STORE_KIND_MARK || scan->list[i].kind == STORE_KIND_SWEEP)
+		if (is_mark(&scan->list[i]))
 			return true;
 	return false;
 }
@@ -255,7 +261,7 @@ static int sweep(struct store *store, const char *session, struct store_gc *gc,
 		int64_t bytes = gc->bytes;
 		r = try_sweep(&s, i == SWEEP_TRIES);
 		if (r == ANNOUNCE) {
-			int begun = store_sweep_begin(store, session, self, e);
+			int begun = store_announce(store, session, STORE_KIND_SWEEP, self, e);
 			if (begun < 0)
 				return begun;
 			i = 0;
@@ -273,7 +279,7 @@ int store_sweep(struct store *store, const char *session, struct store_gc *gc, s
 	struct store_gc none = { 0 };
 	struct store_writer self = { 0 };
 	int r = sweep(store, session, gc ? gc : &none, &self, e);
-	store_sweep_end(store, session, &self);
+	store_announce_end(store, session, STORE_KIND_SWEEP, &self);
 	return r;
 }
 

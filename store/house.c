@@ -164,16 +164,13 @@ int store_remove(struct store *store, const char *session, int64_t generation, s
 	return r < 0 ? r : store_sweep(store, session, NULL, e);
 }
 
-/* Manifests first, so that no checkpoint lacks anything; marks after the packs, so that a writer at
- * work sees that it must give up (look_at_all() in commit.c); keys only when nothing else is left.
- */
-static int forget_kind(struct store *store, const struct store_scan *scan, enum store_kind kind,
-		       bool only, size_t *removed, struct error *e)
+/* `kinds`: their bits. */
+static int forget_kinds(struct store *store, const struct store_scan *scan, unsigned kinds,
+			size_t *removed, struct error *e)
 {
 	for (size_t i = 0; i < scan->count; i++) {
 		const struct store_object *o = &scan->list[i];
-		if ((o->kind == kind) != only || (!only && o->kind == STORE_KIND_KEY) ||
-		    (!only && o->kind == STORE_KIND_MARK))
+		if (!(kinds & 1u << o->kind))
 			continue;
 		int r = object_remove(store->objects, o->key, e);
 		if (r < 0)
@@ -183,27 +180,55 @@ static int forget_kind(struct store *store, const struct store_scan *scan, enum 
 	return 0;
 }
 
+/* Manifests first, so that no checkpoint lacks anything; marks after the packs, so that a writer at
+ * work sees that it must give up (look_at_all() in commit.c). *removed: how much there was. */
+static int forget_data(struct store *store, const char *session, size_t *removed, struct error *e)
+{
+	static const unsigned order[] = {
+		1u << STORE_KIND_MANIFEST,
+		1u << STORE_KIND_ASIDE | 1u << STORE_KIND_PACK | 1u << STORE_KIND_SWEEP |
+			1u << STORE_OTHER,
+		1u << STORE_KIND_MARK,
+	};
+	cleanup(store_scan_deinit) struct store_scan scan = { 0 };
+	int r = store_scan(store, session, -1, &scan, e);
+	*removed = 0;
+	for (size_t i = 0; i < ARRAY_SIZE(order) && r == 0; i++)
+		r = forget_kinds(store, &scan, order[i], removed, e);
+	return r;
+}
+
+/* What is left: the key, and announcements that a crash has left. */
+static int forget_key(struct store *store, const char *session, struct error *e)
+{
+	cleanup(store_scan_deinit) struct store_scan scan = { 0 };
+	size_t removed = 0;
+	int r = store_scan(store, session, -1, &scan, e);
+	if (r == 0)
+		r = forget_kinds(store, &scan, 1u << STORE_KIND_KEY, &removed, e);
+	keyring_forget(store->keys, session);
+	if (r == 0)
+		r = forget_kinds(store, &scan, 1u << STORE_KIND_FORGET, &removed, e);
+	return r;
+}
+
+/* A writer that begins either sees the announcement and gives up, or its mark is seen in the last
+ * look here. So nobody has read the key that is removed at last. */
 int store_forget(struct store *store, const char *session, struct error *e)
 {
-	int r = session ? 0 : error_set(e, EINVAL, "no session given");
-	for (int i = 0; i < FORGET_TRIES && r == 0; i++) {
-		cleanup(store_scan_deinit) struct store_scan scan = { 0 };
-		size_t removed = 0;
-		r = store_scan(store, session, -1, &scan, e);
-		if (r == 0)
-			r = forget_kind(store, &scan, STORE_KIND_MANIFEST, true, &removed, e);
-		if (r == 0)
-			r = forget_kind(store, &scan, STORE_KIND_MANIFEST, false, &removed, e);
-		if (r == 0)
-			r = forget_kind(store, &scan, STORE_KIND_MARK, true, &removed, e);
-		if (r < 0 || removed)
-			continue;
-		r = forget_kind(store, &scan, STORE_KIND_KEY, true, &removed, e);
-		keyring_forget(store->keys, session);
-		return r;
-	}
-	return r < 0 ? r
-		     : error_fault(e, FAULT_CONFLICT,
-				   "session %s is being stored at this moment: cannot forget it",
-				   session);
+	struct store_writer self = { 0 };
+	size_t removed = 1;
+	if (!session || !id_valid(session))
+		return error_set(e, EINVAL, "\"%.40s\" is not a session", session ? session : "");
+	int r = store_announce(store, session, STORE_KIND_FORGET, &self, e);
+	for (int i = 0; i < FORGET_TRIES && r == 0 && removed; i++)
+		r = forget_data(store, session, &removed, e);
+	if (r == 0 && removed)
+		r = error_fault(e, FAULT_CONFLICT,
+				"session %s is being stored at this moment: cannot forget it",
+				session);
+	if (r == 0)
+		r = forget_key(store, session, e);
+	store_announce_end(store, session, STORE_KIND_FORGET, &self);
+	return r;
 }

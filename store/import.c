@@ -14,7 +14,7 @@
 #include <string.h>
 #include <time.h>
 
-enum { KEY_MOST = 4096, SWEEP_TRIES = 600, SWEEP_PAUSE_MS = 100 };
+enum { KEY_MOST = 4096, SWEEP_TRIES = 3000, SWEEP_PAUSE_MS = 20 };
 
 struct import {
 	struct store *store;
@@ -108,7 +108,7 @@ static int look(struct import *m)
 	for (size_t i = 0; i < scan.count && r == 0; i++) {
 		bool live = false;
 		m->had_key |= scan.list[i].kind == STORE_KIND_KEY;
-		if (scan.list[i].kind == STORE_KIND_SWEEP)
+		if (scan.list[i].kind == STORE_KIND_SWEEP || scan.list[i].kind == STORE_KIND_FORGET)
 			r = store_mark_live(m->store, &scan.list[i], &live, m->e);
 		if (live)
 			r = 1;

@@ -50,6 +50,7 @@ int store_damage(struct error *e, int r);
 #define STORE_MANIFEST "manifest"
 #define STORE_ASIDE    "aside"
 #define STORE_SWEEP    "sweep-"
+#define STORE_FORGET   "forget-"
 
 enum store_kind {
 	STORE_OTHER,
@@ -59,6 +60,7 @@ enum store_kind {
 	STORE_KIND_MARK,
 	STORE_KIND_KEY,
 	STORE_KIND_SWEEP,
+	STORE_KIND_FORGET,
 };
 
 struct store_object {
@@ -130,10 +132,12 @@ void store_unmark(struct store *store, const char *session, int64_t generation,
 /* Whether the process that put a mark, or a sweep's, may still be at work. */
 int store_mark_live(struct store *store, const struct store_object *mark, bool *result,
 		    struct error *e);
-/* Says that objects of the session are about to be removed, and that no more are. */
-int store_sweep_begin(struct store *store, const char *session, struct store_writer *w,
-		      struct error *e);
-void store_sweep_end(struct store *store, const char *session, struct store_writer *w);
+/* Says that objects, or (STORE_KIND_FORGET) also the key, of the session are about to be removed.
+ */
+int store_announce(struct store *store, const char *session, enum store_kind kind,
+		   struct store_writer *w, struct error *e);
+void store_announce_end(struct store *store, const char *session, enum store_kind kind,
+			struct store_writer *w);
 
 /* Removes what no manifest of the session names and no writer at work needs (gc.c). */
 int store_sweep(struct store *store, const char *session, struct store_gc *gc, struct error *e);

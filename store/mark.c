@@ -128,27 +128,29 @@ void store_unmark(struct store *store, const char *session, int64_t generation,
 	w->id[0] = '\0';
 }
 
-static char *sweep_key(const char *session, const struct store_writer *w)
+static char *announce_key(const char *session, enum store_kind kind, const struct store_writer *w)
 {
-	return str_printf("s/%s/" STORE_SWEEP "%s", session, w->id);
+	return str_printf("s/%s/%s%s", session,
+			  kind == STORE_KIND_FORGET ? STORE_FORGET : STORE_SWEEP, w->id);
 }
 
-int store_sweep_begin(struct store *store, const char *session, struct store_writer *w,
-		      struct error *e)
+int store_announce(struct store *store, const char *session, enum store_kind kind,
+		   struct store_writer *w, struct error *e)
 {
 	id_new(w->id);
-	cleanup_free char *key = sweep_key(session, w);
+	cleanup_free char *key = announce_key(session, kind, w);
 	if (!key)
 		return store_oom(e);
 	enlist(store, w);
 	return put_mark(store, key, e);
 }
 
-void store_sweep_end(struct store *store, const char *session, struct store_writer *w)
+void store_announce_end(struct store *store, const char *session, enum store_kind kind,
+			struct store_writer *w)
 {
 	if (!w->id[0])
 		return;
-	cleanup_free char *key = sweep_key(session, w);
+	cleanup_free char *key = announce_key(session, kind, w);
 	if (key)
 		object_remove(store->objects, key, NULL);
 	delist(store, w);

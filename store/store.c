@@ -121,18 +121,32 @@ static enum store_kind parse_rest(const char *rest, struct store_object *o)
 	return STORE_KIND_PACK;
 }
 
+/* What lies beside the generations. */
+static enum store_kind parse_top(const char *name, char id[17])
+{
+	static const struct {
+		const char *prefix;
+		enum store_kind kind;
+	} announced[] = { { STORE_SWEEP, STORE_KIND_SWEEP }, { STORE_FORGET, STORE_KIND_FORGET } };
+	if (strncmp(name, "key-", 4) == 0)
+		return STORE_KIND_KEY;
+	for (size_t i = 0; i < ARRAY_SIZE(announced); i++) {
+		size_t len = strlen(announced[i].prefix);
+		if (strncmp(name, announced[i].prefix, len) == 0 && parse_id(name + len, id))
+			return announced[i].kind;
+	}
+	return STORE_OTHER;
+}
+
 void store_key_parse(const char *key, struct store_object *o)
 {
 	*o = (struct store_object) { .kind = STORE_OTHER, .generation = -1 };
 	if (strncmp(key, "s/", 2) != 0 || !parse_id(key + 2, o->session) || key[18] != '/')
 		return;
 	const char *slash = strchr(key + 19, '/');
-	if (!slash && strncmp(key + 19, "key-", 4) == 0)
-		o->kind = STORE_KIND_KEY;
-	if (!slash && strncmp(key + 19, STORE_SWEEP, strlen(STORE_SWEEP)) == 0 &&
-	    parse_id(key + 19 + strlen(STORE_SWEEP), o->writer))
-		o->kind = STORE_KIND_SWEEP;
-	if (slash && parse_number(key + 19, (size_t)(slash - key) - 19, INT64_MAX, &o->generation))
+	if (!slash)
+		o->kind = parse_top(key + 19, o->writer);
+	else if (parse_number(key + 19, (size_t)(slash - key) - 19, INT64_MAX, &o->generation))
 		o->kind = parse_rest(slash + 1, o);
 }
 

@@ -56,14 +56,17 @@ static int make_pipe(struct store_write *w, struct error *e)
 /* The mark first: from then on nothing that the basis names, nor the key, is removed. */
 static int prepare(struct store_write *w, struct error *e)
 {
+	int64_t basis;
 	int r = store_mark(w->store, w->session, w->generation, &w->writer, e);
 	memcpy(w->id, w->writer.id, sizeof(w->id));
+	if (r == 0)
+		r = basis_find(w->store, w->session, w->generation, &basis, e);
 	if (r == 0)
 		r = store_keys_get(w->store, w->session, true, &w->keys, e);
 	if (r == 0)
 		r = store_writer_key(&w->keys, w->session, w->generation, w->id, &w->frame_key, e);
 	if (r == 0)
-		r = basis_open(w->store, &w->keys, w->session, w->generation, &w->basis, e);
+		r = basis_open(w->store, &w->keys, w->session, basis, &w->basis, e);
 	if (r == 0)
 		r = make_pipe(w, e);
 	return r;

@@ -131,9 +131,13 @@ struct store_write {
 	uint64_t total, spared; /* bytes put in; of them, not to be stored */
 };
 
-/* basis.c: 0 and NULL when there is none that can be used. */
+/* basis.c: the newest checkpoint below `generation` that was not set aside, or -1. Looks also
+ * whether the session is being forgotten. */
+int basis_find(struct store *store, const char *session, int64_t generation, int64_t *basis,
+	       struct error *e);
+/* 0 and NULL when it cannot be used. */
 int basis_open(struct store *store, const struct store_keys *keys, const char *session,
-	       int64_t generation, struct basis **basis, struct error *e);
+	       int64_t number, struct basis **basis, struct error *e);
 void *basis_free(struct basis *b);
 const struct index_memory *basis_memory(const struct basis *b, const char *name);
 const struct index_file *basis_file(const struct basis *b, const char *name);

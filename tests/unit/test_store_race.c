@@ -1,0 +1,382 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Sweeps, writers and imports beside each other: every step of one against every step of the other.
+ */
+#define _GNU_SOURCE
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "store_kit.h"
+
+#include <pthread.h>
+#include <time.h>
+
+static void tiny_model(struct model *m)
+{
+	*m = (struct model) { .file_count = 1, .file_seed = 5 };
+	model_add(m, "pagemap-1.img", 60, 1001);
+}
+
+static void put_text(struct store *s, const char *key, const char *text)
+{
+	assert_int_equal(object_put(s->objects, key, text, strlen(text), false, NULL), 0);
+}
+
+/* The text of the mark of a process that has ended, on this machine. */
+static void kill_mark(struct store *s, const char *key)
+{
+	cleanup_buf struct buf b = BUF_INIT(4096);
+	char id[17];
+	long pid;
+	unsigned long long ticks;
+	assert_int_equal(object_read_all(s->objects, key, &b, NULL), 0);
+	assert_int_equal(sscanf(buf_text(&b), "1 %16s %ld %llu", id, &pid, &ticks), 3);
+	cleanup_free char *text = str_printf("1 0000000000000000 %ld %llu\n%s", pid, ticks + 1,
+					     strchr(buf_text(&b), '\n') + 1);
+	put_text(s, key, text);
+}
+
+/* Two threads that can be made to stop before a request of theirs. */
+struct race {
+	pthread_mutex_t lock;
+	pthread_cond_t changed;
+	int single; /* the side that makes all its requests on one thread: */
+	pthread_t single_thread;
+	bool single_started;
+	int count[2], stop_at[2];
+	bool stopped[2], go[2], done[2];
+	int r[2];
+	struct store *s;
+	const struct model *next;
+	int (*run[2])(struct race *race);
+	int tar;
+};
+
+static int step(enum hook_call call, int number, const char *key, int *after, void *arg)
+{
+	struct race *race = arg;
+	(void)call;
+	(void)number;
+	(void)key;
+	(void)after;
+	pthread_mutex_lock(&race->lock);
+	bool is_single = race->single_started && pthread_equal(pthread_self(), race->single_thread);
+	int who = is_single ? race->single : !race->single;
+	if (race->count[who]++ == race->stop_at[who]) {
+		race->stopped[who] = true;
+		pthread_cond_broadcast(&race->changed);
+		while (!race->go[who])
+			pthread_cond_wait(&race->changed, &race->lock);
+	}
+	pthread_mutex_unlock(&race->lock);
+	return 0;
+}
+
+static void *run_side(struct race *race, int who)
+{
+	pthread_mutex_lock(&race->lock);
+	if (who == race->single) {
+		race->single_thread = pthread_self();
+		race->single_started = true;
+	}
+	pthread_mutex_unlock(&race->lock);
+	int r = race->run[who](race);
+	pthread_mutex_lock(&race->lock);
+	race->r[who] = r;
+	race->done[who] = true;
+	pthread_cond_broadcast(&race->changed);
+	pthread_mutex_unlock(&race->lock);
+	return NULL;
+}
+
+static void *run_a(void *arg)
+{
+	return run_side(arg, 0);
+}
+
+static void *run_b(void *arg)
+{
+	return run_side(arg, 1);
+}
+
+static void wait_stopped(struct race *race, int who)
+{
+	pthread_mutex_lock(&race->lock);
+	while (!race->stopped[who] && !race->done[who])
+		pthread_cond_wait(&race->changed, &race->lock);
+	pthread_mutex_unlock(&race->lock);
+}
+
+static void let_go(struct race *race, int who)
+{
+	pthread_mutex_lock(&race->lock);
+	race->go[who] = true;
+	pthread_cond_broadcast(&race->changed);
+	pthread_mutex_unlock(&race->lock);
+}
+
+/* Until it is done, or for a moment: it may be waiting for the other. */
+static void wait_done(struct race *race, int who)
+{
+	struct timespec until;
+	clock_gettime(CLOCK_REALTIME, &until);
+	until.tv_nsec += 30 * 1000000L;
+	until.tv_sec += until.tv_nsec / 1000000000L;
+	until.tv_nsec %= 1000000000L;
+	pthread_mutex_lock(&race->lock);
+	while (!race->done[who] && pthread_cond_timedwait(&race->changed, &race->lock, &until) == 0)
+		;
+	pthread_mutex_unlock(&race->lock);
+}
+
+/* A up to its request i, B up to its request j, the rest of A, the rest of B. False when i, or j
+ * (with *j_over), is more than there are. */
+static bool play(struct race *race, int i, int j, void (*between)(struct race *race), bool *j_over)
+{
+	pthread_t a;
+	pthread_t b;
+	pthread_mutex_init(&race->lock, NULL);
+	pthread_cond_init(&race->changed, NULL);
+	race->stop_at[0] = i;
+	race->stop_at[1] = j;
+	hook_on(race->s);
+	hook.arg = race;
+	hook.before = step;
+	assert_int_equal(pthread_create(&a, NULL, run_a, race), 0);
+	wait_stopped(race, 0);
+	bool reached = race->stopped[0];
+	hook.before = NULL;
+	if (between)
+		between(race);
+	hook.before = step;
+	assert_int_equal(pthread_create(&b, NULL, run_b, race), 0);
+	wait_stopped(race, 1);
+	*j_over = !race->stopped[1];
+	let_go(race, 0);
+	wait_done(race, 0);
+	let_go(race, 1);
+	pthread_join(a, NULL);
+	pthread_join(b, NULL);
+	hook.before = NULL;
+	pthread_cond_destroy(&race->changed);
+	pthread_mutex_destroy(&race->lock);
+	return reached;
+}
+
+/* For each game a store of its own. */
+static void fresh_store(struct kit *k, const char *key)
+{
+	store_close(k->s);
+	k->s = kit_open(k, "", key);
+}
+
+static int write_next(struct race *race)
+{
+	struct error e = ERROR_INIT;
+	return model_try(race->s, 3, race->next, NULL, &e);
+}
+
+static int remove_basis(struct race *race)
+{
+	struct error e = ERROR_INIT;
+	struct store_gc gc = { 0 };
+	int r = store_remove(race->s, SESSION, 2, &e);
+	return r < 0 ? r : store_gc(race->s, &gc, &e);
+}
+
+static void doom(struct race *race)
+{
+	struct count mark = kit_count(race->s, ".mark");
+	if (mark.count)
+		kill_mark(race->s, mark.last);
+}
+
+/* What was committed is whole; what was not has left nothing behind that is not found. */
+static void check_after(struct race *race, bool must_succeed)
+{
+	struct error e = ERROR_INIT;
+	struct store_gc gc = { 0 };
+	assert_int_equal(race->r[1], 0);
+	if (must_succeed && race->r[0] < 0)
+		fail_msg("the writer failed: %d", race->r[0]);
+	assert_int_equal(kit_count(race->s, "/3/manifest").count, race->r[0] == 0);
+	if (race->r[0] == 0) {
+		model_check(race->s, 3, race->next);
+		assert_int_equal(kit_verify(race->s, 3, &e), 0);
+	}
+	assert_int_equal(store_gc(race->s, &gc, &e), 0);
+	if (race->r[0] == 0)
+		assert_int_equal(kit_verify(race->s, 3, &e), 0);
+	assert_int_equal(kit_count(race->s, "sweep-").count, 0);
+	/* All objects are named now. */
+	gc = (struct store_gc) { .dry_run = true };
+	assert_int_equal(store_gc(race->s, &gc, &e), 0);
+	assert_int_equal(gc.objects, 0);
+}
+
+static void race_all(struct kit *k, void (*between)(struct race *race), bool writer_first)
+{
+	struct model first;
+	struct model next;
+	tiny_model(&first);
+	tiny_model(&next);
+	next.memories[0].seeds[7] = 12345;
+	int failed = 0;
+	for (int i = 0, more_i = 1; more_i; i++) {
+		bool over = false;
+		assert_true(i < 100);
+		for (int j = 0; !over; j++) {
+			fresh_store(k, k->key);
+			struct race race = { .s = k->s, .next = &next, .single = writer_first };
+			race.run[0] = writer_first ? write_next : remove_basis;
+			race.run[1] = writer_first ? remove_basis : write_next;
+			assert_true(j < 100);
+			model_write(k->s, 1, &first, NULL);
+			model_write(k->s, 2, &first, NULL);
+			put_text(k->s, "s/" SESSION "/2/00000000000000aa-0", "garbage");
+			more_i = play(&race, i, j, between, &over);
+			if (!writer_first) {
+				int r = race.r[0];
+				race.r[0] = race.r[1];
+				race.r[1] = r;
+			}
+			failed += race.r[0] < 0;
+			check_after(&race, !between);
+		}
+	}
+	if (between)
+		assert_true(failed > 0); /* it was taken for dead in time */
+	model_deinit(&first);
+	model_deinit(&next);
+}
+
+static void test_sweep_within_write(void **state)
+{
+	race_all(*state, NULL, true);
+}
+
+static void test_write_within_sweep(void **state)
+{
+	race_all(*state, NULL, false);
+}
+
+/* A writer whose mark is wrongly taken for one of a dead process loses nothing: it fails. */
+static void test_sweep_of_the_living(void **state)
+{
+	race_all(*state, doom, true);
+}
+
+static int forget_it(struct race *race)
+{
+	struct error e = ERROR_INIT;
+	int r = store_forget(race->s, SESSION, &e);
+	return r == -EBUSY ? 0 : r;
+}
+
+/* Either the writer fails or the checkpoint comes after the end of the session, and is whole. */
+static void test_forget_within_write(void **state)
+{
+	struct kit *k = *state;
+	struct model next;
+	tiny_model(&next);
+	for (int i = 0, more_i = 1; more_i; i++) {
+		bool over = false;
+		for (int j = 0; !over; j++) {
+			struct error e = ERROR_INIT;
+			struct store_gc gc = { 0 };
+			fresh_store(k, k->key);
+			struct race race = { .s = k->s, .next = &next, .single = 1 };
+			race.run[0] = write_next;
+			race.run[1] = forget_it;
+			model_write(k->s, 1, &next, NULL);
+			more_i = play(&race, i, j, NULL, &over);
+			assert_int_equal(race.r[1], 0);
+			bool there = kit_count(k->s, "/3/manifest").count;
+			if (there)
+				assert_int_equal(kit_verify(k->s, 3, &e), 0);
+			assert_int_equal(store_gc(k->s, &gc, &e), 0);
+			if (there)
+				assert_int_equal(kit_verify(k->s, 3, &e), 0);
+			else
+				assert_int_equal(kit_count(k->s, "/3/").count, 0);
+		}
+	}
+	model_deinit(&next);
+}
+
+/* --- imports --------------------------------------------------------------------------------- */
+
+static int import_it(struct race *race)
+{
+	struct error e = ERROR_INIT;
+	struct store_meta meta = { 0 };
+	int fd = dup(race->tar);
+	assert_int_equal(lseek(fd, 0, SEEK_SET), 0);
+	int r = store_import(race->s, fd, &meta, NULL, NULL, &e);
+	store_meta_deinit(&meta);
+	close(fd);
+	return r;
+}
+
+static int just_sweep(struct race *race)
+{
+	struct error e = ERROR_INIT;
+	struct store_gc gc = { 0 };
+	return store_gc(race->s, &gc, &e);
+}
+
+/* Packs that are garbage until the import needs them under their old names. */
+static void race_import(struct kit *k, bool import_first)
+{
+	struct model m;
+	struct kit *from;
+	struct error e = ERROR_INIT;
+	tiny_model(&m);
+	assert_int_equal(kit_memory((void **)&from), 0);
+	model_write(from->s, 3, &m, NULL);
+	cleanup_fd int tar = open("/tmp", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+	assert_int_equal(store_export(from->s, SESSION, 3, tar, NULL, NULL, &e), 0);
+	for (int i = 0, more_i = 1; more_i; i++) {
+		bool over = false;
+		/* While it waits for the sweep an import makes requests without end. */
+		for (int j = 0; !over && j < 40; j++) {
+			fresh_store(k, from->key);
+			struct race race = { .s = k->s, .next = &m, .tar = tar };
+			race.run[!import_first] = import_it;
+			race.run[import_first] = just_sweep;
+			assert_int_equal(import_it(&race), 0);
+			assert_int_equal(
+				object_remove(k->s->objects, "s/" SESSION "/3/manifest", NULL), 0);
+			more_i = play(&race, i, j, NULL, &over);
+			assert_int_equal(race.r[import_first], 0);
+			assert_int_equal(race.r[!import_first], 0);
+			assert_int_equal(kit_verify(k->s, 3, &e), 0);
+		}
+	}
+	kit_close((void **)&from);
+	model_deinit(&m);
+}
+
+static void test_sweep_within_import(void **state)
+{
+	race_import(*state, true);
+}
+
+static void test_import_within_sweep(void **state)
+{
+	race_import(*state, false);
+}
+
+int main(void)
+{
+#define MEMORY(test) cmocka_unit_test_setup_teardown(test, kit_memory, kit_close)
+	const struct CMUnitTest tests[] = {
+		MEMORY(test_sweep_within_write),  MEMORY(test_write_within_sweep),
+		MEMORY(test_sweep_of_the_living), MEMORY(test_forget_within_write),
+		MEMORY(test_sweep_within_import), MEMORY(test_import_within_sweep),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
