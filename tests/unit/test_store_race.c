@@ -342,9 +342,11 @@ static void race_import(struct kit *k, bool import_first)
 	for (int i = 0, more_i = 1; more_i; i++) {
 		bool over = false;
 		/* While it waits for the sweep an import makes requests without end. */
-		for (int j = 0; !over && j < 40; j++) {
+		for (int j = 0; !over && j < 25; j++) {
 			fresh_store(k, from->key);
-			struct race race = { .s = k->s, .next = &m, .tar = tar };
+			struct race race = {
+				.s = k->s, .next = &m, .tar = tar, .single = import_first
+			};
 			race.run[!import_first] = import_it;
 			race.run[import_first] = just_sweep;
 			assert_int_equal(import_it(&race), 0);
@@ -378,5 +380,6 @@ int main(void)
 		MEMORY(test_sweep_of_the_living), MEMORY(test_forget_within_write),
 		MEMORY(test_sweep_within_import), MEMORY(test_import_within_sweep),
 	};
+
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
