@@ -27,6 +27,7 @@ struct cache {
 	uint64_t most;
 	pthread_mutex_t lock; /* of what follows */
 	uint64_t bytes;       /* about what there is: others may add to it */
+	uint64_t coming;      /* being written by us */
 };
 
 /* --- what is there ------------------------------------------------------------------ */
@@ -191,19 +192,32 @@ static bool write_block(struct cache *c, const char *name, const void *data, siz
 	return false;
 }
 
+/* Makes room for a block, and takes it. Not all of it is used again at once, so that not every
+ * block has to look for the oldest ones. */
+static bool reserve(struct cache *c, size_t len)
+{
+	pthread_mutex_lock(&c->lock);
+	if (c->bytes + c->coming + len > c->most) {
+		uint64_t taken = c->coming + len;
+		uint64_t aim = c->most - c->most / 10;
+		evict(c, aim > taken ? aim - taken : 0);
+	}
+	bool fits = c->bytes + c->coming + len <= c->most;
+	if (fits)
+		c->coming += len;
+	pthread_mutex_unlock(&c->lock);
+	return fits;
+}
+
 static void put(struct cache *c, const char *name, const void *data, size_t len)
 {
-	if (len > c->most)
+	if (len > c->most || !reserve(c, len))
 		return;
+	bool written = write_block(c, name, data, len);
 	pthread_mutex_lock(&c->lock);
-	if (c->bytes + len > c->most)
-		evict(c, c->most - c->most / 10 > len ? c->most - c->most / 10 - len : 0);
-	c->bytes += len; /* before it is there, so that no others come in its place */
-	pthread_mutex_unlock(&c->lock);
-	if (write_block(c, name, data, len))
-		return;
-	pthread_mutex_lock(&c->lock);
-	c->bytes -= len < c->bytes ? len : c->bytes;
+	c->coming -= len;
+	if (written)
+		c->bytes += len;
 	pthread_mutex_unlock(&c->lock);
 }
 

@@ -327,6 +327,8 @@ static int import(struct import *m, struct store_meta *meta)
 		r = verify(m, meta);
 	if (r == 0 && (r = publish(m)) < 0)
 		store_meta_deinit(meta);
+	if (r == 0 && m->progress)
+		m->progress(m->total * 2, m->total * 2, m->arg);
 	if (r < 0)
 		take_back(m);
 	else

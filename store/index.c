@@ -147,8 +147,7 @@ static void put_file_digests(const struct index *index, struct column *to)
 {
 	for (size_t i = 0; i < index->file_count; i++)
 		if (index->files[i].frame_count)
-			put(to, index->files[i].digests,
-			    index->files[i].frame_count * SEAL_DIGEST);
+			put(to, index->files[i].digests, index->files[i].frame_count * SEAL_DIGEST);
 }
 
 /* Fills the header, and gives how long all will be. */

@@ -232,7 +232,7 @@ static void test_rekey(void **state)
 	store_close(s);
 	/* The old one is not needed any more. */
 	s = kit_open(k, k->root, new_key);
-	model_check(s, 1, &m);
+	assert_int_equal(kit_verify(s, 1, &e), 0);
 	model_check(s, 2, &m);
 	store_close(s);
 	model_deinit(&m);
