@@ -92,6 +92,14 @@ static void check_criu(struct trial *t)
 		   t->features.mem_dirty_track ? "the kernel tells which memory has changed"
 					       : "the kernel does not tell which memory has "
 						 "changed: it is found by its content");
+	c = doctor_add(
+		t->d, "lazy restore", DOCTOR_ADVISED, t->features.lazy_pages, "%s",
+		t->features.lazy_pages
+			? "sessions wake before all of their memory is there"
+			: "this kernel's userfaultfd does not do what it takes: sessions wake "
+			  "only when all of their memory is there");
+	doctor_remedy(c,
+		      "a kernel with CONFIG_USERFAULTFD (see: criu check --feature uffd-noncoop)");
 }
 
 /* --- the trial's own place ------------------------------------------------------------------ */

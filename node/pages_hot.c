@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The working set: read early at one wake, written at its end for the next. */
+#define _GNU_SOURCE
 #include "node/pages_service.h"
 
 #include "base/cleanup.h"
@@ -10,13 +11,17 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 enum {
 	EARLY_THREADS = 2,
-	EARLY_BATCH = 32,       /* frames */
-	EARLY_BYTES = 16 << 20, /* before there is a place for them */
-	EARLY_WAIT_MS = 100,    /* for what is still being read when the rest is ready */
+	EARLY_BATCH = 32,         /* frames */
+	EARLY_BYTES = 16 << 20,   /* before there is a place for them */
+	EARLY_WAIT_MS = 20,       /* for what is still being read when the rest is ready, */
+	EARLY_WAIT_SLOW_MS = 200, /* ... from afar */
+	EARLY_SLOW_US = 10000,
+	NICE = 10,
 	RECORD_MS = 500,
 };
 
@@ -62,8 +67,11 @@ static bool keep(struct pages *p, uint32_t frame, const void *data, size_t len)
 {
 	bool kept = false;
 	pthread_mutex_lock(&p->lock);
-	while (!p->early_over && !p->let_go && p->early_bytes + len > EARLY_BYTES)
+	while (!p->early_over && !p->let_go && p->early_bytes + len > EARLY_BYTES) {
+		p->early_full = true;
+		pthread_cond_broadcast(&p->changed);
 		pthread_cond_wait(&p->changed, &p->lock);
+	}
 	if (!p->early_over && !p->let_go) {
 		unsigned char *copy = malloc(len);
 		struct pages_early *more = realloc(p->early, (p->early_count + 1) * sizeof(*more));
@@ -121,10 +129,15 @@ static void *early_main(void *arg)
 	struct pages *p = arg;
 	uint32_t batch[EARLY_BATCH];
 	size_t count;
+	/* Of this thread only: CRIU goes first. */
+	setpriority(PRIO_PROCESS, (id_t)gettid(), NICE);
 	/* What cannot be read now will be wanted again, and is told then. */
-	while ((count = take_batch(p, batch)) > 0)
+	while ((count = take_batch(p, batch)) > 0) {
+		mono_us begun = clock_mono();
 		if (p->source.read(p->source.from, batch, count, on_frame, p, NULL) < 0)
 			break;
+		atomic_store(&p->early_us, clock_mono() - begun);
+	}
 	pthread_mutex_lock(&p->lock);
 	p->early_threads--;
 	pthread_cond_broadcast(&p->changed);
@@ -149,10 +162,12 @@ int pages_early_start(struct pages *p, struct error *e)
 
 void pages_early_settled(struct pages *p)
 {
-	mono_us until = clock_mono() + EARLY_WAIT_MS * 1000;
+	/* Nothing read yet is slow, too. */
+	int64_t took = atomic_load(&p->early_us);
+	bool slow = took == 0 || took > EARLY_SLOW_US;
+	mono_us until = clock_mono() + (slow ? EARLY_WAIT_SLOW_MS : EARLY_WAIT_MS) * 1000;
 	pthread_mutex_lock(&p->lock);
-	while (p->early_threads > 0 && p->early_bytes < EARLY_BYTES && clock_mono() < until &&
-	       !p->let_go)
+	while (p->early_threads > 0 && !p->early_full && clock_mono() < until && !p->let_go)
 		pages_wait_for(&p->changed, &p->lock, until - clock_mono());
 	p->early_over = true;
 	struct pages_early *list = steal_ptr(&p->early);

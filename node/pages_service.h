@@ -129,7 +129,9 @@ struct pages {
 	struct pages_early *early;
 	size_t early_count, early_bytes;
 	int early_threads;
-	bool early_over; /* there is a place for them */
+	bool early_full;          /* no more is kept */
+	bool early_over;          /* there is a place for them */
+	_Atomic int64_t early_us; /* what the last batch took */
 
 	/* The working set. */
 	struct working_set_page *last_set;
