@@ -122,7 +122,7 @@ int basis_open(struct store *store, const struct store_keys *keys, const char *s
 	cleanup(basis_freep) struct basis *b = calloc(1, sizeof(*b));
 	if (!b)
 		return store_oom(e);
-	int r = store_read_load(store, keys, session, number, &b->read, e);
+	int r = store_read_load(store, keys, session, number, false, &b->read, e);
 	/* Gone meanwhile, damaged, or of another key: then all is stored anew. */
 	if (r == -ENOENT || r == -EBADMSG || r == -EKEYREJECTED)
 		return 0;

@@ -18,6 +18,7 @@ struct commit {
 	struct store_write *w;
 	struct store_read *made; /* as if it had been read */
 	struct buf text;         /* of the index */
+	size_t bare;             /* ... before its digests */
 	struct buf manifest;
 	char *key; /* the manifest's */
 	size_t data_packs;
@@ -219,23 +220,30 @@ static int build_index(struct commit *c, const struct store_meta *meta)
 	w->basis = basis_free(w->basis);
 	if (r == 0)
 		r = index_encode(&c->made->index, &c->text, c->e);
+	c->bare = index_bare_len(&c->made->index);
 	return r;
+}
+
+/* What comes before the digests ends with the first piece that is shorter than others may be:
+ * readers that want no more know by that where to stop. */
+static size_t piece_len(const struct commit *c, size_t at)
+{
+	size_t left = (at < c->bare ? c->bare : c->text.len) - at;
+	if (at < c->bare && left == STORE_PIECE)
+		return STORE_PIECE / 2;
+	return left < STORE_PIECE ? left : STORE_PIECE;
 }
 
 static int store_pieces(struct commit *c)
 {
 	struct manifest *m = &c->made->m;
 	struct store_write *w = c->w;
-	size_t count = (c->text.len + STORE_PIECE - 1) / STORE_PIECE;
-	m->index = calloc(count + 1, sizeof(*m->index));
+	m->index = calloc(c->text.len / STORE_PIECE + 4, sizeof(*m->index));
 	if (!m->index)
 		return store_oom(c->e);
-	for (; m->index_count < count; m->index_count++) {
-		size_t at = m->index_count * STORE_PIECE;
+	for (size_t at = 0; at < c->text.len; m->index_count++) {
 		struct cut cut = { .data = (unsigned char *)c->text.data + at,
-				   .len = c->text.len - at };
-		if (cut.len > STORE_PIECE)
-			cut.len = STORE_PIECE;
+				   .len = piece_len(c, at) };
 		int r = worker_store(w->pipe.workers[0], PACK_COLD, &cut, 1, c->e);
 		if (r < 0)
 			return r;
@@ -246,6 +254,7 @@ static int store_pieces(struct commit *c)
 			.stored = f->at.stored,
 			.len = f->len,
 		};
+		at += cut.len;
 	}
 	return 0;
 }
@@ -344,23 +353,24 @@ static void take_back_manifest(struct commit *c)
 
 /* --- reading back ------------------------------------------------------------------- */
 
+struct comparison {
+	const struct buf *text;
+	size_t at;
+};
+
 static int compare_piece(size_t i, const void *data, size_t len, void *arg)
 {
-	const struct buf *text = arg;
-	return memcmp(text->data + i * STORE_PIECE, data, len) == 0 ? 0 : 1;
+	(void)i;
+	struct comparison *c = arg;
+	int r = memcmp(c->text->data + c->at, data, len) == 0 ? 0 : 1;
+	c->at += len;
+	return r;
 }
 
 static int read_back_index(struct commit *c)
 {
-	const struct manifest *m = &c->made->m;
-	cleanup_free struct piece *pieces = calloc(m->index_count + 1, sizeof(*pieces));
-	if (!pieces)
-		return store_oom(c->e);
-	for (size_t i = 0; i < m->index_count; i++)
-		pieces[i] = (struct piece) { m->index[i].pack, m->index[i].offset,
-					     m->index[i].stored, m->index[i].len };
-	int r = fetch_pieces(c->made->fetch, pieces, m->index_count, true, compare_piece, &c->text,
-			     c->e);
+	struct comparison with = { .text = &c->text };
+	int r = store_read_index(c->made, false, true, compare_piece, &with, c->e);
 	return r > 0 ? error_set(c->e, EBADMSG, "the index, read back, is not what was written")
 		     : r;
 }

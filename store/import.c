@@ -244,7 +244,7 @@ static int verify(struct import *m, struct store_meta *meta)
 	if (r == 0)
 		r = store_check_packs(m->store, &m->m, NULL, m->e);
 	if (r == 0)
-		r = store_read_from(m->store, &keys, &again, &read, m->e);
+		r = store_read_from(m->store, &keys, &again, false, &read, m->e);
 	if (r == 0)
 		r = store_read_verify(read, second_half, m, m->e);
 	if (r < 0)

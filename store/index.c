@@ -112,20 +112,16 @@ static void put_extents(const struct index *index, size_t count, struct column *
 static void put_pages(const struct index *index, uint64_t count, struct column *to)
 {
 	struct page_at last = PAGE_START;
-	struct column frames = { to->at }, slots = { frames.at + 4 * count },
-		      digests = { slots.at + count };
+	struct column frames = { to->at }, slots = { frames.at + 4 * count };
 	for (size_t i = 0; i < index->memory_count; i++) {
-		const struct index_memory *memory = &index->memories[i];
-		const struct store_memory *m = &memory->m;
+		const struct store_memory *m = &index->memories[i].m;
 		for (uint64_t k = 0; k < m->pages; k++) {
 			uint8_t slot = m->slots[k];
 			PUT(&frames, uint32_t, page_code(&last, m->frames[k], &slot));
 			PUT(&slots, uint8_t, slot);
-			if (m->frames[k] != STORE_ZERO)
-				put(&digests, memory->digests + k * SEAL_DIGEST, SEAL_DIGEST);
 		}
 	}
-	to->at = digests.at;
+	to->at = slots.at;
 }
 
 static void put_memories(const struct index *index, const uint64_t header[H_COUNT],
@@ -143,17 +139,33 @@ static void put_memories(const struct index *index, const uint64_t header[H_COUN
 	put_pages(index, header[H_PAGES], to);
 }
 
-static void put_file_digests(const struct index *index, struct column *to)
+static void put_digests(const struct index *index, struct column *to)
 {
+	for (size_t i = 0; i < index->memory_count; i++) {
+		const struct index_memory *memory = &index->memories[i];
+		for (uint64_t k = 0; k < memory->m.pages; k++)
+			if (memory->m.frames[k] != STORE_ZERO)
+				put(to, memory->digests + k * SEAL_DIGEST, SEAL_DIGEST);
+	}
 	for (size_t i = 0; i < index->file_count; i++)
 		if (index->files[i].frame_count)
 			put(to, index->files[i].digests, index->files[i].frame_count * SEAL_DIGEST);
 }
 
-/* Fills the header, and gives how long all will be. */
+static uint64_t digests_len(const struct index *index)
+{
+	uint64_t count = 0;
+	for (size_t i = 0; i < index->memory_count; i++)
+		count += not_zero(&index->memories[i].m);
+	for (size_t i = 0; i < index->file_count; i++)
+		count += index->files[i].frame_count;
+	return count * SEAL_DIGEST;
+}
+
+/* Fills the header, and gives how long all before the digests will be. */
 static uint64_t measure(const struct index *index, uint64_t header[H_COUNT])
 {
-	uint64_t names = 0, digests = 0;
+	uint64_t names = 0;
 	header[H_MAGIC] = MAGIC;
 	header[H_SPEC] = index->spec ? strlen(index->spec) + 1 : 0;
 	header[H_FRAMES] = index->frame_count;
@@ -168,18 +180,22 @@ static uint64_t measure(const struct index *index, uint64_t header[H_COUNT])
 		names += strlen(m->name);
 		header[H_EXTENTS] += m->extent_count;
 		header[H_PAGES] += m->pages;
-		digests += not_zero(m);
 	}
 	return sizeof(uint64_t[H_COUNT]) + (index->spec ? strlen(index->spec) : 0) + names +
 	       18 * header[H_FRAMES] + 20 * header[H_FILES] + 4 * header[H_FILE_FRAMES] +
-	       8 * header[H_MEMORIES] + 20 * header[H_EXTENTS] + 5 * header[H_PAGES] +
-	       SEAL_DIGEST * (digests + header[H_FILE_FRAMES]);
+	       8 * header[H_MEMORIES] + 20 * header[H_EXTENTS] + 5 * header[H_PAGES];
+}
+
+size_t index_bare_len(const struct index *index)
+{
+	uint64_t header[H_COUNT] = { 0 };
+	return (size_t)measure(index, header);
 }
 
 int index_encode(const struct index *index, struct buf *to, struct error *e)
 {
 	uint64_t header[H_COUNT] = { 0 };
-	uint64_t len = measure(index, header);
+	uint64_t len = measure(index, header) + (index->bare ? 0 : digests_len(index));
 	void *at;
 	if (!within_limits(header))
 		return error_set(e, EINVAL, "the checkpoint has too many files, memories or pages");
@@ -195,6 +211,7 @@ int index_encode(const struct index *index, struct buf *to, struct error *e)
 	put_frames(index, &c);
 	put_files(index, &c);
 	put_memories(index, header, &c);
-	put_file_digests(index, &c);
+	if (!index->bare)
+		put_digests(index, &c);
 	return 0;
 }

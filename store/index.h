@@ -50,12 +50,15 @@ struct index {
 	size_t file_count;
 	struct index_memory *memories; /* by name */
 	size_t memory_count;
+	bool bare; /* the digests are not there: they come last, and the text ended before them */
 };
 void index_deinit(struct index *index);
 
 /* Appends. Order and ranges are the caller's to keep; -EINVAL when there is too much of something.
  */
 int index_encode(const struct index *index, struct buf *to, struct error *e);
+/* How much of the text comes before the digests, which only the next writer wants. */
+size_t index_bare_len(const struct index *index);
 /* `pack_count` and `pack_sizes`: what frames may lie in. */
 int index_decode(const void *data, size_t len, const uint64_t *pack_sizes, size_t pack_count,
 		 struct index *index, struct error *e);

@@ -250,7 +250,7 @@ static int get_memory_pages(struct reader *r, const struct index *index, struct 
 	return 0;
 }
 
-static int get_digests(struct reader *r, struct index_memory *memory)
+static int get_memory_digests(struct reader *r, struct index_memory *memory)
 {
 	const struct store_memory *m = &memory->m;
 	struct column c;
@@ -276,8 +276,6 @@ static int get_pages(struct reader *r, struct index *index)
 	int ret = 0;
 	for (size_t i = 0; i < index->memory_count && ret == 0; i++)
 		ret = get_memory_pages(r, index, &last, &frames, &slots, &index->memories[i]);
-	for (size_t i = 0; i < index->memory_count && ret == 0; i++)
-		ret = get_digests(r, &index->memories[i]);
 	return ret;
 }
 
@@ -319,6 +317,17 @@ static int get_file_digests(struct reader *r, struct index *index)
 	return 0;
 }
 
+static int get_digests(struct reader *r, struct index *index)
+{
+	int ret = 0;
+	index->bare = r->c.at == r->end;
+	if (index->bare)
+		return 0;
+	for (size_t i = 0; i < index->memory_count && ret == 0; i++)
+		ret = get_memory_digests(r, &index->memories[i]);
+	return ret < 0 ? ret : get_file_digests(r, index);
+}
+
 static int get_all(struct reader *r, struct index *index)
 {
 	int ret = take_header(r);
@@ -331,7 +340,7 @@ static int get_all(struct reader *r, struct index *index)
 	if (ret == 0)
 		ret = get_memories(r, index);
 	if (ret == 0)
-		ret = get_file_digests(r, index);
+		ret = get_digests(r, index);
 	if (ret == 0 && r->c.at != r->end)
 		ret = fail(r, "there is more of it than it says");
 	return ret;

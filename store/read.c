@@ -43,17 +43,28 @@ static int append_piece(size_t i, const void *data, size_t len, void *arg)
 	return buf_append(arg, data, len) < 0 ? -ENOMEM : 0;
 }
 
-int store_read_index(struct store_read *read, struct buf *to, struct error *e)
+/* How many pieces come before the digests (commit.c says how they are cut). */
+static size_t bare_pieces(const struct manifest *m)
+{
+	size_t n = 0;
+	while (n < m->index_count && m->index[n].len == STORE_PIECE)
+		n++;
+	return n < m->index_count ? n + 1 : n;
+}
+
+int store_read_index(struct store_read *read, bool bare, bool fresh,
+		     int (*each)(size_t i, const void *data, size_t len, void *arg), void *arg,
+		     struct error *e)
 {
 	const struct manifest *m = &read->m;
-	cleanup_free struct piece *pieces = calloc(m->index_count + 1, sizeof(*pieces));
+	size_t count = bare ? bare_pieces(m) : m->index_count;
+	cleanup_free struct piece *pieces = calloc(count + 1, sizeof(*pieces));
 	if (!pieces)
 		return store_oom(e);
-	for (size_t i = 0; i < m->index_count; i++)
+	for (size_t i = 0; i < count; i++)
 		pieces[i] = (struct piece) { m->index[i].pack, m->index[i].offset,
 					     m->index[i].stored, m->index[i].len };
-	int r = fetch_pieces(read->fetch, pieces, m->index_count, false, append_piece, to, e);
-	return r == -ENOMEM ? store_oom(e) : r;
+	return fetch_pieces(read->fetch, pieces, count, fresh, each, arg, e);
 }
 
 static size_t index_bytes(const struct manifest *m)
@@ -64,7 +75,7 @@ static size_t index_bytes(const struct manifest *m)
 	return bytes;
 }
 
-static int decode_index(struct store_read *read, struct error *e)
+static int decode_index(struct store_read *read, bool bare, struct error *e)
 {
 	const struct manifest *m = &read->m;
 	cleanup_free uint64_t *sizes = calloc(m->pack_count + 1, sizeof(*sizes));
@@ -73,7 +84,9 @@ static int decode_index(struct store_read *read, struct error *e)
 		return store_oom(e);
 	for (size_t i = 0; i < m->pack_count; i++)
 		sizes[i] = m->packs[i].size;
-	int r = store_read_index(read, &text, e);
+	int r = store_read_index(read, bare, false, append_piece, &text, e);
+	if (r == -ENOMEM)
+		return store_oom(e);
 	if (r < 0)
 		return r;
 	r = index_decode(text.data, text.len, sizes, m->pack_count, &read->index, e);
@@ -100,7 +113,7 @@ static int make_lists(struct store_read *read, struct error *e)
 }
 
 int store_read_from(struct store *store, const struct store_keys *keys, struct manifest *m,
-		    struct store_read **read, struct error *e)
+		    bool bare, struct store_read **read, struct error *e)
 {
 	cleanup(store_read_freep) struct store_read *made = calloc(1, sizeof(*made));
 	if (!made) {
@@ -112,7 +125,7 @@ int store_read_from(struct store *store, const struct store_keys *keys, struct m
 	*m = (struct manifest) { 0 };
 	int r = fetch_new(store, keys, &made->m, &made->fetch, e);
 	if (r == 0)
-		r = decode_index(made, e);
+		r = decode_index(made, bare, e);
 	if (r == 0)
 		r = make_lists(made, e);
 	if (r == 0)
@@ -121,11 +134,11 @@ int store_read_from(struct store *store, const struct store_keys *keys, struct m
 }
 
 int store_read_load(struct store *store, const struct store_keys *keys, const char *session,
-		    int64_t generation, struct store_read **read, struct error *e)
+		    int64_t generation, bool bare, struct store_read **read, struct error *e)
 {
 	struct manifest m;
 	int r = store_manifest_read(store, session, generation, &keys->mac, &m, e);
-	return r < 0 ? r : store_read_from(store, keys, &m, read, e);
+	return r < 0 ? r : store_read_from(store, keys, &m, bare, read, e);
 }
 
 static int read_aside(struct store *store, struct store_meta *meta, struct error *e)
@@ -165,15 +178,11 @@ int store_read_open(struct store *store, const char *session, int64_t generation
 	cleanup(store_read_freep) struct store_read *made = NULL;
 	int r = keys_of(store, session, generation, &keys, e);
 	if (r == 0)
-		r = store_read_load(store, &keys, session, generation, &made, e);
+		r = store_read_load(store, &keys, session, generation, true, &made, e);
 	if (r == 0)
 		r = read_aside(store, &made->m.meta, e);
 	if (r < 0)
 		return r;
-	for (size_t i = 0; i < made->index.memory_count; i++) {
-		free(made->index.memories[i].digests);
-		made->index.memories[i].digests = NULL;
-	}
 	*read = steal_ptr(&made);
 	return 0;
 }

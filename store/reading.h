@@ -16,14 +16,16 @@ struct store_read {
 	struct store_frame *frames;
 };
 
-/* With the pages' digests, which others do not need. from: takes the manifest over, also when it
- * fails. */
+/* `bare`: without the digests, which only the next writer wants. from: takes the manifest over,
+ * also when it fails. */
 int store_read_from(struct store *store, const struct store_keys *keys, struct manifest *m,
-		    struct store_read **read, struct error *e);
+		    bool bare, struct store_read **read, struct error *e);
 int store_read_load(struct store *store, const struct store_keys *keys, const char *session,
-		    int64_t generation, struct store_read **read, struct error *e);
-/* Reads the index that `read->m` names. */
-int store_read_index(struct store_read *read, struct buf *to, struct error *e);
+		    int64_t generation, bool bare, struct store_read **read, struct error *e);
+/* The pieces of the index that `read->m` names, as fetch_pieces(). */
+int store_read_index(struct store_read *read, bool bare, bool fresh,
+		     int (*each)(size_t i, const void *data, size_t len, void *arg), void *arg,
+		     struct error *e);
 
 static inline struct piece store_piece(const struct index_frame *f)
 {

@@ -134,5 +134,7 @@ int store_read_verify(struct store_read *read,
 		      struct error *e)
 {
 	int r = store_check_packs(read->store, &read->m, NULL, e);
+	if (r == 0)
+		r = store_read_index(read, false, true, nothing, NULL, e);
 	return r < 0 ? r : store_verify_frames(read, 0, progress, arg, e);
 }

@@ -215,7 +215,7 @@ static int as_before(struct worker *k, const struct index_memory *m, uint64_t pa
 {
 	const struct index *x = &k->w->basis->read->index;
 	uint32_t frame = m->m.frames[page];
-	if (frame == STORE_ZERO ||
+	if (frame == STORE_ZERO || !m->digests ||
 	    memcmp(m->digests + page * SEAL_DIGEST, k->digests + i * SEAL_DIGEST, SEAL_DIGEST) != 0)
 		return 0;
 	const struct store_frame *f = &x->frames[frame].at;
@@ -386,7 +386,7 @@ static int file_as_before(struct worker *k, const struct batch *batch, struct pa
 {
 	const struct index_file *old = batch->file->basis;
 	uint64_t at = batch->first + i;
-	if (!old || at >= old->frame_count ||
+	if (!old || !old->digests || at >= old->frame_count ||
 	    memcmp(old->digests + at * SEAL_DIGEST, p->digests + i * SEAL_DIGEST, SEAL_DIGEST) != 0)
 		return 0;
 	const struct index_frame *f = &k->w->basis->read->index.frames[old->frames[at]];
