@@ -115,15 +115,23 @@ static int make(const struct pages_options *options, const struct page_source *s
 	int r = p->session && p->dir ? 0 : error_set(e, ENOMEM, "out of memory");
 	if (r == 0 && (p->wake < 0 || p->hang_up < 0))
 		r = error_errno(e, "cannot make an eventfd");
-	if (r == 0)
-		r = pages_index_init(&p->index, &p->source, e);
-	if (r < 0) {
+	if (r < 0)
 		pages_unref(p);
+	else
+		*pages = p;
+	return r;
+}
+
+/* Takes some time where there is much memory. Before any space is known. */
+int pages_make_index(struct pages *p, struct error *e)
+{
+	int r = pages_index_init(&p->index, &p->source, e);
+	if (r < 0)
 		return r;
-	}
-	p->total = p->index.start[source->frame_count];
+	pthread_mutex_lock(&p->lock);
+	p->total = p->index.start[p->source.frame_count];
 	atomic_store(&p->missing, p->total);
-	*pages = p;
+	pthread_mutex_unlock(&p->lock);
 	return 0;
 }
 
@@ -294,15 +302,13 @@ int pages_listen(const struct pages_options *options, const char *work,
 	int r = make(options, source, &p, e);
 	if (r < 0)
 		return r;
-	r = pages_record_make(&p->record, pages_index_total(&p->index), p->source.frame_count, e);
+	r = pages_record_make(&p->record, pages_index_total(&p->source), p->source.frame_count, e);
 	if (r == 0)
 		r = pages_keeper_start(e);
 	if (r == 0)
-		r = pages_listen_start(p, work, e);
-	if (r == 0)
 		r = pages_fault_start(p, e);
 	if (r == 0)
-		r = pages_early_start(p, e);
+		r = pages_listen_start(p, work, e);
 	if (r < 0) {
 		pages_free(p);
 		return r;
@@ -486,7 +492,7 @@ static int take_up(struct pages *p, struct found *f, struct error *e)
 		r = vault_empty(&p->vault, e);
 		return r < 0 ? r : error_set(e, ENOENT, "no pages are missing");
 	}
-	r = pages_record_open(&p->record, steal_fd(&f->record), pages_index_total(&p->index),
+	r = pages_record_open(&p->record, steal_fd(&f->record), pages_index_total(&p->source),
 			      p->source.frame_count, e);
 	if (r == 0 && pages_record_is_complete(&p->record)) {
 		r = vault_empty(&p->vault, e);
@@ -516,8 +522,10 @@ int pages_resume(const struct pages_options *options, pid_t init, const struct p
 	int r = make(options, source, &p, e);
 	if (r < 0)
 		return r;
+	r = pages_make_index(p, e);
 	pthread_rwlock_wrlock(&p->spaces_lock);
-	r = vault_open(init, &p->vault, e);
+	if (r == 0)
+		r = vault_open(init, &p->vault, e);
 	if (r == 0)
 		r = take_up(p, &found, e);
 	pthread_rwlock_unlock(&p->spaces_lock);

@@ -27,22 +27,36 @@ enum {
 
 /* --- what to read --------------------------------------------------------------------- */
 
+/* The frame of a page of the set; STORE_ZERO when it needs none. `maps` are made as they are
+ * needed. */
+static uint32_t frame_of(struct pages *p, struct pages_map *maps,
+			 const struct working_set_page *page)
+{
+	unsigned slot;
+	int memory = pages_index_find(&p->index, page->pid);
+	if (memory < 0)
+		return STORE_ZERO;
+	struct pages_map *map = &maps[memory];
+	if (map->count == 0 && pages_index_map(&p->index, (size_t)memory, map) < 0)
+		return STORE_ZERO;
+	const struct pages_range *r = pages_map_at(map, page->address);
+	if (!r)
+		return STORE_ZERO;
+	return pages_index_frame(&p->index, r->page + (page->address - r->start) / STORE_PAGE,
+				 &slot);
+}
+
 /* Frames of the last working set, most wanted first, and others that the store put aside for us. */
 static int choose(struct pages *p)
 {
-	size_t frames = p->source.frame_count;
+	size_t frames = p->source.frame_count, memories = p->source.memory_count;
 	cleanup_free bool *taken = calloc(frames + 1, sizeof(*taken));
+	cleanup_free struct pages_map *maps = calloc(memories + 1, sizeof(*maps));
 	p->early_frames = calloc(frames + 1, sizeof(*p->early_frames));
-	if (!taken || !p->early_frames)
+	if (!taken || !maps || !p->early_frames)
 		return -ENOMEM;
 	for (size_t i = 0; i < p->last_set_count; i++) {
-		unsigned slot;
-		int memory = pages_index_find(&p->index, p->last_set[i].pid);
-		uint64_t page = memory < 0 ? UINT64_MAX
-					   : pages_index_page(&p->index, (size_t)memory,
-							      p->last_set[i].address);
-		uint32_t frame =
-			page == UINT64_MAX ? STORE_ZERO : pages_index_frame(&p->index, page, &slot);
+		uint32_t frame = frame_of(p, maps, &p->last_set[i]);
 		if (frame != STORE_ZERO && !taken[frame])
 			p->early_frames[p->early_frame_count++] = frame;
 		if (frame != STORE_ZERO)
@@ -51,6 +65,8 @@ static int choose(struct pages *p)
 	for (uint32_t f = 0; f < frames; f++)
 		if (p->source.frames[f].hot && !taken[f])
 			p->early_frames[p->early_frame_count++] = f;
+	for (size_t i = 0; i < memories; i++)
+		pages_map_deinit(&maps[i]);
 	return 0;
 }
 

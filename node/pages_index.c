@@ -99,7 +99,7 @@ int pages_index_init(struct pages_index *x, const struct page_source *source, st
 		r = check_memory(&source->memories[i], e);
 		x->first[i + 1] = x->first[i] + source->memories[i].pages;
 	}
-	if (r == 0 && pages_index_total(x) > UINT32_MAX)
+	if (r == 0 && x->first[source->memory_count] > UINT32_MAX)
 		r = error_set(e, EFBIG, "the checkpoint has too many pages");
 	if (r == 0)
 		r = sort_pages(x, e);
@@ -116,9 +116,12 @@ void pages_index_deinit(struct pages_index *x)
 	*x = (struct pages_index) { 0 };
 }
 
-uint64_t pages_index_total(const struct pages_index *x)
+uint64_t pages_index_total(const struct page_source *source)
 {
-	return x->first[x->source->memory_count];
+	uint64_t total = 0;
+	for (size_t i = 0; i < source->memory_count; i++)
+		total += source->memories[i].pages;
+	return total;
 }
 
 size_t pages_index_memory(const struct pages_index *x, uint64_t page)
@@ -140,20 +143,6 @@ uint32_t pages_index_frame(const struct pages_index *x, uint64_t page, unsigned 
 	const struct store_memory *m = &x->source->memories[i];
 	*slot = m->slots[page - x->first[i]];
 	return m->frames[page - x->first[i]];
-}
-
-uint64_t pages_index_page(const struct pages_index *x, size_t memory, uint64_t address)
-{
-	const struct store_memory *m = &x->source->memories[memory];
-	uint64_t page = x->first[memory];
-	for (size_t k = 0; k < m->extent_count; k++) {
-		const struct store_extent *extent = &m->extents[k];
-		uint64_t n = (address - extent->vaddr) / STORE_PAGE;
-		if (address >= extent->vaddr && n < extent->pages)
-			return is_lazy(extent) ? page + n : UINT64_MAX;
-		page += extent->pages;
-	}
-	return UINT64_MAX;
 }
 
 int pages_index_find(const struct pages_index *x, int32_t pid)

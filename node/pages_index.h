@@ -24,13 +24,11 @@ struct pages_index {
 int pages_index_init(struct pages_index *x, const struct page_source *source, struct error *e);
 void pages_index_deinit(struct pages_index *x); /* idempotent */
 
-uint64_t pages_index_total(const struct pages_index *x); /* numbers in use, lazy or not */
+uint64_t pages_index_total(const struct page_source *source); /* numbers in use, lazy or not */
 /* The memory that has this page. */
 size_t pages_index_memory(const struct pages_index *x, uint64_t page);
 /* Where a page is; STORE_ZERO for zeros. */
 uint32_t pages_index_frame(const struct pages_index *x, uint64_t page, unsigned *slot);
-/* The page at an address of a memory as it was dumped; UINT64_MAX. */
-uint64_t pages_index_page(const struct pages_index *x, size_t memory, uint64_t address);
 
 /* The memory of a process (its pid inside), or -1; and its map as restored: all that is lazy. */
 int pages_index_find(const struct pages_index *x, int32_t pid);

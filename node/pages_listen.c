@@ -128,8 +128,14 @@ static void *listen_main(void *arg)
 {
 	struct pages *p = arg;
 	struct error e = ERROR_INIT;
-	cleanup_fd int fd = accept_one(p, &e);
-	int r = fd < 0 ? fd : converse(p, fd, &e);
+	cleanup_fd int fd = -1;
+	int r = pages_make_index(p, &e);
+	if (r == 0)
+		r = pages_early_start(p, &e);
+	if (r == 0)
+		r = fd = accept_one(p, &e);
+	if (r >= 0)
+		r = converse(p, fd, &e);
 	pthread_mutex_lock(&p->lock);
 	p->restored = r < 0 ? r : 1;
 	p->restore_error = e;

@@ -148,6 +148,7 @@ struct pages {
 };
 
 /* pages.c */
+int pages_make_index(struct pages *p, struct error *e);
 /* A thread with a reference, which it gives back at its end. */
 int pages_thread(struct pages *p, void *(*run)(void *arg), void *arg, struct error *e);
 void pages_unref(struct pages *p);

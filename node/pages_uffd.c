@@ -179,7 +179,7 @@ int pages_save(struct pages *p, struct error *e)
 	struct keep keep = { .p = p };
 	size_t records = 0;
 	drop_gone(p);
-	int r = pages_record_make(&fresh, pages_index_total(&p->index), p->source.frame_count, e);
+	int r = pages_record_make(&fresh, pages_index_total(&p->source), p->source.frame_count, e);
 	if (r < 0)
 		return r;
 	if (p->record.at)
