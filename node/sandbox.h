@@ -63,9 +63,9 @@ int sandbox_prepare(struct sandbox *sb, bool held, struct error *e);
 int sandbox_mount(struct sandbox *sb, struct error *e);
 int sandbox_unmount(struct sandbox *sb, struct error *e);
 
-/* A new process tree: elsa-init as pid 1, the command below it, as the user, without capabilities, with
- * no_new_privs and the seccomp filter. Needs prepare and mount. *init: its pid in our namespace.
- * Fails with the reason when the command cannot be executed. */
+/* A new process tree: elsa-init as pid 1, the command below it, as the user, without capabilities,
+ * with no_new_privs and the seccomp filter. Needs prepare and mount. *init: its pid in our
+ * namespace. Fails with the reason when the command cannot be executed. */
 int sandbox_start(struct sandbox *sb, pid_t *init, struct error *e);
 
 /* Packets: hold before a dump, release after a thaw or a restore. */
