@@ -2,6 +2,7 @@
 #include "node/effect.h"
 
 #include "base/cleanup.h"
+#include "base/fs.h"
 #include "base/log.h"
 #include "base/names.h"
 #include "node/arrival.h"
@@ -47,8 +48,10 @@ static int init_paths(struct effect *ef, struct error *e)
 {
 	ef->work = node_path(ef->node, "criu", ef->session->id, "");
 	ef->images = node_path(ef->node, "images", ef->session->id, "");
+	ef->images_near =
+		str_printf("%s/images/%s", ef->node->config->node.run_dir, ef->session->id);
 	ef->links = node_path(ef->node, "links", ef->session->id, "");
-	if (!ef->work || !ef->images || !ef->links)
+	if (!ef->work || !ef->images || !ef->images_near || !ef->links)
 		return error_set(e, ENOMEM, "out of memory");
 	return sandbox_init(&ef->sandbox, ef->node->config, &ef->request.session, e);
 }
@@ -90,6 +93,7 @@ void *effect_free(struct effect *ef)
 	wire_free(&wire_effect_result, &ef->result);
 	free(ef->work);
 	free(ef->images);
+	free(ef->images_near);
 	free(ef->links);
 	free(ef->log_tail);
 	free(ef);

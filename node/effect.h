@@ -55,7 +55,8 @@ struct effect {
 	struct effect_result result;   /* under node->lock; owned */
 	struct sandbox sandbox;
 	char *work;                    /* CRIU's work directory */
-	char *images;                  /* CRIU's: written by a dump, laid out for a restore */
+	char *images;                  /* CRIU's, on disk: written by a dump, laid out for a restore */
+	char *images_near;             /* ... laid out in memory where they are small: RUN_DIR */
 	char *links;                   /* where a dump has put links into the home: node/images.h */
 	struct effect_waiter *waiters; /* the loop's */
 	mono_us begun;
@@ -70,6 +71,7 @@ struct effect {
 	struct store_write *write; /* the pointer under node->lock: see effect_look() */
 	struct criu_dump *dump;
 	struct store_read *read;
+	const char *laid_out; /* one of the two */
 	char *log_tail;
 };
 

@@ -18,6 +18,9 @@ int pagemap_image(const struct store_memory *memory, uint32_t pages_id, struct b
  */
 enum pages_part { PAGES_ALL, PAGES_EAGER };
 
+/* What they take on a file system, about. */
+uint64_t pagemap_images_bytes(struct store_read *read, enum pages_part part);
+
 /* Both images of every memory of the checkpoint into `dir`; pages that are zero or not written are
  * holes. Blocking. */
 int pagemap_images_write(struct store_read *read, enum pages_part part, const char *dir,

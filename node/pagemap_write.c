@@ -196,6 +196,18 @@ static int open_all(struct writer *w, const char *dir, struct error *e)
 	return r;
 }
 
+uint64_t pagemap_images_bytes(struct store_read *read, enum pages_part part)
+{
+	struct writer w = { .part = part };
+	uint64_t pages = 0;
+	w.memory_count = store_read_memories(read, &w.memories);
+	for (size_t k = 0; k < w.memory_count; k++)
+		for (size_t i = 0; i < w.memories[k].extent_count; i++)
+			if (is_written(&w, &w.memories[k].extents[i]))
+				pages += w.memories[k].extents[i].pages;
+	return pages * STORE_PAGE;
+}
+
 int pagemap_images_write(struct store_read *read, enum pages_part part, const char *dir,
 			 struct error *e)
 {

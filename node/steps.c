@@ -35,6 +35,12 @@ int steps_clear(struct effect *ef, struct error *e)
 	return r;
 }
 
+int steps_drop_images(struct effect *ef, struct error *e)
+{
+	int r = fs_remove_tree(ef->images, e);
+	return r < 0 ? r : fs_remove_tree(ef->images_near, e);
+}
+
 int steps_mount(struct effect *ef, struct error *e)
 {
 	return sandbox_mount(&ef->sandbox, e);

@@ -13,6 +13,9 @@ int steps_clear(struct effect *ef, struct error *e);
 int steps_kill(struct effect *ef, struct error *e);
 int steps_teardown(struct effect *ef, struct error *e);
 
+/* CRIU's images, wherever they are. */
+int steps_drop_images(struct effect *ef, struct error *e);
+
 int steps_mount(struct effect *ef, struct error *e);
 int steps_unmount(struct effect *ef, struct error *e);
 

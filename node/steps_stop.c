@@ -31,7 +31,7 @@ static int teardown(struct effect *ef, struct error *e)
 {
 	int r = steps_teardown(ef, e);
 	if (r == 0)
-		r = fs_remove_tree(ef->images, e);
+		r = steps_drop_images(ef, e);
 	return r < 0 ? r : fs_remove_tree(ef->work, e);
 }
 

@@ -57,23 +57,27 @@ static int by_place(const void *a, const void *b)
 	return (pa->offset > pb->offset) - (pa->offset < pb->offset);
 }
 
-static int make_parent(const char *dir, const char *name, struct error *e)
+static int make_parent(const char *path, struct error *e)
 {
-	const char *slash = strrchr(name, '/');
-	cleanup_free char *parent =
-		slash ? str_printf("%s/%.*s", dir, (int)(slash - name), name) : strdup(dir);
+	cleanup_free char *parent = strndup(path, (size_t)(strrchr(path, '/') - path));
 	return parent ? fs_mkdirs(parent, 0700, e) : store_oom(e);
 }
 
 /* An empty one in place of what a crashed restore may have left. */
 static int make_file(const char *dir, const struct index_file *file, struct error *e)
 {
+	enum { FLAGS = O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC };
 	cleanup_free char *path = fs_join(dir, file->name);
-	int r = path ? make_parent(dir, file->name, e) : store_oom(e);
-	if (r < 0)
-		return r;
+	if (!path)
+		return store_oom(e);
 	unlink(path);
-	cleanup_fd int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	cleanup_fd int fd = open(path, FLAGS, 0600);
+	if (fd < 0 && errno == ENOENT) {
+		int r = make_parent(path, e);
+		if (r < 0)
+			return r;
+		fd = open(path, FLAGS, 0600);
+	}
 	if (fd < 0 || fchmod(fd, file->mode & 07777) < 0 || ftruncate(fd, (off_t)file->size) < 0)
 		return error_errno(e, "cannot create %s", path);
 	return 0;
@@ -134,6 +138,17 @@ static int write_parts(struct layout *l)
 	for (size_t i = 0; i < l->count; i++)
 		pieces[i] = l->parts[i].piece;
 	return fetch_pieces(l->read->fetch, pieces, l->count, false, write_part, l, l->e);
+}
+
+uint64_t store_read_files_bytes(const struct store_read *read,
+				bool (*skip)(const char *name, void *arg), void *arg)
+{
+	const struct index *x = &read->index;
+	uint64_t bytes = 0;
+	for (size_t i = 0; i < x->file_count; i++)
+		if (!skip || !skip(x->files[i].name, arg))
+			bytes += x->files[i].size;
+	return bytes;
 }
 
 int store_read_lay_out(struct store_read *read, const char *dir,

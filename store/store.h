@@ -131,6 +131,9 @@ void *store_read_free(struct store_read *read); /* returns NULL */
 /* All files below `dir` under their names but those that `skip` (may be NULL) says true for. */
 int store_read_lay_out(struct store_read *read, const char *dir,
 		       bool (*skip)(const char *name, void *arg), void *arg, struct error *e);
+/* Their bytes together. */
+uint64_t store_read_files_bytes(const struct store_read *read,
+				bool (*skip)(const char *name, void *arg), void *arg);
 /* One file, written to `fd` (a pipe will do). -ENOENT when the checkpoint has no such file. */
 int store_read_file(struct store_read *read, const char *name, int fd, struct error *e);
 
