@@ -173,7 +173,8 @@ int criu_run_start(struct criu_run *run, const char *log_name, struct error *e)
 	/* Its time is kept by criu_run_next(): a dump is held for as long as the commit takes. */
 	run->job.timeout_ms = INT32_MAX;
 	if (run->inherited >= 0) {
-		run->job.keep_fds = &run->inherited;
+		run->kept = run->inherited;
+		run->job.keep_fds = &run->kept;
 		run->job.keep_fd_count = 1;
 	}
 	cleanup_free char *log = fs_join(run->options->work, log_name);

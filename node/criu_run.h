@@ -40,6 +40,7 @@ struct criu_run {
 	int verdict;
 	int over;      /* eventfd: job_run has returned */
 	int inherited; /* descriptor handed to CRIU; -1: none */
+	int kept;      /* its number, for the thread */
 };
 
 /* CRIU keeps what it has found out about the kernel in /run. It must not find out while it runs

@@ -402,10 +402,12 @@ enum hook_call { HOOK_PUT, HOOK_READ, HOOK_STAT, HOOK_LIST, HOOK_REMOVE };
 
 /* Called before each request, by its number; nonzero: that is its result. *after: the result once
  * it has been done all the same. */
+typedef int hook_before(enum hook_call call, int number, const char *key, int *after, void *arg);
+
 struct hook {
 	const struct object_backend *real;
 	atomic_int number;
-	int (*before)(enum hook_call call, int number, const char *key, int *after, void *arg);
+	hook_before *_Atomic before;
 	void (*spoil)(const char *key, uint64_t offset, void *data, size_t len, void *arg);
 	void *arg;
 };
@@ -419,9 +421,10 @@ static inline int hook_fail(int r, const char *key, struct error *e)
 #define HOOKED(call_, key_, real_)                                                                 \
 	do {                                                                                       \
 		int after = 0;                                                                     \
-		int before = hook.before ? hook.before(call_, atomic_fetch_add(&hook.number, 1),   \
-						       key_, &after, hook.arg)                     \
-					 : 0;                                                      \
+		hook_before *ask = hook.before;                                                    \
+		int before = ask ? ask(call_, atomic_fetch_add(&hook.number, 1), key_, &after,     \
+				       hook.arg)                                                   \
+				 : 0;                                                              \
 		if (before)                                                                        \
 			return hook_fail(before, key_, e);                                         \
 		int r = real_;                                                                     \
