@@ -14,6 +14,7 @@
 #include <errno.h>
 #include <event2/event.h>
 #include <getopt.h>
+#include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -227,6 +228,16 @@ static void set_log_level(const struct config *config)
 	log_init(level < 0 ? LOG_LEVEL_INFO : (enum log_level)level);
 }
 
+/* Memory is wanted in large pieces for the time of a hibernation or a wake. Left to itself the
+ * allocator takes such pieces from heaps, one for each thread, and keeps them for the next time. */
+static void give_memory_back(void)
+{
+	enum { LARGE = 512 << 10, HEAPS = 2 };
+	mallopt(M_MMAP_THRESHOLD, LARGE);
+	mallopt(M_TRIM_THRESHOLD, LARGE);
+	mallopt(M_ARENA_MAX, HEAPS);
+}
+
 /* -1: go on; else the exit status. */
 static int parse(int argc, char **argv, struct options *o)
 {
@@ -275,6 +286,7 @@ int main(int argc, char **argv)
 	if (config_load(o.config, &config, &e) < 0)
 		return complain(&e);
 	set_log_level(config);
+	give_memory_back();
 	if (o.check)
 		status = 0;
 	else if (o.command)
