@@ -18,6 +18,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/uio.h>
 
 #define STAGING ".staging"
 
@@ -26,6 +27,9 @@ enum {
 	TRIES = 100,
 	/* The disk is set to work after so much, not only by the fdatasync at the end. */
 	WRITE_PIECE = 2 << 20,
+	LARGE = 8 << 20,   /* past the page cache from here on, */
+	SMALL = 128 << 10, /* ... for reading up to here */
+	BLOCK = 4096,      /* ... and in these */
 	/* A put that has not ended by then never will. */
 	STALE_MS = 24 * 3600 * 1000,
 };
@@ -158,10 +162,36 @@ static int staged_open(struct staged *f)
 	return -1;
 }
 
+/*
+ * What is large goes to the disk past the page cache: nobody reads it soon, it
+ * would drive out what others have there, and pages for it are not to be had for
+ * nothing (on a virtual machine whose host takes back free memory they cost more
+ * than the disk). All but the last, broken block; returns how much. Where a file
+ * system, or the data's address, does not allow it, that is nothing.
+ */
+static size_t write_direct(int fd, const char *data, size_t len)
+{
+	size_t done = 0, whole = len / BLOCK * BLOCK;
+	int flags = fcntl(fd, F_GETFL);
+	if (len < LARGE || (uintptr_t)data % BLOCK || flags < 0 ||
+	    fcntl(fd, F_SETFL, flags | O_DIRECT) < 0)
+		return 0;
+	while (done < whole) {
+		ssize_t n = pwrite(fd, data + done, whole - done, (off_t)done);
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0 || n % BLOCK)
+			break;
+		done += (size_t)n;
+	}
+	fcntl(fd, F_SETFL, flags);
+	return lseek(fd, (off_t)done, SEEK_SET) < 0 ? 0 : done;
+}
+
 /* Durable, without a name. */
 static int write_durably(int fd, const char *data, size_t len)
 {
-	for (size_t done = 0; done < len;) {
+	for (size_t done = write_direct(fd, data, len); done < len;) {
 		size_t piece = len - done < WRITE_PIECE ? len - done : WRITE_PIECE;
 		if (fs_write_all(fd, data + done, piece) < 0)
 			return -1;
@@ -221,13 +251,37 @@ static int file_put(struct object_store *s, const char *key, const void *data, s
 
 /* --- the rest ------------------------------------------------------------------- */
 
+/*
+ * A small piece of a large object that is not in the page cache is not put there
+ * either: somebody waits for it, and a page for it costs more than it. Long runs
+ * go through the cache; whoever wants them again soon finds them. Returns how much
+ * was read, in whole blocks; what is wrong shows when it is read the other way.
+ */
+static size_t read_direct(int fd, uint64_t offset, char *to, size_t len)
+{
+	struct stat st;
+	struct iovec all = { to, len };
+	size_t whole = len / BLOCK * BLOCK;
+	if (len > SMALL || whole == 0 || offset % BLOCK || (uintptr_t)to % BLOCK ||
+	    fstat(fd, &st) < 0 || st.st_size < LARGE)
+		return 0;
+	if (preadv2(fd, &all, 1, (off_t)offset, RWF_NOWAIT) == (ssize_t)len)
+		return len;
+	int flags = fcntl(fd, F_GETFL);
+	if (flags < 0 || fcntl(fd, F_SETFL, flags | O_DIRECT) < 0)
+		return 0;
+	ssize_t n = pread(fd, to, whole, (off_t)offset);
+	fcntl(fd, F_SETFL, flags);
+	return n > 0 ? (size_t)n / BLOCK * BLOCK : 0;
+}
+
 static int file_read(struct object_store *s, const char *key, uint64_t offset, void *to, size_t len,
 		     struct error *e)
 {
 	cleanup_fd int fd = openat(root_fd(s), key, O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
 		return absent(errno) ? fail_missing(s, key, e) : fail(s, key, "open", e);
-	for (size_t done = 0; done < len;) {
+	for (size_t done = read_direct(fd, offset, to, len); done < len;) {
 		ssize_t n = pread(fd, (char *)to + done, len - done, (off_t)(offset + done));
 		if (n < 0 && errno == EINTR)
 			continue;

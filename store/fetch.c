@@ -15,6 +15,7 @@ enum {
 	GAP = 64 << 10,  /* read through rather than asked for in two requests */
 	GROUP = 1 << 20, /* most in one request, unless it is one piece */
 	AHEAD = 8,       /* requests made before their turn */
+	BLOCK = 4096,    /* of whole ones a disk is read without a detour (cloud/file.c) */
 };
 
 /* A writer of packs, as far as its key goes. */
@@ -92,7 +93,8 @@ static int ensure(unsigned char **data, size_t *size, size_t wanted, struct erro
 	if (wanted <= *size)
 		return 0;
 	free(*data);
-	*data = malloc(wanted);
+	wanted = (wanted + BLOCK - 1) / BLOCK * BLOCK;
+	*data = aligned_alloc(BLOCK, wanted);
 	*size = *data ? wanted : 0;
 	return *data ? 0 : store_oom(e);
 }
@@ -178,9 +180,19 @@ size_t fetch_group(const struct piece *pieces, size_t count)
 	return n;
 }
 
-static size_t group_bytes(const struct piece *pieces, size_t count)
+/* Whole blocks around a group's pieces, to where the pack ends. */
+struct span {
+	uint32_t offset;
+	size_t len;
+};
+
+static struct span group_span(const struct fetch *f, const struct piece *pieces, size_t count)
 {
-	return (size_t)(span_end(&pieces[count - 1]) - pieces[0].offset);
+	uint64_t end = (span_end(&pieces[count - 1]) + BLOCK - 1) / BLOCK * BLOCK;
+	uint64_t size = f->m->packs[pieces[0].pack].size;
+	struct span s = { .offset = pieces[0].offset / BLOCK * BLOCK };
+	s.len = (size_t)((end < size ? end : size) - s.offset);
+	return s;
 }
 
 /* Where each piece goes. */
@@ -193,13 +205,14 @@ struct job {
 	void *arg;
 };
 
-/* Pieces from `first` on whose bytes are in `raw`. */
+/* Pieces from `first` on whose span is in `raw`. */
 static int deliver(const struct job *j, struct decoder *d, size_t first, size_t count,
 		   unsigned char *raw, struct error *e)
 {
+	struct span span = group_span(j->f, &j->pieces[first], count);
 	for (size_t i = first; i < first + count; i++) {
 		const struct piece *p = &j->pieces[i];
-		int r = decode(j->f, d, p, raw + (p->offset - j->pieces[first].offset), e);
+		int r = decode(j->f, d, p, raw + (p->offset - span.offset), e);
 		if (r == -EBADMSG)
 			r = once_more(j->f, d, p, e);
 		if (r < 0)
@@ -214,11 +227,11 @@ static int deliver(const struct job *j, struct decoder *d, size_t first, size_t 
 static int read_group(const struct job *j, size_t first, size_t count, unsigned char *raw,
 		      struct error *e)
 {
-	const struct piece *p = &j->pieces[first];
-	size_t len = group_bytes(p, count);
-	int r = read_span(j->f, p->pack, p->offset, len, j->how, raw, e);
+	uint32_t pack = j->pieces[first].pack;
+	struct span s = group_span(j->f, &j->pieces[first], count);
+	int r = read_span(j->f, pack, s.offset, s.len, j->how, raw, e);
 	/* A short answer may be the network's fault. */
-	return r == -EBADMSG ? read_span(j->f, p->pack, p->offset, len, AGAIN, raw, e) : r;
+	return r == -EBADMSG ? read_span(j->f, pack, s.offset, s.len, AGAIN, raw, e) : r;
 }
 
 static int fetch_in_turn(const struct job *j, struct decoder *d, struct error *e)
@@ -226,7 +239,7 @@ static int fetch_in_turn(const struct job *j, struct decoder *d, struct error *e
 	int r = 0;
 	for (size_t i = 0, n; i < j->count && r == 0; i += n) {
 		n = fetch_group(j->pieces + i, j->count - i);
-		r = ensure(&d->raw, &d->raw_size, group_bytes(j->pieces + i, n), e);
+		r = ensure(&d->raw, &d->raw_size, group_span(j->f, j->pieces + i, n).len, e);
 		if (r == 0)
 			r = read_group(j, i, n, d->raw, e);
 		if (r == 0)
@@ -258,7 +271,8 @@ struct ahead {
 
 static void request(const struct job *j, struct slot *s)
 {
-	s->raw = malloc(group_bytes(j->pieces + s->first, s->count));
+	size_t size = 0;
+	ensure(&s->raw, &size, group_span(j->f, j->pieces + s->first, s->count).len, NULL);
 	s->r = s->raw ? read_group(j, s->first, s->count, s->raw, &s->error) : store_oom(&s->error);
 }
 
