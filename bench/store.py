@@ -247,7 +247,7 @@ def wake_from_far(report) -> None:
             ours.wait_arrived()
             ours.hibernate()
             shutil.rmtree(stack.dir / "cache", ignore_errors=True)
-            server.set_latency(0.02)
+            server.latency = 0.02
             settle()
             begin = ours.resume()
             answer = time.monotonic() - begin
@@ -255,7 +255,7 @@ def wake_from_far(report) -> None:
                 raise RuntimeError("other data came back")
             rounds.append({"answer": answer, "cell": time.monotonic() - begin})
             report.progress(f"{rounds[-1]}")
-            server.set_latency(0)
+            server.latency = 0
     report.at_most("wake_1gib_s3_20ms", median(rounds, "answer"), 0.5, "s")
     report.at_most("wake_1gib_s3_20ms_cell", median(rounds, "cell"), 1.5, "s")
 
