@@ -133,7 +133,7 @@ static int send_once(struct s3 *s, struct s3_call *c, const struct s3_digest *d,
 					 .query_count = c->query_count,
 					 .headers = m.headers,
 					 .payload_hash = c->body ? d->payload : SIGV4_EMPTY_HASH };
-	sigv4_timestamp(clock_wall() + atomic_load(&s->clock_ahead_ms), m.timestamp);
+	sigv4_timestamp(clock_wall() + c->clock_ahead_ms, m.timestamp);
 	add_headers(&m, s, c, d, who);
 	c->x.headers = NULL;
 	c->x.new_connection |= c->once && !c->body_len;
@@ -213,8 +213,11 @@ struct progress {
 	bool refreshed, adjusted;
 };
 
-static struct retry_verdict judge(const struct s3_call *c, const struct progress *p)
+static struct retry_verdict judge(const struct s3 *s, const struct s3_call *c,
+				  const struct progress *p)
 {
+	struct retry_limits limits = retry_default;
+	limits.tries = s->url.tries;
 	struct retry_try t = { .count = c->tries,
 			       .transfer = c->x.transfer,
 			       .status = c->status,
@@ -224,22 +227,23 @@ static struct retry_verdict judge(const struct s3_call *c, const struct progress
 			       .random = chance(),
 			       .refreshed = p->refreshed,
 			       .adjusted = p->adjusted };
-	return retry_decide(&retry_default, &t);
+	return retry_decide(&limits, &t);
 }
 
-/* A HEAD's answer has no body that could say RequestTimeTooSkewed: its Date does. */
-static bool skewed(const struct s3 *s, const struct s3_call *c, const struct progress *p)
+/* A HEAD's answer has no body that could say RequestTimeTooSkewed, and another's may be garbled:
+ * its Date does. */
+static bool skewed(const struct s3_call *c, const struct progress *p)
 {
-	wall_ms theirs = c->status == 403 && !c->answer.code[0] ? s3_date(c->x.got.date) : 0;
-	int64_t off = theirs - clock_wall() - atomic_load(&s->clock_ahead_ms);
+	wall_ms theirs = c->status == 403 ? s3_date(c->x.got.date) : 0;
+	int64_t off = theirs - clock_wall() - c->clock_ahead_ms;
 	return theirs && !p->adjusted && (off > 600000 || off < -600000);
 }
 
 /* Whether there is to be another try, once that has been prepared and waited for. */
 static bool prepare_again(struct s3 *s, struct s3_call *c, struct progress *p)
 {
-	struct retry_verdict v = judge(c, p);
-	if (skewed(s, c, p))
+	struct retry_verdict v = judge(s, c, p);
+	if (skewed(c, p))
 		v = (struct retry_verdict) { .again = true, .adjust = true };
 	wall_ms theirs = v.adjust ? s3_date(c->x.got.date) : 0;
 	if (!v.again || (v.adjust && !theirs) || (c->stop && atomic_load(c->stop)))
@@ -269,6 +273,7 @@ int s3_call(struct s3 *s, struct s3_call *c, struct error *e)
 		if (c->before)
 			c->before(c);
 		c->tries++;
+		c->clock_ahead_ms = atomic_load(&s->clock_ahead_ms);
 		r = send_once(s, c, &d, &who, e);
 		credentials_value_deinit(&old);
 		old = who;

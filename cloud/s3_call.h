@@ -50,8 +50,9 @@ struct s3_call {
 	const atomic_bool *stop; /* set by another thread: do not try again. May be NULL */
 
 	/* results */
-	struct s3_exchange x; /* the last try */
-	int status;           /* its status, 0 when there was no whole answer */
+	struct s3_exchange x;   /* the last try */
+	int64_t clock_ahead_ms; /* by which it was signed: others may have set the clock since */
+	int status;             /* its status, 0 when there was no whole answer */
 	struct s3_answer answer;
 	unsigned tries;
 	bool unsure; /* an earlier try may have been carried out though it seemed to fail */

@@ -5,6 +5,7 @@
 #include "base/cleanup.h"
 #include "base/fs.h"
 #include "cloud/object.h"
+#include "cloud/retry.h"
 
 #include <errno.h>
 #include <stddef.h>
@@ -113,6 +114,8 @@ static const char *set_option(struct s3_url *u, const char *name, const char *va
 		u->path_style = (int)n;
 	else if (strcmp(name, "timeout") == 0 && number_valid(value, 1, 3600, &n))
 		u->timeout_ms = (int)n * 1000;
+	else if (strcmp(name, "tries") == 0 && number_valid(value, 1, 100, &n))
+		u->tries = (unsigned)n;
 	else
 		return "an option is not known or has a wrong value";
 	return NULL;
@@ -169,7 +172,10 @@ static const char *parse(struct s3_url *u, char *rest)
 int s3_url_parse(enum s3_kind kind, const char *rest, struct s3_url *url, struct error *e)
 {
 	cleanup_free char *copy = strdup(rest);
-	*url = (struct s3_url) { .kind = kind, .path_style = -1, .timeout_ms = DEFAULT_TIMEOUT_MS };
+	*url = (struct s3_url) { .kind = kind,
+				 .path_style = -1,
+				 .timeout_ms = DEFAULT_TIMEOUT_MS,
+				 .tries = retry_default.tries };
 	const char *why = copy ? parse(url, copy) : "out of memory";
 	if (!why)
 		return 0;

@@ -14,6 +14,7 @@
  *	ca=FILE           trust only these certificates
  *	profile=NAME      of ~/.aws/credentials and ~/.aws/config
  *	timeout=SECONDS   longest silence on a connection
+ *	tries=NUMBER      how often a request is made before it has failed (cloud/retry.h)
  *	metadata=URL      the machine's metadata service
  *
  * Pure, no I/O. Thread-safe.
@@ -33,6 +34,7 @@ struct s3_url { /* strings are owned; NULL: not given */
 	char *endpoint, *region, *ca, *profile, *metadata;
 	int path_style; /* -1: not given */
 	int timeout_ms;
+	unsigned tries;
 };
 
 /* `rest` follows "s3://". On failure nothing is left to free. */

@@ -149,7 +149,7 @@ static void options_are_read(void **state)
 	struct error e = ERROR_INIT;
 	cleanup(s3_url_deinit) struct s3_url u = { 0 };
 	assert_int_equal(s3_url_parse(S3_AMAZON,
-				      "abc?ca=/etc/ca%20x.pem&profile=p&timeout=7&"
+				      "abc?ca=/etc/ca%20x.pem&profile=p&timeout=7&tries=3&"
 				      "metadata=http://m",
 				      &u, &e),
 			 0);
@@ -157,6 +157,7 @@ static void options_are_read(void **state)
 	assert_string_equal(u.profile, "p");
 	assert_string_equal(u.metadata, "http://m");
 	assert_int_equal(u.timeout_ms, 7000);
+	assert_int_equal(u.tries, 3);
 }
 
 static void wrong_urls_are_refused(void **state)
@@ -180,6 +181,7 @@ static void wrong_urls_are_refused(void **state)
 		"abc?ca=/%0",
 		"abc?ca=/%00",
 		"abc?timeout=0",
+		"abc?tries=0",
 		"abc?part=5",
 		"abc?timeout=1s",
 		"abc?endpoint=http://",
