@@ -21,6 +21,8 @@ struct commit {
 	size_t bare;             /* ... before its digests */
 	struct buf manifest;
 	char *key; /* the manifest's */
+	bool put;  /* it was, for certain */
+	int back;  /* what reading it back gave */
 	size_t data_packs;
 	struct error *e;
 };
@@ -311,12 +313,26 @@ static int make_manifest(struct commit *c, struct store_meta *meta)
 	return r;
 }
 
-static bool is_ours(struct commit *c, int *r)
+enum whose { OURS, THEIRS, NOBODYS, UNKNOWN };
+
+/* Only what proves itself is somebody else's: what arrives may be wrong. */
+static bool is_theirs(struct commit *c, const struct buf *back)
+{
+	cleanup(manifest_deinit) struct manifest m = { 0 };
+	int r = manifest_decode(back->data, back->len, &c->w->keys.mac, &m, NULL);
+	return r == 0 && strcmp(m.writer, c->w->id) != 0;
+}
+
+static enum whose ask_whose(struct commit *c)
 {
 	cleanup_buf struct buf back = BUF_INIT(MANIFEST_MAX_BYTES);
-	*r = object_read_all(c->w->store->objects, c->key, &back, NULL);
-	return *r == 0 && back.len == c->manifest.len &&
-	       memcmp(back.data, c->manifest.data, back.len) == 0;
+	int r = object_read_all(c->w->store->objects, c->key, &back, NULL);
+	c->back = r;
+	if (r < 0)
+		return r == -ENOENT ? NOBODYS : UNKNOWN;
+	if (back.len == c->manifest.len && memcmp(back.data, c->manifest.data, back.len) == 0)
+		return OURS;
+	return is_theirs(c, &back) ? THEIRS : UNKNOWN;
 }
 
 /* Only -EEXIST says that it is somebody else's, and not even that when the request was made twice.
@@ -324,31 +340,34 @@ static bool is_ours(struct commit *c, int *r)
 static int put_manifest(struct commit *c)
 {
 	struct store_write *w = c->w;
-	int back;
 	int r = object_put(w->store->objects, c->key, c->manifest.data, c->manifest.len, true,
 			   c->e);
+	c->put = r == 0;
 	if (r < 0 && r != -EEXIST)
 		return r;
-	if (is_ours(c, &back))
+	enum whose whose = ask_whose(c);
+	if (whose == UNKNOWN && c->back == 0)
+		whose = ask_whose(c);
+	if (whose == OURS)
 		return 0;
-	if (r == -EEXIST && back == 0)
+	if (r == -EEXIST && whose == THEIRS)
 		return error_set(c->e, EEXIST,
 				 "another writer has stored checkpoint %" PRId64
 				 " of session %s meanwhile",
 				 w->generation, w->session);
-	if (back < 0)
-		return error_set(c->e, -back, "object %s: cannot be read back", c->key);
+	if (c->back < 0)
+		return error_set(c->e, -c->back, "object %s: cannot be read back", c->key);
 	return error_set(c->e, EBADMSG, "object %s: read back, it is not what was written", c->key);
 }
 
 /* A put that failed may have put all the same. While it may be there, its packs must be too. */
 static void take_back_manifest(struct commit *c)
 {
-	int r;
-	if (is_ours(c, &r))
+	enum whose whose = c->put ? OURS : ask_whose(c);
+	if (whose == OURS)
 		c->w->keep = object_remove(c->w->store->objects, c->key, NULL) < 0;
 	else
-		c->w->keep = r < 0 && r != -ENOENT;
+		c->w->keep = whose == UNKNOWN;
 }
 
 /* --- reading back ------------------------------------------------------------------- */

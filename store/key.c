@@ -151,8 +151,8 @@ static void object_of(const char *session, const struct master *master, char nam
 }
 
 /* -ENOENT; -EKEYREJECTED when the object is not a key that this master wrapped for this session. */
-static int read_wrapped(struct keyring *k, const char *session, const struct master *master,
-			struct seal_key *key, struct error *e)
+static int read_wrapped_once(struct keyring *k, const char *session, const struct master *master,
+			     struct seal_key *key, struct error *e)
 {
 	unsigned char wrapped[SEAL_WRAPPED];
 	char name[OBJECT_NAME];
@@ -164,6 +164,17 @@ static int read_wrapped(struct keyring *k, const char *session, const struct mas
 		return r;
 	r = seal_unwrap(&master->key, session, wrapped, key, e);
 	return r < 0 ? error_wrap(e, r, "object %s", name) : 0;
+}
+
+/* What arrives wrong may be the network's fault the first time. */
+static int read_wrapped(struct keyring *k, const char *session, const struct master *master,
+			struct seal_key *key, struct error *e)
+{
+	int r = read_wrapped_once(k, session, master, key, e);
+	if (r != -EKEYREJECTED)
+		return r;
+	error_clear(e);
+	return read_wrapped_once(k, session, master, key, e);
 }
 
 /* 0 or -EEXIST when somebody else was quicker. */

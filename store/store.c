@@ -183,8 +183,8 @@ int store_manifest_decode(const char *key, const struct buf *text, const struct 
 	return store_damage(e, r);
 }
 
-int store_manifest_read(struct store *store, const char *session, int64_t generation,
-			const struct seal_key *mac_key, struct manifest *m, struct error *e)
+static int read_manifest(struct store *store, const char *session, int64_t generation,
+			 const struct seal_key *mac_key, struct manifest *m, struct error *e)
 {
 	cleanup_free char *key = NULL;
 	cleanup_buf struct buf text = BUF_INIT(MANIFEST_MAX_BYTES);
@@ -197,6 +197,17 @@ int store_manifest_read(struct store *store, const char *session, int64_t genera
 	if (r == -EBADMSG && e)
 		e->fault = FAULT_CORRUPT;
 	return r < 0 ? r : store_manifest_decode(key, &text, mac_key, session, generation, m, e);
+}
+
+/* What arrives wrong may be the network's fault the first time. */
+int store_manifest_read(struct store *store, const char *session, int64_t generation,
+			const struct seal_key *mac_key, struct manifest *m, struct error *e)
+{
+	int r = read_manifest(store, session, generation, mac_key, m, e);
+	if (r != -EBADMSG)
+		return r;
+	error_clear(e);
+	return read_manifest(store, session, generation, mac_key, m, e);
 }
 
 int store_keys_get(struct store *store, const char *session, bool make, struct store_keys *keys,
