@@ -12,7 +12,8 @@ that itself (s3server.py, Swift) is given all of it with checks=False.
         proxy.reset({(r"^PUT ", 2): "flip-sent"})     # the second that matches
         proxy.reset({r"every GET .*-\\d+$": "delay"})  # each that matches
         proxy.reset({"all": "500"})                   # each
-        proxy.reset()                                 # no faults
+        proxy.reset(lambda line, head: "500" if ... else None)  # asked at each
+    proxy.reset()                                 # no faults
 
 What matches is "METHOD TARGET" as in the request line: "PUT /bucket/prefix/s/SESSION/1/manifest",
 "GET /bucket?list-type=2&prefix=...". `log` has the lines of all requests since reset() and `heads`
@@ -59,6 +60,8 @@ FAULTS = (
     "etag",  # the answer names another ETag
     "skew",  # from now on, until reset(), the server's clock is 20 minutes ahead
 )
+Plan = (dict[int | str | tuple[str, int], str]
+        | Callable[[str, http.client.HTTPMessage], str | None])
 SKEW = 20 * 60
 SKEW_MOST = 15 * 60
 
@@ -81,9 +84,10 @@ class FaultProxy:
         self.server_behind = upstream if isinstance(upstream, S3Server) else None
         self.upstream = upstream.port if isinstance(upstream, S3Server) else upstream
         self.keys, self.checks = keys, checks
-        self.plan: dict[int | str | tuple[str, int], str] = {}
+        self.plan: Plan = {}
         self.delay = 3.0
         self.clock_ahead = 0.0  # seconds that this server's clock differs from ours
+        self.clock_set = 0.0  # when that was changed
         self.page = 0  # most entries of a page of a listing; 0: the server's own limit
         self.hook: Callable[[str, str], tuple[int, bytes] | None] | None = None
         self.lock = threading.Lock()
@@ -109,10 +113,10 @@ class FaultProxy:
         self.server.shutdown()
         self.server.server_close()
 
-    def reset(self, plan: dict[int | str | tuple[str, int], str] | None = None) -> None:
-        assert set((plan or {}).values()) <= set(FAULTS)
+    def reset(self, plan: Plan | None = None) -> None:
+        assert callable(plan) or set((plan or {}).values()) <= set(FAULTS)
         with self.lock:
-            if "skew" in self.plan.values():
+            if not callable(self.plan) and "skew" in self.plan.values():
                 self.set_clock(0)
             self.plan = plan or {}
             self.log.clear()
@@ -120,7 +124,7 @@ class FaultProxy:
             self.complaints.clear()
 
     def set_clock(self, ahead: float) -> None:
-        self.clock_ahead = ahead
+        self.clock_ahead, self.clock_set = ahead, time.monotonic()
         if self.server_behind:
             self.server_behind.ask(clock_ahead=ahead)
 
@@ -129,7 +133,7 @@ class FaultProxy:
         with self.lock:
             self.log.append(line)
             self.heads.append(head)
-            fault = self.planned(line)
+            fault = self.plan(line, head) if callable(self.plan) else self.planned(line)
             if fault == "skew":
                 self.set_clock(SKEW)
             return fault

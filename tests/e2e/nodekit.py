@@ -123,7 +123,7 @@ allow = []
 
     # --- its API ---
 
-    def ask(self, method, path, body=None, timeout=120):
+    def ask(self, method, path, body=None, timeout=120, good=(200,)):
         connection = UnixHTTP(self.socket, timeout)
         try:
             connection.request(method, path, None if body is None else json.dumps(body),
@@ -134,7 +134,7 @@ allow = []
             connection.close()
         kind = answer.headers.get("Content-Type", "")
         body = json.loads(data) if "json" in kind else data.decode("utf-8", "replace")
-        if answer.status != 200:
+        if answer.status not in good:
             raise Refused(answer.status, body)
         return body
 
