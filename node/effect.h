@@ -54,10 +54,10 @@ struct effect {
 	struct effect_request request; /* owned */
 	struct effect_result result;   /* under node->lock; owned */
 	struct sandbox sandbox;
-	char *work;                    /* CRIU's work directory */
-	char *images;                  /* CRIU's, on disk: written by a dump, laid out for a restore */
-	char *images_near;             /* ... laid out in memory where they are small: RUN_DIR */
-	char *links;                   /* where a dump has put links into the home: node/images.h */
+	char *work;        /* CRIU's work directory */
+	char *images;      /* CRIU's, on disk: written by a dump, laid out for a restore */
+	char *images_near; /* ... laid out in memory where they are small: RUN_DIR */
+	char *links;       /* where a dump has put links into the home: node/images.h */
 	struct effect_waiter *waiters; /* the loop's */
 	mono_us begun;
 	mono_us frozen_since; /* 0: not frozen by this effect */

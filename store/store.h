@@ -77,7 +77,9 @@ void store_meta_deinit(struct store_meta *meta);
  * Everything that is put in is squeezed, sealed and sent at once, on threads of
  * the store, in bounded memory; a call blocks while they are behind. The first
  * failure is returned by every call after it. After a failed commit nothing of
- * the generation exists; free() removes what is left, and after a crash gc does.
+ * the generation exists, unless the store has failed just when its manifest was
+ * put: if that is there all the same, it is whole, as good as a snapshot. free()
+ * removes what is left, and after a crash gc does.
  */
 struct store_write;
 int store_write_begin(struct store *store, const char *session, int64_t generation,
