@@ -52,10 +52,19 @@ static int call(const char *method, const char *base, const char *path, const ch
 	}
 }
 
+/* It will be part of a request's headers. */
+static bool is_printable(const char *text)
+{
+	for (; *text; text++)
+		if ((unsigned char)*text <= ' ' || (unsigned char)*text >= 127)
+			return false;
+	return true;
+}
+
 static int copy_string(const json_t *object, const char *name, char **to)
 {
 	const char *text = json_string_value(json_object_get(object, name));
-	if (!text || !*text)
+	if (!text || !*text || !is_printable(text))
 		return -EBADMSG;
 	*to = strdup(text);
 	return *to ? 0 : -ENOMEM;
