@@ -191,7 +191,7 @@ def test_a_store_that_goes_away(asleep):
     asked.join(120)
     assert_same(before, answers[0])
     wait_for(lambda: missing(session) == 0, 60)
-    assert not status(session).get("stalled_since")
+    wait_for(lambda: not status(session).get("stalled_since"))
 
 
 def test_killed_and_the_store_is_away(asleep):

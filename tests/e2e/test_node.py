@@ -447,13 +447,15 @@ def test_an_unwritable_store_leaves_the_session_running(node):
 
 
 def damaged(path, how):
+    """Near its beginning: at the end of an index are digests, which a restore does not need."""
     data = bytearray(path.read_bytes())
+    place = min(len(data) // 2, 200)
     if how == "missing":
         path.unlink()
     elif how == "truncated":
-        path.write_bytes(data[:len(data) // 2])
+        path.write_bytes(data[:place])
     else:
-        data[len(data) // 2] ^= 1
+        data[place] ^= 1
         path.write_bytes(data)
 
 
