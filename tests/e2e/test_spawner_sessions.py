@@ -87,14 +87,13 @@ def test_damaged_checkpoint_is_kept_and_said(stack, browse):
     browser, kernel = begin(browse, "fry")
     hibernate(stack, "fry")
     session = stack.api.session("fry")
-    largest = max(
-        (path for path in stack.store.rglob("*") if path.is_file() and session["id"] in str(path)),
-        key=lambda path: path.stat().st_size,
-    )
-    good = largest.read_bytes()
+    # The last pack, with the index. Damage to memory shows when the page is wanted (test_lazy.py).
+    packs = (stack.store / "s" / session["id"] / str(session["generation"])).glob("*-*")
+    index = max(packs, key=lambda path: int(path.name.split("-")[1]))
+    good = index.read_bytes()
     bad = bytearray(good)
-    bad[len(bad) // 2] ^= 0xFF
-    largest.write_bytes(bad)
+    bad[100] ^= 0xFF
+    index.write_bytes(bad)
     with pytest.raises(SpawnFailed) as failure:
         browser.start_server()
     message = failure.value.message
@@ -103,7 +102,7 @@ def test_damaged_checkpoint_is_kept_and_said(stack, browse):
     assert "elsa_fresh" in page.text and "set aside, not deleted" in page.text
     assert stack.api.state("fry") == "failed"
     # Mended (say, from a backup): try again from the very same page.
-    largest.write_bytes(good)
+    index.write_bytes(good)
     browser.submit_choice(page, fresh=False)
     assert kernel.connect().run("print(len(x))").output == "16\n"
 
