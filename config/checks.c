@@ -157,6 +157,14 @@ const char *value_check_url_or_none(const char *text)
 	return *text ? value_check_url(text) : NULL;
 }
 
+const char *value_check_https_or_none(const char *text)
+{
+	if (!*text)
+		return NULL;
+	const char *wrong = value_check_url(text);
+	return wrong ? wrong : check(strncmp(text, "https://", 8) == 0, "https:// and a host");
+}
+
 const char *value_check_store_url(const char *text)
 {
 	static const char wanted[] = "\"file:///DIRECTORY\" with an absolute path, "
@@ -177,6 +185,11 @@ const char *value_check_store_url(const char *text)
 const char *value_check_ipv4(const char *text)
 {
 	return check(valid_address(AF_INET, text, strlen(text)), "an IPv4 address");
+}
+
+const char *value_check_ipv4_or_none(const char *text)
+{
+	return *text ? value_check_ipv4(text) : NULL;
 }
 
 const char *value_check_address(const char *text)

@@ -61,7 +61,27 @@ struct config {
 		int64_t effect_timeout_ms; /* longest a step may take */
 		bool lazy_restore;         /* wake before the memory is there */
 		char *cgroup;              /* name below each hierarchy: "elsa" */
+		/* Of a node that joins elsad on another host; docs/nodes.md. */
+		char *controller;      /* https://host:port; "": elsad is on this host */
+		char *join_token_file; /* read until it has a certificate */
+		char *listen;          /* where it serves elsad */
+		char *address;         /* of this host, for others; "": found out */
+		char *price;           /* "auto", "spot", "on-demand" */
+		char *notices;      /* "auto", "none", "aws", "gcp", "azure", "file", "command" */
+		char *metadata_url; /* "": the cloud's own */
+		char *notice_file;
+		char **notice_command;
+		int64_t notice_interval_ms;
 	} node;
+	struct {               /* elsad's view of them */
+		char *listen;  /* where they join and renew leases; "" is off */
+		char *url;     /* the same for them; "": from listen */
+		char *address; /* of the hub's host on the underlay; "": from listen */
+		int64_t lease_ms;
+		bool local; /* sessions may run on the hub's host, too */
+		int64_t memory_request_bytes;
+		int64_t reserve_bytes; /* of each node */
+	} nodes;
 	struct {
 		char *image; /* root of sessions; "/" */
 		char *home;  /* "{home}" of the account, or a pattern with {user} {id} {uid} */
@@ -80,6 +100,8 @@ struct config {
 				*/
 		bool internet; /* NAT to everywhere but private and metadata addresses */
 		char **dns;    /* name servers written into the sandbox's resolv.conf */
+		char *overlay; /* 10.98.0.0/16: the hosts among themselves */
+		int64_t overlay_port, overlay_id;
 	} network;
 	struct {
 		char *url;    /* file:///var/lib/elsa/store */
@@ -96,6 +118,23 @@ struct config {
 		char *cache; /* directory for pieces of remote checkpoints */
 		int64_t cache_bytes;
 	} store;
+	struct {
+		char *protect; /* "none", "spot", "all" */
+		int64_t rpo_ms;
+		double bandwidth_share; /* of a node's, for snapshots */
+		int64_t margin_ms;      /* left free before a deadline */
+		int64_t notice_ms;      /* of a notice without a time */
+		char *rebalance;        /* "ignore", "avoid", "evacuate" */
+	} spot;
+	struct {
+		char *provider; /* "none", "autoscaling", "fleet", "gcp", "command" */
+		char **pools;   /* in order of preference */
+		char *region;
+		char *endpoint;
+		char **command;
+		int64_t min, max; /* machines of all pools together */
+		int64_t cooldown_ms, start_timeout_ms, empty_for_ms;
+	} capacity;
 	struct {
 		int64_t interval_ms; /* between passes of the policy */
 		int64_t concurrency;

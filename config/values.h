@@ -34,9 +34,11 @@ value_check value_check_host_name;    /* "" or of [A-Za-z0-9.-] */
 value_check value_check_account;      /* a system account */
 value_check value_check_url;          /* http:// or https:// and a host */
 value_check value_check_url_or_none;
+value_check value_check_https_or_none; /* https:// and a host, or "" */
 value_check value_check_store_url;
 value_check value_check_pool; /* IPv4 network with room for sessions */
 value_check value_check_ipv4;
+value_check value_check_ipv4_or_none;
 value_check value_check_address;          /* IPv4 or IPv6 */
 value_check value_check_listen;           /* "host:port", "[::1]:port" or "" */
 value_check value_check_endpoint;         /* "IPv4:port" or "IPv4/prefix:port" */

@@ -10,6 +10,16 @@ const char *const effect_kind_names[EFFECT_KIND_COUNT] = {
 	[EFFECT_FORGET] = "forget",
 };
 
+const char *const notice_kind_names[NOTICE_KIND_COUNT] = {
+	[NOTICE_NONE] = "none",     [NOTICE_EVICT] = "evict",   [NOTICE_REBALANCE] = "rebalance",
+	[NOTICE_REBOOT] = "reboot", [NOTICE_FREEZE] = "freeze",
+};
+
+const char *const evacuee_state_names[EVACUEE_STATE_COUNT] = {
+	[EVACUEE_WAITING] = "waiting", [EVACUEE_SAVING] = "saving", [EVACUEE_SAVED] = "saved",
+	[EVACUEE_LEFT] = "left",       [EVACUEE_FAILED] = "failed",
+};
+
 const char *const store_task_kind_names[STORE_TASK_KIND_COUNT] = {
 	[STORE_TASK_NONE] = "none",     [STORE_TASK_VERIFY] = "verify",
 	[STORE_TASK_REMOVE] = "rm",     [STORE_TASK_GC] = "gc",
@@ -105,6 +115,7 @@ static const struct wire_field effect_result_fields[] = {
 	{ STRING(effect_result, log_tail) },
 	{ BOOL(effect_result, running), REQUIRED },
 	{ INT(effect_result, generation), NOT_NEGATIVE },
+	{ INT(effect_result, checkpoint), NOT_NEGATIVE },
 	{ INT(effect_result, memory_bytes), NOT_NEGATIVE },
 	{ INT(effect_result, stored_bytes), NOT_NEGATIVE },
 	{ INT(effect_result, frozen_us), NOT_NEGATIVE },
@@ -126,6 +137,7 @@ static const struct wire_field session_status_fields[] = {
 	{ INT(session_status, started_at), NOT_NEGATIVE },
 	{ STRING(session_status, effect) },
 	{ STRING(session_status, ended) },
+	{ BOOL(session_status, held) },
 	{ INT(session_status, missing_bytes), NOT_NEGATIVE },
 	{ INT(session_status, missing_total), NOT_NEGATIVE },
 	{ INT(session_status, stalled_since), NOT_NEGATIVE },
@@ -140,6 +152,16 @@ static const struct wire_field session_status_list_fields[] = {
 };
 WIRE_STRUCT_OF(session_status_list);
 
+static const struct wire_field node_notice_fields[] = {
+	{ STRING(node_notice, id), REQUIRED },
+	{ ENUM(node_notice, kind, enum notice_kind, notice_kind_names), REQUIRED },
+	{ STRING(node_notice, source), REQUIRED },
+	{ INT(node_notice, at), NOT_NEGATIVE },
+	{ INT(node_notice, seen_at), NOT_NEGATIVE },
+	{ STRING(node_notice, detail) },
+};
+WIRE_STRUCT_OF(node_notice);
+
 static const struct wire_field node_info_fields[] = {
 	{ STRING(node_info, name), REQUIRED },
 	{ STRING(node_info, version), REQUIRED },
@@ -149,8 +171,97 @@ static const struct wire_field node_info_fields[] = {
 	{ INT(node_info, cpus), NOT_NEGATIVE },
 	{ INT(node_info, memory_bytes), NOT_NEGATIVE },
 	{ INT(node_info, memory_available_bytes), NOT_NEGATIVE },
+	{ STRING(node_info, features) },
+	{ STRING(node_info, cloud) },
+	{ STRING(node_info, instance) },
+	{ STRING(node_info, instance_type) },
+	{ STRING(node_info, zone) },
+	{ STRING(node_info, price) },
+	{ STRING(node_info, underlay) },
+	{ STRINGS(node_info, images) },
+	{ INT(node_info, lease_left_ms), RANGE(-1, INT64_MAX) },
+	{ BOOL(node_info, evacuating) },
+	{ INT(node_info, upload_bytes_per_s), NOT_NEGATIVE },
+	{ LIST(node_info, "notices", notices, struct node_notice, notice_count, wire_node_notice) },
 };
 WIRE_STRUCT_OF(node_info);
+
+static const struct wire_field node_question_fields[] = {
+	{ STRINGS(node_question, images) },
+};
+WIRE_STRUCT_OF(node_question);
+
+static const struct wire_field join_request_fields[] = {
+	{ STRING(join_request, token) },         { STRING(join_request, name) },
+	{ STRING(join_request, csr), REQUIRED }, { STRING(join_request, listen) },
+	{ STRING(join_request, version) },
+};
+WIRE_STRUCT_OF(join_request);
+
+static const struct wire_field join_answer_fields[] = {
+	{ STRING(join_answer, certificate), REQUIRED },
+	{ STRING(join_answer, ca), REQUIRED },
+	{ STRING(join_answer, overlay) },
+};
+WIRE_STRUCT_OF(join_answer);
+
+static const struct wire_field lease_request_fields[] = {
+	{ STRING(lease_request, boot_id), REQUIRED },
+	{ STRING(lease_request, listen) },
+	{ BOOL(lease_request, leaving) },
+	{ LIST(lease_request, "notices", notices, struct node_notice, notice_count,
+	       wire_node_notice) },
+};
+WIRE_STRUCT_OF(lease_request);
+
+static const struct wire_field lease_grant_fields[] = {
+	{ INT(lease_grant, lease_ms), NOT_NEGATIVE, REQUIRED },
+	{ STRINGS(lease_grant, sessions) },
+};
+WIRE_STRUCT_OF(lease_grant);
+
+static const struct wire_field overlay_peer_fields[] = {
+	{ STRING(overlay_peer, name), REQUIRED },
+	{ STRING(overlay_peer, underlay), REQUIRED },
+	{ STRING(overlay_peer, overlay), REQUIRED },
+};
+static WIRE_STRUCT_OF(overlay_peer);
+
+static const struct wire_field overlay_route_fields[] = {
+	{ STRING(overlay_route, address), REQUIRED },
+	{ STRING(overlay_route, via), REQUIRED },
+};
+static WIRE_STRUCT_OF(overlay_route);
+
+static const struct wire_field overlay_state_fields[] = {
+	{ STRING(overlay_state, overlay) },
+	{ LIST(overlay_state, "peers", peers, struct overlay_peer, peer_count, wire_overlay_peer) },
+	{ LIST(overlay_state, "routes", routes, struct overlay_route, route_count,
+	       wire_overlay_route) },
+};
+WIRE_STRUCT_OF(overlay_state);
+
+static const struct wire_field evacuee_fields[] = {
+	{ STRING(evacuee, session), REQUIRED },
+	{ ENUM(evacuee, state, enum evacuee_state, evacuee_state_names), REQUIRED },
+	{ INT(evacuee, begun_at), NOT_NEGATIVE },
+	{ INT(evacuee, ended_at), NOT_NEGATIVE },
+	{ INT(evacuee, frozen_at), NOT_NEGATIVE },
+	{ INT(evacuee, generation), NOT_NEGATIVE },
+	{ INT(evacuee, snapshot_at), NOT_NEGATIVE },
+	{ INT(evacuee, bytes), NOT_NEGATIVE },
+	{ STRING(evacuee, why) },
+};
+static WIRE_STRUCT_OF(evacuee);
+
+static const struct wire_field evacuation_fields[] = {
+	{ STRUCT(evacuation, notice, struct node_notice, wire_node_notice), REQUIRED },
+	{ INT(evacuation, begun_at), NOT_NEGATIVE },
+	{ INT(evacuation, ended_at), NOT_NEGATIVE },
+	{ INT(evacuation, margin_ms), RANGE(INT64_MIN, INT64_MAX) },
+	{ LIST(evacuation, "sessions", sessions, struct evacuee, session_count, wire_evacuee) },
+};
+WIRE_STRUCT_OF(evacuation);
 
 static const struct wire_field checkpoint_info_fields[] = {
 	{ STRING(checkpoint_info, session), REQUIRED },

@@ -75,6 +75,7 @@ struct effect_result {
 	/* What is true now, done or failed: */
 	bool running; /* the session's processes exist and are not frozen */
 	int64_t generation;
+	int64_t checkpoint; /* fence: the newest that is in the store; 0: none */
 
 	/* When done: */
 	int64_t memory_bytes; /* resident before a checkpoint */
@@ -97,8 +98,9 @@ struct session_status {
 	int64_t processes;
 	int64_t started_at;
 	char *effect; /* id of the one under way, or NULL */
-	char *ended;  /* why there is no process although nobody asked: "exited", "oom-killed"; NULL
-			 else */
+	char *ended;  /* why there is no process although nobody asked: "exited", "oom-killed",
+		       * "evacuated" (to `generation`); NULL else */
+	bool held;    /* frozen since the node's lease has lapsed */
 	/* Woken before its memory was there: */
 	int64_t missing_bytes, missing_total; /* still to come, of so much */
 	int64_t stalled_since;                /* the store does not give it; 0: it does */
@@ -110,6 +112,26 @@ struct session_status_list {
 	size_t count;
 };
 
+/* What a cloud, or an operator's drill, says will become of a node. */
+enum notice_kind {
+	NOTICE_NONE = 0,
+	NOTICE_EVICT,     /* the machine goes away */
+	NOTICE_REBALANCE, /* it is more likely than usual to */
+	NOTICE_REBOOT,    /* maintenance that ends its processes */
+	NOTICE_FREEZE,    /* maintenance that pauses it */
+	NOTICE_KIND_COUNT
+};
+extern const char *const notice_kind_names[NOTICE_KIND_COUNT];
+
+struct node_notice {
+	char *id; /* the same notice seen again has the same */
+	enum notice_kind kind;
+	char *source;    /* "aws spot/instance-action", "drill", ... */
+	int64_t at;      /* when it happens; 0: not said */
+	int64_t seen_at; /* when we saw it first */
+	char *detail;    /* the source's own words; may be NULL */
+};
+
 struct node_info {
 	char *name;
 	char *version;
@@ -119,6 +141,105 @@ struct node_info {
 	int64_t cpus;
 	int64_t memory_bytes;
 	int64_t memory_available_bytes;
+	char *features; /* the processor's, as node/cpu.h writes them */
+	char *cloud;    /* "aws", "gcp", "azure"; NULL: none known */
+	char *instance; /* the cloud's id of the machine; NULL */
+	char *instance_type;
+	char *zone;
+	char *price;                /* "spot", "on-demand"; NULL: not known */
+	char *underlay;             /* its address as other hosts reach it; NULL */
+	char **images;              /* those of the question that are here */
+	int64_t lease_left_ms;      /* until it would freeze its sessions; -1: it needs no lease */
+	bool evacuating;            /* it puts its sessions away by itself */
+	int64_t upload_bytes_per_s; /* as measured last; 0: not yet */
+	struct node_notice *notices;
+	size_t notice_count;
+};
+
+/* POST /v1/node */
+struct node_question {
+	char **images; /* root file systems of which it is to say whether they are here */
+};
+
+/* --- from a joined node to elsad (nodes.listen) --- */
+
+struct join_request { /* POST /v1/nodes/join */
+	char *token;
+	char *name;
+	char *csr;    /* PEM */
+	char *listen; /* "address:port" of its API */
+	char *version;
+};
+
+struct join_answer {       /* also of POST /v1/nodes/renew, which has a csr alone */
+	char *certificate; /* PEM */
+	char *ca;          /* PEM */
+	char *overlay;     /* its address there */
+};
+
+struct lease_request { /* POST /v1/nodes/lease */
+	char *boot_id;
+	char *listen;
+	bool leaving; /* it ends for good: give it nothing more */
+	struct node_notice *notices;
+	size_t notice_count;
+};
+
+struct lease_grant {
+	int64_t lease_ms; /* from when the question was asked */
+	char **sessions;  /* ids of those that are its own: a held one that is not there stays so */
+};
+
+/* --- PUT /v1/overlay: the whole of it, each time --- */
+
+struct overlay_peer {
+	char *name;
+	char *underlay; /* IPv4 address */
+	char *overlay;  /* IPv4 address */
+};
+
+struct overlay_route {
+	char *address; /* of a session, or network.host_address */
+	char *via;     /* overlay address of the peer that has it */
+};
+
+struct overlay_state {
+	char *overlay; /* this node's own; "" or NULL: there is no overlay, take all down */
+	struct overlay_peer *peers; /* all others */
+	size_t peer_count;
+	struct overlay_route *routes; /* what is elsewhere */
+	size_t route_count;
+};
+
+/* --- GET /v1/evacuation: the last one --- */
+
+enum evacuee_state {
+	EVACUEE_WAITING = 0,
+	EVACUEE_SAVING,
+	EVACUEE_SAVED,
+	EVACUEE_LEFT,   /* could not be saved in time: its last snapshot counts */
+	EVACUEE_FAILED, /* could not be checkpointed: runs on */
+	EVACUEE_STATE_COUNT
+};
+extern const char *const evacuee_state_names[EVACUEE_STATE_COUNT];
+
+struct evacuee {
+	char *session;
+	enum evacuee_state state;
+	int64_t begun_at, ended_at;
+	int64_t frozen_at;
+	int64_t generation;  /* what it was saved as */
+	int64_t snapshot_at; /* of the newest checkpoint before; 0: none */
+	int64_t bytes;       /* sent for it */
+	char *why;           /* of what was not saved; NULL */
+};
+
+struct evacuation {
+	struct node_notice notice;
+	int64_t begun_at, ended_at; /* 0: under way */
+	int64_t margin_ms;          /* between the last one durable and the deadline */
+	struct evacuee *sessions;
+	size_t session_count;
 };
 
 struct checkpoint_info {
@@ -199,6 +320,8 @@ struct store_task {
 
 extern const struct wire_struct wire_session_spec, wire_effect_request, wire_effect_result,
 	wire_session_status, wire_session_status_list, wire_node_info, wire_checkpoint_info,
-	wire_checkpoint_list, wire_checkpoint_detail, wire_store_request, wire_store_task;
+	wire_checkpoint_list, wire_checkpoint_detail, wire_store_request, wire_store_task,
+	wire_node_notice, wire_node_question, wire_join_request, wire_join_answer,
+	wire_lease_request, wire_lease_grant, wire_overlay_state, wire_evacuation;
 
 #endif

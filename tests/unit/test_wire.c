@@ -24,6 +24,14 @@ union message {
 	struct checkpoint_detail checkpoint_detail;
 	struct store_request store_request;
 	struct store_task store_task;
+	struct node_notice node_notice;
+	struct node_question node_question;
+	struct join_request join_request;
+	struct join_answer join_answer;
+	struct lease_request lease_request;
+	struct lease_grant lease_grant;
+	struct overlay_state overlay_state;
+	struct evacuation evacuation;
 };
 
 #define SPEC_BEFORE_PORT                                                                           \
@@ -214,6 +222,7 @@ static struct effect_result full_result = {
 	.id = "00000000000000e1",
 	.state = EFFECT_FAILED,
 	.step = "dump",
+	.checkpoint = 2,
 	.bytes_done = 10,
 	.bytes_total = 20,
 	.fault = "refused",
@@ -234,6 +243,7 @@ static struct session_status full_status = {
 	.id = "0123456789abcdef",
 	.running = true,
 	.frozen = true,
+	.held = true,
 	.pid = 4242,
 	.generation = 3,
 	.rss_bytes = 1 << 20,
@@ -253,6 +263,16 @@ static struct session_status_list full_status_list = {
 	.count = 2,
 };
 
+#define FULL_NOTICE                                                                                \
+	{ .id = "n",                                                                               \
+	  .kind = NOTICE_EVICT,                                                                    \
+	  .source = "drill",                                                                       \
+	  .at = 5,                                                                                 \
+	  .seen_at = 4,                                                                            \
+	  .detail = "{}" }
+
+static struct node_notice full_notice = FULL_NOTICE;
+
 static struct node_info full_node = {
 	.name = "n1",
 	.version = "0.1.0",
@@ -262,6 +282,65 @@ static struct node_info full_node = {
 	.cpus = 2,
 	.memory_bytes = INT64_MAX,
 	.memory_available_bytes = 5,
+	.features = "x86_64 aes",
+	.cloud = "aws",
+	.instance = "i-0a",
+	.instance_type = "m7i.large",
+	.zone = "eu-west-1a",
+	.price = "spot",
+	.underlay = "10.0.0.5",
+	.images = (char *[]) { "/", NULL },
+	.lease_left_ms = -1,
+	.evacuating = true,
+	.upload_bytes_per_s = 7,
+	.notices = (struct node_notice[]) { FULL_NOTICE },
+	.notice_count = 1,
+};
+
+static struct node_question full_question = { .images = (char *[]) { "/", NULL } };
+
+static struct join_request full_join = {
+	.token = "t",
+	.name = "n1",
+	.csr = "pem",
+	.listen = "10.0.0.5:8444",
+	.version = "0.1.0",
+};
+
+static struct join_answer full_joined = {
+	.certificate = "pem",
+	.ca = "pem",
+	.overlay = "10.98.0.17",
+};
+
+static struct lease_request full_lease = {
+	.boot_id = "6f1e",
+	.listen = "10.0.0.5:8444",
+	.leaving = true,
+	.notices = (struct node_notice[]) { FULL_NOTICE },
+	.notice_count = 1,
+};
+
+static struct lease_grant full_grant = {
+	.lease_ms = 30000,
+	.sessions = (char *[]) { "0123456789abcdef", NULL },
+};
+
+static struct overlay_state full_overlay = {
+	.overlay = "10.98.0.17",
+	.peers = (struct overlay_peer[]) { { "n2", "10.0.0.6", "10.98.0.18" } },
+	.peer_count = 1,
+	.routes = (struct overlay_route[]) { { "10.99.0.20", "10.98.0.18" } },
+	.route_count = 1,
+};
+
+static struct evacuation full_evacuation = {
+	.notice = FULL_NOTICE,
+	.begun_at = 1,
+	.ended_at = 2,
+	.margin_ms = -3,
+	.sessions = (struct evacuee[]) { { .session = "a", .state = EVACUEE_LEFT, .why = "late" } },
+	.session_count = 1,
 };
 
 static struct checkpoint_info full_checkpoint = {
@@ -333,6 +412,14 @@ static const struct {
 	{ &wire_session_status, &full_status, sizeof(full_status) },
 	{ &wire_session_status_list, &full_status_list, sizeof(full_status_list) },
 	{ &wire_node_info, &full_node, sizeof(full_node) },
+	{ &wire_node_notice, &full_notice, sizeof(full_notice) },
+	{ &wire_node_question, &full_question, sizeof(full_question) },
+	{ &wire_join_request, &full_join, sizeof(full_join) },
+	{ &wire_join_answer, &full_joined, sizeof(full_joined) },
+	{ &wire_lease_request, &full_lease, sizeof(full_lease) },
+	{ &wire_lease_grant, &full_grant, sizeof(full_grant) },
+	{ &wire_overlay_state, &full_overlay, sizeof(full_overlay) },
+	{ &wire_evacuation, &full_evacuation, sizeof(full_evacuation) },
 	{ &wire_checkpoint_info, &full_checkpoint, sizeof(full_checkpoint) },
 	{ &wire_checkpoint_list, &full_checkpoint_list, sizeof(full_checkpoint_list) },
 	{ &wire_checkpoint_detail, &full_detail, sizeof(full_detail) },
