@@ -1,0 +1,181 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "policies/protect.h"
+
+#include "base/cleanup.h"
+#include "base/names.h"
+
+/* Before anything was measured: a session stands still and is read at about this. */
+#define GUESS_BYTES_PER_MS (500 * 1000)
+#define GUESS_LEAST_MS     500
+/* However slow the store is, the RPO's half is left to work. */
+#define COST_MOST_OF_RPO 0.5
+#define STRETCH_MOST     1000.0
+
+static const char *const reason_names[PROTECT_REASON_COUNT] = {
+	[PROTECT_NOT_WANTED] = "not-wanted",  [PROTECT_WAITS] = "young-enough",
+	[PROTECT_QUIET] = "nothing-happened", [PROTECT_BUSY] = "busy",
+	[PROTECT_UNDER_WAY] = "under-way",    [PROTECT_TURN] = "not-its-turn",
+	[PROTECT_FAILED] = "failed-lately",   [PROTECT_DUE] = "due",
+};
+
+static wall_ms later(wall_ms a, wall_ms b)
+{
+	return a > b ? a : b;
+}
+
+static int64_t cost_ms(const struct protect_facts *f)
+{
+	return f->cost_ms > 0 ? f->cost_ms : f->memory_bytes / GUESS_BYTES_PER_MS + GUESS_LEAST_MS;
+}
+
+/* What is lost if its node is gone now is what happened since then. */
+static wall_ms saved_at(const struct protect_facts *f)
+{
+	return later(f->started_at, f->frozen_at);
+}
+
+static bool is_quiet(const struct protect_facts *f)
+{
+	return f->frozen_at && f->active_at <= saved_at(f);
+}
+
+/* Share of the node that a session's snapshots take at the RPO's own pace: of its time, or of its
+ * throughput, whichever is scarcer. */
+static double load_of(const struct protect_rules *rules, const struct protect_node *node,
+		      const struct protect_facts *f)
+{
+	double ms = (double)cost_ms(f);
+	double sent_ms = 0;
+	if (node->upload_bytes_per_s > 0)
+		sent_ms = (double)f->cost_bytes * 1000 / (double)node->upload_bytes_per_s;
+	double pace = (double)rules->rpo_ms * (is_quiet(f) ? PROTECT_QUIET_RPOS : 1);
+	return (ms > sent_ms ? ms : sent_ms) / pace;
+}
+
+static bool counts(const struct protect_facts *f, size_t node)
+{
+	return f->wanted && f->node == node;
+}
+
+/* By how much the intervals of a node's sessions must be longer than the RPO says. */
+static double stretch_of(const struct protect_rules *rules, const struct protect_node *nodes,
+			 size_t node, const struct protect_facts *facts, size_t count)
+{
+	double load = 0;
+	for (size_t i = 0; i < count; i++)
+		if (counts(&facts[i], node))
+			load += load_of(rules, &nodes[node], &facts[i]);
+	double stretch = rules->share > 0 ? load / rules->share : STRETCH_MOST;
+	if (stretch > STRETCH_MOST)
+		return STRETCH_MOST;
+	return stretch > 1 ? stretch : 1;
+}
+
+static void set_interval(const struct protect_rules *rules, double stretch,
+			 const struct protect_facts *f, struct protect_decision *d)
+{
+	int64_t cost = cost_ms(f);
+	int64_t most = (int64_t)((double)rules->rpo_ms * COST_MOST_OF_RPO);
+	int64_t interval = rules->rpo_ms - (cost < most ? cost : most);
+	d->interval_ms = (int64_t)((double)interval * stretch);
+	d->stretched = stretch > 1 || cost > most;
+}
+
+/* When the next one is to be taken, and why not before. */
+static void set_due(const struct protect_rules *rules, const struct protect_facts *f,
+		    struct protect_decision *d)
+{
+	wall_ms saved = saved_at(f);
+	bool quiet = is_quiet(f);
+	d->due_at = saved + d->interval_ms * (quiet ? PROTECT_QUIET_RPOS : 1);
+	d->reason = quiet ? PROTECT_QUIET : PROTECT_WAITS;
+	if (!f->failed_at)
+		return;
+	wall_ms again = f->failed_at + (rules->retry_ms ? rules->retry_ms : rules->rpo_ms);
+	if (again > d->due_at) {
+		d->due_at = again;
+		d->reason = PROTECT_FAILED;
+	}
+}
+
+static void judge(const struct protect_rules *rules, double stretch, const struct protect_facts *f,
+		  wall_ms now, struct protect_decision *d)
+{
+	*d = (struct protect_decision) { .reason = PROTECT_NOT_WANTED };
+	if (!f->wanted)
+		return;
+	set_interval(rules, stretch, f, d);
+	set_due(rules, f, d);
+	if (f->under_way)
+		d->reason = PROTECT_UNDER_WAY;
+	else if (f->busy)
+		d->reason = PROTECT_BUSY;
+	else if (d->due_at <= now)
+		d->reason = PROTECT_TURN;
+}
+
+/* Due the longest, in its own intervals: of those that wait as long, the one that is to be taken
+ * more often. The first of equals. `count`: none. */
+static size_t next_of(const struct protect_facts *facts, const struct protect_decision *decisions,
+		      size_t count, size_t node, wall_ms now)
+{
+	size_t best = count;
+	double most = -1;
+	for (size_t i = 0; i < count; i++) {
+		if (!counts(&facts[i], node) || decisions[i].reason != PROTECT_TURN)
+			continue;
+		double overdue = (double)(now - decisions[i].due_at) /
+				 (double)(decisions[i].interval_ms + 1);
+		if (overdue > most) {
+			most = overdue;
+			best = i;
+		}
+	}
+	return best;
+}
+
+static void give_turns(const struct protect_rules *rules, const struct protect_facts *facts,
+		       struct protect_decision *decisions, size_t count, size_t node, wall_ms now)
+{
+	int64_t free = rules->most_at_once > 0 ? rules->most_at_once : 1;
+	for (size_t i = 0; i < count; i++)
+		free -= facts[i].node == node && facts[i].under_way;
+	for (; free > 0; free--) {
+		size_t i = next_of(facts, decisions, count, node, now);
+		if (i == count)
+			return;
+		decisions[i].reason = PROTECT_DUE;
+		decisions[i].take = true;
+	}
+}
+
+/* What waits for its turn, or for the end of something else, is looked at when that ends. */
+static wall_ms next_look(const struct protect_decision *decisions, size_t count, wall_ms now)
+{
+	wall_ms next = 0;
+	for (size_t i = 0; i < count; i++)
+		if (decisions[i].due_at > now && (!next || decisions[i].due_at < next))
+			next = decisions[i].due_at;
+	return next;
+}
+
+wall_ms protect_decide(const struct protect_rules *rules, const struct protect_node *nodes,
+		       size_t node_count, const struct protect_facts *facts, size_t count,
+		       wall_ms now, struct protect_decision *decisions)
+{
+	for (size_t i = 0; i < count; i++)
+		decisions[i] = (struct protect_decision) { 0 };
+	for (size_t node = 0; node < node_count; node++) {
+		double stretch = stretch_of(rules, nodes, node, facts, count);
+		for (size_t i = 0; i < count; i++)
+			if (facts[i].node == node)
+				judge(rules, stretch, &facts[i], now, &decisions[i]);
+		give_turns(rules, facts, decisions, count, node, now);
+	}
+	return next_look(decisions, count, now);
+}
+
+const char *protect_reason_name(enum protect_reason reason)
+{
+	return name_of(reason_names, ARRAY_SIZE(reason_names), (int)reason);
+}
