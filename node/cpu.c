@@ -4,6 +4,7 @@
 #include "base/buf.h"
 #include "base/cleanup.h"
 #include "base/fs.h"
+#include "policies/features.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -127,26 +128,8 @@ char *cpu_model(void)
 	return cpuinfo_line(buf_text(&text), "model name");
 }
 
-/* A larger register area holds a smaller one; every other word must be there as it is. */
-static bool has_word(const char *have, const char *word)
-{
-	unsigned need, there;
-	const char *xsave = strstr(have, " xsave=");
-	if (sscanf(word, "xsave=%u", &need) == 1)
-		return xsave && sscanf(xsave, " xsave=%u", &there) == 1 && there >= need;
-	return listed(have, word, strlen(word));
-}
-
 char *cpu_missing(const char *needed, const char *have)
 {
-	cleanup_free char *words = strdup(needed ? needed : "");
-	cleanup_free char *there = str_printf(" %s ", have ? have : "");
-	cleanup_buf struct buf missing = BUF_INIT(64 << 10);
-	char *save = NULL;
-	if (!words || !there)
-		return strdup("unknown");
-	for (char *w = strtok_r(words, " ", &save); w; w = strtok_r(NULL, " ", &save))
-		if (!has_word(there, w))
-			buf_printf(&missing, "%s%s", missing.len ? ", " : "", w);
-	return missing.len ? buf_steal(&missing) : NULL;
+	char missing[8192];
+	return features_missing(needed, have, missing, sizeof(missing)) ? strdup(missing) : NULL;
 }

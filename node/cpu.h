@@ -25,7 +25,7 @@ int cpu_features(char **features, struct error *e);
 char *cpu_model(void);
 
 /* What of `needed` is not in `have`, as a list for people, "avx512f, amx_tile"; NULL when nothing.
- * An empty or NULL `needed` needs nothing. -ENOMEM is told as "unknown". */
+ * An empty or NULL `needed` needs nothing. policies/features.h compares. */
 char *cpu_missing(const char *needed, const char *have);
 
 #endif
