@@ -17,6 +17,7 @@ import os
 import re
 import secrets
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -31,6 +32,7 @@ import requests
 
 from basekit import BUILD, CHECKOUT, HOST_ADDRESS, PASSWORD, POOL, Json, uninterrupted, wait_for
 from browser import Browser
+from hostkit import Host, here
 
 if str(CHECKOUT / "spawner") not in sys.path:
     sys.path.insert(0, str(CHECKOUT / "spawner"))
@@ -48,13 +50,14 @@ class Daemon:
     log: Path
     env: dict[str, str] = field(default_factory=dict)
     cwd: Path | None = None
+    host: Host | None = None  # where it runs; None: here
     process: subprocess.Popen | None = None
 
     def start(self) -> None:
         assert not self.alive, f"{self.name} runs already"
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                self.argv,
+                self._argv(),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -64,9 +67,27 @@ class Daemon:
                 process_group=0,
             )
 
+    def _argv(self) -> list[str]:
+        if self.host is None:
+            return self.argv
+        return [*self.host.prefix, *(["env", f"--chdir={self.cwd}"] if self.cwd else []), *self.argv]
+
     @property
     def alive(self) -> bool:
         return self.process is not None and self.process.poll() is None
+
+    @property
+    def pid(self) -> int | None:
+        """As we see it; None when it has ended."""
+        if self.process is None or self.host is None:
+            return self.process.pid if self.process else None
+        return self.host.pid_below(self.process)
+
+    def signal(self, number: int) -> None:
+        pid = self.pid
+        if pid is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
 
     def why_dead(self) -> str | None:
         if self.alive:
@@ -78,7 +99,7 @@ class Daemon:
         if self.process is None:
             return
         if self.alive:
-            self.process.terminate()
+            self.signal(signal.SIGTERM)
         try:
             self.process.wait(seconds)
         except subprocess.TimeoutExpired:
@@ -88,7 +109,7 @@ class Daemon:
     def kill(self) -> None:
         """kill -9, as a crash."""
         if self.process is not None:
-            self.process.kill()
+            self.signal(signal.SIGKILL)
             self.process.wait()
             self.process = None
 
@@ -261,6 +282,7 @@ class Stack:
     `options` are settings of elsa.toml, by section: {"idle": {"timeout": "5s"}}.
     `hub_extra` is Python put at the end of the Hub's configuration.
     `elsa_url` names an elsad that runs already; then neither it nor elsa-node is started.
+    `host` is where all of it runs (hostkit.py); None: here, on loopback.
     """
 
     def __init__(
@@ -271,7 +293,10 @@ class Stack:
         elsa_url: str = "",
         port: int = 8000,
         hub_ip: str = HOST_ADDRESS,
+        host: Host | None = None,
     ):
+        self.host = host
+        self.address = host.address if host else "127.0.0.1"
         top = Path("/var/lib/elsa")
         self.dir = Path(tempfile.mkdtemp(prefix="stack-", dir=top if top.is_dir() else None))
         self.dir.chmod(0o755)
@@ -286,7 +311,7 @@ class Stack:
         self.port, self.hub_port, self.proxy_port = port, port + 81, port + 1
         self.activity_port = port + 82
         self.hub_ip = hub_ip
-        self.url = f"http://127.0.0.1:{port}"
+        self.url = f"http://{self.address}:{port}"
         self.proxy_token, self.elsa_token = secrets.token_hex(16), secrets.token_hex(16)
         self._write_files()
         self.node = self._daemon("elsa-node", self._own_argv("elsa-node"))
@@ -297,7 +322,7 @@ class Stack:
         self.hub.env = {"HUBKIT_SETTINGS": json.dumps(self._hub_settings())}
 
     def _daemon(self, name: str, argv: list[str]) -> Daemon:
-        return Daemon(name, argv, self.dir / f"{name}.log", cwd=self.dir)
+        return Daemon(name, argv, self.dir / f"{name}.log", cwd=self.dir, host=self.host)
 
     def _own_argv(self, program: str, *more: str) -> list[str]:
         return [str(BUILD / program), "--config", str(self.config), *more]
@@ -390,7 +415,7 @@ class Stack:
     def _proxy_argv(self) -> list[str]:
         return [
             "configurable-http-proxy",
-            *("--ip", "127.0.0.1", "--port", str(self.port)),
+            *("--ip", self.address, "--port", str(self.port)),
             *("--api-ip", "127.0.0.1", "--api-port", str(self.proxy_port)),
             *("--error-target", f"http://{self.hub_ip}:{self.hub_port}/hub/error"),
             *("--default-target", f"http://{self.hub_ip}:{self.hub_port}"),
@@ -411,9 +436,13 @@ class Stack:
             raise
         return self
 
+    def _port_is_free(self, address: str, port: int) -> bool:
+        with self.host.inside() if self.host else here():
+            return port_is_free(address, port)
+
     def _check_ports(self) -> None:
         for port in (self.port, self.proxy_port, self.hub_port):
-            if not port_is_free("127.0.0.1", port):
+            if not self._port_is_free("127.0.0.1", port):
                 raise SystemExit(f"port {port} of 127.0.0.1 is in use: stop what uses it")
 
     def start_node(self) -> None:
@@ -432,8 +461,8 @@ class Stack:
         self.proxy.start()
         wait_for(
             "the proxy",
-            lambda: not port_is_free("127.0.0.1", self.port)
-            and not port_is_free("127.0.0.1", self.proxy_port),
+            lambda: not self._port_is_free(self.address, self.port)
+            and not self._port_is_free("127.0.0.1", self.proxy_port),
             unless=self.proxy.why_dead,
         )
 
@@ -443,7 +472,7 @@ class Stack:
 
     def hub_up(self) -> bool:
         """Reached through the proxy, and done with looking for its servers."""
-        if port_is_free(self.hub_ip, self.hub_port):
+        if self._port_is_free(self.hub_ip, self.hub_port):
             return False
         with contextlib.suppress(requests.RequestException):
             return requests.get(f"{self.url}/hub/api/", timeout=5).status_code == 200
@@ -473,9 +502,11 @@ class Stack:
     def _close(self) -> None:
         for daemon in reversed(self.daemons):
             daemon.stop()
-        if self.own_elsad and (BUILD / "elsa-node").exists():
+        there = self.host is None or self.host.is_on
+        if there and self.own_elsad and (BUILD / "elsa-node").exists():
             subprocess.run(
-                self._own_argv("elsa-node", "teardown", "--all"),
+                [*(self.host.prefix if self.host else ()),
+                 *self._own_argv("elsa-node", "teardown", "--all")],
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
                 check=False,
@@ -524,6 +555,8 @@ class Stack:
         connection = http.client.HTTPConnection(self.hub_ip, self.hub_port, timeout=180)
         headers = {"Authorization": f"token {self.elsa_token}"}
         try:
+            with self.host.inside() if self.host else here():
+                connection.connect()
             connection.request(method, f"/hub/api/{path}", headers=headers)
             return connection.getresponse().status
         finally:

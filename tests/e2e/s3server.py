@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """An S3 server that is quick enough to measure against: PUT (with If-None-Match: *), GET (with
-Range), HEAD, DELETE, ListObjectsV2 and making buckets, path-style, on loopback.
+Range), HEAD, DELETE, ListObjectsV2 and making buckets, path-style, on loopback
+or `address`.
 
     with S3Server(directory) as server:
         url = f"s3://bucket/prefix?endpoint={server.url}&region=us-east-1"
@@ -50,8 +51,9 @@ class S3Server:
     """Starts and stops the server's process. `keys`: access key -> secret."""
 
     def __init__(self, where: Path, keys: dict[str, str] | None = None, latency: float = 0.0,
-                 buckets: tuple[str, ...] = ("bucket", "bench")):
+                 buckets: tuple[str, ...] = ("bucket", "bench"), address: str = "127.0.0.1"):
         self.where, self.buckets, self._latency = where, buckets, latency
+        self.address = address
         self.keys = keys or {"AKIDTEST": secrets.token_hex(20)}
         self.process: subprocess.Popen[str] | None = None
         self.port = 0
@@ -60,8 +62,8 @@ class S3Server:
         for bucket in self.buckets:
             (self.where / bucket).mkdir(parents=True, exist_ok=True)
         self.process = subprocess.Popen(
-            [sys.executable, str(Path(__file__).resolve()), str(self.where)], text=True, stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE)
+            [sys.executable, str(Path(__file__).resolve()), str(self.where), self.address],
+            text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         self.port = self.ask(keys=self.keys, latency=self._latency)["port"]
         return self
 
@@ -76,7 +78,7 @@ class S3Server:
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"http://{self.address}:{self.port}"
 
     @property
     def credentials(self) -> dict[str, str]:
@@ -106,14 +108,14 @@ class S3Server:
 
 
 class Service:
-    def __init__(self, where: Path):
+    def __init__(self, where: Path, address: str):
         self.where = where
         self.keys: dict[str, str] = {}
         self.latency = self.clock_ahead = 0.0
         self.page = 1000
         self.numbers = itertools.count()
         self.connections = self.requests = self.received = self.sent = 0
-        self.listener = socket.create_server(("127.0.0.1", 0), backlog=128)
+        self.listener = socket.create_server((address, 0), backlog=128)
         self.port = self.listener.getsockname()[1]
 
     def now(self) -> float:
@@ -366,7 +368,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("directory", type=Path)
-    service = Service(parser.parse_args().directory)
+    parser.add_argument("address")
+    args = parser.parse_args()
+    service = Service(args.directory, args.address)
     threading.Thread(target=service.serve, daemon=True).start()
     for line in sys.stdin:
         print(json.dumps(service.obey(json.loads(line))), flush=True)
