@@ -116,7 +116,7 @@ bool api_query_number(struct http_exchange *x, const char *name, int64_t initial
  */
 
 struct question {
-	struct controller *c;
+	struct node *node;
 	struct http_exchange *x; /* NULL: its caller went away */
 	void (*answer)(struct http_exchange *x, struct controller *c,
 		       const struct http_reply *reply);
@@ -132,24 +132,23 @@ static void node_answered(const struct http_reply *reply, void *arg)
 {
 	struct question *q = arg;
 	struct error e;
-	node_heard(q->c, reply);
+	node_heard(q->node, reply);
 	node_error(reply, &e);
 	if (q->x && e.fault != FAULT_NONE)
 		http_reply_error(q->x, &e);
 	else if (q->x)
-		q->answer(q->x, q->c, reply);
+		q->answer(q->x, q->node->controller, reply);
 	free(q);
 }
 
-static struct question *question_new(struct http_exchange *x, struct controller *c,
-				     const char *path,
+static struct question *question_new(struct http_exchange *x, struct node *node, const char *path,
 				     void (*answer)(struct http_exchange *x, struct controller *c,
 						    const struct http_reply *reply),
 				     struct error *e)
 {
 	struct question *q = path ? calloc(1, sizeof(*q)) : NULL;
 	if (q)
-		*q = (struct question) { .c = c, .x = x, .answer = answer };
+		*q = (struct question) { .node = node, .x = x, .answer = answer };
 	else
 		error_set(e, ENOMEM, "out of memory");
 	return q;
@@ -166,25 +165,26 @@ static void question_asked(struct question *q, int r, const struct error *e,
 	http_exchange_on_close(x, asker_left, q);
 }
 
-void api_ask_node(struct http_exchange *x, struct controller *c, const char *method,
-		  const char *path, const json_t *body, int timeout_ms,
+void api_ask_node(struct http_exchange *x, struct node *node, const char *method, const char *path,
+		  const json_t *body, int timeout_ms,
 		  void (*answer)(struct http_exchange *x, struct controller *c,
 				 const struct http_reply *reply))
 {
 	struct error e = ERROR_INIT;
-	struct question *q = question_new(x, c, path, answer, &e);
-	int r = q ? node_call(c, method, path, body, timeout_ms, node_answered, q, NULL, &e) : -1;
+	struct question *q = question_new(x, node, path, answer, &e);
+	int r = q ? node_call(node, method, path, body, timeout_ms, node_answered, q, NULL, &e)
+		  : -1;
 	question_asked(q, r, &e, x);
 }
 
-void api_send_node(struct http_exchange *x, struct controller *c, const char *path,
-		   const char *data, size_t len, int timeout_ms,
+void api_send_node(struct http_exchange *x, struct node *node, const char *path, const char *data,
+		   size_t len, int timeout_ms,
 		   void (*answer)(struct http_exchange *x, struct controller *c,
 				  const struct http_reply *reply))
 {
 	struct error e = ERROR_INIT;
-	struct question *q = question_new(x, c, path, answer, &e);
-	int r = q ? node_send(c, path, data, len, timeout_ms, node_answered, q, &e) : -1;
+	struct question *q = question_new(x, node, path, answer, &e);
+	int r = q ? node_send(node, path, data, len, timeout_ms, node_answered, q, &e) : -1;
 	question_asked(q, r, &e, x);
 }
 

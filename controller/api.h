@@ -8,6 +8,7 @@
 
 #include <jansson.h>
 
+struct node;
 struct operation;
 
 int api_new(struct controller *c, struct error *e);
@@ -28,15 +29,15 @@ bool api_query_number(struct http_exchange *x, const char *name, int64_t initial
 		      int64_t *to);
 void api_reply_fault(struct http_exchange *x, enum fault fault, const char *text,
 		     const char *remedy);
-/* An answer of the node is passed on as it is: the exchange is kept until it is there. */
-void api_ask_node(struct http_exchange *x, struct controller *c, const char *method,
-		  const char *path, const json_t *body, int timeout_ms,
+/* An answer of a node is passed on as it is: the exchange is kept until it is there. */
+void api_ask_node(struct http_exchange *x, struct node *node, const char *method, const char *path,
+		  const json_t *body, int timeout_ms,
 		  void (*answer)(struct http_exchange *x, struct controller *c,
 				 const struct http_reply *reply));
 
 /* The same for a body of bytes, by POST. */
-void api_send_node(struct http_exchange *x, struct controller *c, const char *path,
-		   const char *data, size_t len, int timeout_ms,
+void api_send_node(struct http_exchange *x, struct node *node, const char *path, const char *data,
+		   size_t len, int timeout_ms,
 		   void (*answer)(struct http_exchange *x, struct controller *c,
 				  const struct http_reply *reply));
 /* Who asks, in words of the caller or by where the question came from. Borrowed. */

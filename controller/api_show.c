@@ -34,17 +34,19 @@ void api_get_health(struct http_exchange *x, void *arg)
 	struct controller *c = arg;
 	const struct error *hub_error = hub_last_error(c);
 	cleanup_free char *activity_url = activity_base_url(c->config);
-	bool ok = node_up(c) && hub_state(c) != HUB_DOWN;
-	http_reply_json(
-		x, 200,
-		json_pack("{s:b, s:s, s:s, s:o, s:s, s:o, s:o, s:o, s:I}", "ok", (int)ok, "version",
-			  ELSA_VERSION, "node", node_up(c) ? "up" : "down", "node_name",
-			  wire_text(node_name(c)), "hub", hub_state_name(hub_state(c)), "hub_error",
-			  hub_error ? wire_text(hub_error->text) : json_null(), "hub_remedy",
-			  hub_error && *hub_error->remedy ? wire_text(hub_error->remedy)
-							  : json_null(),
-			  "activity_url", wire_text(activity_url ? activity_url : ""), "sessions",
-			  (json_int_t)sessions_count(c)));
+	bool up = nodes_for_store(c)->up;
+	bool ok = up && hub_state(c) != HUB_DOWN;
+	http_reply_json(x, 200,
+			json_pack("{s:b, s:s, s:s, s:o, s:s, s:o, s:o, s:o, s:I}", "ok", (int)ok,
+				  "version", ELSA_VERSION, "node", up ? "up" : "down", "node_name",
+				  wire_text(node_name(c->nodes->local)), "hub",
+				  hub_state_name(hub_state(c)), "hub_error",
+				  hub_error ? wire_text(hub_error->text) : json_null(),
+				  "hub_remedy",
+				  hub_error && *hub_error->remedy ? wire_text(hub_error->remedy)
+								  : json_null(),
+				  "activity_url", wire_text(activity_url ? activity_url : ""),
+				  "sessions", (json_int_t)sessions_count(c)));
 }
 
 /* --- sessions ----------------------------------------------------------------------------------
@@ -166,7 +168,7 @@ void api_get_log(struct http_exchange *x, void *arg)
 		return;
 	cleanup_free char *path =
 		str_printf("/v1/sessions/%s/log?lines=%lld", s->row.id, (long long)lines);
-	api_ask_node(x, arg, "GET", path, NULL, NODE_TIMEOUT_MS, reply_log);
+	api_ask_node(x, s->node, "GET", path, NULL, NODE_TIMEOUT_MS, reply_log);
 }
 
 static void reply_checkpoints(struct http_exchange *x, struct controller *c,
@@ -199,5 +201,6 @@ void api_get_checkpoints(struct http_exchange *x, void *arg)
 	} else {
 		path = strdup("/v1/checkpoints");
 	}
-	api_ask_node(x, arg, "GET", path, NULL, NODE_TIMEOUT_MS, reply_checkpoints);
+	api_ask_node(x, nodes_for_store(arg), "GET", path, NULL, NODE_TIMEOUT_MS,
+		     reply_checkpoints);
 }

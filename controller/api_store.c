@@ -86,6 +86,7 @@ static int check_removal(const struct session *s, int64_t generation, bool force
 
 struct beginning {
 	struct controller *c;
+	struct node *node;       /* that is asked */
 	struct http_exchange *x; /* NULL: its caller went away */
 	struct store_request request;
 	char session[ID_SIZE];
@@ -126,13 +127,13 @@ static void begun(const struct http_reply *reply, void *arg)
 	struct beginning *b = arg;
 	struct store_task task = { 0 };
 	struct error e;
-	node_heard(b->c, reply);
+	node_heard(b->node, reply);
 	node_error(reply, &e);
 	if (e.fault == FAULT_NONE)
 		wire_decode_text(&wire_store_task, reply->body, reply->body_len, &task, &e);
 	if (e.fault == FAULT_NONE) {
 		record_begun(b);
-		store_task_begun(b->c, task.id, &b->request, b->who);
+		store_task_begun(b->node, task.id, &b->request, b->who);
 	}
 	if (b->x && e.fault != FAULT_NONE)
 		http_reply_error(b->x, &e);
@@ -153,12 +154,14 @@ static void begin(struct http_exchange *x, struct controller *c,
 		api_reply_fault(x, FAULT_FULL, "out of memory", NULL);
 		return;
 	}
-	*b = (struct beginning) { .c = c, .x = x, .request = *request, .who = strdup(who) };
+	*b = (struct beginning) {
+		.c = c, .node = nodes_for_store(c), .x = x, .request = *request, .who = strdup(who)
+	};
 	if (request->session)
 		memcpy(b->session, request->session, ID_SIZE);
 	b->request.session = b->session;
-	if (!b->who ||
-	    node_call(c, "POST", "/v1/store", body, BEGIN_TIMEOUT_MS, begun, b, NULL, &e) < 0) {
+	if (!b->who || node_call(b->node, "POST", "/v1/store", body, BEGIN_TIMEOUT_MS, begun, b,
+				 NULL, &e) < 0) {
 		if (!b->who)
 			error_set(&e, ENOMEM, "out of memory");
 		beginning_free(b);
@@ -236,21 +239,25 @@ static void reply_task(struct http_exchange *x, struct controller *c,
 	wire_free(&wire_store_task, &task);
 }
 
-/* "/v1/store/ID" + more; allocated. NULL: answered. */
-static char *task_path(struct http_exchange *x, const char *more)
+/* "/v1/store/ID" + more; allocated. NULL: answered. *node: whom to ask for it. */
+static char *task_path(struct http_exchange *x, struct controller *c, const char *more,
+		       struct node **node)
 {
 	const char *id = http_exchange_query(x, "id");
-	if (id_valid(id))
+	if (id_valid(id)) {
+		*node = store_task_node(c, id);
 		return str_printf("/v1/store/%s%s", id, more);
+	}
 	api_reply_fault(x, FAULT_BAD_INPUT, "id: expected 16 hexadecimal digits", NULL);
 	return NULL;
 }
 
 void api_get_store_task(struct http_exchange *x, void *arg)
 {
-	cleanup_free char *path = task_path(x, "");
+	struct node *node;
+	cleanup_free char *path = task_path(x, arg, "", &node);
 	if (path)
-		api_ask_node(x, arg, "GET", path, NULL, LOOK_TIMEOUT_MS, reply_task);
+		api_ask_node(x, node, "GET", path, NULL, LOOK_TIMEOUT_MS, reply_task);
 }
 
 static void reply_data(struct http_exchange *x, struct controller *c,
@@ -263,18 +270,20 @@ static void reply_data(struct http_exchange *x, struct controller *c,
 
 void api_get_store_data(struct http_exchange *x, void *arg)
 {
-	cleanup_free char *path = task_path(x, "/data");
+	struct node *node;
+	cleanup_free char *path = task_path(x, arg, "/data", &node);
 	if (path)
-		api_ask_node(x, arg, "GET", path, NULL, DATA_TIMEOUT_MS, reply_data);
+		api_ask_node(x, node, "GET", path, NULL, DATA_TIMEOUT_MS, reply_data);
 }
 
 void api_post_store_data(struct http_exchange *x, void *arg)
 {
 	size_t len = 0;
 	const char *data = http_exchange_body(x, &len);
-	cleanup_free char *path = task_path(x, "/data");
+	struct node *node;
+	cleanup_free char *path = task_path(x, arg, "/data", &node);
 	if (path)
-		api_send_node(x, arg, path, data ? data : "", len, DATA_TIMEOUT_MS, reply_data);
+		api_send_node(x, node, path, data ? data : "", len, DATA_TIMEOUT_MS, reply_data);
 }
 
 /* --- one checkpoint ----------------------------------------------------------------------------
@@ -313,5 +322,5 @@ void api_get_checkpoint(struct http_exchange *x, void *arg)
 		return;
 	cleanup_free char *path =
 		str_printf("/v1/checkpoints/%s/%lld", session, (long long)generation);
-	api_ask_node(x, arg, "GET", path, NULL, DATA_TIMEOUT_MS, reply_checkpoint);
+	api_ask_node(x, nodes_for_store(arg), "GET", path, NULL, DATA_TIMEOUT_MS, reply_checkpoint);
 }

@@ -93,7 +93,7 @@ static void draft_row(struct session *s, struct draft *d)
 	bool was_started = s->state == SESSION_STARTING || s->state == SESSION_RESTORING;
 	replace_text(&row->state, session_state_name(d->step.next));
 	replace_text(&row->reason, change->reason);
-	replace_text(&row->node, node_name(s->controller));
+	replace_text(&row->node, s->node->name);
 	row->changed_at = d->now;
 	/* While a checkpoint is being written the newest one is still that before it. */
 	if (!writes_checkpoint(d->step.next))
@@ -119,7 +119,7 @@ static void draft_effect(struct session *s, struct draft *d)
 	else
 		id_new(d->effect.id);
 	replace_text(&d->effect.kind, effect_kind_names[kind]);
-	replace_text(&d->effect.node, node_name(s->controller));
+	replace_text(&d->effect.node, s->node->name);
 	replace_text(&d->effect.who, waiting ? waiting->who : d->change->who);
 	replace_text(&d->effect.why, waiting ? waiting->why : why);
 }
@@ -245,6 +245,7 @@ static void settle(struct session *s, struct draft *d)
 static void settle_effect(struct session *s, struct draft *d)
 {
 	char replaced[ID_SIZE] = "";
+	struct node *replaced_node = s->effect ? s->effect->node : NULL;
 	if (s->effect && (d->change->ended || d->effect.kind)) {
 		if (!d->change->ended)
 			memcpy(replaced, s->effect->row.id, ID_SIZE);
@@ -258,7 +259,7 @@ static void settle_effect(struct session *s, struct draft *d)
 	if (d->effect.kind) {
 		operation_begin(s, d->effect.id, effect_kind_of(d->step.action), d->effect.who,
 				d->effect.why);
-		effect_begin(s, &d->effect, replaced);
+		effect_begin(s, &d->effect, replaced, replaced_node);
 	}
 	if (d->gone)
 		sessions_remove(s);

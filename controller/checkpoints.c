@@ -20,9 +20,8 @@
 
 static void told_aside(const struct http_reply *reply, void *arg)
 {
-	struct controller *c = arg;
 	struct error e;
-	node_heard(c, reply);
+	node_heard(arg, reply);
 	node_error(reply, &e);
 	if (e.fault != FAULT_NONE && e.fault != FAULT_NOT_FOUND)
 		log_warning("a checkpoint is not marked as set aside in the store yet: %s", e.text);
@@ -30,11 +29,12 @@ static void told_aside(const struct http_reply *reply, void *arg)
 
 void checkpoints_tell_aside(struct controller *c, const char *session, int64_t generation)
 {
+	struct node *node = nodes_for_store(c);
 	cleanup_json json_t *body =
 		json_pack("{s:s, s:I}", "session", session, "generation", (json_int_t)generation);
 	if (body)
-		node_call(c, "POST", "/v1/checkpoints/aside", body, ASIDE_TIMEOUT_MS, told_aside, c,
-			  NULL, NULL);
+		node_call(node, "POST", "/v1/checkpoints/aside", body, ASIDE_TIMEOUT_MS, told_aside,
+			  node, NULL, NULL);
 }
 
 /* --- comparing ---------------------------------------------------------------------------------
@@ -42,6 +42,7 @@ void checkpoints_tell_aside(struct controller *c, const char *session, int64_t g
 
 struct comparison {
 	struct controller *c;
+	struct node *node;     /* that is asked */
 	char session[ID_SIZE]; /* "": all */
 	mono_us asked_at;
 };
@@ -160,7 +161,7 @@ static void listed(const struct http_reply *reply, void *arg)
 	struct comparison *cmp = arg;
 	struct checkpoint_list list = { 0 };
 	struct error e;
-	node_heard(cmp->c, reply);
+	node_heard(cmp->node, reply);
 	node_error(reply, &e);
 	if (e.fault == FAULT_NONE)
 		wire_decode_text(&wire_checkpoint_list, reply->body, reply->body_len, &list, &e);
@@ -182,10 +183,11 @@ void checkpoints_compare(struct controller *c, const struct session *s)
 		return;
 	}
 	cmp->c = c;
+	cmp->node = nodes_for_store(c);
 	cmp->asked_at = clock_mono();
 	if (s)
 		memcpy(cmp->session, s->row.id, ID_SIZE);
-	if (node_call(c, "GET", path, NULL, LIST_TIMEOUT_MS, listed, cmp, NULL, NULL) < 0)
+	if (node_call(cmp->node, "GET", path, NULL, LIST_TIMEOUT_MS, listed, cmp, NULL, NULL) < 0)
 		free(cmp);
 }
 

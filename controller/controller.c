@@ -10,7 +10,7 @@
 #include "controller/effects.h"
 #include "controller/hub.h"
 #include "controller/idle.h"
-#include "controller/node.h"
+#include "controller/nodes.h"
 #include "controller/observe.h"
 #include "controller/operations.h"
 #include "controller/sessions.h"
@@ -97,6 +97,8 @@ static int open_record(struct controller *c, struct error *e)
 {
 	int r = db_open(c->config->controller.database, &c->db, e);
 	if (r == 0)
+		r = nodes_new(c, e);
+	if (r == 0)
 		r = sessions_new(c, e);
 	if (r == 0)
 		r = operations_new(c, e);
@@ -106,8 +108,6 @@ static int open_record(struct controller *c, struct error *e)
 static int start_parts(struct controller *c, struct error *e)
 {
 	int r = http_client_new(c->base, &c->client, e);
-	if (r == 0)
-		r = node_new(c, e);
 	if (r == 0)
 		r = store_tasks_new(c, e);
 	if (r == 0)
@@ -123,6 +123,8 @@ static int start_parts(struct controller *c, struct error *e)
 	/* Last: what is taken up may end at once, and everybody who is told of it must be there. */
 	if (r == 0)
 		r = effects_resume(c, e);
+	if (r == 0)
+		nodes_start(c);
 	return r;
 }
 
@@ -165,10 +167,10 @@ void *controller_free(struct controller *c)
 			effect_drop(s->effect);
 	if (c->later_event)
 		run_laters(-1, 0, c);
-	node_free(c);
 	operations_free(c);
 	sessions_free(c);
 	http_client_free(c->client);
+	nodes_free(c);
 	if (c->later_event)
 		event_free(c->later_event);
 	db_close(c->db);

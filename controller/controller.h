@@ -25,7 +25,7 @@ struct controller {
 	struct http_client *client;
 	struct sessions *sessions;
 	struct operations *operations;
-	struct node *node;
+	struct nodes *nodes;
 	struct hub *hub;
 	struct observer *observer;
 	struct idle *idle;

@@ -64,20 +64,20 @@ void effect_drop(struct effect *effect)
  */
 
 struct ack {
-	struct controller *c;
+	struct node *node;
 	enum effect_kind kind;
 };
 
 static void acknowledged(const struct http_reply *reply, void *arg)
 {
 	struct ack *ack = arg;
-	node_heard(ack->c, reply);
-	step_reached(ack->c->base, ack->kind, STEP_ACKNOWLEDGED);
+	node_heard(ack->node, reply);
+	step_reached(ack->node->controller->base, ack->kind, STEP_ACKNOWLEDGED);
 	free(ack);
 }
 
 /* One that does not arrive is made up for at the next look at a node that came up. */
-void effect_acknowledge(struct controller *c, const char *id, enum effect_kind kind)
+void effect_acknowledge(struct node *node, const char *id, enum effect_kind kind)
 {
 	cleanup_free char *path = str_printf("/v1/effects/%s", id);
 	struct ack *ack = calloc(1, sizeof(*ack));
@@ -85,8 +85,9 @@ void effect_acknowledge(struct controller *c, const char *id, enum effect_kind k
 		free(ack);
 		return;
 	}
-	*ack = (struct ack) { .c = c, .kind = kind };
-	if (node_call(c, "DELETE", path, NULL, ACK_TIMEOUT_MS, acknowledged, ack, NULL, NULL) < 0)
+	*ack = (struct ack) { .node = node, .kind = kind };
+	if (node_call(node, "DELETE", path, NULL, ACK_TIMEOUT_MS, acknowledged, ack, NULL, NULL) <
+	    0)
 		free(ack);
 }
 
@@ -124,6 +125,7 @@ static void finish(struct effect *effect, const struct effect_result *result)
 {
 	struct session *s = effect->session;
 	struct controller *c = s->controller;
+	struct node *node = effect->node;
 	struct error e = ERROR_INIT;
 	char session_id[ID_SIZE];
 	bool failed = result->state == EFFECT_FAILED;
@@ -144,9 +146,9 @@ static void finish(struct effect *effect, const struct effect_result *result)
 		ask_again(effect, e.text);
 		return;
 	}
-	effect_acknowledge(c, effect->row.id, effect->kind);
+	effect_acknowledge(node, effect->row.id, effect->kind);
 	if (effect->replaced[0])
-		effect_acknowledge(c, effect->replaced, EFFECT_NONE);
+		effect_acknowledge(effect->replaced_node, effect->replaced, EFFECT_NONE);
 	if (effect->kind == EFFECT_HIBERNATE || effect->kind == EFFECT_SNAPSHOT)
 		checkpoints_compare(c, sessions_by_id(c, session_id));
 }
@@ -172,7 +174,7 @@ static void answered(const struct http_reply *reply, void *arg)
 	struct effect_result result = { 0 };
 	struct error e = ERROR_INIT;
 	effect->call = NULL;
-	node_heard(effect->session->controller, reply);
+	node_heard(effect->node, reply);
 	node_error(reply, &e);
 	if (reply->status == 400) {
 		finish_rejected(effect, &e);
@@ -223,8 +225,8 @@ static void ask(struct effect *effect)
 	cleanup_free char *path = str_printf("/v1/effects/%s", effect->row.id);
 	cleanup_json json_t *body = request_body(effect, &e);
 	if (!path || !body ||
-	    node_call(c, "PUT", path, body, ask_timeout_ms(c), answered, effect, &effect->call,
-		      &e) < 0) {
+	    node_call(effect->node, "PUT", path, body, ask_timeout_ms(c), answered, effect,
+		      &effect->call, &e) < 0) {
 		ask_again(effect, e.text);
 		return;
 	}
@@ -238,7 +240,8 @@ static void time_to_ask(evutil_socket_t fd, short what, void *arg)
 	ask(arg);
 }
 
-void effect_begin(struct session *s, struct db_effect *row, const char *replaced)
+void effect_begin(struct session *s, struct db_effect *row, const char *replaced,
+		  struct node *replaced_node)
 {
 	struct effect *effect = calloc(1, sizeof(*effect));
 	if (effect)
@@ -246,6 +249,8 @@ void effect_begin(struct session *s, struct db_effect *row, const char *replaced
 	if (!effect || !effect->timer)
 		abort(); /* it is recorded: the next start of elsad takes it up */
 	effect->session = s;
+	effect->node = nodes_of_row(s->controller, row->node);
+	effect->replaced_node = replaced_node;
 	effect->row = *row;
 	*row = (struct db_effect) { 0 };
 	effect->kind =
@@ -281,7 +286,7 @@ static int resume_one(const struct db_effect *row, void *arg)
 	struct db_effect copy = copy_row(row);
 	log_info("%s: taking up %s again", s->label, row->kind);
 	operation_begin(s, row->id, (enum effect_kind)kind, copy.who, copy.why);
-	effect_begin(s, &copy, "");
+	effect_begin(s, &copy, "", NULL);
 	return 0;
 }
 

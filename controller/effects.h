@@ -13,16 +13,19 @@
 struct effect {
 	struct session *session;
 	struct db_effect row; /* as in the database */
+	struct node *node;    /* that does it */
 	enum effect_kind kind;
 	struct http_call *call; /* under way; NULL */
 	struct event *timer;    /* until it is asked again */
 	int failures;           /* in a row */
 	char replaced[ID_SIZE]; /* the effect it took the place of; "" */
+	struct node *replaced_node;
 };
 
 /* Takes over the row's strings and begins. The row is in the database already. `replaced`: id of
- * the effect whose place it takes; "". */
-void effect_begin(struct session *s, struct db_effect *row, const char *replaced);
+ * the effect whose place it takes, and who did that; "". */
+void effect_begin(struct session *s, struct db_effect *row, const char *replaced,
+		  struct node *replaced_node);
 
 /* Takes up all effects the database knows; for the start of elsad. */
 int effects_resume(struct controller *c, struct error *e);
@@ -31,7 +34,7 @@ int effects_resume(struct controller *c, struct error *e);
 void effect_drop(struct effect *effect);
 
 /* The result is recorded here, or belongs to nobody: the node may drop it. */
-void effect_acknowledge(struct controller *c, const char *id, enum effect_kind kind);
+void effect_acknowledge(struct node *node, const char *id, enum effect_kind kind);
 
 enum effect_kind effect_kind_of(enum session_action action);
 

@@ -6,6 +6,8 @@
 #include "base/fs.h"
 #include "base/log.h"
 #include "controller/checkpoints.h"
+#include "controller/effects.h"
+#include "controller/nodes.h"
 #include "controller/record.h"
 #include "controller/rows.h"
 
@@ -154,4 +156,29 @@ int session_adopt_checkpoint(struct session *s, const struct checkpoint_info *in
 		s->checkpoint_bytes = info->aside ? 0 : info->stored_bytes;
 	}
 	return 0;
+}
+
+int session_rename_node(struct session *s, const struct node *node, const char *name,
+			struct error *e)
+{
+	struct db *db = s->controller->db;
+	struct db_session row = s->row;
+	int r = 0;
+	row.node = (char *)name;
+	if (s->node == node)
+		r = db_session_put(db, &row, e);
+	if (r == 0 && s->effect && s->effect->node == node) {
+		struct db_effect effect = s->effect->row;
+		effect.node = (char *)name;
+		r = db_effect_put(db, &effect, e);
+	}
+	return r;
+}
+
+void session_renamed_node(struct session *s, const struct node *node)
+{
+	if (s->node == node)
+		replace_text(&s->row.node, node->name);
+	if (s->effect && s->effect->node == node)
+		replace_text(&s->effect->row.node, node->name);
 }

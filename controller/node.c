@@ -19,7 +19,13 @@
 #define LOOK_TIMEOUT_MS 10000
 #define LOOK_AGAIN_MS   1000 /* while it is down */
 
-int node_call(struct controller *c, const char *method, const char *path, const json_t *body,
+/* Where its API is. */
+static void set_link(struct node *node, struct http_request *request)
+{
+	request->unix_socket = node->controller->config->node.socket;
+}
+
+int node_call(struct node *node, const char *method, const char *path, const json_t *body,
 	      int timeout_ms, http_done done, void *arg, struct http_call **call, struct error *e)
 {
 	static const char *const headers[] = { "Content-Type: application/json", NULL };
@@ -27,35 +33,35 @@ int node_call(struct controller *c, const char *method, const char *path, const 
 	cleanup_free char *text = body ? json_dumps(body, JSON_COMPACT) : NULL;
 	if (!url || (body && !text))
 		return error_set(e, ENOMEM, "out of memory");
-	const struct http_request request = {
+	struct http_request request = {
 		.method = method,
 		.url = url,
-		.unix_socket = c->config->node.socket,
 		.headers = body ? headers : NULL,
 		.body = text,
 		.body_len = text ? strlen(text) : 0,
 		.timeout_ms = timeout_ms,
 	};
-	return http_client_call(c->client, &request, done, arg, call, e);
+	set_link(node, &request);
+	return http_client_call(node->controller->client, &request, done, arg, call, e);
 }
 
-int node_send(struct controller *c, const char *path, const char *data, size_t len, int timeout_ms,
+int node_send(struct node *node, const char *path, const char *data, size_t len, int timeout_ms,
 	      http_done done, void *arg, struct error *e)
 {
 	static const char *const headers[] = { "Content-Type: application/octet-stream", NULL };
 	cleanup_free char *url = str_printf("http://node%s", path);
 	if (!url)
 		return error_set(e, ENOMEM, "out of memory");
-	const struct http_request request = {
+	struct http_request request = {
 		.method = "POST",
 		.url = url,
-		.unix_socket = c->config->node.socket,
 		.headers = headers,
 		.body = data,
 		.body_len = len,
 		.timeout_ms = timeout_ms,
 	};
-	return http_client_call(c->client, &request, done, arg, NULL, e);
+	set_link(node, &request);
+	return http_client_call(node->controller->client, &request, done, arg, NULL, e);
 }
 
 void node_error(const struct http_reply *reply, struct error *e)
@@ -78,150 +84,122 @@ void node_error(const struct http_reply *reply, struct error *e)
 		error_remedy(e, 0, "node.allowed_user must be the account that elsad runs as");
 }
 
-void node_heard(struct controller *c, const struct http_reply *reply)
+void node_heard(struct node *node, const struct http_reply *reply)
 {
-	struct node *node = c->node;
 	bool up = reply->status != 0;
 	/* A slow answer to one question does not mean that there is nobody. */
 	if (up == node->up || (!up && reply->error.fault == FAULT_TIMEOUT))
 		return;
 	node->up = up;
 	if (up) {
-		log_info("elsa-node answers");
+		log_info("%s answers", node_name(node));
 		node->checked = false;
-		node_look_soon(c);
+		node_look_soon(node);
 	} else {
-		log_warning("elsa-node does not answer: %s", reply->error.text);
+		log_warning("%s does not answer: %s", node_name(node), reply->error.text);
 	}
 }
 
-bool node_up(const struct controller *c)
+const char *node_name(const struct node *node)
 {
-	return c->node->up;
-}
-
-const char *node_name(const struct controller *c)
-{
-	return c->node->name ? c->node->name : "node";
+	return node->name ? node->name : "node";
 }
 
 /* --- the regular look --------------------------------------------------------------------------
  */
 
-static void look_later(struct controller *c)
+static void look_later(struct node *node)
 {
-	int64_t delay = c->node->up ? c->config->controller.observe_ms : LOOK_AGAIN_MS;
+	int64_t delay = node->up ? node->controller->config->controller.observe_ms : LOOK_AGAIN_MS;
 	const struct timeval time = retry_timeval(delay);
-	event_add(c->node->timer, &time);
+	event_add(node->timer, &time);
 }
 
-void node_look_soon(struct controller *c)
+void node_look_soon(struct node *node)
 {
 	const struct timeval now = { 0 };
-	if (!c->node->call)
-		event_add(c->node->timer, &now);
+	if (!node->call)
+		event_add(node->timer, &now);
 }
 
 static void got_effects(const struct http_reply *reply, void *arg)
 {
-	struct controller *c = arg;
-	node_heard(c, reply);
+	struct node *node = arg;
+	node_heard(node, reply);
 	if (reply->status != 200)
 		return;
 	cleanup_json json_t *body = json_loads(reply->body, 0, NULL);
-	node_judge_effects(c, body);
+	node_judge_effects(node, body);
 }
 
 /* Once for every time it comes up: what only a crash or a lost answer can have put out of step. */
-static void check_once(struct controller *c)
+static void check_once(struct node *node)
 {
-	if (c->node->checked)
+	if (node->checked)
 		return;
-	c->node->checked = true;
-	node_call(c, "GET", "/v1/effects", NULL, LOOK_TIMEOUT_MS, got_effects, c, NULL, NULL);
-	checkpoints_compare(c, NULL);
+	node->checked = true;
+	node_call(node, "GET", "/v1/effects", NULL, LOOK_TIMEOUT_MS, got_effects, node, NULL, NULL);
+	checkpoints_compare(node->controller, NULL);
 }
 
 static void got_sessions(const struct http_reply *reply, void *arg)
 {
-	struct controller *c = arg;
+	struct node *node = arg;
 	struct session_status_list list = { 0 };
 	struct error e = ERROR_INIT;
-	c->node->call = NULL;
-	node_heard(c, reply);
+	node->call = NULL;
+	node_heard(node, reply);
 	node_error(reply, &e);
 	if (e.fault == FAULT_NONE)
 		wire_decode_text(&wire_session_status_list, reply->body, reply->body_len, &list,
 				 &e);
 	if (e.fault == FAULT_NONE) {
-		node_judge_sessions(c, &list);
-		check_once(c);
-		observe_servers(c);
+		node_judge_sessions(node, &list);
+		check_once(node);
+		observe_servers(node->controller);
 	} else if (reply->status) {
-		log_warning("the node's list of sessions cannot be used: %s", e.text);
+		log_warning("%s: its list of sessions cannot be used: %s", node_name(node), e.text);
 	}
 	wire_free(&wire_session_status_list, &list);
-	look_later(c);
+	look_later(node);
 }
 
 static void got_info(const struct http_reply *reply, void *arg)
 {
-	struct controller *c = arg;
+	struct node *node = arg;
 	struct node_info info = { 0 };
 	struct error e = ERROR_INIT;
-	c->node->call = NULL;
-	node_heard(c, reply);
+	node->call = NULL;
+	node_heard(node, reply);
 	node_error(reply, &e);
 	if (e.fault == FAULT_NONE)
 		wire_decode_text(&wire_node_info, reply->body, reply->body_len, &info, &e);
 	if (e.fault == FAULT_NONE) {
-		node_judge_info(c, &info);
-		node_call(c, "GET", "/v1/sessions", NULL, LOOK_TIMEOUT_MS, got_sessions, c,
-			  &c->node->call, &e);
+		node_judge_info(node, &info);
+		node_call(node, "GET", "/v1/sessions", NULL, LOOK_TIMEOUT_MS, got_sessions, node,
+			  &node->call, &e);
 	} else if (reply->status) {
-		log_warning("elsa-node's answer cannot be used: %s", e.text);
+		log_warning("%s: its answer cannot be used: %s", node_name(node), e.text);
 	}
 	wire_free(&wire_node_info, &info);
-	if (!c->node->call)
-		look_later(c);
+	if (!node->call)
+		look_later(node);
 }
 
 static void look(evutil_socket_t fd, short what, void *arg)
 {
-	struct controller *c = arg;
+	struct node *node = arg;
 	(void)fd;
 	(void)what;
-	if (c->node->call)
+	if (node->call)
 		return;
-	c->node->look_at = clock_mono();
-	if (node_call(c, "GET", "/v1/node", NULL, LOOK_TIMEOUT_MS, got_info, c, &c->node->call,
+	node->look_at = clock_mono();
+	if (node_call(node, "GET", "/v1/node", NULL, LOOK_TIMEOUT_MS, got_info, node, &node->call,
 		      NULL) < 0)
-		look_later(c);
+		look_later(node);
 }
 
-int node_new(struct controller *c, struct error *e)
+struct event *node_look_timer(struct node *node)
 {
-	c->node = calloc(1, sizeof(*c->node));
-	if (!c->node)
-		return error_set(e, ENOMEM, "out of memory");
-	c->node->timer = evtimer_new(c->base, look, c);
-	if (!c->node->timer)
-		return error_set(e, ENOMEM, "out of memory");
-	db_fact_get(c->db, NODE_BOOT_FACT, &c->node->boot_id, NULL);
-	db_fact_get(c->db, NODE_NAME_FACT, &c->node->name, NULL);
-	node_look_soon(c);
-	return 0;
-}
-
-void node_free(struct controller *c)
-{
-	if (!c->node)
-		return;
-	if (c->node->timer)
-		event_free(c->node->timer);
-	free(c->node->name);
-	free(c->node->boot_id);
-	free(c->node->new_boot_id);
-	free(c->node);
-	c->node = NULL;
+	return evtimer_new(node->controller->base, look, node);
 }

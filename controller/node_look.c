@@ -12,21 +12,17 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define MISSING_MOST 2 /* looks in a row without a session before it counts as gone */
+#define MISSING_MOST 2  /* looks in a row without a session before it counts as gone */
+#define STRANGE_MOST 64 /* sessions of a node that nobody knows and that are reported */
 
-void node_judge_info(struct controller *c, const struct node_info *info)
+void node_judge_info(struct node *node, const struct node_info *info)
 {
-	struct node *node = c->node;
-	if (!node->name || strcmp(node->name, info->name) != 0) {
-		replace_text(&node->name, info->name);
-		db_fact_set(c->db, NODE_NAME_FACT, info->name, NULL);
-	}
+	node_take_name(node, info->name);
 	if (!node->boot_id) {
-		replace_text(&node->boot_id, info->boot_id);
-		db_fact_set(c->db, NODE_BOOT_FACT, info->boot_id, NULL);
+		node_take_boot(node, info->boot_id);
 	} else if (strcmp(node->boot_id, info->boot_id) != 0) {
 		if (!node->new_boot_id)
-			log_warning("%s was rebooted", info->name);
+			log_warning("%s was rebooted", node_name(node));
 		replace_text(&node->new_boot_id, info->boot_id);
 	}
 }
@@ -56,7 +52,7 @@ static void session_gone(struct session *s, const struct session_status *status)
 	cleanup_free char *reason = NULL;
 	/* The node's word for it outlives the look at which it came up again: a session with an
 	 * effect under way was not judged then. */
-	if (s->controller->node->new_boot_id || strcmp(how, "rebooted") == 0) {
+	if (s->node->new_boot_id || strcmp(how, "rebooted") == 0) {
 		apply_gone(s, EVENT_NODE_REBOOTED, NULL,
 			   "its node was rebooted while it was running");
 		return;
@@ -75,13 +71,13 @@ static void session_gone(struct session *s, const struct session_status *status)
 
 /* Recorded as not running, and runs. Nothing is done about it but to say it: whatever we would kill
  * might be the only copy. */
-static void session_unexpected(struct session *s)
+static void session_unexpected(struct session *s, const struct node *node)
 {
 	if (s->seen.missing)
 		return;
 	s->seen.missing = 1;
 	log_error("%s: it is recorded as %s, but %s runs it", s->label,
-		  session_state_name(s->state), node_name(s->controller));
+		  session_state_name(s->state), node_name(node));
 	record_note(s->controller,
 		    &(struct record) {
 			    .session = s,
@@ -91,11 +87,16 @@ static void session_unexpected(struct session *s)
 			    .detail = "the node runs it although it is not recorded as running" });
 }
 
-static void judge_session(struct session *s, const struct session_status *status)
+static void judge_session(struct node *node, struct session *s, const struct session_status *status)
 {
 	bool there = status && (status->running || status->frozen);
-	if (s->settled_at >= s->controller->node->look_at)
+	if (s->settled_at >= node->look_at)
 		return; /* the look began before the session was as it is */
+	if (s->node != node) {
+		if (there && !s->effect)
+			session_unexpected(s, node);
+		return;
+	}
 	if (there)
 		observe_waking(s, status);
 	if (s->effect)
@@ -108,86 +109,85 @@ static void judge_session(struct session *s, const struct session_status *status
 		s->seen.missing = 0;
 		observe_usage(s, status);
 	} else if (there && !session_state_is_transient(s->state)) {
-		session_unexpected(s);
+		session_unexpected(s, node);
 	}
 }
 
-static void report_strange(struct controller *c, const char *id)
+static void report_strange(struct node *node, const char *id)
 {
-	struct node *node = c->node;
 	for (size_t i = 0; i < node->strange_count; i++)
 		if (strcmp(node->strange[i], id) == 0)
 			return;
-	if (node->strange_count == NODE_STRANGE_MOST || !id_valid(id))
+	if (!node->strange)
+		node->strange = calloc(STRANGE_MOST, sizeof(*node->strange));
+	if (!node->strange || node->strange_count == STRANGE_MOST || !id_valid(id))
 		return;
 	memcpy(node->strange[node->strange_count++], id, ID_SIZE);
 	log_error("%s runs session %s, of which the database knows nothing; it is left alone",
-		  node_name(c), id);
-	record_note(c, &(struct record) {
-			       .who = "node",
-			       .what = "strange-session",
-			       .why = id,
-			       .detail = "the node runs a session of which there is no record" });
+		  node_name(node), id);
+	record_note(node->controller,
+		    &(struct record) {
+			    .who = "node",
+			    .what = "strange-session",
+			    .why = id,
+			    .detail = "the node runs a session of which there is no record" });
 }
 
 /* Every session knows of the reboot now: only then may we forget that there was one. */
-static void end_reboot(struct controller *c)
+static void end_reboot(struct node *node)
 {
-	struct node *node = c->node;
-	struct error e = ERROR_INIT;
 	if (!node->new_boot_id)
 		return;
-	if (db_fact_set(c->db, NODE_BOOT_FACT, node->new_boot_id, &e) < 0) {
-		log_error("the reboot of the node cannot be recorded: %s", e.text);
-		return;
-	}
-	free(node->boot_id);
-	node->boot_id = steal_ptr(&node->new_boot_id);
+	node_take_boot(node, node->new_boot_id);
+	if (strcmp(node->boot_id, node->new_boot_id) == 0)
+		replace_text(&node->new_boot_id, NULL);
 }
 
-void node_judge_sessions(struct controller *c, const struct session_status_list *list)
+void node_judge_sessions(struct node *node, const struct session_status_list *list)
 {
+	struct controller *c = node->controller;
 	struct session *next;
 	for (size_t i = 0; i < list->count; i++) {
 		struct session *s = sessions_by_id(c, list->items[i].id);
 		if (s)
 			s->status = &list->items[i];
 		else if (list->items[i].running)
-			report_strange(c, list->items[i].id);
+			report_strange(node, list->items[i].id);
 	}
 	for (struct session *s = sessions_first(c); s; s = next) {
 		const struct session_status *status = s->status;
 		next = sessions_next(s);
 		s->status = NULL;
-		judge_session(s, status);
+		if (status || s->node == node)
+			judge_session(node, s, status);
 	}
-	end_reboot(c);
+	end_reboot(node);
 }
 
 /* --- effects -----------------------------------------------------------------------------------
  */
 
 /* What the node still holds the result of although we have recorded it, or never asked for it. */
-static void judge_effect(struct controller *c, const json_t *item)
+static void judge_effect(struct node *node, const json_t *item)
 {
 	const char *id = json_string_value(json_object_get(item, "id"));
 	const char *state = json_string_value(json_object_get(item, "state"));
 	if (!id_valid(id) || !state)
 		return;
-	for (struct session *s = sessions_first(c); s; s = sessions_next(s))
+	for (struct session *s = sessions_first(node->controller); s; s = sessions_next(s))
 		if (s->effect && strcmp(s->effect->row.id, id) == 0)
 			return;
 	if (strcmp(state, effect_state_names[EFFECT_RUNNING]) != 0)
-		effect_acknowledge(c, id, EFFECT_NONE);
+		effect_acknowledge(node, id, EFFECT_NONE);
 	else
-		log_warning("the node works on effect %s, which nobody waits for", id);
+		log_warning("%s works on effect %s, which nobody waits for", node_name(node), id);
 }
 
-void node_judge_effects(struct controller *c, const json_t *body)
+void node_judge_effects(struct node *node, const json_t *body)
 {
 	const json_t *items = json_is_array(body) ? body : json_object_get(body, "items");
 	size_t i;
 	json_t *item;
 	json_array_foreach (items, i, item)
-		judge_effect(c, item);
+		judge_effect(node, item);
 }

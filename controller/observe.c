@@ -5,6 +5,7 @@
 #include "base/fs.h"
 #include "base/log.h"
 #include "controller/idle.h"
+#include "controller/nodes.h"
 #include "controller/record.h"
 
 #include <errno.h>
@@ -41,6 +42,7 @@ struct observer {
 	char (*queue)[ID_SIZE]; /* ids of sessions still to be asked in this round */
 	size_t count, next;
 	int under_way;
+	mono_us round_at; /* when the last round began */
 };
 
 static void visit_next(struct controller *c);
@@ -240,6 +242,12 @@ void observe_servers(struct controller *c)
 	struct observer *o = c->observer;
 	if (o->under_way || o->next < o->count)
 		return; /* the last round is not over: slow servers must not pile up */
+	mono_us now = clock_mono();
+	/* Every look at a node comes by here: that must not make more rounds of it. */
+	if (nodes_next(nodes_first(c)) && o->round_at &&
+	    now - o->round_at < c->config->controller.observe_ms * 1000)
+		return;
+	o->round_at = now;
 	free(o->queue);
 	o->queue = calloc(sessions_count(c) + 1, sizeof(*o->queue));
 	o->count = 0;

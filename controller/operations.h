@@ -24,7 +24,8 @@ struct operation {
 	char *step;
 	int64_t bytes_done, bytes_total;
 	struct waiters waiters;
-	struct http_call *poll; /* the node is being asked how far it is */
+	struct http_call *poll; /* a node is being asked how far it is: */
+	struct node *polled;
 	TAILQ_ENTRY(operation) entry;
 };
 

@@ -5,6 +5,7 @@
 #include "base/cleanup.h"
 #include "base/fs.h"
 #include "controller/api.h"
+#include "controller/effects.h"
 #include "controller/node.h"
 
 #include <string.h>
@@ -28,7 +29,7 @@ static void told(const struct http_reply *reply, void *arg)
 	struct operation *op = arg;
 	struct effect_result result = { 0 };
 	op->poll = NULL;
-	node_heard(op->c, reply);
+	node_heard(op->polled, reply);
 	/* Its end is for the effect's own question to tell. */
 	if (reply->status == 200 && operation_running(op) &&
 	    wire_decode_text(&wire_effect_result, reply->body, reply->body_len, &result, NULL) == 0)
@@ -39,8 +40,10 @@ static void told(const struct http_reply *reply, void *arg)
 static void ask_progress(struct operation *op)
 {
 	cleanup_free char *path = str_printf("/v1/effects/%s", op->id);
+	op->polled = op->session->effect->node;
 	if (path)
-		node_call(op->c, "GET", path, NULL, POLL_TIMEOUT_MS, told, op, &op->poll, NULL);
+		node_call(op->polled, "GET", path, NULL, POLL_TIMEOUT_MS, told, op, &op->poll,
+			  NULL);
 }
 
 static void start_timer(struct controller *c)

@@ -4,6 +4,7 @@
 
 #include "base/buf.h"
 #include "base/cleanup.h"
+#include "controller/nodes.h"
 #include "controller/operations.h"
 
 #include <errno.h>
@@ -145,6 +146,7 @@ struct session *session_new(struct controller *c, const char *user, const char *
 	if (!s)
 		return NULL;
 	s->controller = c;
+	s->node = c->nodes->local;
 	s->state = SESSION_STOPPED;
 	s->seen.cpu_share = NAN;
 	id_new(s->row.id);
@@ -274,6 +276,7 @@ static int load_session(const struct db_session *row, void *arg)
 		return error_set(loading->e, ENOMEM, "out of memory");
 	db_session_deinit(&s->row);
 	s->row = session_copy_row(row);
+	s->node = nodes_of_row(loading->c, row->node);
 	s->state = session_state_from_name(row->state);
 	if (s->state == SESSION_STATE_COUNT) {
 		int r = error_set(loading->e, EBADMSG, "%s is in the unknown state \"%s\"",

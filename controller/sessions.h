@@ -16,6 +16,7 @@
 #include <sys/queue.h>
 
 struct effect;
+struct node;
 struct operation;
 struct session;
 
@@ -53,6 +54,7 @@ struct session {
 	struct controller *controller;
 	struct person *person; /* NULL until it is in the table */
 	struct db_session row; /* as in the database */
+	struct node *node;     /* where its processes are, or were last */
 	enum session_state state;
 	bool usable;                         /* there is a checkpoint and it is not set aside */
 	int64_t checkpoint_bytes;            /* of the newest usable one */
@@ -129,6 +131,12 @@ int session_drop_checkpoint(struct session *s, int64_t generation, const char *w
 /* The store has a checkpoint we have no record of: found there, or (`who`) imported. */
 int session_adopt_checkpoint(struct session *s, const struct checkpoint_info *info, const char *who,
 			     struct error *e);
+
+/* Its node has another name: in the record, in a transaction of the caller's, and in memory.
+ * Nothing if it is not that node's. */
+int session_rename_node(struct session *s, const struct node *node, const char *name,
+			struct error *e);
+void session_renamed_node(struct session *s, const struct node *node);
 
 bool session_has_processes(const struct session *s); /* running or dozing, nothing under way */
 int session_spec(const struct session *s, struct session_spec *spec, struct error *e);

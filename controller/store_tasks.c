@@ -15,10 +15,12 @@
 
 #define END_TIMEOUT_MS (24 * 3600 * 1000)
 #define ENDED_KEPT     64
+#define HOMES_KEPT     256
 
 struct watched {
 	TAILQ_ENTRY(watched) entry;
 	struct controller *c;
+	struct node *node;
 	char *id, *who;
 	enum store_task_kind kind;
 	char session[ID_SIZE];
@@ -27,7 +29,15 @@ struct watched {
 	json_t *end; /* as it is shown; NULL: not yet */
 };
 
+/* Which node has which. */
+struct home {
+	char id[ID_SIZE];
+	struct node *node;
+};
+
 struct store_tasks {
+	struct home homes[HOMES_KEPT]; /* a ring */
+	size_t next_home;
 	TAILQ_HEAD(watched_list, watched) all; /* newest first */
 };
 
@@ -163,7 +173,7 @@ static void ended(const struct http_reply *reply, void *arg)
 	struct store_task task = { 0 };
 	struct error e;
 	w->call = NULL;
-	node_heard(w->c, reply);
+	node_heard(w->node, reply);
 	node_error(reply, &e);
 	if (e.fault == FAULT_NONE)
 		wire_decode_text(&wire_store_task, reply->body, reply->body_len, &task, &e);
@@ -174,10 +184,28 @@ static void ended(const struct http_reply *reply, void *arg)
 	wire_free(&wire_store_task, &task);
 }
 
-void store_task_begun(struct controller *c, const char *id, const struct store_request *request,
+static void note_home(struct node *node, const char *id)
+{
+	struct store_tasks *tasks = node->controller->store_tasks;
+	struct home *home = &tasks->homes[tasks->next_home++ % HOMES_KEPT];
+	snprintf(home->id, sizeof(home->id), "%s", id);
+	home->node = node;
+}
+
+struct node *store_task_node(struct controller *c, const char *id)
+{
+	for (size_t i = 0; i < HOMES_KEPT; i++)
+		if (strcmp(c->store_tasks->homes[i].id, id) == 0)
+			return c->store_tasks->homes[i].node;
+	return nodes_for_store(c);
+}
+
+void store_task_begun(struct node *node, const char *id, const struct store_request *request,
 		      const char *who)
 {
+	struct controller *c = node->controller;
 	struct error e = ERROR_INIT;
+	note_home(node, id);
 	if (request->kind != STORE_TASK_REMOVE && request->kind != STORE_TASK_IMPORT)
 		return;
 	cleanup_free char *path = str_printf("/v1/store/%s/end", id);
@@ -185,6 +213,7 @@ void store_task_begun(struct controller *c, const char *id, const struct store_r
 	if (!path || !w)
 		abort(); /* the record would be wrong; the start after that compares it */
 	w->c = c;
+	w->node = node;
 	w->id = strdup(id);
 	w->who = strdup(who);
 	w->kind = request->kind;
@@ -195,7 +224,7 @@ void store_task_begun(struct controller *c, const char *id, const struct store_r
 		snprintf(w->session, sizeof(w->session), "%s", request->session);
 	forget_ended(c->store_tasks);
 	TAILQ_INSERT_HEAD(&c->store_tasks->all, w, entry);
-	if (node_call(c, "GET", path, NULL, END_TIMEOUT_MS, ended, w, &w->call, &e) < 0)
+	if (node_call(node, "GET", path, NULL, END_TIMEOUT_MS, ended, w, &w->call, &e) < 0)
 		not_known(w, &e);
 }
 

@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef ELSA_CONTROLLER_NODES_H
+#define ELSA_CONTROLLER_NODES_H
+
+/*
+ * The nodes there are: the one of this host, over node.socket, and those that
+ * joined. One that is not on record any more, but that sessions name, is there
+ * too: nothing is known of it but that. One thread.
+ *
+ * A struct node stays for elsad's life, since questions under way hold it.
+ */
+
+#include "base/clock.h"
+#include "base/id.h"
+#include "controller/controller.h"
+
+struct node {
+	struct controller *controller;
+	char *name; /* NULL: it did not say yet, which only the local one need */
+	bool local;
+	bool up;
+	bool checked;      /* its effects and checkpoints were compared since it came up */
+	char *boot_id;     /* as recorded; NULL: never seen */
+	char *new_boot_id; /* it rebooted, and not all sessions know it yet */
+	mono_us look_at;   /* when the look under way began: what is younger it cannot judge */
+	struct event *timer;
+	struct http_call *call;
+	char (*strange)[ID_SIZE]; /* sessions nobody knows, already reported */
+	size_t strange_count;
+	TAILQ_ENTRY(node) entry;
+};
+
+struct nodes {
+	TAILQ_HEAD(node_list, node) all; /* the local one first */
+	struct node *local;
+};
+
+int nodes_new(struct controller *c, struct error *e); /* of the record; asks nobody yet */
+void nodes_start(struct controller *c);               /* the first look at each */
+void nodes_free(struct controller *c);
+
+struct node *nodes_first(struct controller *c); /* never NULL */
+struct node *nodes_next(struct node *node);
+struct node *nodes_find(struct controller *c, const char *name); /* or NULL */
+
+/* What a row of the record means: NULL is the local one; one that is not known is made. */
+struct node *nodes_of_row(struct controller *c, const char *name);
+
+/* Who does work on the store: any node can. One that is up, the local one if it is. */
+struct node *nodes_for_store(struct controller *c);
+
+/* For looks: what is kept of a node. Failures are logged: the next look says the same again. */
+void node_take_name(struct node *node, const char *name);
+void node_take_boot(struct node *node, const char *boot_id);
+
+#endif
