@@ -223,6 +223,11 @@ int cgroup_adopt(const struct cgroup *cg, pid_t pid, struct error *e)
 
 /* --- freezer ----------------------------------------------------------------- */
 
+int cgroup_freeze_soon(const struct cgroup *cg, struct error *e)
+{
+	return cg->ops->ask_freeze(cg, true, e);
+}
+
 int cgroup_thaw(const struct cgroup *cg, struct error *e)
 {
 	return cg->ops->ask_freeze(cg, false, e);

@@ -80,6 +80,8 @@ int cgroup_adopt(const struct cgroup *cg, pid_t pid, struct error *e);
 
 /* Returns when every task is frozen, or -ETIMEDOUT after timeout_ms and thawed again. */
 int cgroup_freeze(const struct cgroup *cg, int timeout_ms, struct error *e);
+/* Only asks: the processes stop one by one, each when it next can. */
+int cgroup_freeze_soon(const struct cgroup *cg, struct error *e);
 int cgroup_thaw(const struct cgroup *cg, struct error *e);
 int cgroup_frozen(const struct cgroup *cg, bool *frozen, struct error *e);
 

@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "base/names.h"
 #include "node/arrival.h"
+#include "node/hold.h"
 #include "node/runner.h"
 
 #include <errno.h>
@@ -184,8 +185,12 @@ static int begin(struct effect *ef, struct error *e)
 {
 	struct session *s = ef->session;
 	set_under_way(ef->node, &s->effect, ef);
+	if (ef->request.kind == EFFECT_START || ef->request.kind == EFFECT_RESTORE ||
+	    ef->recovering)
+		hold_own(ef->node, s);
 	int r = submit(ef, e);
 	if (r < 0) {
+		hold_give_back(ef->node, s);
 		set_under_way(ef->node, &s->effect, NULL);
 		effect_free(ef);
 	}
@@ -321,6 +326,7 @@ static void done(void *arg)
 	struct session *s = ef->session;
 	struct error e = ERROR_INIT;
 	set_under_way(node, &s->effect, NULL);
+	hold_give_back(node, s);
 	arrival_tidy(node, s);
 	if (begin_again(ef))
 		return;

@@ -5,6 +5,7 @@
 #include "base/fs.h"
 #include "base/log.h"
 #include "node/cpu.h"
+#include "node/hold.h"
 #include "node/journal.h"
 #include "node/pages.h"
 #include "node/session.h"
@@ -68,6 +69,8 @@ int node_init(struct node *node, struct error *e)
 	int r = proc_boot_id(node->boot_id, e);
 	if (r == 0)
 		r = make_dirs(node, e);
+	if (r == 0)
+		r = hold_init(node, e);
 	if (r == 0)
 		r = cpu_features(&node->cpu, e);
 	if (r == 0)

@@ -41,7 +41,8 @@ struct node {
 
 	pthread_mutex_t lock;
 	struct session *sessions;
-	bool stopping; /* the loop's: nothing new is begun */
+	pthread_mutex_t hold_lock; /* node/hold.h */
+	bool stopping;             /* the loop's: nothing new is begun */
 
 	pthread_mutex_t store_lock;
 	struct store *store; /* NULL until node_store() could open it */

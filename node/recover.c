@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "node/arrival.h"
 #include "node/effect.h"
+#include "node/hold.h"
 
 #include <errno.h>
 #include <string.h>
@@ -33,6 +34,7 @@ static void recover_session(struct node *node, struct session *s)
 {
 	struct error e = ERROR_INIT;
 	int r = 0;
+	hold_recover(node, s);
 	if (s->journal.effect)
 		r = effect_recover(node, s, &e);
 	else if (s->journal.pid)

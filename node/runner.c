@@ -3,6 +3,7 @@
 
 #include "base/cleanup.h"
 #include "base/log.h"
+#include "node/hold.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -128,11 +129,14 @@ static void note_timing(struct effect *ef, const char *name, mono_us took)
 	pthread_mutex_unlock(&ef->node->lock);
 }
 
+/* One that is only held is as well as it was. */
 static bool is_running(struct effect *ef)
 {
 	bool frozen = false;
 	if (!session_alive(ef->node, ef->session))
 		return false;
+	if (hold_any(ef->node, ef->session))
+		return true;
 	return sandbox_frozen(&ef->sandbox, &frozen, NULL) < 0 || !frozen;
 }
 

@@ -5,6 +5,7 @@
 #include "base/fs.h"
 #include "node/arrival.h"
 #include "node/effect.h"
+#include "node/hold.h"
 #include "node/rootfs.h"
 
 #include <assert.h>
@@ -164,6 +165,7 @@ static int fill_status(struct node *node, struct session *s, struct session_stat
 	if (r == 0 && ef && ef->request.id)
 		r = journal_set(&st->effect, ef->request.id, e);
 	st->running = session_alive(node, s);
+	st->held = st->running && hold_has(node, s, HOLD_LEASE);
 	st->pid = st->running ? j->pid : 0;
 	st->generation = j->generation;
 	st->started_at = j->started_at;

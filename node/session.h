@@ -30,6 +30,8 @@ struct session {
 	bool taking_up;          /* ... is being made after a crash */
 	char *arrival_stall;     /* ... cannot be made: why, and since when */
 	int64_t arrival_stalled_since;
+	unsigned held;      /* node/hold.h's, under its lock: why it stands still, as bits */
+	bool freezer_owned; /* ... an effect freezes and thaws it */
 	/* The loop's: */
 	int pidfd;
 	struct event *watch;

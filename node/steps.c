@@ -4,14 +4,18 @@
 #include "base/cleanup.h"
 #include "base/fs.h"
 #include "node/arrival.h"
+#include "node/hold.h"
 
 #include <errno.h>
 
 int steps_kill(struct effect *ef, struct error *e)
 {
+	hold_own(ef->node, ef->session);
 	int r = sandbox_kill(&ef->sandbox, e);
-	if (r == 0)
+	if (r == 0) {
 		arrival_drop(ef->node, ef->session);
+		hold_forget(ef->node, ef->session);
+	}
 	return r < 0 ? r : effect_set_processes(ef, 0, e);
 }
 

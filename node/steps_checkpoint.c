@@ -4,6 +4,7 @@
 #include "base/cleanup.h"
 #include "base/fs.h"
 #include "node/arrival.h"
+#include "node/hold.h"
 #include "node/images.h"
 #include "node/layers.h"
 #include "node/page_sink.h"
@@ -113,12 +114,13 @@ void checkpoint_note_frozen(struct effect *ef)
 int checkpoint_freeze(struct effect *ef, struct error *e)
 {
 	ef->frozen_since = clock_mono();
+	hold_own(ef->node, ef->session);
 	return sandbox_freeze(&ef->sandbox, e);
 }
 
 int checkpoint_thaw(struct effect *ef, struct error *e)
 {
-	int r = session_alive(ef->node, ef->session) ? sandbox_thaw(&ef->sandbox, e) : 0;
+	int r = session_alive(ef->node, ef->session) ? hold_settle(ef->node, ef->session, e) : 0;
 	checkpoint_note_frozen(ef);
 	return r;
 }

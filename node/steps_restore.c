@@ -5,6 +5,7 @@
 #include "base/fs.h"
 #include "node/arrival.h"
 #include "node/cpu.h"
+#include "node/hold.h"
 #include "node/images.h"
 #include "node/layers.h"
 #include "node/pagemap_image.h"
@@ -191,7 +192,7 @@ static int release(struct effect *ef, struct error *e)
 static int thaw(struct effect *ef, struct error *e)
 {
 	arrival_go(ef);
-	return sandbox_thaw(&ef->sandbox, e);
+	return hold_settle(ef->node, ef->session, e);
 }
 
 static int tidy(struct effect *ef, struct error *e)

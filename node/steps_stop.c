@@ -3,6 +3,7 @@
 
 #include "base/cleanup.h"
 #include "base/fs.h"
+#include "node/hold.h"
 #include "node/images.h"
 
 #include <errno.h>
@@ -15,9 +16,12 @@ enum { GRACE_MS = 5000 };
 static int end(struct effect *ef, struct error *e)
 {
 	struct sandbox *sb = &ef->sandbox;
+	/* With a lapsed lease it may run elsewhere by now, and must not do another step here. */
+	int grace_ms = hold_has(ef->node, ef->session, HOLD_LEASE) ? 0 : GRACE_MS;
+	hold_own(ef->node, ef->session);
 	int r = criu_end_orphans(ef->work, (int)ef->node->config->node.effect_timeout_ms, e);
 	if (r == 0)
-		r = sandbox_end(sb, GRACE_MS, e);
+		r = sandbox_end(sb, grace_ms, e);
 	if (r == 0)
 		r = steps_kill(ef, e);
 	pthread_mutex_lock(&ef->node->lock);

@@ -67,8 +67,12 @@ static int remove_session(struct node *node, char *id, bool all, struct error *e
 static int remove_dirs(const struct node *node, struct error *e)
 {
 	static const char *const names[] = { "journal", "criu", "images", "sessions", "pages" };
-	cleanup_free char *noted = fs_join(node->config->node.run_dir, "journal");
-	int r = noted ? fs_remove_tree(noted, e) : error_set(e, ENOMEM, "out of memory");
+	static const char *const noted[] = { "journal", "held" };
+	int r = 0;
+	for (size_t i = 0; r == 0 && i < ARRAY_SIZE(noted); i++) {
+		cleanup_free char *path = fs_join(node->config->node.run_dir, noted[i]);
+		r = path ? fs_remove_tree(path, e) : error_set(e, ENOMEM, "out of memory");
+	}
 	for (size_t i = 0; r == 0 && i < ARRAY_SIZE(names); i++) {
 		cleanup_free char *path = fs_join(node->config->node.state_dir, names[i]);
 		r = path ? fs_remove_tree(path, e) : error_set(e, ENOMEM, "out of memory");
