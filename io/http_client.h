@@ -42,7 +42,11 @@ struct http_reply {
 	size_t body_len;
 	struct error error; /* FAULT_NONE for any HTTP answer, even 500 */
 	int retry_after_s;  /* from Retry-After; 0: none */
+	void *transfer;     /* http_reply_field()'s */
 };
+
+/* The value of a header of the answer; NULL when it has none. Valid during the callback only. */
+const char *http_reply_field(const struct http_reply *reply, const char *name);
 
 /* Called exactly once per call, never from within http_client_call(). Not called after
  * http_call_cancel(). May start new calls; must not free the client. */

@@ -228,6 +228,16 @@ void http_transfer_reply(struct http_transfer *t, CURLcode code, struct http_rep
 	reply->body = buf_text(&t->body);
 	reply->body_len = t->body.len;
 	reply->retry_after_s = retry_after(t->easy);
+	reply->transfer = t->easy;
+}
+
+const char *http_reply_field(const struct http_reply *reply, const char *name)
+{
+	struct curl_header *header;
+	if (!reply->transfer ||
+	    curl_easy_header(reply->transfer, name, 0, CURLH_HEADER, -1, &header) != CURLHE_OK)
+		return NULL;
+	return header->value;
 }
 
 void http_transfer_deinit(struct http_transfer *t)
