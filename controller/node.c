@@ -176,6 +176,9 @@ static void got_info(const struct http_reply *reply, void *arg)
 		wire_decode_text(&wire_node_info, reply->body, reply->body_len, &info, &e);
 	if (e.fault == FAULT_NONE) {
 		node_judge_info(node, &info);
+		wire_free(&wire_node_info, &node->info);
+		node->info = info;
+		info = (struct node_info) { 0 };
 		node_call(node, "GET", "/v1/sessions", NULL, LOOK_TIMEOUT_MS, got_sessions, node,
 			  &node->call, &e);
 	} else if (reply->status) {

@@ -13,6 +13,7 @@
 #include "base/clock.h"
 #include "base/id.h"
 #include "controller/controller.h"
+#include "wire/messages.h"
 
 struct node {
 	struct controller *controller;
@@ -22,6 +23,7 @@ struct node {
 	bool checked;      /* its effects and checkpoints were compared since it came up */
 	char *boot_id;     /* as recorded; NULL: never seen */
 	char *new_boot_id; /* it rebooted, and not all sessions know it yet */
+	struct node_info info; /* as it said last; zeroed until then */
 	mono_us look_at;   /* when the look under way began: what is younger it cannot judge */
 	struct event *timer;
 	struct http_call *call;
