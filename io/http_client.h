@@ -30,6 +30,12 @@ struct http_request {
 	int connect_timeout_ms;     /* 0: 5,000 */
 	size_t max_body;            /* most bytes of answer taken; 0: 16 MiB */
 	const char *ca_file;        /* trust only this; may be NULL */
+	const char *ca_sha256;      /* or only the authority with this digest (64 hexadecimal */
+				    /* digits), which the server has to show; may be NULL */
+	const char *cert_file;      /* our own certificate and key, PEM; may be NULL */
+	const char *key_file;
+	const char *connect_to; /* "10.0.0.5:8444": where to connect in place of the URL's host, */
+				/* whose certificate is nevertheless asked for; may be NULL */
 	/* When set, the body of a 2xx answer goes here piece by piece and is not collected; nonzero
 	 * aborts the call. For listings of any size. It may cancel calls but not start any. */
 	int (*on_data)(const char *data, size_t len, void *arg);

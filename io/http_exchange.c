@@ -234,6 +234,16 @@ json_t *http_exchange_json(struct http_exchange *x)
 	return NULL;
 }
 
+const char *http_exchange_peer_name(struct http_exchange *x)
+{
+	return x->certified.name[0] ? x->certified.name : NULL;
+}
+
+const char *http_exchange_peer_serial(struct http_exchange *x)
+{
+	return x->certified.name[0] ? x->certified.serial : NULL;
+}
+
 /* --- answers -------------------------------------------------------------- */
 
 void http_reply_header(struct http_exchange *x, const char *name, const char *value)

@@ -26,7 +26,8 @@ struct http_exchange {
 	struct http_params params;
 	struct http_params query;
 	char peer[64];
-	const char *body; /* of the request's */
+	struct http_peer certified; /* by the certificate it has shown */
+	const char *body;           /* of the request's */
 	size_t body_len;
 	int fd;
 	struct timeval idle; /* the connection's timeout */

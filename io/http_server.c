@@ -7,6 +7,7 @@
 #include "io/http_exchange.h"
 #include "io/http_listen.h"
 #include "io/http_reaper.h"
+#include "io/http_tls.h"
 
 #include <errno.h>
 #include <event2/bufferevent.h>
@@ -33,6 +34,7 @@ struct http_server {
 	struct evconnlistener *listener;
 	struct http_listen listen;
 	struct http_watch *watch;
+	struct http_tls_context *tls; /* NULL: plain */
 	struct http_reaper reaper;
 	struct event *tick;
 	LIST_HEAD(, http_exchange) exchanges;
@@ -56,7 +58,7 @@ static bool has_token(const struct http_server *s, struct http_exchange *x)
 {
 	static const char scheme[] = "Bearer ";
 	const char *given = http_exchange_header(x, "Authorization");
-	if (!given || strncasecmp(given, scheme, strlen(scheme)) != 0)
+	if (!s->options.token || !given || strncasecmp(given, scheme, strlen(scheme)) != 0)
 		return false;
 	given += strlen(scheme);
 	return same_secret(given + strspn(given, " "), s->options.token);
@@ -84,17 +86,39 @@ static int admit_unix(const struct http_server *s, struct http_exchange *x, stru
 	return error_set(e, EACCES, "%s may not use this socket", x->peer);
 }
 
-/* The answered status, or 0 when the caller may go on. */
-static int admit(const struct http_server *s, struct http_exchange *x, struct error *e)
+static int admit_certified(const struct http_server *s, struct http_exchange *x, struct error *e)
+{
+	struct evhttp_connection *connection = evhttp_request_get_connection(x->request);
+	struct http_peer peer = { 0 };
+	int r = http_tls_peer(evhttp_connection_get_bufferevent(connection), &peer, e);
+	if (r == 0)
+		return error_set(e, EACCES, "a certificate of this cluster is needed");
+	if (r > 0)
+		r = s->options.admit ? s->options.admit(&peer, s->options.arg, e) : 0;
+	if (r == 0)
+		x->certified = peer;
+	return r;
+}
+
+static void set_peer(struct http_exchange *x)
 {
 	char *address = NULL;
 	ev_uint16_t port;
-	if (s->listen.path)
-		return admit_unix(s, x, e) < 0 ? fault_http_status(e->fault) : 0;
 	evhttp_connection_get_peer(evhttp_request_get_connection(x->request), &address, &port);
 	snprintf(x->peer, sizeof(x->peer), "%s", address ? address : "?");
-	if (s->options.open || has_token(s, x))
+}
+
+/* The answered status, or 0 when the caller may go on. */
+static int admit(const struct http_server *s, struct http_exchange *x, struct error *e)
+{
+	if (s->listen.path)
+		return admit_unix(s, x, e) < 0 ? fault_http_status(e->fault) : 0;
+	set_peer(x);
+	int r = s->tls ? admit_certified(s, x, e) : -EACCES;
+	if (r == 0 || s->options.open || has_token(s, x))
 		return 0;
+	if (s->tls)
+		return fault_http_status(e->fault);
 	http_reply_header(x, "WWW-Authenticate", "Bearer");
 	error_set(e, EACCES, "no or wrong bearer token");
 	return 401;
@@ -161,18 +185,26 @@ static int find_route(const struct http_server *s, struct http_exchange *x,
 	return 405;
 }
 
-/* 0 and the route, or the status to answer. */
-static int check(const struct http_server *s, struct http_exchange *x,
-		 const struct http_route **route, struct error *e)
+static int check_request(const struct http_server *s, struct http_exchange *x,
+			 const struct http_route **route, struct error *e)
 {
-	int status = admit(s, x, e);
-	if (status)
-		return status;
 	if (x->body_len > s->options.max_body) {
 		error_set(e, EINVAL, "the body is larger than %zu bytes", s->options.max_body);
 		return 413;
 	}
 	return find_route(s, x, route, e);
+}
+
+/* 0 and the route, or the status to answer. */
+static int check(const struct http_server *s, struct http_exchange *x,
+		 const struct http_route **route, struct error *e)
+{
+	int refused = admit(s, x, e);
+	if (!refused)
+		return check_request(s, x, route, e);
+	/* Strangers learn no more than which routes are open. */
+	bool open = s->tls && check_request(s, x, route, NULL) == 0 && (*route)->open;
+	return open ? 0 : refused;
 }
 
 /* evhttp itself refuses bodies with a page of HTML, so its limit lies above ours: what is between
@@ -204,14 +236,22 @@ static void on_ended(struct http_exchange *x, void *arg)
 	http_reaper_answered(&s->reaper, x->fd, clock_mono());
 }
 
+/* A connection that should have had TLS: evhttp makes up for an http_tls_accept() that failed. */
+static bool is_bare(const struct http_server *s, struct evhttp_request *request)
+{
+	struct evhttp_connection *connection = evhttp_request_get_connection(request);
+	return s->tls && !http_tls_is_on(evhttp_connection_get_bufferevent(connection));
+}
+
 static void on_request(struct evhttp_request *request, void *arg)
 {
 	struct http_server *s = arg;
 	const struct http_route *route = NULL;
 	struct error e = ERROR_INIT;
 	struct http_exchange *x = http_exchange_new(request, s->watch);
-	if (!x) {
+	if (!x || is_bare(s, request)) {
 		evhttp_send_error(request, 500, NULL);
+		free(x);
 		return;
 	}
 	limit_input(s, request);
@@ -255,6 +295,12 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
 	evconnlistener_enable(s->listener);
 }
 
+static struct bufferevent *accept_tls(struct event_base *base, void *arg)
+{
+	struct http_server *s = arg;
+	return http_tls_accept(s->tls, base);
+}
+
 static int copy_options(struct http_server *s, const struct http_server_options *from,
 			struct error *e)
 {
@@ -263,6 +309,7 @@ static int copy_options(struct http_server *s, const struct http_server_options 
 	o->max_body = from->max_body ? from->max_body : BODY_DEFAULT;
 	o->token = from->token ? strdup(from->token) : NULL;
 	o->allowed_uids = NULL;
+	o->tls = NULL; /* the context has it */
 	if (from->allowed_uid_count) {
 		uid_t *uids = calloc(from->allowed_uid_count, sizeof(*uids));
 		if (uids)
@@ -286,6 +333,8 @@ static int start_http(struct http_server *s, struct event_base *base, struct err
 	s->listener = evhttp_bound_socket_get_listener(bound);
 	evconnlistener_set_error_cb(s->listener, on_accept_error);
 	evhttp_set_gencb(s->http, on_request, s);
+	if (s->tls)
+		evhttp_set_bevcb(s->http, accept_tls, s);
 	evhttp_set_allowed_methods(s->http, 0xffff); /* refused by us, in JSON */
 	struct timeval idle = idle_time(s);
 	evhttp_set_timeout_tv(s->http, &idle);
@@ -314,8 +363,11 @@ int http_server_new(struct event_base *base, const char *where,
 	int r = copy_options(s, options, e);
 	if (r == 0)
 		r = http_listen_open(&s->listen, where, e);
-	if (r == 0 && !s->listen.path && !options->open && !(options->token && *options->token))
+	if (r == 0 && !s->listen.path && !options->open && !options->tls &&
+	    !(options->token && *options->token))
 		r = error_set(e, EINVAL, "listening on %s needs a token", where);
+	if (r == 0 && options->tls)
+		r = http_tls_new(options->tls, &s->tls, e);
 	if (r == 0)
 		r = http_watch_new(base, &s->watch, e);
 	if (r == 0)
@@ -341,6 +393,7 @@ void *http_server_free(struct http_server *server)
 		event_free(server->tick);
 	if (server->http)
 		evhttp_free(server->http);
+	http_tls_free(server->tls);
 	http_watch_free(server->watch);
 	http_reaper_deinit(&server->reaper);
 	http_listen_deinit(&server->listen);

@@ -8,8 +8,9 @@
  *
  * Who may call: on a unix socket the peer's uid must be root's, our own, or
  * one of `allowed_uids`; on TCP a bearer token must match (compared in
- * constant time); `open` listeners let everybody in (the activity webhook,
- * which checks by itself). Refusals never reach a route.
+ * constant time), or with TLS a client certificate be shown; `open` listeners
+ * let everybody in (the activity webhook, which checks by itself), as do
+ * `open` routes on TLS. Refusals never reach a route.
  */
 
 #include "base/error.h"
@@ -28,6 +29,23 @@ struct http_route {
 	const char *path; /* "/v1/effects/{id}": {name} takes one segment, percent-decoded;
 			   * a last "{name*}" takes the rest undecoded */
 	void (*handle)(struct http_exchange *x, void *arg);
+	bool open; /* with TLS: asked without a certificate as well */
+};
+
+/* PEM files, looked at with each connection: replace them and the new ones are used. */
+struct http_tls {
+	const char *cert_file; /* and what else of its chain is to be shown */
+	const char *key_file;
+	const char *ca_file; /* whose certificates clients must have */
+	/* Told what was wrong with a certificate, theirs or ours; at most a few times a minute. */
+	void (*report)(const char *what, void *arg);
+	void *report_arg;
+};
+
+/* From a client's certificate. */
+struct http_peer {
+	char name[256];  /* common name; "": it has shown none */
+	char serial[64]; /* upper-case hexadecimal */
 };
 
 struct http_server_options {
@@ -38,7 +56,12 @@ struct http_server_options {
 					 /* when a reader stalls; 0: 60,000 */
 	bool open;                       /* no credentials asked */
 	const char *token;               /* TCP: copied; NULL with open only */
-	const uid_t *allowed_uids;       /* unix: besides root and our own; copied */
+	const struct http_tls *tls;      /* TCP: serve TLS alone; copied. With a token as well */
+					 /* either will do */
+	/* With TLS: may the owner of this certificate, which is good, call? 0, or negative to
+	 * refuse. `arg` is the handlers'. NULL: all may. */
+	int (*admit)(const struct http_peer *peer, void *arg, struct error *e);
+	const uid_t *allowed_uids; /* unix: besides root and our own; copied */
 	size_t allowed_uid_count;
 };
 
@@ -61,6 +84,10 @@ const char *http_exchange_query(struct http_exchange *x, const char *name); /* ?
 const char *http_exchange_header(struct http_exchange *x, const char *name);
 const char *http_exchange_body(struct http_exchange *x, size_t *len); /* NUL-terminated */
 const char *http_exchange_peer(struct http_exchange *x); /* "uid 0" or "10.99.0.2": for events */
+
+/* Common name of the client's certificate; NULL: it has shown none, or none that counts. */
+const char *http_exchange_peer_name(struct http_exchange *x);
+const char *http_exchange_peer_serial(struct http_exchange *x); /* likewise */
 
 /* The body as a JSON object (new reference), or an answered 400 and NULL. */
 json_t *http_exchange_json(struct http_exchange *x);

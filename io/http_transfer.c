@@ -2,10 +2,13 @@
 #include "io/http_transfer.h"
 
 #include "base/cleanup.h"
+#include "base/fs.h"
 
 #include <errno.h>
 #include <limits.h>
+#include <openssl/ssl.h>
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -14,6 +17,7 @@ enum {
 	TIMEOUT_DEFAULT_MS = 30000,
 	CONNECT_TIMEOUT_DEFAULT_MS = 5000,
 	BODY_DEFAULT = 16 << 20,
+	CERTIFICATE_MOST = 64 << 10,
 	RETRY_AFTER_MOST_S = 6 * 3600, /* as newer versions of libcurl */
 };
 
@@ -100,6 +104,92 @@ static CURLcode set_method(CURL *easy, const struct http_request *request)
 /* The first failure of several settings. */
 #define SET(c, easy, option, value) ((c) = (c) ? (c) : curl_easy_setopt((easy), (option), (value)))
 
+/* --- TLS ------------------------------------------------------------------ */
+
+static bool has_digest(X509 *certificate, const char *hex)
+{
+	unsigned char digest[EVP_MAX_MD_SIZE];
+	char text[2 * EVP_MAX_MD_SIZE + 1] = "";
+	unsigned len = 0;
+	if (X509_digest(certificate, EVP_sha256(), digest, &len) != 1)
+		return false;
+	for (unsigned i = 0; i < len; i++)
+		snprintf(text + 2UL * i, 3, "%02x", digest[i]);
+	return strcasecmp(text, hex) == 0;
+}
+
+/* Trusts the one authority of those shown that has the digest, and no other. The host's name is
+ * looked at by libcurl, as always. */
+static int verify_pinned(X509_STORE_CTX *store, void *arg)
+{
+	const struct http_transfer *t = arg;
+	STACK_OF(X509) *shown = X509_STORE_CTX_get0_untrusted(store);
+	STACK_OF(X509) *trusted = sk_X509_new_null();
+	for (int i = 0; trusted && i < sk_X509_num(shown); i++)
+		if (has_digest(sk_X509_value(shown, i), t->pin))
+			sk_X509_push(trusted, sk_X509_value(shown, i));
+	X509_STORE_CTX_set0_trusted_stack(store, trusted);
+	int ok = X509_verify_cert(store);
+	sk_X509_free(trusted);
+	return ok;
+}
+
+static CURLcode pin_authority(CURL *easy, void *tls, void *arg)
+{
+	(void)easy;
+	SSL_CTX_set_cert_verify_callback(tls, verify_pinned, arg);
+	return CURLE_OK;
+}
+
+/* By its content: libcurl knows kept connections apart by that, not by when a file was read. */
+static CURLcode set_certificate(CURL *easy, const struct http_request *request)
+{
+	cleanup_buf struct buf pem = BUF_INIT(CERTIFICATE_MOST);
+	if (fs_read(request->cert_file, &pem, NULL) < 0)
+		return CURLE_SSL_CERTPROBLEM;
+	struct curl_blob blob = { .data = pem.data, .len = pem.len, .flags = CURL_BLOB_COPY };
+	CURLcode c = curl_easy_setopt(easy, CURLOPT_SSLCERT_BLOB, &blob);
+	SET(c, easy, CURLOPT_SSLKEY, request->key_file);
+	return c;
+}
+
+static CURLcode set_tls(struct http_transfer *t, const struct http_request *request)
+{
+	CURL *easy = t->easy;
+	CURLcode c = CURLE_OK;
+	if (request->ca_file) {
+		SET(c, easy, CURLOPT_CAINFO, request->ca_file);
+		/* Debian's libcurl trusts this directory, too, unless told not to. */
+		SET(c, easy, CURLOPT_CAPATH, NULL);
+		/* Nor one read before: the file may have been replaced. */
+		SET(c, easy, CURLOPT_CA_CACHE_TIMEOUT, 0L);
+	}
+	if (request->ca_sha256) {
+		snprintf(t->pin, sizeof(t->pin), "%s", request->ca_sha256);
+		SET(c, easy, CURLOPT_SSL_CTX_FUNCTION, pin_authority);
+		SET(c, easy, CURLOPT_SSL_CTX_DATA, (void *)t);
+		/* libcurl does not know what a kept connection was verified by. */
+		SET(c, easy, CURLOPT_FRESH_CONNECT, 1L);
+		SET(c, easy, CURLOPT_FORBID_REUSE, 1L);
+		SET(c, easy, CURLOPT_SSL_SESSIONID_CACHE, 0L);
+	}
+	if (request->cert_file && !c)
+		c = set_certificate(easy, request);
+	return c;
+}
+
+/* Without the two names before it curl's rule is for whatever the URL names. */
+static CURLcode set_connect_to(struct http_transfer *t, const char *where)
+{
+	char rule[512];
+	int len = snprintf(rule, sizeof(rule), "::%s", where);
+	if ((size_t)len >= sizeof(rule))
+		return CURLE_URL_MALFORMAT;
+	t->connect_to = curl_slist_append(NULL, rule);
+	return t->connect_to ? curl_easy_setopt(t->easy, CURLOPT_CONNECT_TO, t->connect_to)
+			     : CURLE_OUT_OF_MEMORY;
+}
+
 static CURLcode set_connection(CURL *easy, const struct http_request *request)
 {
 	CURLcode c = CURLE_OK;
@@ -118,11 +208,7 @@ static CURLcode set_connection(CURL *easy, const struct http_request *request)
 	SET(c, easy, CURLOPT_TCP_KEEPALIVE, 1L);
 	if (request->unix_socket)
 		SET(c, easy, CURLOPT_UNIX_SOCKET_PATH, request->unix_socket);
-	if (request->ca_file) {
-		SET(c, easy, CURLOPT_CAINFO, request->ca_file);
-		/* Debian's libcurl trusts this directory, too, unless told not to. */
-		SET(c, easy, CURLOPT_CAPATH, NULL);
-	}
+	SET(c, easy, CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
 	return c;
 }
 
@@ -130,6 +216,9 @@ static CURLcode set_all(struct http_transfer *t, const struct http_request *requ
 {
 	CURL *easy = t->easy;
 	CURLcode c = set_connection(easy, request);
+	c = c ? c : set_tls(t, request);
+	if (!c && request->connect_to)
+		c = set_connect_to(t, request->connect_to);
 	SET(c, easy, CURLOPT_URL, request->url);
 	SET(c, easy, CURLOPT_PATH_AS_IS, 1L); /* object names may hold "..": never shorten */
 	SET(c, easy, CURLOPT_USERAGENT, "elsa/" ELSA_VERSION);
@@ -163,6 +252,8 @@ int http_transfer_init(struct http_transfer *t, const struct http_request *reque
 	if (c == CURLE_OK)
 		return 0;
 	http_transfer_deinit(t);
+	if (c == CURLE_SSL_CERTPROBLEM)
+		return error_set(e, EINVAL, "cannot use the certificate %s", request->cert_file);
 	return error_set(e, c == CURLE_OUT_OF_MEMORY ? ENOMEM : EINVAL,
 			 "cannot prepare a request to %s: %s", request->url, curl_easy_strerror(c));
 }
@@ -178,6 +269,7 @@ static enum fault fault_of(CURLcode code)
 		return FAULT_TIMEOUT;
 	case CURLE_URL_MALFORMAT:
 	case CURLE_SSL_CACERT_BADFILE:
+	case CURLE_SSL_CERTPROBLEM:
 		return FAULT_BAD_INPUT;
 	case CURLE_PEER_FAILED_VERIFICATION:
 		return FAULT_DENIED;
@@ -244,7 +336,8 @@ void http_transfer_deinit(struct http_transfer *t)
 {
 	curl_easy_cleanup(t->easy);
 	curl_slist_free_all(t->headers);
+	curl_slist_free_all(t->connect_to);
 	buf_deinit(&t->body);
 	t->easy = NULL;
-	t->headers = NULL;
+	t->headers = t->connect_to = NULL;
 }

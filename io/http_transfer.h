@@ -14,6 +14,8 @@
 struct http_transfer {
 	CURL *easy;
 	struct curl_slist *headers;
+	struct curl_slist *connect_to;
+	char pin[65];    /* ca_sha256 */
 	struct buf body; /* collected */
 	int (*on_data)(const char *data, size_t len, void *arg);
 	void *arg;
