@@ -25,7 +25,7 @@ const struct plan *effect_plan(enum effect_kind kind)
 		[EFFECT_NONE] = &plan_ended,          [EFFECT_START] = &plan_start,
 		[EFFECT_HIBERNATE] = &plan_hibernate, [EFFECT_SNAPSHOT] = &plan_snapshot,
 		[EFFECT_RESTORE] = &plan_restore,     [EFFECT_STOP] = &plan_stop,
-		[EFFECT_FORGET] = &plan_forget,
+		[EFFECT_FORGET] = &plan_forget,       [EFFECT_FENCE] = &plan_fence,
 	};
 	return plans[kind];
 }

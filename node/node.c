@@ -132,7 +132,7 @@ static int64_t meminfo(const char *text, const char *name)
 	return at ? strtoll(at + strlen(name), NULL, 10) * 1024 : 0;
 }
 
-static char *node_name(const struct node *node)
+char *node_name(const struct node *node)
 {
 	char name[256] = "node";
 	if (node->config->node.name[0])

@@ -59,6 +59,9 @@ int node_store(struct node *node, struct store **store, struct error *e);
 /* For GET /v1/node; release with wire_free(). */
 int node_info(const struct node *node, struct node_info *info, struct error *e);
 
+/* As configured, or the machine's; allocated, or NULL. */
+char *node_name(const struct node *node);
+
 /* STATE_DIR/WHAT/ID + suffix; allocated, or NULL. */
 char *node_path(const struct node *node, const char *what, const char *id, const char *suffix);
 

@@ -147,7 +147,8 @@ static void fill_result(struct effect *ef, const struct error *failure)
 	pthread_mutex_lock(&ef->node->lock);
 	result->state = failure ? EFFECT_FAILED : EFFECT_DONE;
 	result->running = running;
-	result->generation = effect_journal(ef)->generation;
+	if (ef->request.kind != EFFECT_FENCE) /* that one's is not the session's here */
+		result->generation = effect_journal(ef)->generation;
 	result->duration_us = clock_mono() - ef->begun;
 	if (failure) {
 		journal_set(&result->fault, fault_name(failure->fault), NULL);

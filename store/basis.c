@@ -67,22 +67,6 @@ static int prepare(struct basis *b, struct error *e)
 	return find_worn(b, e);
 }
 
-/* Whether the key of the session may be about to be removed. */
-static int check_forgotten(struct store *store, const struct store_scan *scan, struct error *e)
-{
-	int r = 0;
-	for (size_t i = 0; i < scan->count && r == 0; i++) {
-		const struct store_object *o = &scan->list[i];
-		bool live = false;
-		if (o->kind == STORE_KIND_FORGET)
-			r = store_mark_live(store, o, &live, e);
-		if (live)
-			r = error_fault(e, FAULT_CONFLICT, "session %s is being forgotten",
-					o->session);
-	}
-	return r;
-}
-
 /* Left of an earlier checkpoint of this number, it would hide the new one. */
 static int remove_aside(struct store *store, const struct store_scan *scan, const char *session,
 			int64_t generation, struct error *e)
@@ -94,22 +78,36 @@ static int remove_aside(struct store *store, const struct store_scan *scan, cons
 	return object_remove(store->objects, aside->key, e);
 }
 
+/* From the newest down. Above a fence that is newer than it nothing is to be stored. */
+static int consider(struct store *store, const struct store_scan *scan,
+		    const struct store_object *o, int64_t generation, int64_t *basis,
+		    struct error *e)
+{
+	if (o->kind != STORE_KIND_MANIFEST)
+		return 0;
+	int fence = store_is_fence(store, o, e);
+	if (fence < 0)
+		return fence;
+	if (fence && o->generation >= generation)
+		return store_refuse_taken(store, o->session, o->generation, e);
+	if (!fence && o->generation < generation &&
+	    !store_scan_find(scan, o->session, o->generation, STORE_KIND_ASIDE, NULL, 0))
+		*basis = o->generation;
+	return 0;
+}
+
 int basis_find(struct store *store, const char *session, int64_t generation, int64_t *basis,
 	       struct error *e)
 {
 	cleanup(store_scan_deinit) struct store_scan scan = { 0 };
 	int r = store_scan(store, session, -1, &scan, e);
 	if (r == 0)
-		r = check_forgotten(store, &scan, e);
+		r = store_check_forgotten(store, &scan, e);
 	if (r == 0)
 		r = remove_aside(store, &scan, session, generation, e);
 	*basis = -1;
-	for (size_t i = scan.count; i-- > 0 && r == 0 && *basis < 0;) {
-		const struct store_object *o = &scan.list[i];
-		if (o->kind == STORE_KIND_MANIFEST && o->generation < generation &&
-		    !store_scan_find(&scan, session, o->generation, STORE_KIND_ASIDE, NULL, 0))
-			*basis = o->generation;
-	}
+	for (size_t i = scan.count; i-- > 0 && r == 0 && *basis < 0;)
+		r = consider(store, &scan, &scan.list[i], generation, basis, e);
 	return r;
 }
 

@@ -6,6 +6,7 @@
  * over from, those with the index.
  */
 #include "base/clock.h"
+#include "store/fence.h"
 #include "store/writing.h"
 
 #include <errno.h>
@@ -20,9 +21,10 @@ struct commit {
 	struct buf text;         /* of the index */
 	size_t bare;             /* ... before its digests */
 	struct buf manifest;
-	char *key; /* the manifest's */
-	bool put;  /* it was, for certain */
-	int back;  /* what reading it back gave */
+	char *key;  /* the manifest's */
+	bool put;   /* it was, for certain */
+	bool wrong; /* ... or all it stands for, is not there as it was written */
+	int back;   /* what reading it back gave */
 	size_t data_packs;
 	struct error *e;
 };
@@ -313,9 +315,16 @@ static int make_manifest(struct commit *c, struct store_meta *meta)
 	return r;
 }
 
-enum whose { OURS, THEIRS, NOBODYS, UNKNOWN };
+enum whose { OURS, THEIRS, FENCED, NOBODYS, UNKNOWN };
 
 /* Only what proves itself is somebody else's: what arrives may be wrong. */
+static bool is_fence(struct commit *c, const struct buf *back)
+{
+	return fence_is(back->data, back->len) &&
+	       store_tell_fence(c->key, back, &c->w->keys.mac, c->w->session, c->w->generation,
+				EEXIST, NULL) == -EEXIST;
+}
+
 static bool is_theirs(struct commit *c, const struct buf *back)
 {
 	cleanup(manifest_deinit) struct manifest m = { 0 };
@@ -332,42 +341,55 @@ static enum whose ask_whose(struct commit *c)
 		return r == -ENOENT ? NOBODYS : UNKNOWN;
 	if (back.len == c->manifest.len && memcmp(back.data, c->manifest.data, back.len) == 0)
 		return OURS;
+	if (is_fence(c, &back))
+		return FENCED;
 	return is_theirs(c, &back) ? THEIRS : UNKNOWN;
 }
 
-/* Only -EEXIST says that it is somebody else's, and not even that when the request was made twice.
- */
+static int tell_not_ours(struct commit *c, enum whose whose)
+{
+	const struct store_write *w = c->w;
+	if (whose == FENCED)
+		return store_refuse_taken(w->store, w->session, w->generation, c->e);
+	return error_set(c->e, EEXIST,
+			 "another writer has stored checkpoint %" PRId64 " of session %s meanwhile",
+			 w->generation, w->session);
+}
+
+/* What is there tells, and not the answer: that may be lost, or be to a request made twice. */
 static int put_manifest(struct commit *c)
 {
-	struct store_write *w = c->w;
-	int r = object_put(w->store->objects, c->key, c->manifest.data, c->manifest.len, true,
+	int r = object_put(c->w->store->objects, c->key, c->manifest.data, c->manifest.len, true,
 			   c->e);
-	c->put = r == 0;
+	enum whose whose = ask_whose(c);
+	if (whose == UNKNOWN)
+		whose = ask_whose(c);
+	c->put = whose == OURS || (r == 0 && whose == UNKNOWN);
+	if (whose == OURS) {
+		error_clear(c->e);
+		return 0;
+	}
+	if (whose == THEIRS || whose == FENCED)
+		return tell_not_ours(c, whose);
 	if (r < 0 && r != -EEXIST)
 		return r;
-	enum whose whose = ask_whose(c);
-	if (whose == UNKNOWN && c->back == 0)
-		whose = ask_whose(c);
-	if (whose == OURS)
-		return 0;
-	if (r == -EEXIST && whose == THEIRS)
-		return error_set(c->e, EEXIST,
-				 "another writer has stored checkpoint %" PRId64
-				 " of session %s meanwhile",
-				 w->generation, w->session);
+	c->wrong = c->back == 0 || c->back == -ENOENT;
 	if (c->back < 0)
 		return error_set(c->e, -c->back, "object %s: cannot be read back", c->key);
 	return error_set(c->e, EBADMSG, "object %s: read back, it is not what was written", c->key);
 }
 
-/* A put that failed may have put all the same. While it may be there, its packs must be too. */
+/*
+ * While it may be there its packs must be too. And one that is there and not known to be wrong may
+ * be what another node restores from at this moment, having fenced us just behind it: it stays.
+ */
 static void take_back_manifest(struct commit *c)
 {
 	enum whose whose = c->put ? OURS : ask_whose(c);
-	if (whose == OURS)
-		c->w->keep = object_remove(c->w->store->objects, c->key, NULL) < 0;
-	else
-		c->w->keep = whose == UNKNOWN;
+	bool stays = whose == UNKNOWN || (whose == OURS && !c->wrong);
+	if (!stays && c->wrong)
+		stays = object_remove(c->w->store->objects, c->key, NULL) < 0;
+	c->w->keep = stays;
 }
 
 /* --- reading back ------------------------------------------------------------------- */
@@ -422,6 +444,18 @@ static int look_at_all(struct commit *c)
 	return r;
 }
 
+/* A store that does not answer says nothing about what is in it. */
+static int look_twice(struct commit *c)
+{
+	int r = look_at_all(c);
+	if (r < 0) {
+		error_clear(c->e);
+		r = look_at_all(c);
+	}
+	c->wrong = r == -EBADMSG || r == -fault_errno(FAULT_CONFLICT);
+	return r;
+}
+
 static int publish(struct commit *c, enum store_verify verify)
 {
 	struct store_write *w = c->w;
@@ -432,7 +466,7 @@ static int publish(struct commit *c, enum store_verify verify)
 		return r;
 	r = put_manifest(c);
 	if (r == 0)
-		r = look_at_all(c);
+		r = look_twice(c);
 	if (r < 0 && r != -EEXIST)
 		take_back_manifest(c);
 	return r;

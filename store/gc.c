@@ -14,12 +14,14 @@
  * the sweep's own, which an import waits for: it puts packs under their old names.
  * docs/store.md says why that is enough.
  */
+#include "base/clock.h"
 #include "store/internal.h"
 
 #include <errno.h>
 #include <string.h>
 
 enum { SWEEP_TRIES = 3 };
+#define FENCE_KEPT_MS (INT64_C(7) * 24 * 3600 * 1000)
 
 struct names {
 	struct manifest_pack *list;
@@ -32,6 +34,7 @@ struct sweep {
 	struct store_gc *gc;
 	struct store_scan before, after;
 	struct names names;
+	int64_t newest;   /* checkpoint that is not set aside; -1: none */
 	char (*dead)[17]; /* writers */
 	size_t dead_count;
 	bool announced;
@@ -149,6 +152,9 @@ static int read_manifests(struct sweep *s)
 		int r = store_manifest_read(s->store, o->session, o->generation, NULL, &m, s->e);
 		if (r == -EBADMSG)
 			return 1;
+		if (r == 0 && !store_scan_find(&s->before, o->session, o->generation,
+					       STORE_KIND_ASIDE, NULL, 0))
+			s->newest = o->generation;
 		if (r == 0)
 			r = note_names(&s->names, &m, s->e);
 		if (r < 0 && r != -ENOENT)
@@ -159,6 +165,14 @@ static int read_manifests(struct sweep *s)
 	return 0;
 }
 
+/* One that is old and below a checkpoint: nobody can be about to store what it is there to stop. */
+static bool is_old_fence(const struct sweep *s, const struct store_object *o)
+{
+	return o->kind == STORE_KIND_MANIFEST && o->generation < s->newest &&
+	       clock_wall() > o->st.modified_at + FENCE_KEPT_MS &&
+	       store_is_fence(s->store, o, NULL) > 0;
+}
+
 /* A checkpoint's own pack, mark and set-aside are known by their names alone. */
 static bool is_garbage(const struct sweep *s, const struct store_object *o)
 {
@@ -167,6 +181,8 @@ static bool is_garbage(const struct sweep *s, const struct store_object *o)
 	if (o->kind == STORE_KIND_PACK)
 		return !s->names.count ||
 		       !bsearch(&wanted, s->names.list, s->names.count, sizeof(wanted), by_name);
+	if (o->kind == STORE_KIND_MANIFEST)
+		return is_old_fence(s, o);
 	return o->kind == STORE_KIND_ASIDE &&
 	       !store_scan_find(&s->after, o->session, o->generation, STORE_KIND_MANIFEST, NULL, 0);
 }
@@ -255,6 +271,7 @@ static int sweep(struct store *store, const char *session, struct store_gc *gc,
 		cleanup(sweep_deinit) struct sweep s = { .store = store,
 							 .session = session,
 							 .gc = gc,
+							 .newest = -1,
 							 .announced = self->id[0],
 							 .e = e };
 		int64_t objects = gc->objects;

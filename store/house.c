@@ -116,23 +116,26 @@ int store_list(struct store *store, const char *session,
 
 int store_newest(struct store *store, const char *session, int64_t *generation, struct error *e)
 {
-	cleanup(store_scan_deinit) struct store_scan scan = { 0 };
-	int r = session ? store_scan(store, session, -1, &scan, e)
-			: error_set(e, EINVAL, "no session given");
-	if (r < 0)
-		return r;
-	for (size_t i = scan.count; i-- > 0;) {
-		const struct store_object *o = &scan.list[i];
-		if (o->kind != STORE_KIND_MANIFEST ||
-		    store_scan_find(&scan, session, o->generation, STORE_KIND_ASIDE, NULL, 0))
-			continue;
-		*generation = o->generation;
-		return 0;
-	}
-	return error_set(e, ENOENT, "session %s has no checkpoint", session);
+	struct store_numbers numbers;
+	int r = store_numbers(store, session, &numbers, e);
+	if (r == 0 && numbers.checkpoint < 0)
+		return error_set(e, ENOENT, "session %s has no checkpoint", session);
+	if (r == 0)
+		*generation = numbers.checkpoint;
+	return r;
 }
 
 /* --- removing ----------------------------------------------------------------------- */
+
+static int is_fence(struct store *store, const char *session, int64_t generation,
+		    const struct object_stat *st, struct error *e)
+{
+	struct store_object o = { .kind = STORE_KIND_MANIFEST,
+				  .generation = generation,
+				  .st = *st };
+	memcpy(o.session, session, sizeof(o.session));
+	return store_is_fence(store, &o, e);
+}
 
 int store_set_aside(struct store *store, const char *session, int64_t generation, struct error *e)
 {
@@ -144,6 +147,8 @@ int store_set_aside(struct store *store, const char *session, int64_t generation
 		r = store_key(session, generation, STORE_ASIDE, &aside, e);
 	if (r == 0)
 		r = object_stat(store->objects, manifest, &st, e);
+	if (r == 0 && (r = is_fence(store, session, generation, &st, e)) > 0)
+		r = -ENOENT;
 	if (r == -ENOENT)
 		return error_set(e, ENOENT, "session %s has no checkpoint %" PRId64, session,
 				 generation);
@@ -152,11 +157,21 @@ int store_set_aside(struct store *store, const char *session, int64_t generation
 
 int store_remove(struct store *store, const char *session, int64_t generation, struct error *e)
 {
+	struct object_stat st;
 	cleanup_free char *manifest = NULL;
 	cleanup_free char *aside = NULL;
 	int r = store_key(session, generation, STORE_MANIFEST, &manifest, e);
 	if (r == 0)
 		r = store_key(session, generation, STORE_ASIDE, &aside, e);
+	if (r == 0)
+		r = object_stat(store->objects, manifest, &st, e);
+	if (r == 0 && (r = is_fence(store, session, generation, &st, e)) > 0)
+		return error_fault(e, FAULT_CONFLICT,
+				   "%" PRId64 " of session %s is no checkpoint but a fence: gc "
+				   "removes it when it is old",
+				   generation, session);
+	if (r == -ENOENT)
+		r = 0;
 	if (r == 0)
 		r = object_remove(store->objects, manifest, e);
 	if (r == 0)

@@ -95,8 +95,7 @@ static int check_new(struct import *m)
 	struct object_stat st;
 	int r = object_stat(m->store->objects, m->key, &st, m->e);
 	if (r == 0)
-		return error_set(m->e, EEXIST, "session %s already has a checkpoint %" PRId64,
-				 m->m.meta.session, m->m.meta.generation);
+		return store_refuse_taken(m->store, m->m.meta.session, m->m.meta.generation, m->e);
 	return r == -ENOENT ? 0 : r;
 }
 

@@ -105,6 +105,14 @@ int store_manifest_read(struct store *store, const char *session, int64_t genera
 int store_manifest_decode(const char *key, const struct buf *text, const struct seal_key *mac_key,
 			  const char *session, int64_t generation, struct manifest *m,
 			  struct error *e);
+/* What lies there is a fence: returns -code (ENOENT, EEXIST) in its words, or -EBADMSG. */
+int store_tell_fence(const char *key, const struct buf *text, const struct seal_key *mac_key,
+		     const char *session, int64_t generation, int code, struct error *e);
+/* 1 when a manifest's object is a fence instead, 0 when not, or not there any more. */
+int store_is_fence(struct store *store, const struct store_object *object, struct error *e);
+/* -EEXIST, saying what lies there: a manifest, or a fence. */
+int store_refuse_taken(struct store *store, const char *session, int64_t generation,
+		       struct error *e);
 /* All packs that it names are there and have their sizes; what `found` (may be NULL) does not say
  * the store is asked. */
 int store_check_packs(struct store *store, const struct manifest *m, const struct store_scan *found,
@@ -132,6 +140,8 @@ void store_unmark(struct store *store, const char *session, int64_t generation,
 /* Whether the process that put a mark, or a sweep's, may still be at work. */
 int store_mark_live(struct store *store, const struct store_object *mark, bool *result,
 		    struct error *e);
+/* Fails when the session's key may be about to be removed. After a mark of one's own. */
+int store_check_forgotten(struct store *store, const struct store_scan *scan, struct error *e);
 /* Says that objects, or (STORE_KIND_FORGET) also the key, of the session are about to be removed.
  */
 int store_announce(struct store *store, const char *session, enum store_kind kind,

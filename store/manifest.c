@@ -3,16 +3,16 @@
 
 #include "base/cleanup.h"
 #include "base/id.h"
+#include "store/signed.h"
 
 #include <errno.h>
 #include <inttypes.h>
 #include <jansson.h>
-#include <openssl/crypto.h>
 #include <string.h>
 
-#define FORMAT "elsa-checkpoint"
+static const struct signed_format manifest_format = { "elsa-checkpoint", MANIFEST_VERSION,
+						      "manifest" };
 
-enum { MAC = 32 };
 #define MAX_PACK_SIZE UINT32_MAX         /* offsets have 32 bits */
 #define MAX_NUMBER    (INT64_C(1) << 50) /* sums of them do not overflow */
 
@@ -110,38 +110,18 @@ static int encode_body(const struct manifest *m, struct buf *to)
 	return r == 0 ? encode_lists(m, to) : r;
 }
 
-static void hex(const unsigned char *from, size_t len, char *to)
-{
-	static const char digits[] = "0123456789abcdef";
-	for (size_t i = 0; i < 2 * len; i++)
-		to[i] = digits[from[i / 2] >> (i % 2 ? 0 : 4) & 15];
-	to[2 * len] = '\0';
-}
-
 int manifest_encode(const struct manifest *m, const struct seal_key *mac_key, struct buf *to,
 		    struct error *e)
 {
 	cleanup_buf struct buf body = BUF_INIT(MANIFEST_MAX_BYTES);
-	unsigned char mac[MAC];
-	char text[2 * MAC + 1];
 	int r = encode_body(m, &body);
 	if (r == -EINVAL)
 		return error_set(e, EINVAL, "the manifest cannot be written: a text is not UTF-8");
-	if (r == 0) {
-		r = seal_mac(mac_key, body.data, body.len, mac, e);
-		if (r < 0)
-			return r;
-		hex(mac, MAC, text);
-		r = buf_printf(to, "{\"format\":\"" FORMAT "\",\"version\":%d,\"hmac\":\"%s\"}\n",
-			       MANIFEST_VERSION, text);
-	}
-	if (r == 0)
-		r = buf_append(to, body.data, body.len);
-	if (r == 0)
-		r = buf_append(to, "\n", 1);
-	return r == -ENOMEM ? error_set(e, ENOMEM, "out of memory")
-	       : r < 0      ? error_set(e, -r, "the manifest is larger than %zu bytes", to->cap)
-			    : 0;
+	if (r == -ENOMEM)
+		return error_set(e, ENOMEM, "out of memory");
+	if (r < 0)
+		return error_set(e, -r, "the manifest is larger than %zu bytes", to->cap);
+	return signed_encode(&manifest_format, &body, mac_key, to, e);
 }
 
 /* --- reading ------------------------------------------------------------------------ */
@@ -285,44 +265,6 @@ static json_t *load(const char *data, size_t len)
 	return json_loadb(data, len, JSON_REJECT_DUPLICATES, NULL);
 }
 
-static int check_mac(const struct seal_key *key, const char *said, const char *body, size_t len,
-		     struct error *e)
-{
-	unsigned char mac[MAC];
-	char text[2 * MAC + 1];
-	int r = seal_mac(key, body, len, mac, e);
-	if (r < 0)
-		return r;
-	hex(mac, MAC, text);
-	if (CRYPTO_memcmp(text, said, 2 * MAC) != 0)
-		return fail(e, "it was changed, or belongs to another session's key");
-	return 0;
-}
-
-/* Gives the body, once its HMAC is right. */
-static int check_header(const char *data, size_t len, const struct seal_key *key, const char **body,
-			size_t *body_len, struct error *e)
-{
-	const char *format, *mac;
-	int version;
-	const char *end = memchr(data, '\n', len);
-	if (!end || data[len - 1] != '\n' || end == data + len - 1)
-		return fail(e, "it is cut short");
-	cleanup(json_decrefp) json_t *header = load(data, (size_t)(end - data));
-	if (json_unpack(header, "{ss si}", "format", &format, "version", &version) < 0 ||
-	    strcmp(format, FORMAT) != 0)
-		return fail(e, "it is not a manifest");
-	if (version != MANIFEST_VERSION)
-		return error_set(e, EBADMSG, "it has version %d, and this program knows only %d",
-				 version, MANIFEST_VERSION);
-	*body = end + 1;
-	*body_len = (size_t)(data + len - *body) - 1;
-	if (json_unpack(header, "{ss}", "hmac", &mac) < 0 || json_object_size(header) != 3 ||
-	    strlen(mac) != 2 * MAC || strspn(mac, "0123456789abcdef") != 2 * MAC)
-		return fail(e, "it is not a manifest");
-	return key ? check_mac(key, mac, *body, *body_len, e) : 0;
-}
-
 int manifest_decode(const char *data, size_t len, const struct seal_key *mac_key,
 		    struct manifest *m, struct error *e)
 {
@@ -331,7 +273,7 @@ int manifest_decode(const char *data, size_t len, const struct seal_key *mac_key
 	*m = (struct manifest) { 0 };
 	if (len == 0 || len > MANIFEST_MAX_BYTES)
 		return fail(e, len ? "it is too large" : "it is empty");
-	int r = check_header(data, len, mac_key, &text, &text_len, e);
+	int r = signed_decode(&manifest_format, data, len, mac_key, &text, &text_len, e);
 	if (r < 0)
 		return r;
 	cleanup(json_decrefp) json_t *body = load(text, text_len);

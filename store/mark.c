@@ -193,3 +193,18 @@ int store_mark_live(struct store *store, const struct store_object *mark, bool *
 		*result = !gone && clock_wall() < mark->st.modified_at + STORE_MARK_MS;
 	return 0;
 }
+
+int store_check_forgotten(struct store *store, const struct store_scan *scan, struct error *e)
+{
+	int r = 0;
+	for (size_t i = 0; i < scan->count && r == 0; i++) {
+		const struct store_object *o = &scan->list[i];
+		bool live = false;
+		if (o->kind == STORE_KIND_FORGET)
+			r = store_mark_live(store, o, &live, e);
+		if (live)
+			r = error_fault(e, FAULT_CONFLICT, "session %s is being forgotten",
+					o->session);
+	}
+	return r;
+}

@@ -3,6 +3,7 @@
 #include "base/fs.h"
 #include "base/id.h"
 #include "store/cache.h"
+#include "store/fence.h"
 #include "store/internal.h"
 
 #include <errno.h>
@@ -196,6 +197,8 @@ static int read_manifest(struct store *store, const char *session, int64_t gener
 				 generation);
 	if (r == -EBADMSG && e)
 		e->fault = FAULT_CORRUPT;
+	if (r == 0 && fence_is(text.data, text.len))
+		return store_tell_fence(key, &text, mac_key, session, generation, ENOENT, e);
 	return r < 0 ? r : store_manifest_decode(key, &text, mac_key, session, generation, m, e);
 }
 

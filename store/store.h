@@ -189,6 +189,37 @@ int store_list(struct store *store, const char *session,
 	       void *arg, struct error *e);
 int store_newest(struct store *store, const char *session, int64_t *generation,
 		 struct error *e); /* not set aside; -ENOENT */
+
+/*
+ * Fences: numbers that are taken so that no checkpoint can be stored under them. A fence lies in a
+ * manifest's place, and was put there by the same conditional put. It is no checkpoint.
+ *
+ * store_take(): after it, whoever was writing a checkpoint of the session has either committed it
+ * before or finds its number taken (-EEXIST), and what begins later finds a fence that is newer
+ * than what it knows (store_numbers()). Takes all free numbers up to `at_least` + 1, or up to one
+ * above the newest that is there, and at most STORE_TAKEN_MOST of them; *taken: the last one.
+ * *newest: the newest checkpoint that is not set aside; 0: none. `at_least`: the newest number
+ * that was ever given out. `by`: who, for people. When it fails it may have taken some numbers all
+ * the same; again, it takes newer ones. docs/store.md has the argument.
+ */
+enum { STORE_TAKEN_MOST = 16 };
+int store_take(struct store *store, const char *session, int64_t at_least, const char *by,
+	       int64_t *taken, int64_t *newest, struct error *e);
+
+struct store_numbers {
+	int64_t checkpoint; /* newest that is not set aside */
+	int64_t fence;      /* newest that was taken */
+	int64_t used;       /* newest of all */
+};
+/* -1: there is none of that kind. */
+int store_numbers(struct store *store, const char *session, struct store_numbers *numbers,
+		  struct error *e);
+/* Nonzero from `each` stops and is returned. session NULL: all of them. */
+int store_list_fences(struct store *store, const char *session,
+		      int (*each)(const char *session, int64_t generation, int64_t taken_at,
+				  const char *by, void *arg),
+		      void *arg, struct error *e);
+
 int store_set_aside(struct store *store, const char *session, int64_t generation, struct error *e);
 /* The manifest first, then what no other checkpoint names; a missing one is fine. */
 int store_remove(struct store *store, const char *session, int64_t generation, struct error *e);

@@ -35,8 +35,7 @@ static int check_new(struct store *store, const char *session, int64_t generatio
 	if (r == 0)
 		r = object_stat(store->objects, key, &st, e);
 	if (r == 0)
-		return error_set(e, EEXIST, "session %s already has a checkpoint %" PRId64, session,
-				 generation);
+		return store_refuse_taken(store, session, generation, e);
 	return r == -ENOENT ? 0 : r;
 }
 

@@ -7,7 +7,7 @@ const char *const effect_kind_names[EFFECT_KIND_COUNT] = {
 	[EFFECT_NONE] = "none",           [EFFECT_START] = "start",
 	[EFFECT_HIBERNATE] = "hibernate", [EFFECT_SNAPSHOT] = "snapshot",
 	[EFFECT_RESTORE] = "restore",     [EFFECT_STOP] = "stop",
-	[EFFECT_FORGET] = "forget",
+	[EFFECT_FORGET] = "forget",       [EFFECT_FENCE] = "fence",
 };
 
 const char *const notice_kind_names[NOTICE_KIND_COUNT] = {

@@ -41,6 +41,8 @@ enum effect_kind {
 	EFFECT_RESTORE,   /* run checkpoint `generation` */
 	EFFECT_STOP,      /* end the processes, keep nothing of them */
 	EFFECT_FORGET,    /* as stop, and delete the checkpoints */
+	EFFECT_FENCE,     /* take the next number above `generation` in the store, so that no
+			   * node commits one that is not new; needs nothing of the session */
 	EFFECT_KIND_COUNT
 };
 extern const char *const effect_kind_names[EFFECT_KIND_COUNT];

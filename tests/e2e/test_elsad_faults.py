@@ -66,7 +66,7 @@ def assert_one_life(elsad: Elsad, session: str) -> None:
         assert shown["checkpoint_usable"]
 
 
-@pytest.mark.parametrize("step", steps())
+@pytest.mark.parametrize("step", [s for s in steps() if s.split(".")[0] in GOALS])
 def test_killed_at_every_step(tmp_path: Path, step: str):
     kind, moment = step.split(".")
     with Elsad(tmp_path) as elsad:

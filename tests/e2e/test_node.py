@@ -604,7 +604,7 @@ def arrange(node, kind):
     """A session that `kind` can be done to, and the arguments of that effect."""
     session = Session(node)
     session.before = None
-    if kind != "start":
+    if kind not in ("start", "fence"):
         session.start()
         session.before = session.ask("state")
     if kind == "restore":
