@@ -169,7 +169,14 @@ static void print_session(const json_t *session)
 		{ "person seen", "last_person_activity", COLUMN_AGE },
 		{ "kept awake until", "keep_awake_until", COLUMN_TIME },
 	};
+	static const struct column protection[] = {
+		{ "protected", "reason", COLUMN_TEXT },
+		{ "  saved", "saved_at", COLUMN_AGE },
+		{ "  next", "due_at", COLUMN_TIME },
+	};
 	table_print_pairs(stdout, session, columns, ARRAY_SIZE(columns));
+	table_print_pairs(stdout, json_object_get(session, "protection"), protection,
+			  ARRAY_SIZE(protection));
 	print_operation(json_object_get(session, "operation"));
 	print_checkpoints(json_object_get(session, "checkpoints"));
 }

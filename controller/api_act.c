@@ -13,7 +13,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define WHO_MOST 200 /* bytes of who and why that are kept */
+#define WHO_MOST        200 /* bytes of who and why that are kept */
+#define SNAPSHOT_WAIT_S 60
 
 /* Who asks, in words of the caller or by where the question came from. */
 struct asker {
@@ -129,11 +130,24 @@ static void ask_hub(struct http_exchange *x, struct session *s, const struct ask
 	reply_accepted(x, s->operation);
 }
 
+/* Snapshots come by themselves and are over in a moment: who wants to end the session need not know
+ * of them. True: the question is put again when this one has ended. */
+static bool wait_for_snapshot(struct http_exchange *x, struct session *s, waiter_answer again)
+{
+	struct controller *c = s->controller;
+	int64_t since_us = clock_mono() - s->settled_at;
+	if (s->state != SESSION_SNAPSHOTTING || !s->operation ||
+	    since_us > SNAPSHOT_WAIT_S * 1000000LL)
+		return false;
+	waiters_add(&s->operation->waiters, c->base, x, SNAPSHOT_WAIT_S, again, c);
+	return true;
+}
+
 void api_post_hibernate(struct http_exchange *x, void *arg)
 {
 	cleanup_json json_t *body = http_exchange_json(x);
 	struct session *s = body ? api_body_session(x, arg, body) : NULL;
-	if (!s)
+	if (!s || wait_for_snapshot(x, s, api_post_hibernate))
 		return;
 	const struct asker asker = asker_of(x, body, "asked");
 	if (json_is_true(json_object_get(body, "through_hub"))) {
@@ -146,13 +160,9 @@ void api_post_hibernate(struct http_exchange *x, void *arg)
 	apply_and_reply(x, s, &change, EFFECT_HIBERNATE);
 }
 
-static void post_event(struct http_exchange *x, void *arg, enum session_event event,
-		       enum effect_kind kind)
+static void ask_for(struct http_exchange *x, struct session *s, const json_t *body,
+		    enum session_event event, enum effect_kind kind)
 {
-	cleanup_json json_t *body = http_exchange_json(x);
-	struct session *s = body ? api_body_session(x, arg, body) : NULL;
-	if (!s)
-		return;
 	const struct asker asker = asker_of(x, body, "asked");
 	const struct session_change change = { .event = event, .who = asker.who, .why = asker.why };
 	apply_and_reply(x, s, &change, kind);
@@ -172,21 +182,23 @@ void api_post_snapshot(struct http_exchange *x, void *arg)
 			"ask again when that is done");
 		return;
 	}
-	const struct asker asker = asker_of(x, body, "asked");
-	const struct session_change change = { .event = EVENT_SNAPSHOT,
-					       .who = asker.who,
-					       .why = asker.why };
-	apply_and_reply(x, s, &change, EFFECT_SNAPSHOT);
+	ask_for(x, s, body, EVENT_SNAPSHOT, EFFECT_SNAPSHOT);
 }
 
 void api_post_stop(struct http_exchange *x, void *arg)
 {
-	post_event(x, arg, EVENT_STOP, EFFECT_STOP);
+	cleanup_json json_t *body = http_exchange_json(x);
+	struct session *s = body ? api_body_session(x, arg, body) : NULL;
+	if (s && !wait_for_snapshot(x, s, api_post_stop))
+		ask_for(x, s, body, EVENT_STOP, EFFECT_STOP);
 }
 
 void api_post_forget(struct http_exchange *x, void *arg)
 {
-	post_event(x, arg, EVENT_FORGET, EFFECT_FORGET);
+	cleanup_json json_t *body = http_exchange_json(x);
+	struct session *s = body ? api_body_session(x, arg, body) : NULL;
+	if (s)
+		ask_for(x, s, body, EVENT_FORGET, EFFECT_FORGET);
 }
 
 /* --- resume: the Hub starts it, as for a login -------------------------------------------------

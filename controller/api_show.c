@@ -10,6 +10,7 @@
 #include "controller/idle.h"
 #include "controller/node.h"
 #include "controller/operations.h"
+#include "controller/protect.h"
 #include "wire/text.h"
 
 #include <math.h>
@@ -115,6 +116,7 @@ void api_get_session(struct http_exchange *x, void *arg)
 	json_t *shown = api_session_json(s, true);
 	json_object_set_new(shown, "checkpoints", checkpoints_json(s));
 	json_object_set_new(shown, "explain", text_or_null(explain));
+	json_object_set_new(shown, "protection", protect_json(s));
 	http_reply_json(x, 200, shown);
 }
 

@@ -13,6 +13,7 @@
 #include "controller/nodes.h"
 #include "controller/observe.h"
 #include "controller/operations.h"
+#include "controller/protect.h"
 #include "controller/sessions.h"
 #include "controller/store_tasks.h"
 
@@ -115,6 +116,8 @@ static int start_parts(struct controller *c, struct error *e)
 	if (r == 0)
 		r = idle_new(c, e);
 	if (r == 0)
+		r = protect_new(c, e);
+	if (r == 0)
 		r = hub_new(c, e);
 	if (r == 0)
 		r = activity_new(c, e);
@@ -159,6 +162,7 @@ void *controller_free(struct controller *c)
 	api_free(c);
 	activity_free(c);
 	hub_free(c);
+	protect_free(c);
 	idle_free(c);
 	observe_free(c);
 	store_tasks_free(c);

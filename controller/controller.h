@@ -29,6 +29,7 @@ struct controller {
 	struct hub *hub;
 	struct observer *observer;
 	struct idle *idle;
+	struct protect *protect;
 	struct activity *activity;
 	struct store_tasks *store_tasks;
 	struct api *api;

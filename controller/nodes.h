@@ -20,11 +20,11 @@ struct node {
 	char *name; /* NULL: it did not say yet, which only the local one need */
 	bool local;
 	bool up;
-	bool checked;      /* its effects and checkpoints were compared since it came up */
-	char *boot_id;     /* as recorded; NULL: never seen */
-	char *new_boot_id; /* it rebooted, and not all sessions know it yet */
+	bool checked;          /* its effects and checkpoints were compared since it came up */
+	char *boot_id;         /* as recorded; NULL: never seen */
+	char *new_boot_id;     /* it rebooted, and not all sessions know it yet */
 	struct node_info info; /* as it said last; zeroed until then */
-	mono_us look_at;   /* when the look under way began: what is younger it cannot judge */
+	mono_us look_at;       /* when the look under way began: what is younger it cannot judge */
 	struct event *timer;
 	struct http_call *call;
 	char (*strange)[ID_SIZE]; /* sessions nobody knows, already reported */

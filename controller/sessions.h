@@ -11,6 +11,7 @@
 #include "controller/controller.h"
 #include "policies/idle.h"
 #include "policies/lifecycle.h"
+#include "policies/protect.h"
 #include "wire/messages.h"
 
 #include <sys/queue.h>
@@ -76,6 +77,19 @@ struct session {
 		char rule[64];
 		char failure[256]; /* why it could not be hibernated, as last recorded */
 	} idle;
+	struct {
+		bool known; /* the rest is as the last pass decided */
+		enum protect_reason reason;
+		wall_ms due_at;
+		int64_t interval_ms;
+		bool stretched;
+		bool asked; /* we asked for a snapshot and did not hear of its end yet */
+		wall_ms failed_at;
+		bool loaded; /* these are of the newest checkpoint, when `generation` was: */
+		int64_t generation;
+		wall_ms frozen_at;
+		int64_t cost_ms, cost_bytes;
+	} protect;
 	char *report; /* activity for the Hub that it did not take yet; JSON */
 	uint64_t report_number;
 	TAILQ_ENTRY(session) by_person, all;

@@ -26,6 +26,7 @@ static void answer_now(struct waiter *w)
 	waiter_answer answer = w->answer;
 	void *arg = w->arg;
 	waiter_free(w);
+	http_exchange_on_close(x, NULL, NULL); /* the answer may be to wait again */
 	answer(x, arg);
 }
 

@@ -87,7 +87,8 @@ int db_checkpoint_each(struct db *db, const char *session /* NULL: all */,
 		       int (*each)(const struct db_checkpoint *, void *), void *arg,
 		       struct error *e);
 
-/* Who did what, when, why, how long, how many bytes. Kept for ever; rolled up by [size]. */
+/* Who did what, when, why, how long, how many bytes. Kept for ever, but for what db_event_prune()
+ * is for. */
 struct db_event {
 	int64_t id; /* set by db_event_add() */
 	wall_ms at;
@@ -106,6 +107,9 @@ int db_event_add(struct db *db, struct db_event *event, struct error *e);
  * 0: no limit. */
 int db_event_each(struct db *db, int64_t after, const char *user, int limit,
 		  int (*each)(const struct db_event *, void *), void *arg, struct error *e);
+/* Deletes those of one doer and kind that are older. */
+int db_event_prune(struct db *db, const char *who, const char *what, wall_ms before,
+		   struct error *e);
 void db_event_deinit(struct db_event *event);
 
 /* An effect that was decided and is not known to be done. A session has at most one: another one's

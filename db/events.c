@@ -68,6 +68,17 @@ int db_event_each(struct db *db, int64_t after, const char *user, int limit,
 	return r;
 }
 
+int db_event_prune(struct db *db, const char *who, const char *what, wall_ms before,
+		   struct error *e)
+{
+	cleanup_query struct query q;
+	query_start(&q, db, "DELETE FROM events WHERE who = ? AND what = ? AND at < ?", e);
+	query_text(&q, who);
+	query_text(&q, what);
+	query_integer(&q, before);
+	return query_run(&q);
+}
+
 void db_event_deinit(struct db_event *event)
 {
 	row_deinit(&shape, event);

@@ -133,6 +133,7 @@ class Node(Double):
         super().__init__(str(path))
         self.lock = threading.RLock()
         self.boot_id = "boot-1"
+        self.info: Json = {}  # more of what it says of itself
         self.running: dict[str, Json] = {}  # session id -> status
         self.ended: dict[str, str] = {}
         self.checkpoints: dict[tuple[str, int], Json] = {}
@@ -161,7 +162,8 @@ class Node(Double):
 
     def answer_now(self, method: str, path: str, query: Json, body: Json) -> tuple:
         if path == "/v1/node":
-            return 200, {"name": "node1", "version": "0", "boot_id": self.boot_id}, {}
+            info = {"name": "node1", "version": "0", "boot_id": self.boot_id, **self.info}
+            return 200, info, {}
         if path == "/v1/sessions":
             items = [self.status(i) for i in self.running]
             items += [

@@ -312,7 +312,7 @@ static void what_is_no_answer_changes_nothing_and_is_told_once(void **state)
 
 #define POLL(name, etag)                                                                           \
 	"/computeMetadata/v1/instance/" name "?wait_for_change=true&timeout_sec=20&last_"          \
-					     "etag=" etag
+	"etag=" etag
 
 static void gcp_polls_long(void **state)
 {

@@ -245,6 +245,22 @@ static void test_events(void **state)
 	assert_string_equal(events_of(4, NULL, 9), "");
 }
 
+static void test_events_are_pruned(void **state)
+{
+	(void)state;
+	static const struct db_event events[] = {
+		{ .at = 1, .who = "us", .what = "a" },   { .at = 2, .who = "us", .what = "b" },
+		{ .at = 3, .who = "them", .what = "a" }, { .at = 4, .who = "us", .what = "a" },
+		{ .at = 5, .who = "us", .what = "a" },   { .at = 1, .what = "a" },
+	};
+	for (size_t i = 0; i < ARRAY_SIZE(events); i++) {
+		struct db_event event = events[i];
+		assert_int_equal(db_event_add(db, &event, NULL), 0);
+	}
+	assert_int_equal(db_event_prune(db, "us", "a", 5, NULL), 0);
+	assert_string_equal(events_of(0, NULL, 0), "6:a 5:a 3:a 2:b ");
+}
+
 static int see_effect(const struct db_effect *effect, void *arg)
 {
 	struct seen *seen = arg;
@@ -392,10 +408,15 @@ static void test_uids(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(test_session), TEST(test_session_is_unique),
-		TEST(test_walk),    TEST(test_checkpoints),
-		TEST(test_events),  TEST(test_effects),
-		TEST(test_facts),   TEST(test_addresses),
+		TEST(test_session),
+		TEST(test_session_is_unique),
+		TEST(test_walk),
+		TEST(test_checkpoints),
+		TEST(test_events),
+		TEST(test_effects),
+		TEST(test_events_are_pruned),
+		TEST(test_facts),
+		TEST(test_addresses),
 		TEST(test_uids),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
