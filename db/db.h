@@ -47,7 +47,9 @@ struct db_session {
 	char *spec;      /* JSON: wire's session_spec */
 	char *api_token; /* JupyterHub's token for the server, clear; the Hub keeps only a hash */
 	char *spawner;   /* JSON the spawner wants back after a restore */
-	int64_t generation; /* of the newest checkpoint */
+	int64_t generation; /* newest number used for a checkpoint or a fence */
+	int64_t checkpoint; /* generation of the newest one in the store, if not set aside; 0 */
+	int64_t wish;       /* policies' enum session_wish */
 	wall_ms created_at;
 	wall_ms changed_at; /* of state */
 	wall_ms started_at; /* of its processes */
@@ -79,6 +81,7 @@ struct db_checkpoint {
 	int64_t duration_us;
 	char *node;
 	bool aside;
+	char *cpu; /* features it needs, as the store tells; NULL: not told yet */
 };
 /* Insert or replace by session and generation. */
 int db_checkpoint_put(struct db *db, const struct db_checkpoint *checkpoint, struct error *e);

@@ -83,6 +83,14 @@ static const char *const migrations[] = {
 	"	uid INTEGER NOT NULL"
 	") STRICT, WITHOUT ROWID;"
 	"CREATE INDEX uids_uid ON uids (uid);",
+	/* 2: numbers that no checkpoint has; sessions whose node went away while they were wanted
+	 */
+	"ALTER TABLE sessions ADD COLUMN checkpoint INTEGER NOT NULL DEFAULT 0;"
+	"ALTER TABLE sessions ADD COLUMN wish INTEGER NOT NULL DEFAULT 0;"
+	"ALTER TABLE checkpoints ADD COLUMN cpu TEXT;"
+	"UPDATE sessions SET checkpoint = generation WHERE EXISTS (SELECT 1 FROM checkpoints AS c"
+	"	WHERE c.session = sessions.id AND c.generation = sessions.generation AND c.aside = "
+	"0);",
 };
 
 static int read_number(struct db *db, const char *sql, int64_t *value, struct error *e)
