@@ -189,6 +189,11 @@ static int migrate(struct db *db, struct error *e)
 /* --- all ---------------------------------------------------------------------------------------
  */
 
+static int make_joined(const struct db_node *row, void *arg)
+{
+	return nodes_of_row(arg, row->name) ? 0 : -ENOMEM;
+}
+
 int nodes_new(struct controller *c, struct error *e)
 {
 	cleanup_free char *name = NULL;
@@ -202,7 +207,7 @@ int nodes_new(struct controller *c, struct error *e)
 	db_fact_get(c->db, LOCAL_FACT, &name, NULL);
 	c->nodes->local = node_make(c, name);
 	c->nodes->local->local = true;
-	return 0;
+	return db_node_each(c->db, make_joined, c, e);
 }
 
 void nodes_start(struct controller *c)
