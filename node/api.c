@@ -6,6 +6,7 @@
 #include "base/id.h"
 #include "base/log.h"
 #include "node/effect.h"
+#include "node/evacuate.h"
 
 #include <errno.h>
 #include <pwd.h>
@@ -45,6 +46,18 @@ static void get_node(struct http_exchange *x, void *arg)
 	}
 	api_reply(x, &wire_node_info, &info);
 	wire_free(&wire_node_info, &info);
+}
+
+static void get_evacuation(struct http_exchange *x, void *arg)
+{
+	const struct evacuation *last = evacuate_last(arg);
+	struct error e = ERROR_INIT;
+	if (last) {
+		api_reply(x, &wire_evacuation, last);
+		return;
+	}
+	error_set(&e, ENOENT, "this node was not evacuated");
+	http_reply_error(x, &e);
 }
 
 /* More than a result is left of it. */
@@ -233,6 +246,8 @@ static int begin_or_attach(struct node *node, struct http_exchange *x,
 	if (!ef && node->stopping)
 		return error_set(e, EAGAIN, "elsa-node is about to end");
 	if (!ef)
+		r = evacuate_refuses(node, request, e);
+	if (!ef && r == 0)
 		r = effect_begin(node, request, &ef, e);
 	if (r == 0)
 		attach(x, ef);
@@ -298,6 +313,7 @@ static void delete_effect(struct http_exchange *x, void *arg)
 
 static const struct http_route routes[] = {
 	{ "GET", "/v1/node", get_node },
+	{ "GET", "/v1/evacuation", get_evacuation },
 	{ "GET", "/v1/sessions", get_sessions },
 	{ "GET", "/v1/sessions/{id}", get_session },
 	{ "GET", "/v1/sessions/{id}/log", get_log },

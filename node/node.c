@@ -5,6 +5,8 @@
 #include "base/fs.h"
 #include "base/log.h"
 #include "node/cpu.h"
+#include "node/estimate.h"
+#include "node/evacuate.h"
 #include "node/hold.h"
 #include "node/journal.h"
 #include "node/pages.h"
@@ -156,6 +158,8 @@ int node_info(const struct node *node, struct node_info *info, struct error *e)
 		.cpus = sysconf(_SC_NPROCESSORS_ONLN),
 		.memory_bytes = meminfo(buf_text(&text), "MemTotal:"),
 		.memory_available_bytes = meminfo(buf_text(&text), "MemAvailable:"),
+		.evacuating = evacuate_under_way(node),
+		.upload_bytes_per_s = estimate_upload(node),
 	};
 	if (info->name && info->version && info->boot_id && info->criu)
 		return 0;
