@@ -77,7 +77,8 @@ int credentials_new(const struct credentials_options *options, struct credential
 		free(metadata);
 		return error_set(e, ENOMEM, "out of memory");
 	}
-	new->options = (struct credentials_options) { options->cloud, profile, metadata };
+	new->options = (struct credentials_options) { options->cloud, profile, metadata,
+						      options->service, options->program };
 	pthread_mutex_init(&new->lock, NULL);
 	*c = new;
 	return 0;
@@ -97,18 +98,24 @@ void *credentials_free(struct credentials *c)
 
 static int not_found(const struct credentials *c, struct error *e)
 {
+	const char *service = c->options.service;
+	const char *program = c->options.program ? c->options.program : "elsa-node";
+	if (c->options.cloud == CREDENTIALS_GOOGLE && service) {
+		int r = error_set(e, EACCES, "no credentials for %s", service);
+		return error_remedy(e, r, "run %s on a machine with a service account", program);
+	}
 	if (c->options.cloud == CREDENTIALS_GOOGLE) {
 		int r = error_set(e, EACCES, "no credentials for Google Cloud Storage");
 		return error_remedy(e, r,
 				    "run on a machine with a service account, or set "
 				    "GS_ACCESS_KEY_ID and GS_SECRET_ACCESS_KEY to an HMAC key");
 	}
-	int r = error_set(e, EACCES, "no credentials for S3");
+	int r = error_set(e, EACCES, "no credentials for %s", service ? service : "S3");
 	return error_remedy(e, r,
-			    "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY for elsa-node, "
+			    "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY for %s, "
 			    "write the profile \"%s\" to ~/.aws/credentials, or give the "
 			    "machine a role",
-			    credentials_profile(&c->options));
+			    program, credentials_profile(&c->options));
 }
 
 static int fetch(const struct credentials *c, struct credentials_value *v, struct error *e)

@@ -3,7 +3,7 @@
 #define ELSA_CLOUD_CREDENTIALS_H
 
 /*
- * Whom we are to object storage, by the chains that the clouds' own tools use.
+ * Whom we are to a cloud's services, by the chains that the clouds' own tools use.
  *
  * Amazon: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (AWS_SESSION_TOKEN);
  * the profile AWS_PROFILE in AWS_SHARED_CREDENTIALS_FILE (~/.aws/credentials)
@@ -30,6 +30,9 @@ struct credentials_options {
 	enum credentials_cloud cloud;
 	const char *profile;  /* NULL: AWS_PROFILE or "default" */
 	const char *metadata; /* base URL of the metadata service; NULL: the cloud's own */
+	/* For people; literals: what they are for (NULL: object storage), and whose they are (NULL:
+	 * elsa-node). */
+	const char *service, *program;
 };
 
 /* Strings are owned; either an access key and its secret, or a bearer token. */
@@ -54,5 +57,8 @@ int credentials_get(struct credentials *c, const struct credentials_value *refus
 
 /* AWS_REGION, AWS_DEFAULT_REGION or the profile's; allocated, or NULL when none says. */
 char *credentials_region(const struct credentials_options *options);
+/* The region of the EC2 machine we run on, by IMDSv2; allocated, or NULL when none says. May block
+ * for some seconds. */
+char *credentials_machine_region(const struct credentials_options *options);
 
 #endif

@@ -16,6 +16,7 @@
 #define GOOGLE_METADATA "http://metadata.google.internal"
 #define CONTAINER_HOST  "http://169.254.170.2"
 #define IMDS_ROLE       "/latest/meta-data/iam/security-credentials/"
+#define IMDS_REGION     "/latest/meta-data/placement/region"
 #define GOOGLE_TOKEN    "/computeMetadata/v1/instance/service-accounts/default/token"
 
 /* These services are one hop away and answer at once or not at all. */
@@ -171,6 +172,20 @@ int credentials_amazon_imds(const struct credentials_options *options, struct cr
 		return error_set(e, ENOMEM, "out of memory");
 	r = imds_get(base, path, token, &body, e);
 	return r != 0 ? r : credentials_amazon_json(body, strlen(body), v, e);
+}
+
+char *credentials_machine_region(const struct credentials_options *options)
+{
+	const char *base =
+		or_env(options->metadata, "AWS_EC2_METADATA_SERVICE_ENDPOINT", AMAZON_METADATA);
+	cleanup_free char *token = NULL;
+	cleanup_free char *body = NULL;
+	if (strcasecmp(or_env(NULL, "AWS_EC2_METADATA_DISABLED", ""), "true") == 0 ||
+	    imds_token(base, &token, NULL) != 0 ||
+	    imds_get(base, IMDS_REGION, token, &body, NULL) != 0)
+		return NULL;
+	body[strcspn(body, "\r\n")] = '\0';
+	return *body && is_printable(body) ? steal_ptr(&body) : NULL;
 }
 
 /* Where Amazon's containers get a role: a path on a fixed host (ECS), or any URL (EKS). */

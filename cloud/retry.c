@@ -19,7 +19,7 @@ enum kind {
 	EXPIRED, /* our credentials are */
 };
 
-/* Error codes of Amazon S3 and of Google's XML API that say more than their status. */
+/* Error codes of Amazon's APIs and of Google's that say more than their status. */
 static const struct {
 	const char *code;
 	enum kind kind;
@@ -30,6 +30,10 @@ static const struct {
 	{ "TooManyRequests", BUSY },
 	{ "RequestLimitExceeded", BUSY },
 	{ "ThrottlingException", BUSY },
+	{ "Throttling", BUSY },
+	{ "RequestThrottled", BUSY },
+	{ "rateLimitExceeded", BUSY },
+	{ "userRateLimitExceeded", BUSY },
 	{ "RequestTimeTooSkewed", SKEWED },
 	{ "RequestInTheFuture", SKEWED },
 	{ "ExpiredToken", EXPIRED },

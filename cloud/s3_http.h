@@ -3,6 +3,8 @@
 #define ELSA_CLOUD_S3_HTTP_H
 
 /*
+ * For cloud/s3*.c and cloud/capacity_call.c.
+ *
  * One HTTP exchange at a time per thread, over connections that are kept: a
  * pool of libcurl handles, each with its own connections. Bodies are sent from
  * the caller's memory and handed on as they arrive. Blocking; thread-safe on

@@ -3,13 +3,14 @@
 #define ELSA_CLOUD_SIGV4_H
 
 /*
- * AWS Signature Version 4 for S3 ("Signature Calculations for the
- * Authorization Header", Amazon S3 API reference) and its twin GOOG4 of
- * Google's XML API. Bytes in, bytes out: no clock, no socket. libcurl's own
- * signer is right for S3 only from 8.14 on, and Debian 12 has 7.88.
+ * AWS Signature Version 4 ("Signature Calculations for the Authorization
+ * Header", Amazon S3 API reference) and its twin GOOG4 of Google's XML API.
+ * Bytes in, bytes out: no clock, no socket. libcurl's own signer is right for S3
+ * only from 8.14 on, and Debian 12 has 7.88.
  *
- * As S3 wants it, and unlike other AWS services: a path is encoded once and
- * "." and ".." in it are kept. Thread-safe.
+ * As S3 wants it, and unlike other AWS services, a path is encoded once and
+ * "." and ".." in it are kept. The Query APIs (EC2, Auto Scaling) know no path
+ * but "/", where that makes no difference. Thread-safe.
  */
 
 #include "base/buf.h"

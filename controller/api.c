@@ -40,6 +40,11 @@ const struct http_route api_routes[] = {
 	{ "GET", "/v1/store/data", api_get_store_data },
 	{ "POST", "/v1/store/data", api_post_store_data },
 	{ "POST", "/v1/store/{kind}", api_post_store },
+	{ "GET", "/v1/nodes", api_get_nodes },
+	{ "POST", "/v1/nodes/token", api_post_node_token },
+	{ "POST", "/v1/nodes/drain", api_post_node_drain },
+	{ "POST", "/v1/nodes/undrain", api_post_node_undrain },
+	{ "POST", "/v1/nodes/remove", api_post_node_remove },
 	{ "POST", "/v1/policy/run", api_post_policy },
 	{ 0 },
 };

@@ -69,6 +69,11 @@ void api_post_store(struct http_exchange *x, void *arg);
 void api_get_store_task(struct http_exchange *x, void *arg);
 void api_get_store_data(struct http_exchange *x, void *arg);
 void api_post_store_data(struct http_exchange *x, void *arg);
+void api_get_nodes(struct http_exchange *x, void *arg);
+void api_post_node_token(struct http_exchange *x, void *arg);
+void api_post_node_drain(struct http_exchange *x, void *arg);
+void api_post_node_undrain(struct http_exchange *x, void *arg);
+void api_post_node_remove(struct http_exchange *x, void *arg);
 void api_post_policy(struct http_exchange *x, void *arg);
 
 /* For tests: the routes, ended by a zeroed one. */

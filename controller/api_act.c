@@ -112,11 +112,7 @@ void api_post_start(struct http_exchange *x, void *arg)
 
 static void ask_hub(struct http_exchange *x, struct session *s, const struct asker *asker)
 {
-	const struct session_now now = {
-		.state = s->state,
-		.generation = s->row.generation,
-		.checkpoint_usable = s->usable,
-	};
+	const struct session_now now = session_now(s);
 	/* The Hub is asked only for what could be done now. */
 	struct session_step step = lifecycle_step(&now, EVENT_HIBERNATE);
 	if (step.verdict != STEP_TAKEN) {

@@ -70,6 +70,18 @@ static void add_seen(json_t *to, const struct session *s)
 	json_object_set_new(to, "note", text_or_null(note));
 }
 
+/* What will become of it by itself. */
+static void add_outlook(json_t *to, const struct session *s)
+{
+	enum session_wish wish = (enum session_wish)s->row.wish;
+	bool waking = (s->state == SESSION_HIBERNATED || s->state == SESSION_STOPPED) &&
+		      (wish == WISH_AWAKE || wish == WISH_START);
+	json_object_set_new(to, "checkpoint", json_integer(s->row.checkpoint));
+	json_object_set_new(to, "waking", json_boolean(waking));
+	json_object_set_new(to, "may_return",
+			    json_boolean(s->state == SESSION_LOST && !node_in_reach(s->node)));
+}
+
 json_t *api_session_json(struct session *s, bool secrets)
 {
 	const struct db_session *row = &s->row;
@@ -81,8 +93,9 @@ json_t *api_session_json(struct session *s, bool secrets)
 		text_or_null(row->address), "port", (json_int_t)s->port, "started_at",
 		(json_int_t)row->started_at, "changed_at", (json_int_t)row->changed_at,
 		"checkpoint_bytes", (json_int_t)s->checkpoint_bytes, "checkpoint_usable",
-		(int)s->usable, "keep_awake_until", (json_int_t)row->keep_awake_until);
+		(int)(row->checkpoint != 0), "keep_awake_until", (json_int_t)row->keep_awake_until);
 	add_seen(shown, s);
+	add_outlook(shown, s);
 	json_object_set_new(shown, "operation",
 			    s->operation ? operation_json(s->operation) : json_null());
 	if (secrets) {

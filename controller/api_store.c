@@ -64,7 +64,7 @@ static int check_removal(const struct session *s, int64_t generation, bool force
 				session_state_name(s->state));
 		return error_remedy(e, r, "ask again when that is done");
 	}
-	if (generation != s->row.generation || !s->usable)
+	if (generation != s->row.checkpoint)
 		return 0;
 	if (s->seen.missing_bytes > 0) {
 		r = error_fault(e, FAULT_CONFLICT,

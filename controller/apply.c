@@ -20,19 +20,24 @@
 struct draft {
 	const struct session_change *change;
 	struct session_step step;
+	int64_t told; /* the newest checkpoint before it; 0: none */
 	wall_ms now;
 	struct db_session row;
-	struct db_effect effect; /* the one that begins; kind NULL: none */
-	char *outcome;           /* of the operation that ends; NULL: none */
-	int64_t aside;           /* generation that was set aside; 0: none */
-	bool checkpointed;       /* there is a new checkpoint in the store */
-	bool gone;               /* the session itself is deleted */
+	struct node *home;               /* where the session is to be */
+	struct node *node;               /* that does the effect */
+	struct db_effect effect;         /* the one that begins; kind NULL: none */
+	struct db_checkpoint checkpoint; /* that is the newest one now; generation 0: as before */
+	char *outcome;                   /* of the operation that ends; NULL: none */
+	int64_t aside;                   /* generation that was set aside; 0: none */
+	bool checkpointed;               /* there is a new checkpoint in the store */
+	bool gone;                       /* the session itself is deleted */
 };
 
 static void draft_deinit(struct draft *d)
 {
 	db_session_deinit(&d->row);
 	db_effect_deinit(&d->effect);
+	db_checkpoint_deinit(&d->checkpoint);
 	free(d->outcome);
 }
 
@@ -42,7 +47,13 @@ static bool checkpointed(const struct draft *d)
 	const struct effect *ended = d->change->ended;
 	return ended && d->change->event == EVENT_EFFECT_DONE &&
 	       (ended->kind == EFFECT_HIBERNATE || ended->kind == EFFECT_SNAPSHOT) &&
-	       d->step.generation > ended->session->row.generation;
+	       d->step.newest > ended->session->row.generation;
+}
+
+/* The end that an effect was asked for. */
+static bool is_done(enum session_event event)
+{
+	return event == EVENT_EFFECT_DONE || event == EVENT_FENCED;
 }
 
 static bool writes_checkpoint(enum session_state state)
@@ -55,7 +66,7 @@ static const char *event_what(const struct draft *d)
 	const struct session_change *change = d->change;
 	if (d->step.next == SESSION_LOST)
 		return "lost";
-	if (change->ended && change->event == EVENT_EFFECT_DONE)
+	if (change->ended && is_done(change->event))
 		return effect_kind_names[change->ended->kind];
 	if (change->event == EVENT_EFFECT_REFUSED)
 		return "refused";
@@ -93,11 +104,11 @@ static void draft_row(struct session *s, struct draft *d)
 	bool was_started = s->state == SESSION_STARTING || s->state == SESSION_RESTORING;
 	replace_text(&row->state, session_state_name(d->step.next));
 	replace_text(&row->reason, change->reason);
-	replace_text(&row->node, s->node->name);
+	replace_text(&row->node, d->home->name);
 	row->changed_at = d->now;
-	/* While a checkpoint is being written the newest one is still that before it. */
-	if (!writes_checkpoint(d->step.next))
-		row->generation = d->step.generation;
+	row->generation = d->step.newest;
+	row->checkpoint = d->step.checkpoint;
+	row->wish = d->step.wish;
 	if (d->step.next == SESSION_RUNNING && was_started)
 		row->started_at = d->now;
 	if (change->ended && change->ended->kind == EFFECT_HIBERNATE)
@@ -119,7 +130,7 @@ static void draft_effect(struct session *s, struct draft *d)
 	else
 		id_new(d->effect.id);
 	replace_text(&d->effect.kind, effect_kind_names[kind]);
-	replace_text(&d->effect.node, s->node->name);
+	replace_text(&d->effect.node, d->node->name);
 	replace_text(&d->effect.who, waiting ? waiting->who : d->change->who);
 	replace_text(&d->effect.why, waiting ? waiting->why : why);
 }
@@ -130,10 +141,15 @@ static int write_session(struct session *s, struct draft *d, struct error *e)
 	if (d->gone)
 		return rows_delete_session(db, s->row.id, e);
 	int r = db_session_put(db, &d->row, e);
+	/* One that a node wrote without being asked. */
+	if (r == 0 && d->told && d->told != s->row.checkpoint)
+		r = rows_find_checkpoint(db, &d->row, d->told, d->now, &d->checkpoint, e);
 	if (r == 0 && d->step.set_aside)
 		r = rows_set_aside(db, s->row.id, &d->aside, e);
 	if (r == 0 && d->checkpointed)
 		r = rows_put_checkpoint(db, &d->row, d->change->result, d->now, e);
+	if (r == 0 && d->checkpointed)
+		r = rows_find_checkpoint(db, &d->row, d->row.checkpoint, d->now, &d->checkpoint, e);
 	return r;
 }
 
@@ -174,12 +190,12 @@ static int write_draft(struct session *s, struct draft *d, struct error *e)
 	return r;
 }
 
-/* Of a restore a power cut may take back what was recorded: it ends the restored processes, too,
- * and leaves the checkpoint, from which the session is restored again when that is asked. So nobody
- * who waits for a session to wake waits for a disk that is busy. */
+/* Of a restore on this host a power cut may take back what was recorded: it ends the restored
+ * processes, too, and leaves the checkpoint, from which the session is restored again when that is
+ * asked. So nobody who waits for a session to wake waits for a disk that is busy. */
 static bool can_be_taken_back(const struct draft *d, enum effect_kind kind)
 {
-	return kind == EFFECT_RESTORE && !d->step.set_aside;
+	return kind == EFFECT_RESTORE && !d->step.set_aside && d->home->local;
 }
 
 static int commit_draft(struct session *s, struct draft *d, struct error *e)
@@ -206,14 +222,13 @@ static int commit_draft(struct session *s, struct draft *d, struct error *e)
 static void settle_checkpoint(struct session *s, const struct draft *d)
 {
 	if (d->step.set_aside) {
-		s->usable = false;
-		s->checkpoint_bytes = 0;
+		session_take_checkpoint(s, NULL);
 		if (d->aside)
 			checkpoints_tell_aside(s->controller, s->row.id, d->aside);
-	}
-	if (d->checkpointed) {
-		s->usable = true;
-		s->checkpoint_bytes = d->change->result->stored_bytes;
+	} else if (!d->row.checkpoint) {
+		session_take_checkpoint(s, NULL);
+	} else if (d->checkpoint.generation) {
+		session_take_checkpoint(s, &d->checkpoint);
 	}
 }
 
@@ -224,10 +239,11 @@ static void settle(struct session *s, struct draft *d)
 	enum session_state before = s->state;
 	db_session_deinit(&s->row);
 	s->row = d->row;
-	d->row = (struct db_session) { 0 };
+	d->row = (struct db_session) { .checkpoint = s->row.checkpoint };
 	if (!s->person)
 		sessions_insert(s);
 	session_take_spec(s);
+	s->node = d->home;
 	s->state = d->step.next;
 	s->settled_at = clock_mono();
 	/* A snapshot changes nothing in what is known of its user. */
@@ -265,10 +281,27 @@ static void settle_effect(struct session *s, struct draft *d)
 		sessions_remove(s);
 }
 
-static int take_step(struct session *s, const struct session_change *change,
-		     const struct session_step *step, struct error *e)
+/* Who is to do it: a session's own node, but where that is lost or is yet to be chosen. */
+static struct node *node_for(struct session *s, const struct session_change *change,
+			     enum session_action action)
 {
-	struct draft d = { .change = change, .step = *step, .now = clock_wall() };
+	if ((action == ACTION_START || action == ACTION_RESTORE) && change->node)
+		return change->node;
+	if (action == ACTION_FENCE || (action == ACTION_FORGET && !node_in_reach(s->node)))
+		return nodes_for_store(s->controller);
+	return s->node;
+}
+
+static int take_step(struct session *s, const struct session_change *change,
+		     const struct session_now *now, const struct session_step *step,
+		     struct error *e)
+{
+	bool runs = step->action == ACTION_START || step->action == ACTION_RESTORE;
+	struct draft d = {
+		.change = change, .step = *step, .told = now->checkpoint, .now = clock_wall()
+	};
+	d.node = node_for(s, change, step->action);
+	d.home = runs ? d.node : s->node;
 	d.row = session_copy_row(&s->row);
 	d.checkpointed = checkpointed(&d);
 	d.gone = change->ended && change->ended->kind == EFFECT_FORGET &&
@@ -297,31 +330,72 @@ static int refuse(const struct session *s, const struct session_change *change,
 	return r;
 }
 
+struct session_now session_now(const struct session *s)
+{
+	return (struct session_now) {
+		.state = s->state,
+		.generation = s->row.generation,
+		.checkpoint = s->row.checkpoint,
+		.wish = (enum session_wish)s->row.wish,
+	};
+}
+
+/* What is told of the store is not what the record knew. */
+static void take_told(const struct session *s, const struct session_change *change,
+		      struct session_now *now)
+{
+	bool fenced = change->event == EVENT_FENCED;
+	int64_t checkpoint = fenced ? change->result->checkpoint : change->checkpoint;
+	int64_t newest = fenced ? change->result->generation : checkpoint;
+	if (newest > now->generation)
+		now->generation = newest;
+	if (checkpoint > now->generation)
+		now->generation = checkpoint;
+	now->checkpoint = checkpoint && !rows_is_aside(s->controller->db, s->row.id, checkpoint)
+				  ? checkpoint
+				  : 0;
+}
+
+/* Nothing but, perhaps, what is wanted of it when what is under way has ended. */
+static int keep_wish(struct session *s, const struct session_change *change,
+		     const struct session_step *step, struct error *e)
+{
+	int r = 0;
+	if ((int64_t)step->wish != s->row.wish && s->person)
+		r = session_set_wish(s, step->wish, e);
+	if (r < 0)
+		return r;
+	return step->verdict == STEP_CONFLICT ? refuse(s, change, step, e) : 0;
+}
+
+/* News that comes too late: nothing waits for the effect any more. */
+static int forget_ended(struct session *s, const struct session_change *change, struct error *e)
+{
+	if (!change->ended)
+		return 0;
+	int r = db_effect_delete(s->controller->db, change->ended->row.id, e);
+	if (r == 0)
+		effect_drop(change->ended);
+	return r;
+}
+
 int session_apply(struct session *s, const struct session_change *change, struct session_step *step,
 		  struct error *e)
 {
-	const struct session_now now = {
-		.state = s->state,
-		.generation = s->row.generation,
-		.checkpoint_usable = s->usable,
-	};
+	struct session_now now = session_now(s);
+	if (change->event == EVENT_FENCED || change->event == EVENT_EVACUATED)
+		take_told(s, change, &now);
+	if (change->wish)
+		now.wish = change->wish;
 	struct session_step decided = lifecycle_step(&now, change->event);
 	if (step)
 		*step = decided;
 	switch (decided.verdict) {
 	case STEP_TAKEN:
-		return take_step(s, change, &decided, e);
-	case STEP_CONFLICT:
-		return refuse(s, change, &decided, e);
+		return take_step(s, change, &now, &decided, e);
 	case STEP_IGNORE:
-		if (change->ended) { /* nothing waits for it any more */
-			int r = db_effect_delete(s->controller->db, change->ended->row.id, e);
-			if (r == 0)
-				effect_drop(change->ended);
-			return r;
-		}
-		return 0;
+		return forget_ended(s, change, e);
 	default:
-		return 0;
+		return keep_wish(s, change, &decided, e);
 	}
 }

@@ -117,13 +117,13 @@ static void compare_row(struct session *s, const struct db_checkpoint *row,
 {
 	struct error e = ERROR_INIT;
 	const struct checkpoint_info *info = find_info(list, s->row.id, row->generation);
-	if (info && info->damaged && row->generation == s->row.generation && s->usable)
+	if (info && info->damaged && row->generation == s->row.checkpoint)
 		report_damaged(s, info);
 	if (info && row->aside && !info->aside && !info->damaged)
 		checkpoints_tell_aside(s->controller, s->row.id, row->generation);
 	if (info)
 		return;
-	if (row->generation == s->row.generation && s->usable)
+	if (row->generation == s->row.checkpoint)
 		report_missing(s, row->generation);
 	else if (row->generation < newest && /* older ones are removed by the node: store.keep */
 		 db_checkpoint_delete(s->controller->db, s->row.id, row->generation, &e) < 0)

@@ -11,6 +11,7 @@
 #include "controller/hub.h"
 #include "controller/idle.h"
 #include "controller/nodes.h"
+#include "controller/nodes_api.h"
 #include "controller/observe.h"
 #include "controller/operations.h"
 #include "controller/protect.h"
@@ -122,6 +123,8 @@ static int start_parts(struct controller *c, struct error *e)
 	if (r == 0)
 		r = activity_new(c, e);
 	if (r == 0)
+		r = nodes_api_new(c, e);
+	if (r == 0)
 		r = api_new(c, e);
 	/* Last: what is taken up may end at once, and everybody who is told of it must be there. */
 	if (r == 0)
@@ -160,6 +163,7 @@ void *controller_free(struct controller *c)
 	if (!c)
 		return NULL;
 	api_free(c);
+	nodes_api_free(c);
 	activity_free(c);
 	hub_free(c);
 	protect_free(c);
@@ -199,6 +203,7 @@ void controller_reload(struct controller *c)
 	}
 	warn_unchanged("controller.socket", c->config->controller.socket, fresh->controller.socket);
 	warn_unchanged("controller.listen", c->config->controller.listen, fresh->controller.listen);
+	warn_unchanged("nodes.listen", c->config->nodes.listen, fresh->nodes.listen);
 	warn_unchanged("controller.database", c->config->controller.database,
 		       fresh->controller.database);
 	warn_unchanged("controller.activity_listen", c->config->controller.activity_listen,

@@ -26,6 +26,7 @@ struct controller {
 	struct sessions *sessions;
 	struct operations *operations;
 	struct nodes *nodes;
+	struct nodes_api *nodes_api; /* NULL: nodes.listen is not set */
 	struct hub *hub;
 	struct observer *observer;
 	struct idle *idle;

@@ -9,6 +9,7 @@
 #include "controller/node.h"
 #include "controller/operations.h"
 #include "controller/retry.h"
+#include "controller/rows.h"
 #include "controller/steps.h"
 
 #include <errno.h>
@@ -29,7 +30,7 @@ enum effect_kind effect_kind_of(enum session_action action)
 		[ACTION_NONE] = EFFECT_NONE,           [ACTION_START] = EFFECT_START,
 		[ACTION_HIBERNATE] = EFFECT_HIBERNATE, [ACTION_SNAPSHOT] = EFFECT_SNAPSHOT,
 		[ACTION_RESTORE] = EFFECT_RESTORE,     [ACTION_STOP] = EFFECT_STOP,
-		[ACTION_FORGET] = EFFECT_FORGET,
+		[ACTION_FORGET] = EFFECT_FORGET,       [ACTION_FENCE] = EFFECT_FENCE,
 	};
 	return kinds[action];
 }
@@ -114,11 +115,51 @@ static char *failure_text(const struct effect *effect, const struct effect_resul
 		[EFFECT_RESTORE] = "could not be restored",
 		[EFFECT_STOP] = "could not be stopped",
 		[EFFECT_FORGET] = "could not be forgotten",
+		[EFFECT_FENCE] = "could not be fenced",
 	};
 	bool remedy = result->remedy && *result->remedy;
 	return str_printf("%s: %s%s%s", could_not[effect->kind],
 			  result->text ? result->text : "the node gave no reason",
 			  remedy ? ". " : "", remedy ? result->remedy : "");
+}
+
+/* --- fences: asked until one is done -----------------------------------------------------------
+ */
+
+/* A fence that failed on one node may be done by another, under another id: the first keeps what it
+ * answered. */
+static int renew_fence(struct effect *effect, struct error *e)
+{
+	struct controller *c = effect->session->controller;
+	struct node *node = nodes_for_store_next(c, effect->node);
+	struct db_effect row = effect->row;
+	id_new(row.id);
+	row.node = node->name;
+	int r = db_begin(c->db, e);
+	if (r < 0)
+		return r;
+	r = db_effect_delete(c->db, effect->row.id, e);
+	if (r == 0)
+		r = db_effect_put(c->db, &row, e);
+	if (r == 0) {
+		r = db_commit(c->db, e);
+	} else {
+		db_rollback(c->db);
+	}
+	if (r < 0)
+		return r;
+	effect_acknowledge(effect->node, effect->row.id, EFFECT_NONE);
+	memcpy(effect->row.id, row.id, ID_SIZE);
+	replace_text(&effect->row.node, node->name);
+	effect->node = node;
+	effect->renew = false;
+	return 0;
+}
+
+static void fence_failed(struct effect *effect, const struct effect_result *result)
+{
+	effect->renew = true;
+	ask_again(effect, result->text ? result->text : "it failed");
 }
 
 static void finish(struct effect *effect, const struct effect_result *result)
@@ -131,13 +172,17 @@ static void finish(struct effect *effect, const struct effect_result *result)
 	bool failed = result->state == EFFECT_FAILED;
 	cleanup_free char *reason = failed ? failure_text(effect, result) : NULL;
 	const struct session_change change = {
-		.event = effect_event(result),
+		.event = effect->kind == EFFECT_FENCE ? EVENT_FENCED : effect_event(result),
 		.who = effect->row.who,
 		.why = effect->row.why,
 		.reason = reason,
 		.ended = effect,
 		.result = result,
 	};
+	if (failed && effect->kind == EFFECT_FENCE) {
+		fence_failed(effect, result);
+		return;
+	}
 	memcpy(session_id, s->row.id, ID_SIZE);
 	/* The node keeps the result until it is acknowledged: a full disk here loses nothing. */
 	if (session_apply(s, &change, NULL, &e) < 0) {
@@ -149,7 +194,8 @@ static void finish(struct effect *effect, const struct effect_result *result)
 	effect_acknowledge(node, effect->row.id, effect->kind);
 	if (effect->replaced[0])
 		effect_acknowledge(effect->replaced_node, effect->replaced, EFFECT_NONE);
-	if (effect->kind == EFFECT_HIBERNATE || effect->kind == EFFECT_SNAPSHOT)
+	if (effect->kind == EFFECT_HIBERNATE || effect->kind == EFFECT_SNAPSHOT ||
+	    effect->kind == EFFECT_FENCE)
 		checkpoints_compare(c, sessions_by_id(c, session_id));
 }
 
@@ -176,6 +222,9 @@ static void answered(const struct http_reply *reply, void *arg)
 	effect->call = NULL;
 	node_heard(effect->node, reply);
 	node_error(reply, &e);
+	/* What one node does not answer another one can do. */
+	if (reply->status == 0 && effect->kind == EFFECT_FENCE)
+		effect->renew = true;
 	if (reply->status == 400) {
 		finish_rejected(effect, &e);
 	} else if (e.fault != FAULT_NONE) {
@@ -222,6 +271,10 @@ static void ask(struct effect *effect)
 {
 	struct controller *c = effect->session->controller;
 	struct error e = ERROR_INIT;
+	if (effect->renew && renew_fence(effect, &e) < 0) {
+		ask_again(effect, e.text);
+		return;
+	}
 	cleanup_free char *path = str_printf("/v1/effects/%s", effect->row.id);
 	cleanup_json json_t *body = request_body(effect, &e);
 	if (!path || !body ||

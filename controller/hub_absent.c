@@ -30,7 +30,7 @@ static void put_away(struct session *s)
 	int r = 0;
 	if (session_has_processes(s) && clock_wall() - s->row.refused_at > pause)
 		r = session_apply(s, &change, NULL, &e);
-	else if (s->state == SESSION_HIBERNATED && s->usable)
+	else if (s->state == SESSION_HIBERNATED && s->row.checkpoint)
 		r = session_set_aside(s, "hub", "user-deleted", REASON, &e);
 	if (r < 0)
 		log_warning("%s: its user was deleted in the Hub, but %s", s->label, e.text);

@@ -51,23 +51,24 @@ char *idle_explain(const struct session *s)
 	case SESSION_SNAPSHOTTING:
 		return strdup("awake; a checkpoint of it is being taken, after which it goes on");
 	case SESSION_HIBERNATED:
-		if (s->usable)
+		if (s->row.checkpoint)
 			return str_printf("asleep; the next start wakes it from checkpoint %lld",
-					  (long long)s->row.generation);
+					  (long long)s->row.checkpoint);
 		return strdup(
 			"asleep, but its checkpoint is set aside or not on record: only a fresh "
 			"start is possible");
 	case SESSION_STOPPED:
 		return strdup("ended; the next start is a fresh one");
 	case SESSION_FAILED:
-		return s->usable
+		return s->row.checkpoint
 			       ? strdup("its checkpoint is kept: start it again, or start it fresh "
 					"to have the checkpoint set aside")
 			       : strdup("start it again when what failed is mended");
 	case SESSION_LOST:
-		return s->usable ? strdup("its processes are gone; an older checkpoint is there")
-				 : strdup("its processes are gone and there is no checkpoint; its "
-					  "files are untouched");
+		return s->row.checkpoint
+			       ? strdup("its processes are gone; an older checkpoint is there")
+			       : strdup("its processes are gone and there is no checkpoint; its "
+					"files are untouched");
 	default:
 		return str_printf("%s now", session_state_name(s->state));
 	}

@@ -46,7 +46,8 @@ static void wake_from_it(struct session *s, const char *who, struct import_outco
 	else if (session_has_processes(s))
 		say(to, false, "%s is running; should it be lost, it is woken from this", s->label);
 	else
-		say(to, s->usable, "the next start of %s wakes it from this", s->label);
+		say(to, s->row.checkpoint != 0, "the next start of %s wakes it from this",
+		    s->label);
 }
 
 static void take_known(struct session *s, const struct checkpoint_info *info, const char *who,
@@ -91,6 +92,7 @@ static int write_new(struct session *s, const struct checkpoint_info *info, cons
 		.memory_bytes = info->memory_bytes,
 		.stored_bytes = info->stored_bytes,
 		.aside = info->aside,
+		.cpu = info->cpu,
 	};
 	memcpy(checkpoint.session, s->row.id, ID_SIZE);
 	int r = db_begin(db, e);
@@ -126,8 +128,12 @@ static void fill_row(struct session *s, const struct checkpoint_info *info,
 	row->created_at = info->created_at;
 	row->changed_at = clock_wall();
 	s->state = SESSION_HIBERNATED;
-	s->usable = !info->aside;
-	s->checkpoint_bytes = info->aside ? 0 : info->stored_bytes;
+	row->checkpoint = info->aside ? 0 : info->generation;
+	if (!info->aside)
+		session_take_checkpoint(
+			s, &(struct db_checkpoint) { .stored_bytes = info->stored_bytes,
+						     .memory_bytes = info->memory_bytes,
+						     .cpu = info->cpu });
 }
 
 static int make_session(struct controller *c, const struct checkpoint_info *info,
@@ -184,7 +190,7 @@ static void take_unknown(struct controller *c, const struct checkpoint_info *inf
 		return;
 	}
 	log_info("%s: imported, with checkpoint %lld", s->label, (long long)info->generation);
-	if (!s->usable)
+	if (!s->row.checkpoint)
 		say(to, false, "%s is known from now on; this checkpoint was set aside", s->label);
 	else
 		say(to, true, "%s is known from now on; its next start wakes it", s->label);

@@ -61,6 +61,13 @@ int session_record_person(struct session *s, wall_ms person_at, struct error *e)
 	return keep(s, &draft, NULL, NULL, NULL, e);
 }
 
+int session_set_wish(struct session *s, enum session_wish wish, struct error *e)
+{
+	struct db_session draft = session_copy_row(&s->row);
+	draft.wish = wish;
+	return keep(s, &draft, NULL, NULL, NULL, e);
+}
+
 static int mark_aside(struct session *s, void *arg, struct error *e)
 {
 	return rows_set_aside(s->controller->db, s->row.id, arg, e);
@@ -75,11 +82,11 @@ int session_set_aside(struct session *s, const char *who, const char *why, const
 		.session = s, .who = who, .what = "set-aside", .why = why, .detail = reason
 	};
 	replace_text(&draft.reason, reason);
+	draft.checkpoint = 0;
 	int r = keep(s, &draft, &record, mark_aside, &generation, e);
 	if (r < 0)
 		return r;
-	s->usable = false;
-	s->checkpoint_bytes = 0;
+	session_take_checkpoint(s, NULL);
 	if (generation)
 		checkpoints_tell_aside(s->controller, s->row.id, generation);
 	return 0;
@@ -101,11 +108,13 @@ int session_drop_checkpoint(struct session *s, int64_t generation, const char *w
 				       .what = "checkpoint-removed",
 				       .why = "asked",
 				       .detail = detail };
+	bool newest = generation == draft.checkpoint;
+	/* An older one does not take its place by itself: it would be an older past. */
+	if (newest)
+		draft.checkpoint = 0;
 	int r = keep(s, &draft, &record, drop_row, &generation, e);
-	if (r == 0 && generation == s->row.generation) {
-		s->usable = false;
-		s->checkpoint_bytes = 0;
-	}
+	if (r == 0 && newest)
+		session_take_checkpoint(s, NULL);
 	return r;
 }
 
@@ -119,6 +128,7 @@ static int put_adopted(struct session *s, void *arg, struct error *e)
 		.stored_bytes = info->stored_bytes,
 		.node = s->row.node,
 		.aside = info->aside,
+		.cpu = info->cpu,
 	};
 	memcpy(row.session, s->row.id, ID_SIZE);
 	return db_checkpoint_put(s->controller->db, &row, e);
@@ -143,18 +153,23 @@ int session_adopt_checkpoint(struct session *s, const struct checkpoint_info *in
 		.why = "asked",
 		.bytes = info->stored_bytes,
 	};
-	if (info->generation > draft.generation)
+	bool newest = info->generation >= draft.generation;
+	if (newest) {
 		draft.generation = info->generation;
+		draft.checkpoint = info->aside ? 0 : info->generation;
+	}
 	int r = keep(s, &draft, who ? &imported : &found, put_adopted, (void *)info, e);
 	if (r < 0)
 		return r;
 	if (!who)
 		log_warning("%s: its checkpoint %lld in the store was not on record; it is now",
 			    s->label, (long long)info->generation);
-	if (info->generation == s->row.generation) {
-		s->usable = !info->aside;
-		s->checkpoint_bytes = info->aside ? 0 : info->stored_bytes;
-	}
+	if (newest)
+		session_take_checkpoint(s, info->aside ? NULL
+						       : &(struct db_checkpoint) {
+								 .stored_bytes = info->stored_bytes,
+								 .memory_bytes = info->memory_bytes,
+								 .cpu = info->cpu });
 	return 0;
 }
 

@@ -9,6 +9,7 @@
 #include "controller/checkpoints.h"
 #include "controller/effects.h"
 #include "controller/node_look.h"
+#include "controller/nodes_api.h"
 #include "controller/observe.h"
 #include "controller/retry.h"
 
@@ -19,49 +20,55 @@
 #define LOOK_TIMEOUT_MS 10000
 #define LOOK_AGAIN_MS   1000 /* while it is down */
 
-/* Where its API is. */
-static void set_link(struct node *node, struct http_request *request)
+/* Asks it: on this host over the socket, on others by TLS. */
+static int call(struct node *node, struct http_request *request, const char *path, http_done done,
+		void *arg, struct http_call **under_way, struct error *e)
 {
-	request->unix_socket = node->controller->config->node.socket;
+	struct controller *c = node->controller;
+	cleanup_free char *base = NULL;
+	cleanup_free char *connect_to = NULL;
+	if (node->local)
+		request->unix_socket = c->config->node.socket;
+	int r = node->local ? 0 : node_link(c, node->name, &base, &connect_to, request, e);
+	if (r < 0)
+		return r;
+	cleanup_free char *url = str_printf("%s%s", base ? base : "http://node", path);
+	if (!url)
+		return error_set(e, ENOMEM, "out of memory");
+	request->url = url;
+	return http_client_call(c->client, request, done, arg, under_way, e);
 }
 
 int node_call(struct node *node, const char *method, const char *path, const json_t *body,
-	      int timeout_ms, http_done done, void *arg, struct http_call **call, struct error *e)
+	      int timeout_ms, http_done done, void *arg, struct http_call **under_way,
+	      struct error *e)
 {
 	static const char *const headers[] = { "Content-Type: application/json", NULL };
-	cleanup_free char *url = str_printf("http://node%s", path);
 	cleanup_free char *text = body ? json_dumps(body, JSON_COMPACT) : NULL;
-	if (!url || (body && !text))
+	if (body && !text)
 		return error_set(e, ENOMEM, "out of memory");
 	struct http_request request = {
 		.method = method,
-		.url = url,
 		.headers = body ? headers : NULL,
 		.body = text,
 		.body_len = text ? strlen(text) : 0,
 		.timeout_ms = timeout_ms,
 	};
-	set_link(node, &request);
-	return http_client_call(node->controller->client, &request, done, arg, call, e);
+	return call(node, &request, path, done, arg, under_way, e);
 }
 
 int node_send(struct node *node, const char *path, const char *data, size_t len, int timeout_ms,
 	      http_done done, void *arg, struct error *e)
 {
 	static const char *const headers[] = { "Content-Type: application/octet-stream", NULL };
-	cleanup_free char *url = str_printf("http://node%s", path);
-	if (!url)
-		return error_set(e, ENOMEM, "out of memory");
 	struct http_request request = {
 		.method = "POST",
-		.url = url,
 		.headers = headers,
 		.body = data,
 		.body_len = len,
 		.timeout_ms = timeout_ms,
 	};
-	set_link(node, &request);
-	return http_client_call(node->controller->client, &request, done, arg, NULL, e);
+	return call(node, &request, path, done, arg, NULL, e);
 }
 
 void node_error(const struct http_reply *reply, struct error *e)

@@ -66,12 +66,32 @@ struct node *nodes_of_row(struct controller *c, const char *name)
 	return node ? node : node_make(c, name);
 }
 
+bool node_in_reach(const struct node *node)
+{
+	return !node->lost;
+}
+
 struct node *nodes_for_store(struct controller *c)
 {
 	for (struct node *node = nodes_first(c); node; node = nodes_next(node))
-		if (node->up)
+		if (node->up && !node->lost)
 			return node;
 	return c->nodes->local;
+}
+
+struct node *nodes_for_store_next(struct controller *c, const struct node *last)
+{
+	struct node *first = NULL;
+	bool behind = false;
+	for (struct node *node = nodes_first(c); node; node = nodes_next(node)) {
+		bool fits = node->up && !node->lost && node != last;
+		if (fits && behind)
+			return node;
+		if (fits && !first)
+			first = node;
+		behind = behind || node == last;
+	}
+	return first ? first : nodes_for_store(c);
 }
 
 /* --- what is kept of one -----------------------------------------------------------------------
@@ -169,6 +189,11 @@ static int migrate(struct db *db, struct error *e)
 /* --- all ---------------------------------------------------------------------------------------
  */
 
+static int make_joined(const struct db_node *row, void *arg)
+{
+	return nodes_of_row(arg, row->name) ? 0 : -ENOMEM;
+}
+
 int nodes_new(struct controller *c, struct error *e)
 {
 	cleanup_free char *name = NULL;
@@ -182,7 +207,7 @@ int nodes_new(struct controller *c, struct error *e)
 	db_fact_get(c->db, LOCAL_FACT, &name, NULL);
 	c->nodes->local = node_make(c, name);
 	c->nodes->local->local = true;
-	return 0;
+	return db_node_each(c->db, make_joined, c, e);
 }
 
 void nodes_start(struct controller *c)

@@ -20,6 +20,7 @@ struct node {
 	char *name; /* NULL: it did not say yet, which only the local one need */
 	bool local;
 	bool up;
+	bool lost;             /* its lease has lapsed: nothing runs there */
 	bool checked;          /* its effects and checkpoints were compared since it came up */
 	char *boot_id;         /* as recorded; NULL: never seen */
 	char *new_boot_id;     /* it rebooted, and not all sessions know it yet */
@@ -48,8 +49,13 @@ struct node *nodes_find(struct controller *c, const char *name); /* or NULL */
 /* What a row of the record means: NULL is the local one; one that is not known is made. */
 struct node *nodes_of_row(struct controller *c, const char *name);
 
+/* Its sessions may run, and it may be asked for something. */
+bool node_in_reach(const struct node *node);
+
 /* Who does work on the store: any node can. One that is up, the local one if it is. */
 struct node *nodes_for_store(struct controller *c);
+/* The same, but another one than the last, if there is. */
+struct node *nodes_for_store_next(struct controller *c, const struct node *last);
 
 /* For looks: what is kept of a node. Failures are logged: the next look says the same again. */
 void node_take_name(struct node *node, const char *name);

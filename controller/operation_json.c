@@ -76,8 +76,11 @@ char *operation_outcome(const struct session *s, enum effect_kind kind,
 			const struct db_effect *effect, const struct effect_result *result)
 {
 	bool failed = result->state == EFFECT_FAILED;
+	/* A fence may have been asked more than once, under other ids. */
+	const char *id =
+		s->operation && operation_running(s->operation) ? s->operation->id : effect->id;
 	cleanup_json json_t *outcome =
-		base_json(effect->id, kind, s->row.user, s->row.server, effect->who, effect->why);
+		base_json(id, kind, s->row.user, s->row.server, effect->who, effect->why);
 	if (!outcome)
 		return NULL;
 	if (failed) {

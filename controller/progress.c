@@ -39,7 +39,7 @@ static void told(const struct http_reply *reply, void *arg)
 
 static void ask_progress(struct operation *op)
 {
-	cleanup_free char *path = str_printf("/v1/effects/%s", op->id);
+	cleanup_free char *path = str_printf("/v1/effects/%s", op->session->effect->row.id);
 	op->polled = op->session->effect->node;
 	if (path)
 		node_call(op->polled, "GET", path, NULL, POLL_TIMEOUT_MS, told, op, &op->poll,

@@ -38,14 +38,14 @@ static void load_saved(struct session *s)
 	struct db_checkpoint *rows = NULL;
 	size_t count = 0;
 	size_t i = 0;
-	if (s->protect.loaded && s->protect.generation == s->row.generation)
+	if (s->protect.loaded && s->protect.generation == s->row.checkpoint)
 		return;
 	if (rows_checkpoints(s->controller->db, s->row.id, &rows, &count, NULL) < 0)
 		return;
 	while (i < count && rows[i].aside)
 		i++;
 	s->protect.loaded = true;
-	s->protect.generation = s->row.generation;
+	s->protect.generation = s->row.checkpoint;
 	s->protect.frozen_at = 0;
 	if (i < count) {
 		s->protect.cost_ms = rows[i].duration_us / 1000;

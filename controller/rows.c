@@ -33,8 +33,9 @@ static int collect(const struct db_checkpoint *row, void *arg)
 		return -ENOMEM;
 	rows->items = items;
 	items[rows->count] = *row;
-	items[rows->count].node = NULL;
+	items[rows->count].node = items[rows->count].cpu = NULL;
 	replace_text(&items[rows->count].node, row->node);
+	replace_text(&items[rows->count].cpu, row->cpu);
 	rows->count++;
 	return 0;
 }
@@ -98,11 +99,51 @@ int rows_set_aside(struct db *db, const char *session, int64_t *generation, stru
 	return r;
 }
 
+/* -ENOENT */
+static int get_checkpoint(struct db *db, const char *session, int64_t generation,
+			  struct db_checkpoint *to, struct error *e)
+{
+	struct db_checkpoint *rows = NULL;
+	size_t count = 0;
+	int r = rows_checkpoints(db, session, &rows, &count, e);
+	if (r == 0)
+		r = -ENOENT;
+	for (size_t i = 0; i < count && r == -ENOENT; i++) {
+		if (rows[i].generation != generation)
+			continue;
+		*to = rows[i];
+		rows[i].node = rows[i].cpu = NULL;
+		r = 0;
+	}
+	rows_free_checkpoints(rows, count);
+	return r;
+}
+
+int rows_find_checkpoint(struct db *db, const struct db_session *session, int64_t generation,
+			 wall_ms now, struct db_checkpoint *to, struct error *e)
+{
+	int r = get_checkpoint(db, session->id, generation, to, e);
+	if (r != -ENOENT)
+		return r;
+	*to = (struct db_checkpoint) { .generation = generation, .created_at = now };
+	memcpy(to->session, session->id, ID_SIZE);
+	replace_text(&to->node, session->node);
+	return db_checkpoint_put(db, to, e);
+}
+
+bool rows_is_aside(struct db *db, const char *session, int64_t generation)
+{
+	struct db_checkpoint row = { 0 };
+	bool aside = get_checkpoint(db, session, generation, &row, NULL) == 0 && row.aside;
+	db_checkpoint_deinit(&row);
+	return aside;
+}
+
 int rows_put_checkpoint(struct db *db, const struct db_session *session,
 			const struct effect_result *result, wall_ms now, struct error *e)
 {
 	struct db_checkpoint row = {
-		.generation = session->generation,
+		.generation = session->checkpoint,
 		.created_at = now,
 		.memory_bytes = result->memory_bytes,
 		.stored_bytes = result->stored_bytes,

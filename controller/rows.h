@@ -16,6 +16,12 @@ int rows_delete_session(struct db *db, const char *session, struct error *e);
 /* Marks the newest checkpoint that is not set aside: *generation; 0 when there is none. */
 int rows_set_aside(struct db *db, const char *session, int64_t *generation, struct error *e);
 
+/* The row of a checkpoint, of which the caller is to release the strings; one that is not on record
+ * is made, and known no better than that it is there. */
+int rows_find_checkpoint(struct db *db, const struct db_session *session, int64_t generation,
+			 wall_ms now, struct db_checkpoint *to, struct error *e);
+bool rows_is_aside(struct db *db, const char *session, int64_t generation);
+
 int rows_put_checkpoint(struct db *db, const struct db_session *session,
 			const struct effect_result *result, wall_ms now, struct error *e);
 

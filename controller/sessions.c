@@ -6,6 +6,7 @@
 #include "base/cleanup.h"
 #include "controller/nodes.h"
 #include "controller/operations.h"
+#include "controller/rows.h"
 
 #include <errno.h>
 #include <math.h>
@@ -165,6 +166,7 @@ void session_free(struct session *s)
 {
 	db_session_deinit(&s->row);
 	free(s->label);
+	free(s->checkpoint_cpu);
 	free(s->report);
 	free(s);
 }
@@ -225,6 +227,13 @@ void session_take_spec(struct session *s)
 	struct session_spec spec = { 0 };
 	s->port = session_spec(s, &spec, NULL) == 0 ? spec.port : 0;
 	wire_free(&wire_session_spec, &spec);
+}
+
+void session_take_checkpoint(struct session *s, const struct db_checkpoint *row)
+{
+	s->checkpoint_bytes = row ? row->stored_bytes : 0;
+	s->checkpoint_memory = row ? row->memory_bytes : 0;
+	replace_text(&s->checkpoint_cpu, row ? row->cpu : NULL);
 }
 
 void sessions_free(struct controller *c)
@@ -292,10 +301,8 @@ static int load_session(const struct db_session *row, void *arg)
 static int load_checkpoint(const struct db_checkpoint *row, void *arg)
 {
 	struct session *s = sessions_by_id(arg, row->session);
-	if (!s || row->generation != s->row.generation || row->aside)
-		return 0;
-	s->usable = true;
-	s->checkpoint_bytes = row->stored_bytes;
+	if (s && row->generation == s->row.checkpoint)
+		session_take_checkpoint(s, row);
 	return 0;
 }
 

@@ -57,8 +57,9 @@ struct session {
 	struct db_session row; /* as in the database */
 	struct node *node;     /* where its processes are, or were last */
 	enum session_state state;
-	bool usable;                         /* there is a checkpoint and it is not set aside */
-	int64_t checkpoint_bytes;            /* of the newest usable one */
+	/* Of the newest usable checkpoint, row.checkpoint: */
+	int64_t checkpoint_bytes, checkpoint_memory;
+	char *checkpoint_cpu;                /* features it needs; NULL: not known */
 	int64_t port;                        /* where its server listens; 0: never started */
 	char *label;                         /* "ada/lab" for the log, without control characters */
 	const struct session_status *status; /* during a look at the node only */
@@ -122,6 +123,10 @@ struct session_change {
 	 */
 	int (*prepare)(struct session *s, struct db_session *draft, void *arg, struct error *e);
 	void *arg;
+	struct node *node; /* where new processes are to be; NULL: where it was last */
+	/* With what ends its processes, or bad news of them: what is to become of it then. */
+	enum session_wish wish;
+	int64_t checkpoint; /* evacuated: the generation */
 	/* When an effect ended: which, and how. */
 	struct effect *ended;
 	const struct effect_result *result;
@@ -133,8 +138,11 @@ struct session_change {
  */
 int session_apply(struct session *s, const struct session_change *change, struct session_step *step,
 		  struct error *e);
+/* What it is to lifecycle_step(). */
+struct session_now session_now(const struct session *s);
 
 /* The other things that are kept of a session; none changes its state. */
+int session_set_wish(struct session *s, enum session_wish wish, struct error *e);
 int session_keep_awake(struct session *s, wall_ms until, const char *who, struct error *e);
 int session_record_person(struct session *s, wall_ms person_at, struct error *e);
 int session_set_aside(struct session *s, const char *who, const char *why, const char *reason,
@@ -155,6 +163,8 @@ void session_renamed_node(struct session *s, const struct node *node);
 bool session_has_processes(const struct session *s); /* running or dozing, nothing under way */
 int session_spec(const struct session *s, struct session_spec *spec, struct error *e);
 void session_take_spec(struct session *s); /* its row's spec is another one */
+/* The row of row.checkpoint is this one; NULL: there is none. */
+void session_take_checkpoint(struct session *s, const struct db_checkpoint *row);
 
 /* For session_apply() and the loading of the table. */
 void sessions_insert(struct session *s);

@@ -3,12 +3,12 @@
 
 #define COLUMNS                                                                                    \
 	"session, generation, created_at, memory_bytes, stored_bytes, frozen_us, duration_us, "    \
-	"node, aside"
+	"node, aside, cpu"
 
 #define FIELD(type, name) { COLUMN_##type, offsetof(struct db_checkpoint, name) }
 
 static const struct shape shape = {
-	.count = 9,
+	.count = 10,
 	.columns = {
 		FIELD(ID, session),
 		FIELD(INTEGER, generation),
@@ -19,6 +19,7 @@ static const struct shape shape = {
 		FIELD(INTEGER, duration_us),
 		FIELD(TEXT, node),
 		FIELD(BOOLEAN, aside),
+		FIELD(TEXT, cpu),
 	},
 };
 
@@ -26,7 +27,7 @@ int db_checkpoint_put(struct db *db, const struct db_checkpoint *checkpoint, str
 {
 	cleanup_query struct query q;
 	query_start(&q, db,
-		    "INSERT OR REPLACE INTO checkpoints (" COLUMNS ") VALUES (?,?,?,?,?,?,?,?,?)",
+		    "INSERT OR REPLACE INTO checkpoints (" COLUMNS ") VALUES (?,?,?,?,?,?,?,?,?,?)",
 		    e);
 	query_row(&q, &shape, checkpoint);
 	return query_run(&q);

@@ -47,7 +47,9 @@ struct db_session {
 	char *spec;      /* JSON: wire's session_spec */
 	char *api_token; /* JupyterHub's token for the server, clear; the Hub keeps only a hash */
 	char *spawner;   /* JSON the spawner wants back after a restore */
-	int64_t generation; /* of the newest checkpoint */
+	int64_t generation; /* newest number used for a checkpoint or a fence */
+	int64_t checkpoint; /* generation of the newest one in the store, if not set aside; 0 */
+	int64_t wish;       /* policies' enum session_wish */
 	wall_ms created_at;
 	wall_ms changed_at; /* of state */
 	wall_ms started_at; /* of its processes */
@@ -79,6 +81,7 @@ struct db_checkpoint {
 	int64_t duration_us;
 	char *node;
 	bool aside;
+	char *cpu; /* features it needs, as the store tells; NULL: not told yet */
 };
 /* Insert or replace by session and generation. */
 int db_checkpoint_put(struct db *db, const struct db_checkpoint *checkpoint, struct error *e);
@@ -131,6 +134,47 @@ int db_effect_each(struct db *db, int (*each)(const struct db_effect *, void *),
 		   struct error *e);
 void db_effect_deinit(struct db_effect *effect);
 void db_checkpoint_deinit(struct db_checkpoint *checkpoint);
+
+/* A host that joined; docs/nodes.md. */
+struct db_node {
+	char *name;
+	char *state;       /* "ready"; "draining": nothing new goes there */
+	char *listen;      /* "address:port" of its API */
+	char *overlay;     /* its address there */
+	char *serial;      /* of its certificate */
+	char *next_serial; /* of the one it was given last and did not use yet; NULL */
+	char *key_digest;  /* SHA-256 of its public key */
+	char *token;       /* id of the one it joined by */
+	wall_ms joined_at;
+	wall_ms seen_at;
+	char *boot_id; /* NULL: not known yet, as `info` */
+	char *info;    /* JSON: wire's node_info, as it said last */
+};
+/* Insert or update by name; `overlay` is unique (-EEXIST). */
+int db_node_put(struct db *db, const struct db_node *node, struct error *e);
+int db_node_delete(struct db *db, const char *name, struct error *e);
+int db_node_get(struct db *db, const char *name, struct db_node *to,
+		struct error *e); /* -ENOENT; what was in *to is not released */
+int db_node_each(struct db *db, int (*each)(const struct db_node *, void *), void *arg,
+		 struct error *e); /* by name */
+void db_node_deinit(struct db_node *node);
+
+/* The lowest free address of network.overlay, the first 16 left to the hub's host; allocated.
+ * -ENOSPC when none. Given out for good by db_node_put() in the same transaction. */
+int db_overlay_pick(struct db *db, const char *pool, char **address, struct error *e);
+
+struct db_join_token {
+	char id[ID_SIZE];
+	char *secret_digest; /* SHA-256; the secret is nowhere */
+	wall_ms expires_at;
+	int64_t uses_left; /* -1: any number */
+	wall_ms created_at;
+};
+int db_join_token_put(struct db *db, const struct db_join_token *token, struct error *e);
+int db_join_token_get(struct db *db, const char *id, struct db_join_token *to,
+		      struct error *e); /* -ENOENT; what was in *to is not released */
+int db_join_tokens_expire(struct db *db, wall_ms before, struct error *e); /* deletes such */
+void db_join_token_deinit(struct db_join_token *token);
 
 /* Small facts: cursor of a listing, boot ids. NULL value deletes. *value is allocated; -ENOENT. */
 int db_fact_set(struct db *db, const char *key, const char *value, struct error *e);

@@ -83,6 +83,37 @@ static const char *const migrations[] = {
 	"	uid INTEGER NOT NULL"
 	") STRICT, WITHOUT ROWID;"
 	"CREATE INDEX uids_uid ON uids (uid);",
+	/* 2: numbers that no checkpoint has; sessions whose node went away while they were wanted
+	 */
+	"ALTER TABLE sessions ADD COLUMN checkpoint INTEGER NOT NULL DEFAULT 0;"
+	"ALTER TABLE sessions ADD COLUMN wish INTEGER NOT NULL DEFAULT 0;"
+	"ALTER TABLE checkpoints ADD COLUMN cpu TEXT;"
+	"UPDATE sessions SET checkpoint = generation WHERE EXISTS (SELECT 1 FROM checkpoints AS c"
+	"	WHERE c.session = sessions.id AND c.generation = sessions.generation AND c.aside = "
+	"0);",
+	/* 3: hosts that joined. A certificate counts by its serial: the one in use, or the one that
+	 * was given out last and not seen yet, since the answer with it may have been lost. */
+	"CREATE TABLE nodes ("
+	"	name TEXT NOT NULL PRIMARY KEY,"
+	"	state TEXT NOT NULL,"
+	"	listen TEXT NOT NULL,"
+	"	overlay TEXT NOT NULL UNIQUE,"
+	"	serial TEXT NOT NULL,"
+	"	next_serial TEXT,"
+	"	key_digest TEXT NOT NULL,"
+	"	token TEXT NOT NULL,"
+	"	joined_at INTEGER NOT NULL,"
+	"	seen_at INTEGER NOT NULL,"
+	"	boot_id TEXT,"
+	"	info TEXT"
+	") STRICT, WITHOUT ROWID;"
+	"CREATE TABLE join_tokens ("
+	"	id TEXT NOT NULL PRIMARY KEY,"
+	"	secret_digest TEXT NOT NULL,"
+	"	expires_at INTEGER NOT NULL,"
+	"	uses_left INTEGER NOT NULL,"
+	"	created_at INTEGER NOT NULL"
+	") STRICT, WITHOUT ROWID;",
 };
 
 static int read_number(struct db *db, const char *sql, int64_t *value, struct error *e)

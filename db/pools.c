@@ -61,11 +61,11 @@ static int compare(const void *a, const void *b)
 	return (x > y) - (x < y);
 }
 
-static int collect_used(struct db *db, struct numbers *used, struct error *e)
+static int collect_used(struct db *db, const char *sql, struct numbers *used, struct error *e)
 {
 	cleanup_query struct query q;
 	int r;
-	query_start(&q, db, "SELECT address FROM sessions WHERE address IS NOT NULL", e);
+	query_start(&q, db, sql, e);
 	while ((r = query_step(&q)) > 0) {
 		struct in_addr in;
 		const char *text = (const char *)sqlite3_column_text(q.stmt, 0);
@@ -84,13 +84,15 @@ static int format_address(uint32_t value, char **address, struct error *e)
 	return *address ? 0 : error_set(e, ENOMEM, "out of memory");
 }
 
-int db_address_pick(struct db *db, const char *pool, char **address, struct error *e)
+/* The lowest address of the pool that is not among the rows of `sql`. */
+static int pick_address(struct db *db, const char *pool, const char *sql, char **address,
+			struct error *e)
 {
 	cleanup(numbers_deinit) struct numbers used = { 0 };
 	struct pool range = { 0 };
 	int r = parse_pool(pool, &range, e);
 	if (r == 0)
-		r = collect_used(db, &used, e);
+		r = collect_used(db, sql, &used, e);
 	if (r < 0)
 		return r;
 	if (used.count > 0)
@@ -101,8 +103,26 @@ int db_address_pick(struct db *db, const char *pool, char **address, struct erro
 			candidate++;
 	if (candidate <= range.last)
 		return format_address(candidate, address, e);
-	r = error_fault(e, FAULT_FULL, "no address of the pool %s is free", pool);
-	return error_remedy(e, r, "delete servers that are not needed or configure a larger pool");
+	return error_fault(e, FAULT_FULL, "no address of the pool %s is free", pool);
+}
+
+int db_address_pick(struct db *db, const char *pool, char **address, struct error *e)
+{
+	int r = pick_address(db, pool, "SELECT address FROM sessions WHERE address IS NOT NULL",
+			     address, e);
+	return r == -ENOSPC ? error_remedy(e, r,
+					   "delete servers that are not needed or configure a "
+					   "larger pool")
+			    : r;
+}
+
+int db_overlay_pick(struct db *db, const char *pool, char **address, struct error *e)
+{
+	int r = pick_address(db, pool, "SELECT overlay FROM nodes", address, e);
+	return r == -ENOSPC ? error_remedy(e, r,
+					   "remove nodes that are gone or configure a larger "
+					   "network.overlay")
+			    : r;
 }
 
 static int find_uid(struct db *db, const char *user, int64_t *uid, struct error *e)

@@ -6,7 +6,7 @@
 #include "base/id.h"
 #include "base/log.h"
 #include "node/effect.h"
-#include "node/overlay.h"
+#include "node/evacuate.h"
 
 #include <errno.h>
 #include <pwd.h>
@@ -46,6 +46,18 @@ static void get_node(struct http_exchange *x, void *arg)
 	}
 	api_reply(x, &wire_node_info, &info);
 	wire_free(&wire_node_info, &info);
+}
+
+static void get_evacuation(struct http_exchange *x, void *arg)
+{
+	const struct evacuation *last = evacuate_last(arg);
+	struct error e = ERROR_INIT;
+	if (last) {
+		api_reply(x, &wire_evacuation, last);
+		return;
+	}
+	error_set(&e, ENOENT, "this node was not evacuated");
+	http_reply_error(x, &e);
 }
 
 /* More than a result is left of it. */
@@ -234,6 +246,8 @@ static int begin_or_attach(struct node *node, struct http_exchange *x,
 	if (!ef && node->stopping)
 		return error_set(e, EAGAIN, "elsa-node is about to end");
 	if (!ef)
+		r = evacuate_refuses(node, request, e);
+	if (!ef && r == 0)
 		r = effect_begin(node, request, &ef, e);
 	if (r == 0)
 		attach(x, ef);
@@ -295,35 +309,11 @@ static void delete_effect(struct http_exchange *x, void *arg)
 		http_reply_json(x, 200, json_object());
 }
 
-/* --- the overlay -------------------------------------------------------------------- */
-
-static void get_overlay(struct http_exchange *x, void *arg)
-{
-	const struct node *node = arg;
-	api_reply(x, &wire_overlay_state, &node->overlay);
-}
-
-static void put_overlay(struct http_exchange *x, void *arg)
-{
-	struct node *node = arg;
-	struct overlay_state state = { 0 };
-	struct error e = ERROR_INIT;
-	size_t len;
-	const char *body = http_exchange_body(x, &len);
-	int r = wire_decode_text(&wire_overlay_state, body ? body : "", len, &state, &e);
-	if (r == 0)
-		r = overlay_set(node->config, &node->overlay, &state, &e);
-	if (r < 0)
-		http_reply_error(x, &e);
-	else
-		http_reply_json(x, 200, json_object());
-	wire_free(&wire_overlay_state, &state);
-}
-
 /* --- serving ------------------------------------------------------------------------- */
 
 static const struct http_route routes[] = {
 	{ "GET", "/v1/node", get_node },
+	{ "GET", "/v1/evacuation", get_evacuation },
 	{ "GET", "/v1/sessions", get_sessions },
 	{ "GET", "/v1/sessions/{id}", get_session },
 	{ "GET", "/v1/sessions/{id}/log", get_log },
@@ -331,8 +321,6 @@ static const struct http_route routes[] = {
 	{ "GET", "/v1/effects/{id}", get_effect },
 	{ "GET", "/v1/effects", get_effects },
 	{ "DELETE", "/v1/effects/{id}", delete_effect },
-	{ "GET", "/v1/overlay", get_overlay },
-	{ "PUT", "/v1/overlay", put_overlay },
 	{ "GET", "/v1/checkpoints", api_checkpoints },
 	{ "POST", "/v1/checkpoints/verify", api_checkpoint_verify },
 	{ "POST", "/v1/checkpoints/aside", api_checkpoint_aside },

@@ -6,6 +6,8 @@
 #include "base/log.h"
 #include "base/names.h"
 #include "node/arrival.h"
+#include "node/estimate.h"
+#include "node/evacuate.h"
 #include "node/hold.h"
 #include "node/runner.h"
 
@@ -188,9 +190,11 @@ static int begin(struct effect *ef, struct error *e)
 	if (ef->request.kind == EFFECT_START || ef->request.kind == EFFECT_RESTORE ||
 	    ef->recovering)
 		hold_own(ef->node, s);
+	estimate_begun(ef->node, ef);
 	int r = submit(ef, e);
 	if (r < 0) {
 		hold_give_back(ef->node, s);
+		estimate_dropped(ef->node, ef);
 		set_under_way(ef->node, &s->effect, NULL);
 		effect_free(ef);
 	}
@@ -285,10 +289,13 @@ void effect_tell(struct effect *ef)
 	}
 }
 
+/* That it was evacuated has been heard with the result. */
 static void drop_results(struct node *node, struct session *s)
 {
 	pthread_mutex_lock(&node->lock);
 	journal_drop_results(&s->journal);
+	if (evacuate_was(&s->journal))
+		journal_set(&s->journal.ended, NULL, NULL);
 	pthread_mutex_unlock(&node->lock);
 }
 
@@ -328,6 +335,8 @@ static void done(void *arg)
 	set_under_way(node, &s->effect, NULL);
 	hold_give_back(node, s);
 	arrival_tidy(node, s);
+	estimate_ended(node, ef);
+	evacuate_effect_ended(node, ef);
 	if (begin_again(ef))
 		return;
 	effect_tell(ef);

@@ -67,6 +67,11 @@ struct effect {
 	bool told;            /* under node->lock: the result stands, see struct plan */
 	bool acknowledged;    /* the loop's: nobody wants the result any more */
 
+	struct { /* node/estimate.h: how much went on when it began */
+		double area;
+		mono_us at; /* 0: it is not counted */
+	} beside;
+
 	/* Between steps; empty after a crash. */
 	struct store_write *write; /* the pointer under node->lock: see effect_look() */
 	struct criu_dump *dump;

@@ -86,7 +86,7 @@ int hold_take(struct node *node, struct session *s, enum hold_reason why, struct
 int hold_drop(struct node *node, struct session *s, enum hold_reason why, struct error *e)
 {
 	/* One of which it is not known whether it is a checkpoint by now stays as it is. */
-	bool undecided = s->journal.effect && !s->effect;
+	bool undecided = !s->effect && s->journal.effect;
 	pthread_mutex_lock(&node->hold_lock);
 	bool last = s->held == 1U << why;
 	s->held &= ~(1U << why);

@@ -30,7 +30,8 @@ struct journal {
 	int64_t start_time;
 	int64_t started_at;
 	char *ended; /* why there is none although nobody asked: "exited", "oom-killed",
-		      * "rebooted"; NULL */
+		      * "rebooted",
+		      * "evacuated"; NULL */
 
 	char *effect; /* id of the effect under way, or NULL */
 	enum effect_kind kind;

@@ -7,6 +7,8 @@
 #include "node/api.h"
 #include "node/doctor.h"
 #include "node/effect.h"
+#include "node/estimate.h"
+#include "node/evacuate.h"
 #include "node/recover.h"
 #include "node/store_jobs.h"
 #include "node/teardown.h"
@@ -74,7 +76,7 @@ static void on_drain(evutil_socket_t fd, short what, void *arg)
 	(void)fd;
 	(void)what;
 	struct daemon *d = arg;
-	size_t load = pool_load(d->node.pool) + store_jobs_load(&d->node);
+	size_t load = pool_load(d->node.pool) + store_jobs_load(&d->node) + evacuate_load(&d->node);
 	if (load == 0) {
 		event_base_loopexit(d->node.base, NULL);
 		return;
@@ -142,6 +144,8 @@ static void close_daemon(struct daemon *d)
 {
 	api_stop(&d->node);
 	store_jobs_free(&d->node);
+	evacuate_free(&d->node);
+	estimate_free(&d->node);
 	node_deinit(&d->node);
 	for (size_t i = 0; i < ARRAY_SIZE(d->signals); i++)
 		if (d->signals[i])
@@ -168,7 +172,11 @@ static int open_daemon(struct daemon *d, const struct options *o, struct error *
 	if (r == 0)
 		r = node_init(&d->node, e);
 	if (r == 0)
+		r = estimate_init(&d->node, e);
+	if (r == 0)
 		r = recover_all(&d->node, e);
+	if (r == 0)
+		r = evacuate_init(&d->node, e);
 	if (r == 0)
 		r = store_jobs_new(&d->node, e);
 	if (r == 0)

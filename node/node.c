@@ -5,9 +5,10 @@
 #include "base/fs.h"
 #include "base/log.h"
 #include "node/cpu.h"
+#include "node/estimate.h"
+#include "node/evacuate.h"
 #include "node/hold.h"
 #include "node/journal.h"
-#include "node/overlay.h"
 #include "node/pages.h"
 #include "node/session.h"
 
@@ -63,14 +64,6 @@ static int prepare_lazy(struct node *node, struct error *e)
 	return 0;
 }
 
-/* Sessions here do without; elsad says it again, and hears why it fails. */
-static void restore_overlay(struct node *node)
-{
-	struct error e = ERROR_INIT;
-	if (overlay_restore(node->config, &node->overlay, &e) < 0)
-		log_error("sessions on other hosts cannot be reached: %s", e.text);
-}
-
 int node_init(struct node *node, struct error *e)
 {
 	pthread_mutex_init(&node->lock, NULL);
@@ -89,8 +82,6 @@ int node_init(struct node *node, struct error *e)
 	if (r == 0)
 		r = sandbox_host_setup(node->config, e);
 	if (r == 0)
-		restore_overlay(node);
-	if (r == 0)
 		r = pool_new(node->base, (size_t)node->config->node.workers, &node->pool, e);
 	if (r == 0)
 		raise_pipe_size();
@@ -106,7 +97,6 @@ void node_deinit(struct node *node)
 	for (int i = 0; i < LINGER_MS && pages_left(); i++)
 		usleep(1000);
 	node->store = pages_left() ? NULL : store_close(node->store);
-	wire_free(&wire_overlay_state, &node->overlay);
 	free(node->cpu);
 	node->cpu = NULL;
 }
@@ -168,6 +158,8 @@ int node_info(const struct node *node, struct node_info *info, struct error *e)
 		.cpus = sysconf(_SC_NPROCESSORS_ONLN),
 		.memory_bytes = meminfo(buf_text(&text), "MemTotal:"),
 		.memory_available_bytes = meminfo(buf_text(&text), "MemAvailable:"),
+		.evacuating = evacuate_under_way(node),
+		.upload_bytes_per_s = estimate_upload(node),
 	};
 	if (info->name && info->version && info->boot_id && info->criu)
 		return 0;

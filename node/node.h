@@ -22,8 +22,11 @@
 
 #include <event2/event.h>
 #include <pthread.h>
+#include <stdatomic.h>
 
 struct session;
+struct estimates;
+struct evacuate;
 struct store_jobs;
 struct http_server;
 
@@ -37,8 +40,10 @@ struct node {
 	struct event_base *base;
 	struct pool *pool;
 	struct http_server *server;
-	struct overlay_state overlay; /* the loop's; what is in effect, see node/overlay.h */
-	struct store_jobs *jobs; /* node/store_jobs.h */
+	struct store_jobs *jobs;     /* node/store_jobs.h */
+	struct estimates *estimates; /* node/estimate.h */
+	struct evacuate *evacuate;   /* node/evacuate.h */
+	atomic_bool evacuating;      /* ... is under way */
 
 	pthread_mutex_t lock;
 	struct session *sessions;

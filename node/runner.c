@@ -3,6 +3,7 @@
 
 #include "base/cleanup.h"
 #include "base/log.h"
+#include "node/evacuate.h"
 #include "node/hold.h"
 
 #include <errno.h>
@@ -95,6 +96,8 @@ static int open_journal(struct effect *ef, struct error *e)
 	j->begun_at = clock_wall();
 	j->created_at = 0;
 	j->released = 0;
+	if (evacuate_was(j))
+		journal_set(&j->ended, NULL, NULL);
 	r = journal_set(&j->effect, q->id, e);
 	pthread_mutex_unlock(&ef->node->lock);
 	return r;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "node/arrival.h"
+#include "node/evacuate.h"
 #include "node/steps.h"
 #include "node/steps_checkpoint.h"
 
@@ -12,6 +13,11 @@ static int let_go(struct effect *ef, struct error *e)
 	ef->dump = criu_dump_keep(ef->dump);
 	int r = steps_kill(ef, e);
 	checkpoint_note_frozen(ef);
+	if (r == 0 && evacuate_is_effect(ef->request.id)) {
+		pthread_mutex_lock(&ef->node->lock);
+		r = journal_set(&effect_journal(ef)->ended, EVACUATED, e);
+		pthread_mutex_unlock(&ef->node->lock);
+	}
 	return r;
 }
 

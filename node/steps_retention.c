@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "node/evacuate.h"
 #include "node/steps_checkpoint.h"
 
 #include "policies/retention.h"
@@ -40,6 +41,8 @@ static int leave_damaged(const char *session, int64_t generation, const struct e
 
 int checkpoint_retention(struct effect *ef, struct error *e)
 {
+	if (evacuate_under_way(ef->node))
+		return 0; /* others wait for their turn */
 	struct store *store;
 	struct generations g = { 0 };
 	const struct config *c = ef->node->config;

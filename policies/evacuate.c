@@ -400,7 +400,7 @@ static void decide_taken(const struct plan *p, struct evacuate_session *s)
 		return;
 	}
 	/* Behind the deadline each moment may be the last one for all alike. */
-	bool risk = s->frozen || (!late && worse > p->limit);
+	bool risk = !s->tried && (s->frozen || (!late && worse > p->limit));
 	s->what = risk ? EVACUATE_FREEZE : EVACUATE_WAIT;
 	s->why = risk ? EVACUATE_AT_RISK : EVACUATE_LATER;
 	/* A snapshot that is under way wants it frozen and let go by itself. */

@@ -33,7 +33,7 @@
  *
  * Who waits for a turn that would come too late if all took half as long again
  * stands still: what its user does from then on could be lost. Who will not be
- * saved runs on to the end.
+ * saved, or could not be before, runs on to the end.
  */
 
 #include "base/clock.h"

@@ -15,6 +15,10 @@
  *   one session one after the other.
  * - Stop ends a session for good: of a hibernated one it sets the checkpoint aside.
  * - A stopped session that was forgotten has no record any more: the shell deletes it.
+ * - A session's node is lost when nothing can run there any more (docs/nodes.md). A fence is then
+ *   asked of other nodes, over and over, until one of them has done it: EVENT_FENCED. With that
+ * event, and with EVENT_EVACUATED, *now says what was told: the newest number and checkpoint in the
+ * store.
  */
 
 #include <stdbool.h>
@@ -34,6 +38,7 @@ enum session_state {
 	SESSION_FORGETTING, /* ... and its checkpoints deleted */
 	SESSION_FAILED,     /* could not be started or restored; reason says what to do */
 	SESSION_LOST,       /* processes gone, no checkpoint: must never happen by our doing */
+	SESSION_FENCING,    /* its node is lost; what the store has of it is being made final */
 	SESSION_STATE_COUNT
 };
 
@@ -49,8 +54,13 @@ enum session_event {
 	EVENT_EFFECT_FAILED,  /* it failed; nothing runs (start, restore, or it ended meanwhile) */
 	EVENT_EXITED,         /* the processes ended by themselves */
 	EVENT_NODE_REBOOTED,  /* the node came back without them */
-	EVENT_IMPORTED, /* somebody has put its newest checkpoint into the store, to be woken from
-			 */
+	EVENT_IMPORTED,  /* somebody has put its newest checkpoint into the store, to be woken from
+			  */
+	EVENT_NODE_LOST, /* nothing runs on its node any more, and nobody can be asked there */
+	EVENT_FENCED,    /* nothing that comes from its lost node counts any more */
+	EVENT_EVACUATED, /* its node has put it away by itself, into a newer checkpoint than known
+			  */
+	EVENT_FOUND,     /* its node is back and holds it, frozen, as it was */
 	EVENT_COUNT
 };
 
@@ -63,6 +73,7 @@ enum session_action {
 	ACTION_RESTORE,
 	ACTION_STOP,
 	ACTION_FORGET,
+	ACTION_FENCE,
 	ACTION_COUNT
 };
 
@@ -73,21 +84,34 @@ enum step_verdict {
 	STEP_IGNORE     /* stale news; nothing changes */
 };
 
+/* What is to become of a session that had to be put away, or whose node was lost. */
+enum session_wish {
+	WISH_NONE = 0, /* it sleeps until somebody wants it */
+	WISH_AWAKE,    /* it was in use: it is woken as soon as it can be */
+	WISH_START,    /* it was being started: the same, anew when nothing of it is in the store */
+	WISH_STOPPED,  /* it was being ended: so it is, once its node cannot bring it back */
+	WISH_COUNT
+};
+
 struct session_now {
 	enum session_state state;
-	int64_t generation;     /* of the newest checkpoint; 0: none */
-	bool checkpoint_usable; /* there is a checkpoint in the store, not set aside */
+	int64_t generation; /* newest number that was used; 0: none */
+	int64_t checkpoint; /* generation of the newest checkpoint in the store, if that is not set
+			     * aside; 0: none */
+	enum session_wish wish; /* with bad news of its node: whether it was in use */
 };
 
 struct session_step {
 	enum step_verdict verdict;
 	enum session_state next;
 	enum session_action action;
-	int64_t generation; /* the action's: the one to write (hibernate, snapshot) or to run
-			     * (restore); without an action the newest after this step: never below
-			     * the present one */
-	bool set_aside;     /* mark the present checkpoint as set aside */
-	const char *why;    /* code for the event log, or for the caller of a conflict; static */
+	int64_t generation; /* the action's: the one to write (hibernate, snapshot), to run
+			     * (restore), or the newest that is known (the others) */
+	/* After this step, for the record; the first is never below the present one: */
+	int64_t newest, checkpoint;
+	enum session_wish wish; /* holds whatever the verdict */
+	bool set_aside;         /* mark the present checkpoint as set aside */
+	const char *why; /* code for the event log, or for the caller of a conflict; static */
 };
 
 struct session_step lifecycle_step(const struct session_now *now, enum session_event event);

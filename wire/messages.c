@@ -93,6 +93,7 @@ static const struct wire_field effect_request_fields[] = {
 	{ STRING(effect_request, id), REQUIRED },
 	{ ENUM(effect_request, kind, enum effect_kind, effect_kind_names), REQUIRED },
 	{ INT(effect_request, generation), NOT_NEGATIVE, REQUIRED },
+	{ BOOL(effect_request, force) },
 	{ STRUCT(effect_request, session, struct session_spec, wire_session_spec), REQUIRED },
 };
 WIRE_STRUCT_OF(effect_request);

@@ -51,6 +51,7 @@ struct effect_request {
 	char *id; /* the same id asked again attaches to the same work or gets its result again */
 	enum effect_kind kind;
 	int64_t generation;
+	bool force; /* start and restore: also where the node is about to go away */
 	struct session_spec session;
 };
 

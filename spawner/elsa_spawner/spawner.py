@@ -27,12 +27,13 @@ Json = dict[str, Any]
 
 # Processes exist and the Hub may send the user to them: now, or also in a moment.
 UP = {"running", "dozing", "snapshotting"}
-ALIVE = UP | {"starting", "checkpointing", "restoring", "migrating"}
+ALIVE = UP | {"starting", "checkpointing", "restoring", "migrating", "fencing"}
 # Nothing runs, and nobody has put it to sleep.
 ENDED = {"stopped", "failed", "lost"}
 # Something is under way that ends by itself: wait, then ask again.
 UNSETTLED = {
-    "starting", "checkpointing", "snapshotting", "restoring", "migrating", "stopping", "forgetting"
+    "starting", "checkpointing", "snapshotting", "restoring", "migrating", "stopping", "forgetting",
+    "fencing",
 }  # fmt: skip
 
 FRESH_OPTIONS = ("fresh", "fresh_generation")
@@ -158,7 +159,7 @@ class ElsaSpawner(Spawner):
         if session is None:
             return 0
         state = session.get("state")
-        if state in ALIVE or state in UNSETTLED:
+        if state in ALIVE or state in UNSETTLED or session.get("waking"):
             return None
         return 1 if state in ("failed", "lost") else 0
 
@@ -280,7 +281,8 @@ class ElsaSpawner(Spawner):
             # What failed may have been something older, on a session that is running.
             if session and _is_up(session):
                 break
-            if refusal is None and session and session.get("state") in ENDED:
+            waking = bool(session) and session.get("waking")
+            if refusal is None and session and session.get("state") in ENDED and not waking:
                 refusal = _ended_at_once(session)
             if refusal and not _was_in_the_way(refusal, session):
                 raise self._refused(refusal, session) from refusal
@@ -524,7 +526,10 @@ def _can_resume(session: Json | None) -> bool:
     if session is None:
         return False
     state = session.get("state")
-    if state in ALIVE or state == "hibernated":
+    if state in ALIVE or state == "hibernated" or session.get("waking"):
+        return True
+    # Its node was lost with it, and may come back with it.
+    if session.get("may_return"):
         return True
     return state in ("failed", "lost") and bool(session.get("checkpoint_usable"))
 

@@ -157,6 +157,23 @@ static void test_newer_schema(void **state)
 	refuse(FAULT_CONFLICT, "newer");
 }
 
+/* What a record of an older version holds is still there. */
+static void test_older_schema(void **state)
+{
+	(void)state;
+	struct db *db = open_db();
+	char *value = NULL;
+	assert_int_equal(db_fact_set(db, "k", "v", NULL), 0);
+	db_close(db);
+	run_sql("DROP TABLE nodes; DROP TABLE join_tokens; PRAGMA user_version = 2");
+	db = open_db();
+	assert_int_equal(db_fact_get(db, "k", &value, NULL), 0);
+	free(value);
+	assert_int_equal(db_node_delete(db, "none", NULL), 0);
+	assert_int_equal(db_join_tokens_expire(db, 1, NULL), 0);
+	db_close(db);
+}
+
 static void test_not_ours(void **state)
 {
 	(void)state;
@@ -431,6 +448,7 @@ int main(void)
 		TEST(test_leftovers_of_an_interrupted_creation),
 		TEST(test_two_holders),
 		TEST(test_newer_schema),
+		TEST(test_older_schema),
 		TEST(test_not_ours),
 		TEST(test_not_a_database),
 		TEST(test_corrupt_page),

@@ -61,6 +61,8 @@ static void test_session(void **state)
 		.person_at = 4,
 		.keep_awake_until = 5,
 		.refused_at = -6,
+		.checkpoint = 7,
+		.wish = 2,
 	};
 	struct db_session got;
 	assert_int_equal(db_session_put(db, &s, NULL), 0);
@@ -77,7 +79,7 @@ static void test_session(void **state)
 	assert_string_equal(got.spawner, "[1]");
 	assert_true(got.generation == INT64_MAX && got.created_at == 1 && got.changed_at == 2 &&
 		    got.started_at == 3 && got.person_at == 4 && got.keep_awake_until == 5 &&
-		    got.refused_at == -6);
+		    got.refused_at == -6 && got.checkpoint == 7 && got.wish == 2);
 	db_session_deinit(&got);
 	db_session_deinit(&got);
 
@@ -403,6 +405,89 @@ static void test_uids(void **state)
 	}
 }
 
+static struct db_node node_of(char *name, char *overlay)
+{
+	return (struct db_node) { .name = name,
+				  .state = "ready",
+				  .listen = "10.0.0.5:8444",
+				  .overlay = overlay,
+				  .serial = "4A",
+				  .key_digest = "k",
+				  .token = "t",
+				  .joined_at = 1 };
+}
+
+static int see_node(const struct db_node *node, void *arg)
+{
+	struct seen *seen = arg;
+	size_t used = strlen(seen->text);
+	snprintf(seen->text + used, sizeof(seen->text) - used, "%s ", node->name);
+	return 0;
+}
+
+static void test_nodes(void **state)
+{
+	(void)state;
+	struct db_node a = node_of("a", "10.98.0.17"), b = node_of("b", "10.98.0.16"), got;
+	struct seen seen = { 0 };
+	char *address = NULL;
+	assert_int_equal(db_overlay_pick(db, "10.98.0.0/16", &address, NULL), 0);
+	assert_string_equal(address, "10.98.0.16");
+	free(steal_ptr(&address));
+	assert_int_equal(db_node_put(db, &b, NULL), 0);
+	assert_int_equal(db_node_put(db, &a, NULL), 0);
+	assert_int_equal(db_overlay_pick(db, "10.98.0.0/16", &address, NULL), 0);
+	assert_string_equal(address, "10.98.0.18");
+	free(address);
+	a.state = "draining";
+	a.next_serial = "4B";
+	a.seen_at = 2;
+	a.boot_id = "boot";
+	a.info = "{}";
+	assert_int_equal(db_node_put(db, &a, NULL), 0);
+	assert_int_equal(db_node_get(db, "a", &got, NULL), 0);
+	assert_string_equal(got.state, "draining");
+	assert_string_equal(got.listen, "10.0.0.5:8444");
+	assert_string_equal(got.overlay, "10.98.0.17");
+	assert_string_equal(got.serial, "4A");
+	assert_string_equal(got.next_serial, "4B");
+	assert_string_equal(got.key_digest, "k");
+	assert_string_equal(got.token, "t");
+	assert_string_equal(got.boot_id, "boot");
+	assert_string_equal(got.info, "{}");
+	assert_true(got.joined_at == 1 && got.seen_at == 2);
+	db_node_deinit(&got);
+	b.overlay = a.overlay;
+	assert_int_equal(db_node_put(db, &b, NULL), -EEXIST);
+	assert_int_equal(db_node_each(db, see_node, &seen, NULL), 0);
+	assert_string_equal(seen.text, "a b ");
+	assert_int_equal(db_node_delete(db, "a", NULL), 0);
+	assert_int_equal(db_node_delete(db, "a", NULL), 0);
+	assert_int_equal(db_node_get(db, "a", &got, NULL), -ENOENT);
+}
+
+static void test_join_tokens(void **state)
+{
+	(void)state;
+	struct db_join_token token = { .id = "0123456789abcdef",
+				       .secret_digest = "d",
+				       .expires_at = 100,
+				       .uses_left = 2,
+				       .created_at = 1 };
+	struct db_join_token got;
+	assert_int_equal(db_join_token_get(db, token.id, &got, NULL), -ENOENT);
+	assert_int_equal(db_join_token_put(db, &token, NULL), 0);
+	token.uses_left = -1;
+	assert_int_equal(db_join_token_put(db, &token, NULL), 0);
+	assert_int_equal(db_join_tokens_expire(db, 100, NULL), 0);
+	assert_int_equal(db_join_token_get(db, token.id, &got, NULL), 0);
+	assert_string_equal(got.secret_digest, "d");
+	assert_true(got.expires_at == 100 && got.uses_left == -1 && got.created_at == 1);
+	db_join_token_deinit(&got);
+	assert_int_equal(db_join_tokens_expire(db, 101, NULL), 0);
+	assert_int_equal(db_join_token_get(db, token.id, &got, NULL), -ENOENT);
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, open_db, close_db)
 
 int main(void)
@@ -418,6 +503,8 @@ int main(void)
 		TEST(test_facts),
 		TEST(test_addresses),
 		TEST(test_uids),
+		TEST(test_nodes),
+		TEST(test_join_tokens),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
