@@ -12,7 +12,6 @@
 #include "policies/protect.h"
 
 #include <errno.h>
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -55,23 +54,6 @@ static void load_saved(struct session *s)
 	rows_free_checkpoints(rows, count);
 }
 
-/* What cannot be seen counts as work: a server that does not answer, a processor not yet measured.
- */
-static wall_ms active_at(const struct session *s, wall_ms now)
-{
-	const struct seen *seen = &s->seen;
-	const wall_ms signs[] = { seen->kernel_activity_at, seen->terminal_activity_at,
-				  seen->request_at, seen->cpu_quiet_since };
-	wall_ms last = 0;
-	if (!seen->server_seen || seen->kernel_busy || isnan(seen->cpu_share) ||
-	    !seen->cpu_quiet_since)
-		return now;
-	for (size_t i = 0; i < ARRAY_SIZE(signs); i++)
-		if (signs[i] > last)
-			last = signs[i];
-	return last;
-}
-
 static bool node_is_protected(const struct controller *c, const struct node *node)
 {
 	const char *where = c->config->spot.protect;
@@ -111,7 +93,6 @@ static struct protect_facts facts_of(struct session *s, size_t node, wall_ms now
 		.busy = s->effect && !is_ours(s),
 		.started_at = s->row.started_at,
 		.frozen_at = s->protect.frozen_at,
-		.active_at = active_at(s, now),
 		.failed_at = s->protect.failed_at,
 		.memory_bytes = s->seen.rss_bytes,
 		.cost_ms = s->protect.cost_ms,

@@ -12,10 +12,13 @@
 #define STRETCH_MOST     1000.0
 
 static const char *const reason_names[PROTECT_REASON_COUNT] = {
-	[PROTECT_NOT_WANTED] = "not-wanted",  [PROTECT_WAITS] = "young-enough",
-	[PROTECT_QUIET] = "nothing-happened", [PROTECT_BUSY] = "busy",
-	[PROTECT_UNDER_WAY] = "under-way",    [PROTECT_TURN] = "not-its-turn",
-	[PROTECT_FAILED] = "failed-lately",   [PROTECT_DUE] = "due",
+	[PROTECT_NOT_WANTED] = "not-wanted",
+	[PROTECT_WAITS] = "young-enough",
+	[PROTECT_BUSY] = "busy",
+	[PROTECT_UNDER_WAY] = "under-way",
+	[PROTECT_TURN] = "not-its-turn",
+	[PROTECT_FAILED] = "failed-lately",
+	[PROTECT_DUE] = "due",
 };
 
 static wall_ms later(wall_ms a, wall_ms b)
@@ -34,11 +37,6 @@ static wall_ms saved_at(const struct protect_facts *f)
 	return later(f->started_at, f->frozen_at);
 }
 
-static bool is_quiet(const struct protect_facts *f)
-{
-	return f->frozen_at && f->active_at <= saved_at(f);
-}
-
 /* Share of the node that a session's snapshots take at the RPO's own pace: of its time, or of its
  * throughput, whichever is scarcer. */
 static double load_of(const struct protect_rules *rules, const struct protect_node *node,
@@ -48,8 +46,7 @@ static double load_of(const struct protect_rules *rules, const struct protect_no
 	double sent_ms = 0;
 	if (node->upload_bytes_per_s > 0)
 		sent_ms = (double)f->cost_bytes * 1000 / (double)node->upload_bytes_per_s;
-	double pace = (double)rules->rpo_ms * (is_quiet(f) ? PROTECT_QUIET_RPOS : 1);
-	return (ms > sent_ms ? ms : sent_ms) / pace;
+	return (ms > sent_ms ? ms : sent_ms) / (double)rules->rpo_ms;
 }
 
 static bool counts(const struct protect_facts *f, size_t node)
@@ -85,10 +82,8 @@ static void set_interval(const struct protect_rules *rules, double stretch,
 static void set_due(const struct protect_rules *rules, const struct protect_facts *f,
 		    struct protect_decision *d)
 {
-	wall_ms saved = saved_at(f);
-	bool quiet = is_quiet(f);
-	d->due_at = saved + d->interval_ms * (quiet ? PROTECT_QUIET_RPOS : 1);
-	d->reason = quiet ? PROTECT_QUIET : PROTECT_WAITS;
+	d->due_at = saved_at(f) + d->interval_ms;
+	d->reason = PROTECT_WAITS;
 	if (!f->failed_at)
 		return;
 	wall_ms again = f->failed_at + (rules->retry_ms ? rules->retry_ms : rules->rpo_ms);

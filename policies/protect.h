@@ -20,8 +20,8 @@
  * its sessions' snapshots need more, all its intervals are stretched by the same
  * factor, and the decision says so: an RPO that cannot be held must be seen.
  *
- * A session in which nothing happened since its last snapshot is let alone for
- * PROTECT_QUIET_RPOS times as long: what is observed of it is not everything.
+ * That a session looks idle makes no difference: a thread of it may count, or
+ * write, without being seen. Who is away for long is hibernated anyway.
  */
 
 #include "base/clock.h"
@@ -29,8 +29,6 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-
-enum { PROTECT_QUIET_RPOS = 10 };
 
 struct protect_rules {
 	int64_t rpo_ms;
@@ -47,7 +45,6 @@ struct protect_facts {
 	bool busy;          /* something else is done to it: not now */
 	wall_ms started_at; /* this run: started, or restored to what its checkpoint says */
 	wall_ms frozen_at;  /* when its newest checkpoint was taken; 0: none */
-	wall_ms active_at;  /* last sign that something in it has changed */
 	wall_ms failed_at;  /* of the last snapshot that failed after frozen_at; 0: none */
 	int64_t memory_bytes;
 	/* What the last snapshot of it was: from freezing to durable, and sent. 0: not known. */
@@ -61,7 +58,6 @@ struct protect_node {
 enum protect_reason {
 	PROTECT_NOT_WANTED = 0, /* it does not run on such a node */
 	PROTECT_WAITS,          /* the last one is young enough */
-	PROTECT_QUIET,          /* nothing has happened since the last one */
 	PROTECT_BUSY,           /* something else is done to it */
 	PROTECT_UNDER_WAY,
 	PROTECT_TURN,   /* due, but its node has others to take first */

@@ -31,43 +31,31 @@ static const struct {
 	{ "just started", { .wanted = true, .started_at = 1 }, PROTECT_WAITS, 57 },
 	{ "started, never saved", { .wanted = true, .started_at = 58 }, PROTECT_DUE, 0 },
 	{ "saved a moment ago",
-	  { .wanted = true, .started_at = 999, .frozen_at = 10, .active_at = 1 },
+	  { .wanted = true, .started_at = 999, .frozen_at = 10 },
 	  PROTECT_WAITS,
 	  48 },
-	{ "at work, and its time has come",
-	  { .wanted = true, .started_at = 999, .frozen_at = 58, .active_at = 1 },
-	  PROTECT_DUE,
-	  0 },
-	{ "at work until just after it was saved",
-	  { .wanted = true, .started_at = 999, .frozen_at = 58, .active_at = 57 },
-	  PROTECT_DUE,
-	  0 },
-	{ "nothing since it was saved",
-	  { .wanted = true, .started_at = 999, .frozen_at = 58, .active_at = 60 },
-	  PROTECT_QUIET,
-	  580 - 58 },
-	{ "nothing seen, but for long",
-	  { .wanted = true, .started_at = 999, .frozen_at = 580, .active_at = 600 },
+	{ "its time has come",
+	  { .wanted = true, .started_at = 999, .frozen_at = 58 },
 	  PROTECT_DUE,
 	  0 },
 	{ "woken from its checkpoint since",
-	  { .wanted = true, .started_at = 20, .frozen_at = 3600, .active_at = 10 },
+	  { .wanted = true, .started_at = 20, .frozen_at = 3600 },
 	  PROTECT_WAITS,
 	  38 },
 	{ "failed lately",
-	  { .wanted = true, .started_at = 999, .frozen_at = 90, .active_at = 1, .failed_at = 30 },
+	  { .wanted = true, .started_at = 999, .frozen_at = 90, .failed_at = 30 },
 	  PROTECT_FAILED,
 	  30 },
 	{ "failed long ago",
-	  { .wanted = true, .started_at = 999, .frozen_at = 90, .active_at = 1, .failed_at = 60 },
+	  { .wanted = true, .started_at = 999, .frozen_at = 90, .failed_at = 60 },
 	  PROTECT_DUE,
 	  0 },
 	{ "under way",
-	  { .wanted = true, .started_at = 999, .under_way = true, .frozen_at = 70, .active_at = 1 },
+	  { .wanted = true, .started_at = 999, .under_way = true, .frozen_at = 70 },
 	  PROTECT_UNDER_WAY,
 	  0 },
 	{ "hibernated just now",
-	  { .wanted = true, .started_at = 999, .busy = true, .frozen_at = 70, .active_at = 1 },
+	  { .wanted = true, .started_at = 999, .busy = true, .frozen_at = 70 },
 	  PROTECT_BUSY,
 	  0 },
 };
@@ -75,7 +63,7 @@ static const struct {
 static struct protect_facts facts_at(const struct protect_facts *ago, wall_ms now)
 {
 	struct protect_facts f = *ago;
-	wall_ms *const times[] = { &f.started_at, &f.frozen_at, &f.active_at, &f.failed_at };
+	wall_ms *const times[] = { &f.started_at, &f.frozen_at, &f.failed_at };
 	for (size_t i = 0; i < ARRAY_SIZE(times); i++)
 		*times[i] = *times[i] ? now - *times[i] * S : 0;
 	f.cost_ms = COST;
@@ -107,7 +95,7 @@ static void test_a_share_of_the_node(void **state)
 	(void)state;
 	struct protect_facts f[8];
 	struct protect_decision d[8];
-	const struct protect_facts active = { .wanted = true, .started_at = 999, .active_at = 1 };
+	const struct protect_facts active = { .wanted = true, .started_at = 999 };
 	/* 8 * 2 s of 60 s: a little more than a quarter. */
 	for (size_t i = 0; i < 8; i++)
 		f[i] = facts_at(&active, NOW);
@@ -122,13 +110,6 @@ static void test_a_share_of_the_node(void **state)
 	f[0].cost_bytes = f[1].cost_bytes = 8000000;
 	protect_decide(&rules, &slow, 1, f, 2, NOW, d);
 	assert_true(d[0].stretched);
-	/* Sessions in which nothing happens take a tenth. */
-	for (size_t i = 0; i < 8; i++) {
-		f[i].frozen_at = NOW - 10 * S;
-		f[i].active_at = NOW - 20 * S;
-	}
-	protect_decide(&rules, &fast, 1, f, 8, NOW, d);
-	assert_false(d[0].stretched);
 }
 
 static void test_turns(void **state)
@@ -138,9 +119,7 @@ static void test_turns(void **state)
 	struct protect_facts f[4];
 	struct protect_decision d[4];
 	for (size_t i = 0; i < 4; i++) {
-		const struct protect_facts ago = { .wanted = true,
-						   .started_at = 60 + (int64_t)i,
-						   .active_at = 1 };
+		const struct protect_facts ago = { .wanted = true, .started_at = 60 + (int64_t)i };
 		f[i] = facts_at(&ago, NOW);
 		f[i].node = i == 3;
 	}
@@ -206,8 +185,6 @@ static void end_snapshots(struct world *w, wall_ms now)
 static void begin_snapshots(struct world *w, wall_ms now)
 {
 	struct protect_decision d[MOST];
-	for (size_t i = 0; i < w->count; i++)
-		w->facts[i].active_at = now;
 	protect_decide(&rules, &fast, 1, w->facts, w->count, now, d);
 	int under_way = 0;
 	for (size_t i = 0; i < w->count; i++) {
@@ -273,7 +250,6 @@ static void test_total(void **state)
 				.started_at = NOW - (wall_ms)next_random(&w),
 				.frozen_at =
 					next_random(&w) % 2 ? NOW - (wall_ms)next_random(&w) : 0,
-				.active_at = NOW - (wall_ms)next_random(&w),
 				.failed_at =
 					next_random(&w) % 3 ? 0 : NOW - (wall_ms)next_random(&w),
 				.memory_bytes = (int64_t)next_random(&w) << 8,
