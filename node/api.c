@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "node/effect.h"
 #include "node/evacuate.h"
+#include "node/overlay.h"
 
 #include <errno.h>
 #include <pwd.h>
@@ -309,6 +310,31 @@ static void delete_effect(struct http_exchange *x, void *arg)
 		http_reply_json(x, 200, json_object());
 }
 
+/* --- the overlay -------------------------------------------------------------------- */
+
+static void get_overlay(struct http_exchange *x, void *arg)
+{
+	const struct node *node = arg;
+	api_reply(x, &wire_overlay_state, &node->overlay);
+}
+
+static void put_overlay(struct http_exchange *x, void *arg)
+{
+	struct node *node = arg;
+	struct overlay_state state = { 0 };
+	struct error e = ERROR_INIT;
+	size_t len;
+	const char *body = http_exchange_body(x, &len);
+	int r = wire_decode_text(&wire_overlay_state, body ? body : "", len, &state, &e);
+	if (r == 0)
+		r = overlay_set(node->config, &node->overlay, &state, &e);
+	if (r < 0)
+		http_reply_error(x, &e);
+	else
+		http_reply_json(x, 200, json_object());
+	wire_free(&wire_overlay_state, &state);
+}
+
 /* --- serving ------------------------------------------------------------------------- */
 
 static const struct http_route routes[] = {
@@ -321,6 +347,8 @@ static const struct http_route routes[] = {
 	{ "GET", "/v1/effects/{id}", get_effect },
 	{ "GET", "/v1/effects", get_effects },
 	{ "DELETE", "/v1/effects/{id}", delete_effect },
+	{ "GET", "/v1/overlay", get_overlay },
+	{ "PUT", "/v1/overlay", put_overlay },
 	{ "GET", "/v1/checkpoints", api_checkpoints },
 	{ "POST", "/v1/checkpoints/verify", api_checkpoint_verify },
 	{ "POST", "/v1/checkpoints/aside", api_checkpoint_aside },

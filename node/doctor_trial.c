@@ -7,6 +7,8 @@
 #include "base/id.h"
 #include "io/job.h"
 #include "node/criu.h"
+#include "node/net.h"
+#include "node/overlay.h"
 #include "node/sandbox.h"
 
 #include <arpa/inet.h>
@@ -291,6 +293,17 @@ static const struct {
 	{ "restore", "CRIU has woken it, and it goes on", restore },
 };
 
+/* In the trial's own namespace. Needed where there are several hosts. */
+static void check_vxlan(const struct trial *t)
+{
+	const struct config *config = t->d->config;
+	bool needed = net_is_joined(config) || (config->nodes.listen && config->nodes.listen[0]);
+	struct error e = ERROR_INIT;
+	int r = overlay_try(&e);
+	doctor_add_result(t->d, "vxlan", needed ? DOCTOR_REQUIRED : DOCTOR_ADVISED, r, &e,
+			  "sessions on other hosts can be reached");
+}
+
 static void take_down(struct trial *t)
 {
 	struct error e = ERROR_INIT;
@@ -324,6 +337,7 @@ void doctor_check_trial(struct doctor *d)
 		forget_names(&t);
 		return;
 	}
+	check_vxlan(&t);
 	/* What builds upon a step that failed would only say so in other words. */
 	for (size_t i = 0; i < ARRAY_SIZE(steps) && r == 0; i++) {
 		if (steps[i].run == dump && !t.features.version[0])

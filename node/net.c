@@ -11,7 +11,9 @@
 #include <linux/magic.h>
 #include <pthread.h>
 #include <sched.h>
+#include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
@@ -23,6 +25,21 @@ void net_interface(const char *id, char to[NET_INTERFACE_SIZE])
 	snprintf(to, NET_INTERFACE_SIZE, NET_INTERFACE_PREFIX "%.12s", id);
 }
 
+bool net_is_joined(const struct config *config)
+{
+	return config->node.controller && config->node.controller[0];
+}
+
+void net_overlay_interface(const struct config *config, char to[NET_INTERFACE_SIZE])
+{
+	/* FNV-1a: node.cgroup tells the elsa-nodes of one machine apart, and is too long. Nothing
+	 * that begins as the sessions' links do. */
+	uint32_t hash = 2166136261U;
+	for (const char *p = config->node.cgroup; *p; p++)
+		hash = (hash ^ (unsigned char)*p) * 16777619U;
+	snprintf(to, NET_INTERFACE_SIZE, "elsavx%08x", hash);
+}
+
 int net_mac(const char *address, char to[NET_MAC_SIZE])
 {
 	struct in_addr in;
@@ -32,6 +49,22 @@ int net_mac(const char *address, char to[NET_MAC_SIZE])
 	memcpy(b, &in, sizeof(b));
 	snprintf(to, NET_MAC_SIZE, "02:e5:%02x:%02x:%02x:%02x", b[0], b[1], b[2], b[3]);
 	return 0;
+}
+
+bool net_contains(const char *network, const char *address)
+{
+	struct net_destination d;
+	struct in_addr in;
+	struct in_addr of;
+	if (net_parse_destination(network, &d) < 0 || d.port ||
+	    inet_pton(AF_INET, address, &in) != 1)
+		return false;
+	char *slash = strchr(d.network, '/');
+	unsigned long prefix = strtoul(slash + 1, NULL, 10);
+	*slash = '\0';
+	inet_pton(AF_INET, d.network, &of);
+	uint32_t mask = prefix ? htonl(~0U << (32 - prefix)) : 0;
+	return (in.s_addr & mask) == (of.s_addr & mask);
 }
 
 /* --- the namespace ----------------------------------------------------------- */

@@ -8,7 +8,8 @@
  *
  *	session   eth0  ADDRESS/32, default via HOST_ADDRESS onlink
  *	node      esID  no address; ADDRESS/32 routed to it
- *	          lo    HOST_ADDRESS/32
+ *	          lo    HOST_ADDRESS/32; not on a node that has joined another host's
+ *	                elsad: there the overlay leads to it (node/overlay.h)
  *
  * Both ends know the other's hardware address by heart (it follows from the IP
  * address; the node's end is the same everywhere), so nothing depends on ARP
@@ -35,6 +36,16 @@ struct net_session {
 	const char *address;
 	const char *netns; /* path of the bound namespace */
 };
+
+/* Has this node joined an elsad on another host? Then that one has network.host_address, and it is
+ * reached through the overlay (node/overlay.h). */
+bool net_is_joined(const struct config *config);
+
+/* The device that leads to other hosts: of its own for each elsa-node on a machine. */
+void net_overlay_interface(const struct config *config, char to[NET_INTERFACE_SIZE]);
+
+/* Is `address` in `network` ("10.99.0.0/16")? Pure. */
+bool net_contains(const char *network, const char *address);
 
 /* Name of the host's side of the link. */
 void net_interface(const char *id, char to[NET_INTERFACE_SIZE]);
@@ -68,6 +79,11 @@ int net_host_teardown(const struct config *config, struct error *e);
 
 /* The packet filter as nft's input; pure. -EINVAL with the entry of `network` that is wrong. */
 int net_host_rules(const struct config *config, struct buf *to, struct error *e);
+/* Lines of nft's, as one transaction. */
+int net_load_rules(const char *rules, struct error *e);
+/* "elsa_NAME": two nodes' programs on one machine do not share tables. */
+#define NET_TABLE_SIZE 48
+void net_table(const struct config *config, char to[NET_TABLE_SIZE]);
 /* Must sessions' packets be routed to other machines? */
 bool net_needs_forwarding(const struct config *config);
 

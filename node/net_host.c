@@ -47,10 +47,9 @@ int net_parse_destination(const char *text, struct net_destination *to)
 	return *rest ? -EINVAL : 0;
 }
 
-/* Two nodes' programs on one machine must not share a table. */
-static void table_name(const struct config *config, char to[48])
+void net_table(const struct config *config, char to[NET_TABLE_SIZE])
 {
-	snprintf(to, 48, "elsa_%.40s", config->node.cgroup);
+	snprintf(to, NET_TABLE_SIZE, "elsa_%.40s", config->node.cgroup);
 	for (char *p = to; *p; p++)
 		if (!strchr("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789", *p))
 			*p = '_';
@@ -106,6 +105,8 @@ static int allow_all(const struct config *config, const char *pool, struct buf *
 		r = allow(to, "network.allow", *a, true, e);
 	if (r == 0)
 		r = buf_printf(to, "\t\tip daddr %s drop\n", pool);
+	if (r == 0 && config->network.overlay)
+		r = buf_printf(to, "\t\tip daddr %s drop\n", config->network.overlay);
 	for (char **a = config->network.allow; a && *a && r == 0; a++)
 		r = allow(to, "network.allow", *a, false, e);
 	return r;
@@ -113,49 +114,106 @@ static int allow_all(const struct config *config, const char *pool, struct buf *
 
 /* Order matters: the metadata services' addresses and other sessions are out of reach whatever is
  * allowed afterwards. A packet that would not be answered through the interface it came from has
- * somebody else's source address. */
-static const char rules_head[] = "	chain from_session {\n"
-				 "		fib saddr . iif oif missing drop\n"
-				 "		ct state established,related accept\n"
-				 "		ip daddr 169.254.0.0/16 drop\n"
-				 "		oifname \"" NET_INTERFACE_PREFIX "*\" drop\n";
+ * somebody else's source address. VXLAN from a session would reach other hosts with this one's
+ * source address, and be believed there. */
+static int put_head(const struct config *config, struct buf *to)
+{
+	char overlay[NET_INTERFACE_SIZE];
+	net_overlay_interface(config, overlay);
+	int r = buf_printf(to,
+			   "	chain from_session {\n"
+			   "		fib saddr . iif oif missing drop\n"
+			   "		udp dport %d drop\n",
+			   (int)config->network.overlay_port);
+	/* A session that came from another host has connections that this one has not seen begin,
+	 * and goes on sending. The hub's host has, and knows which they are. */
+	if (r == 0 && net_is_joined(config))
+		r = buf_printf(
+			to,
+			"		oifname \"%s\" ip daddr %s tcp flags & syn == 0 accept\n",
+			overlay, config->network.host_address);
+	return r < 0 ? r
+		     : buf_printf(to, "		ct state established,related accept\n"
+				      "		ip daddr 169.254.0.0/16 drop\n"
+				      "		oifname \"" NET_INTERFACE_PREFIX "*\" drop\n");
+}
 
 static const char rules_private[] =
 	"		ip daddr { 0.0.0.0/8, 10.0.0.0/8, 100.64.0.0/10, 127.0.0.0/8, "
 	"172.16.0.0/12,"
 	" 192.0.0.0/24, 192.168.0.0/16, 198.18.0.0/15, 224.0.0.0/3 } drop\n";
 
-static const char rules_hooks[] =
-	"	chain input {\n"
-	"		type filter hook input priority filter - 10;\n"
-	"		iifname \"" NET_INTERFACE_PREFIX "*\" jump from_session\n"
-	"		iifname \"" NET_INTERFACE_PREFIX "*\" drop\n"
-	"	}\n"
-	"	chain forward {\n"
-	"		type filter hook forward priority filter - 10;\n"
-	"		iifname \"" NET_INTERFACE_PREFIX "*\" jump from_session\n"
-	"		iifname \"" NET_INTERFACE_PREFIX "*\" goto to_world\n"
-	"		oifname \"" NET_INTERFACE_PREFIX "*\" ct state established,related accept\n"
-	"		oifname \"" NET_INTERFACE_PREFIX "*\" drop\n"
-	"	}\n";
+static int put_input(const struct config *config, const char *pool, const char *overlay,
+		     struct buf *to)
+{
+	int r = buf_printf(to,
+			   "	chain input {\n"
+			   "		type filter hook input priority filter - 10;\n"
+			   "		iifname \"" NET_INTERFACE_PREFIX "*\" jump from_session\n"
+			   "		iifname \"" NET_INTERFACE_PREFIX "*\" drop\n"
+			   "		iifname != \"%s\" accept\n"
+			   "		fib saddr . iif oif missing drop\n"
+			   "		ct state established,related accept\n",
+			   overlay);
+	/* Other hosts' sessions are to the hub's host what its own are. */
+	if (r == 0 && !net_is_joined(config))
+		r = buf_printf(to,
+			       "		ip saddr != %s drop\n"
+			       "		jump from_session\n",
+			       pool);
+	return r < 0 ? r : buf_printf(to, "		drop\n	}\n");
+}
+
+/* From another host, only the hub's has anything to say to sessions. Nothing from elsewhere goes on
+ * to other hosts, who would take it for ours. */
+static int put_forward(const struct config *config, const char *overlay, struct buf *to)
+{
+	return buf_printf(to,
+			  "	chain forward {\n"
+			  "		type filter hook forward priority filter - 10;\n"
+			  "		iifname \"" NET_INTERFACE_PREFIX "*\" jump from_session\n"
+			  "		iifname \"" NET_INTERFACE_PREFIX "*\" goto to_world\n"
+			  "		iifname \"%s\" fib saddr . iif oif missing drop\n"
+			  "		iifname \"%s\" oifname \"" NET_INTERFACE_PREFIX
+			  "*\" ip saddr %s accept\n"
+			  "		oifname \"" NET_INTERFACE_PREFIX
+			  "*\" ct state established,related accept\n"
+			  "		oifname \"" NET_INTERFACE_PREFIX "*\" drop\n"
+			  "		iifname \"%s\" drop\n"
+			  "		oifname \"%s\" drop\n"
+			  "	}\n",
+			  overlay, overlay, config->network.host_address, overlay, overlay);
+}
+
+static int put_hooks(const struct config *config, const char *pool, struct buf *to)
+{
+	char overlay[NET_INTERFACE_SIZE];
+	net_overlay_interface(config, overlay);
+	int r = put_input(config, pool, overlay, to);
+	return r < 0 ? r : put_forward(config, overlay, to);
+}
 
 int net_host_rules(const struct config *config, struct buf *to, struct error *e)
 {
-	char table[48];
+	char table[NET_TABLE_SIZE];
 	struct net_destination pool;
-	table_name(config, table);
+	net_table(config, table);
 	const char *pool_text = config->network.pool;
 	if (net_parse_destination(pool_text, &pool) < 0 || pool.port)
 		return error_set(e, EINVAL, "network.pool: \"%s\" is not ADDRESS/PREFIX",
 				 pool_text);
-	int r = buf_printf(to, "add table inet %s\ndelete table inet %s\ntable inet %s {\n%s",
-			   table, table, table, rules_head);
+	int r = buf_printf(to, "add table inet %s\ndelete table inet %s\ntable inet %s {\n", table,
+			   table, table);
+	if (r == 0)
+		r = put_head(config, to);
 	if (r == 0)
 		r = allow_all(config, pool.network, to, e);
 	if (r < 0)
 		return r;
-	r = buf_printf(to, "\t}\n\tchain to_world {\n%s\t\t%s\n\t}\n%s", rules_private,
-		       config->network.internet ? "accept" : "drop", rules_hooks);
+	r = buf_printf(to, "\t}\n\tchain to_world {\n%s\t\t%s\n\t}\n", rules_private,
+		       config->network.internet ? "accept" : "drop");
+	if (r == 0)
+		r = put_hooks(config, pool.network, to);
 	if (r == 0)
 		r = buf_printf(
 			to,
@@ -168,7 +226,8 @@ int net_host_rules(const struct config *config, struct buf *to, struct error *e)
 bool net_needs_forwarding(const struct config *config)
 {
 	size_t len = strlen(config->network.host_address);
-	bool needed = config->network.internet || (config->network.dns && config->network.dns[0]);
+	bool needed = config->network.internet || (config->network.dns && config->network.dns[0]) ||
+		      net_is_joined(config);
 	for (char **a = config->network.allow; a && *a; a++)
 		needed |= strncmp(*a, config->network.host_address, len) != 0 || (*a)[len] != ':';
 	return needed;
@@ -184,21 +243,36 @@ static int enable_forwarding(struct error *e)
 	return fs_write(path, "1", e);
 }
 
+/* `force` goes on over what is gone already, and says so by the status. */
+static int run_ip(const char *input, bool force, struct error *e)
+{
+	const char *const argv[] = { "ip", "-batch", "-", force ? "-force" : NULL, NULL };
+	struct job_options options =
+		JOB_OPTIONS(.argv = argv, .input = input, .timeout_ms = COMMAND_TIMEOUT_MS);
+	struct job_result result;
+	if (!force)
+		return job_check(&options, e);
+	int r = job_run(&options, &result, e);
+	job_result_deinit(&result);
+	return r;
+}
+
 /* Without the route, packets for a session that is not here would leave by the default route. */
 static int setup_addresses(const struct config *config, struct error *e)
 {
-	cleanup_free char *input = str_printf("address replace %s/32 dev lo\n"
-					      "route replace unreachable %s metric 4278198272\n",
-					      config->network.host_address, config->network.pool);
-	if (!input)
+	bool joined = net_is_joined(config);
+	cleanup_free char *address =
+		str_printf("address %s %s/32 dev lo\n", joined ? "delete" : "replace",
+			   config->network.host_address);
+	cleanup_free char *route = str_printf("route replace unreachable %s metric 4278198272\n",
+					      config->network.pool);
+	if (!address || !route)
 		return error_set(e, ENOMEM, "out of memory");
-	const char *const argv[] = { "ip", "-batch", "-", NULL };
-	struct job_options options =
-		JOB_OPTIONS(.argv = argv, .input = input, .timeout_ms = COMMAND_TIMEOUT_MS);
-	return job_check(&options, e);
+	int r = run_ip(address, joined, e);
+	return r == 0 ? run_ip(route, false, e) : r;
 }
 
-static int load_rules(const char *rules, struct error *e)
+int net_load_rules(const char *rules, struct error *e)
 {
 	const char *const argv[] = { "nft", "-f", "-", NULL };
 	struct job_options options =
@@ -212,7 +286,7 @@ int net_host_setup(const struct config *config, struct error *e)
 	int r = net_host_rules(config, &rules, e);
 	/* The filter first: no session's packet may come before it. */
 	if (r == 0)
-		r = load_rules(buf_text(&rules), e);
+		r = net_load_rules(buf_text(&rules), e);
 	if (r == 0)
 		r = setup_addresses(config, e);
 	if (r == 0 && net_needs_forwarding(config))
@@ -222,8 +296,8 @@ int net_host_setup(const struct config *config, struct error *e)
 
 int net_host_teardown(const struct config *config, struct error *e)
 {
-	char table[48];
-	table_name(config, table);
+	char table[NET_TABLE_SIZE];
+	net_table(config, table);
 	cleanup_free char *rules =
 		str_printf("add table inet %s\ndelete table inet %s\n", table, table);
 	cleanup_free char *input = str_printf("route delete unreachable %s metric 4278198272\n"
@@ -231,13 +305,6 @@ int net_host_teardown(const struct config *config, struct error *e)
 					      config->network.pool, config->network.host_address);
 	if (!rules || !input)
 		return error_set(e, ENOMEM, "out of memory");
-	/* -force goes on over what is gone already and says so by its status. */
-	const char *const argv[] = { "ip", "-force", "-batch", "-", NULL };
-	struct job_options options =
-		JOB_OPTIONS(.argv = argv, .input = input, .timeout_ms = COMMAND_TIMEOUT_MS);
-	struct job_result result;
-	int r = job_run(&options, &result, e);
-	if (r == 0)
-		job_result_deinit(&result);
-	return r < 0 ? r : load_rules(rules, e);
+	int r = run_ip(input, true, e);
+	return r < 0 ? r : net_load_rules(rules, e);
 }

@@ -13,8 +13,8 @@
 #include <linux/rtnetlink.h>
 #include <linux/veth.h>
 #include <net/if.h>
+#include <stdio.h>
 #include <string.h>
-#include <sys/ioctl.h>
 
 enum {
 	CREATE = NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL,
@@ -33,6 +33,7 @@ struct ends {
 	char name[NET_INTERFACE_SIZE];
 	unsigned char mac[MAC]; /* of the session's end */
 	struct in_addr address, host;
+	bool host_is_here; /* no other host has its address */
 };
 
 static int find_ends(const struct net_session *s, struct ends *to, struct error *e)
@@ -46,15 +47,8 @@ static int find_ends(const struct net_session *s, struct ends *to, struct error 
 		return error_set(e, EINVAL, "network.host_address is not an IPv4 address");
 	sscanf(mac, "%hhx:%hhx:%hhx:%hhx:%hhx:%hhx", &to->mac[0], &to->mac[1], &to->mac[2],
 	       &to->mac[3], &to->mac[4], &to->mac[5]);
+	to->host_is_here = !net_is_joined(s->config);
 	return 0;
-}
-
-/* Of the socket's namespace; 0 when there is none. */
-static uint32_t index_of(int fd, const char *name)
-{
-	struct ifreq request = { 0 };
-	snprintf(request.ifr_name, sizeof(request.ifr_name), "%s", name);
-	return ioctl(fd, SIOCGIFINDEX, &request) < 0 ? 0 : (uint32_t)request.ifr_ifindex;
 }
 
 /* --- messages (rtnetlink(7)) ------------------------------------------------------- */
@@ -141,7 +135,7 @@ static int configure_inside(const struct ends *ends, int netns_fd, struct error 
 	cleanup_fd int fd = netlink_open(netns_fd, NETLINK_ROUTE, e);
 	if (fd < 0)
 		return fd;
-	uint32_t index = index_of(fd, INSIDE);
+	uint32_t index = netlink_index(fd, INSIDE);
 	if (!index)
 		return error_set(e, ENODEV, "the link does not end in the session's namespace");
 	put_up(&n, LOOPBACK);
@@ -158,20 +152,21 @@ static int configure_inside(const struct ends *ends, int netns_fd, struct error 
 static int configure_outside(const struct ends *ends, int fd, struct error *e)
 {
 	struct netlink n = NETLINK_INIT;
-	uint32_t index = index_of(fd, ends->name);
+	uint32_t index = netlink_index(fd, ends->name);
 	put_plain(&n, index);
 	put_up(&n, index);
 	put_neighbour(&n, index, ends->address, ends->mac);
 	begin_route(&n, index, (struct rtmsg) { .rtm_scope = RT_SCOPE_LINK, .rtm_dst_len = 32 });
 	netlink_put(&n, RTA_DST, &ends->address, sizeof(ends->address));
-	netlink_put(&n, RTA_PREFSRC, &ends->host, sizeof(ends->host));
+	if (ends->host_is_here)
+		netlink_put(&n, RTA_PREFSRC, &ends->host, sizeof(ends->host));
 	return netlink_send(&n, fd, e);
 }
 
 static int make_pair(const struct ends *ends, int fd, int netns_fd, struct error *e)
 {
 	struct netlink n = NETLINK_INIT;
-	if (index_of(fd, ends->name))
+	if (netlink_index(fd, ends->name))
 		return 0;
 	put_pair(&n, ends, netns_fd);
 	return netlink_send(&n, fd, e);
@@ -180,7 +175,8 @@ static int make_pair(const struct ends *ends, int fd, int netns_fd, struct error
 static int delete(const char *name, int fd, struct error *e)
 {
 	struct netlink n = NETLINK_INIT;
-	struct ifinfomsg head = { .ifi_family = AF_UNSPEC, .ifi_index = (int)index_of(fd, name) };
+	struct ifinfomsg head = { .ifi_family = AF_UNSPEC,
+				  .ifi_index = (int)netlink_index(fd, name) };
 	if (!head.ifi_index)
 		return 0;
 	netlink_begin(&n, "remove the link", RTM_DELLINK, NLM_F_ACK, &head, sizeof(head));
@@ -205,7 +201,7 @@ int net_link_setup(const struct net_session *s, int netns_fd, struct error *e)
 	cleanup_fd int fd = netlink_open(-1, NETLINK_ROUTE, e);
 	if (fd < 0)
 		return fd;
-	bool old = index_of(fd, ends.name);
+	bool old = netlink_index(fd, ends.name);
 	r = set_up(&ends, fd, netns_fd, e);
 	/* A link of the same name that leads to a namespace of before. */
 	if (r < 0 && old && delete (ends.name, fd, e) == 0)

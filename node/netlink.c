@@ -7,9 +7,13 @@
 #include <arpa/inet.h>
 #include <assert.h>
 #include <errno.h>
+#include <net/if.h>
 #include <pthread.h>
 #include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/time.h>
 
@@ -46,6 +50,13 @@ int netlink_open(int netns_fd, int protocol, struct error *e)
 	if (q.fd < 0)
 		return error_set(e, -q.fd, "cannot open a netlink socket: %s", strerror(-q.fd));
 	return q.fd;
+}
+
+uint32_t netlink_index(int fd, const char *name)
+{
+	struct ifreq request = { 0 };
+	snprintf(request.ifr_name, sizeof(request.ifr_name), "%s", name);
+	return ioctl(fd, SIOCGIFINDEX, &request) < 0 ? 0 : (uint32_t)request.ifr_ifindex;
 }
 
 /* --- messages -------------------------------------------------------------------- */
@@ -111,8 +122,36 @@ void netlink_nest_end(struct netlink *n, size_t nest)
 
 /* --- sending --------------------------------------------------------------------- */
 
-/* Of an answer only the code matters; 0 is the acknowledgement. */
-static int read_answer(const struct netlink *n, int fd, struct error *e)
+enum { MESSAGE_ROOM = 128, ANSWER_ROOM = 32 << 10 };
+
+static void set_patience(int fd)
+{
+	static const struct timeval patience = { .tv_sec = 10 };
+	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
+}
+
+static int say(const struct netlink *n, int fd, struct error *e)
+{
+	if (send(fd, n->data, n->len, 0) < 0)
+		return error_errno(e, "cannot speak to the kernel's network");
+	return 0;
+}
+
+static int bad_answer(struct error *e)
+{
+	return error_set(e, EPROTO, "an answer that is none from the kernel's network");
+}
+
+static int failure(const struct netlink *n, const struct nlmsgerr *said, struct error *e)
+{
+	if (said->msg.nlmsg_seq >= n->count)
+		return bad_answer(e);
+	return error_set(e, -said->error, "cannot %s: %s", n->whats[said->msg.nlmsg_seq],
+			 strerror(-said->error));
+}
+
+/* Of an answer only the code matters; 0 is the acknowledgement. A failure with `fine` is none. */
+static int read_answer(const struct netlink *n, int fd, int fine, struct error *e)
 {
 	struct {
 		struct nlmsghdr header;
@@ -123,23 +162,129 @@ static int read_answer(const struct netlink *n, int fd, struct error *e)
 	if (len < 0)
 		return error_errno(e, "no answer from the kernel's network");
 	if ((size_t)len < sizeof(answer.header) + sizeof(answer.error) ||
-	    answer.header.nlmsg_type != NLMSG_ERROR || answer.error.msg.nlmsg_seq >= n->count)
-		return error_set(e, EPROTO, "an answer that is none from the kernel's network");
-	int code = -answer.error.error;
-	if (code == 0)
+	    answer.header.nlmsg_type != NLMSG_ERROR)
+		return bad_answer(e);
+	if (answer.error.error == 0 || (fine && answer.error.error == -fine))
 		return 0;
-	return error_set(e, code, "cannot %s: %s", n->whats[answer.error.msg.nlmsg_seq],
-			 strerror(code));
+	return failure(n, &answer.error, e);
 }
 
 int netlink_send(struct netlink *n, int fd, struct error *e)
 {
-	static const struct timeval patience = { .tv_sec = 10 };
-	int r = 0;
-	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
-	if (send(fd, n->data, n->len, 0) < 0)
-		return error_errno(e, "cannot speak to the kernel's network");
+	set_patience(fd);
+	int r = say(n, fd, e);
 	for (uint32_t i = 0; r == 0 && i < n->answers; i++)
-		r = read_answer(n, fd, e);
+		r = read_answer(n, fd, 0, e);
 	return r;
+}
+
+bool netlink_full(const struct netlink *n)
+{
+	return n->count == NETLINK_MESSAGES || n->len + MESSAGE_ROOM > sizeof(n->data);
+}
+
+int netlink_flush(struct netlink *n, int fd, int fine, struct error *e)
+{
+	set_patience(fd);
+	int first = n->count ? say(n, fd, e) : 0;
+	bool said = first == 0;
+	for (uint32_t i = 0; said && i < n->answers; i++) {
+		int r = read_answer(n, fd, fine, first < 0 ? NULL : e);
+		first = first < 0 ? first : r;
+		/* Nothing more will come. */
+		said = r != -EAGAIN && r != -EPROTO;
+	}
+	*n = NETLINK_INIT;
+	return first;
+}
+
+/* --- asking ---------------------------------------------------------------------- */
+
+/* 1: that was all. */
+static int take_messages(const struct netlink *n, const void *data, size_t len,
+			 int (*each)(const struct nlmsghdr *m, void *arg), void *arg,
+			 struct error *e)
+{
+	int left = (int)len;
+	int r = 0;
+	for (const struct nlmsghdr *m = data; r == 0 && NLMSG_OK(m, left);
+	     m = NLMSG_NEXT(m, left)) {
+		if (m->nlmsg_flags & NLM_F_DUMP_INTR)
+			return error_set(e, EAGAIN, "the kernel's network changes too fast");
+		if (m->nlmsg_type == NLMSG_DONE)
+			return 1;
+		if (m->nlmsg_type != NLMSG_ERROR)
+			r = each(m, arg);
+		else if (m->nlmsg_len < NLMSG_LENGTH(sizeof(struct nlmsgerr)))
+			return bad_answer(e);
+		else if (((const struct nlmsgerr *)NLMSG_DATA(m))->error == 0)
+			return 1;
+		else
+			return failure(n, NLMSG_DATA(m), e);
+	}
+	return r < 0 ? error_set(e, -r, "cannot take the answer of the kernel's network") : r;
+}
+
+int netlink_ask(struct netlink *n, int fd, int (*each)(const struct nlmsghdr *m, void *arg),
+		void *arg, struct error *e)
+{
+	cleanup_free char *data = malloc(ANSWER_ROOM);
+	if (!data)
+		return error_set(e, ENOMEM, "out of memory");
+	set_patience(fd);
+	int r = say(n, fd, e);
+	while (r == 0) {
+		ssize_t len = recv(fd, data, ANSWER_ROOM, MSG_TRUNC);
+		if (len < 0)
+			r = error_errno(e, "no answer from the kernel's network");
+		else if (len > ANSWER_ROOM)
+			r = bad_answer(e);
+		else
+			r = take_messages(n, data, (size_t)len, each, arg, e);
+	}
+	*n = NETLINK_INIT;
+	return r < 0 ? r : 0;
+}
+
+void netlink_parse(const void *attributes, size_t len, const struct nlattr **to, size_t count)
+{
+	const char *at = attributes;
+	memset(to, 0, count * sizeof(*to));
+	while (len >= NLA_HDRLEN) {
+		const struct nlattr *a = (const void *)at;
+		size_t whole = NLA_ALIGN(a->nla_len);
+		if (a->nla_len < NLA_HDRLEN || a->nla_len > len)
+			return;
+		size_t type = a->nla_type & NLA_TYPE_MASK;
+		if (type < count)
+			to[type] = a;
+		if (whole >= len)
+			return;
+		at += whole;
+		len -= whole;
+	}
+}
+
+void netlink_parse_nested(const struct nlattr *nest, const struct nlattr **to, size_t count)
+{
+	netlink_parse(nest ? (const char *)nest + NLA_HDRLEN : NULL,
+		      nest ? nest->nla_len - (size_t)NLA_HDRLEN : 0, to, count);
+}
+
+void netlink_attributes(const struct nlmsghdr *m, size_t head, const struct nlattr **to,
+			size_t count)
+{
+	size_t before = NLMSG_SPACE(head);
+	size_t len = m->nlmsg_len > before ? m->nlmsg_len - before : 0;
+	netlink_parse((const char *)m + before, len, to, count);
+}
+
+bool netlink_get(const struct nlattr *a, void *to, size_t len)
+{
+	memset(to, 0, len);
+	if (!a)
+		return false;
+	size_t has = a->nla_len - (size_t)NLA_HDRLEN;
+	memcpy(to, (const char *)a + NLA_HDRLEN, has < len ? has : len);
+	return true;
 }

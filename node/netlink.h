@@ -16,6 +16,7 @@
 #include "base/error.h"
 
 #include <linux/netlink.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -35,6 +36,9 @@ struct netlink {
 /* A socket of the namespace `netns_fd`, or of ours when that is negative; or a negative errno. */
 int netlink_open(int netns_fd, int protocol, struct error *e);
 
+/* Of an interface in the namespace of the socket; 0 when there is none of that name. */
+uint32_t netlink_index(int fd, const char *name);
+
 /* A message with the fixed head of its type. `what` is for "cannot WHAT: ...". */
 void netlink_begin(struct netlink *n, const char *what, int type, int flags, const void *head,
 		   size_t len);
@@ -52,5 +56,29 @@ void netlink_nest_end(struct netlink *n, size_t nest);
 /* Sends all of it and waits for the answers. The first failure is returned, with what it was about
  * in *e; what comes behind it has been done all the same, except in a batch of netfilter's. */
 int netlink_send(struct netlink *n, int fd, struct error *e);
+
+/* For many changes one after the other, of rtnetlink, each with NLM_F_ACK: sends what there is and
+ * empties `n`, and all answers are read, so that the socket can be used on. A failure with `fine`
+ * (a positive errno; 0: none) is none. Returns the first. */
+int netlink_flush(struct netlink *n, int fd, int fine, struct error *e);
+/* Is there no room for another message of up to 128 bytes? */
+bool netlink_full(const struct netlink *n);
+
+/* A question: the one message in `n`, a dump (NLM_F_DUMP) or one thing (NLM_F_ACK). `each` gets
+ * what comes, and may end it with a negative errno; -EAGAIN when a dump was overtaken by changes.
+ */
+int netlink_ask(struct netlink *n, int fd, int (*each)(const struct nlmsghdr *m, void *arg),
+		void *arg, struct error *e);
+
+/* The attributes in `len` bytes, by type: to[type] is NULL where there is none. `to` has `count`.
+ */
+void netlink_parse(const void *attributes, size_t len, const struct nlattr **to, size_t count);
+/* In an attribute of attributes; none when that is NULL. */
+void netlink_parse_nested(const struct nlattr *nest, const struct nlattr **to, size_t count);
+/* Of a message behind its fixed head of `head` bytes. */
+void netlink_attributes(const struct nlmsghdr *m, size_t head, const struct nlattr **to,
+			size_t count);
+/* Copies up to `len` bytes of one, the rest zeroed; false when there is none. */
+bool netlink_get(const struct nlattr *a, void *to, size_t len);
 
 #endif

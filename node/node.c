@@ -9,6 +9,7 @@
 #include "node/evacuate.h"
 #include "node/hold.h"
 #include "node/journal.h"
+#include "node/overlay.h"
 #include "node/pages.h"
 #include "node/session.h"
 
@@ -64,6 +65,14 @@ static int prepare_lazy(struct node *node, struct error *e)
 	return 0;
 }
 
+/* Sessions here do without; elsad says it again, and hears why it fails. */
+static void restore_overlay(struct node *node)
+{
+	struct error e = ERROR_INIT;
+	if (overlay_restore(node->config, &node->overlay, &e) < 0)
+		log_error("sessions on other hosts cannot be reached: %s", e.text);
+}
+
 int node_init(struct node *node, struct error *e)
 {
 	pthread_mutex_init(&node->lock, NULL);
@@ -82,6 +91,8 @@ int node_init(struct node *node, struct error *e)
 	if (r == 0)
 		r = sandbox_host_setup(node->config, e);
 	if (r == 0)
+		restore_overlay(node);
+	if (r == 0)
 		r = pool_new(node->base, (size_t)node->config->node.workers, &node->pool, e);
 	if (r == 0)
 		raise_pipe_size();
@@ -97,6 +108,7 @@ void node_deinit(struct node *node)
 	for (int i = 0; i < LINGER_MS && pages_left(); i++)
 		usleep(1000);
 	node->store = pages_left() ? NULL : store_close(node->store);
+	wire_free(&wire_overlay_state, &node->overlay);
 	free(node->cpu);
 	node->cpu = NULL;
 }

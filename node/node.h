@@ -40,10 +40,11 @@ struct node {
 	struct event_base *base;
 	struct pool *pool;
 	struct http_server *server;
-	struct store_jobs *jobs;     /* node/store_jobs.h */
-	struct estimates *estimates; /* node/estimate.h */
-	struct evacuate *evacuate;   /* node/evacuate.h */
-	atomic_bool evacuating;      /* ... is under way */
+	struct store_jobs *jobs;      /* node/store_jobs.h */
+	struct estimates *estimates;  /* node/estimate.h */
+	struct evacuate *evacuate;    /* node/evacuate.h */
+	atomic_bool evacuating;       /* ... is under way */
+	struct overlay_state overlay; /* the loop's; what is in effect, see node/overlay.h */
 
 	pthread_mutex_t lock;
 	struct session *sessions;

@@ -6,6 +6,7 @@
 #include "base/fs.h"
 #include "base/id.h"
 #include "node/net.h"
+#include "node/overlay.h"
 #include "node/rootfs.h"
 
 #include <dirent.h>
@@ -66,7 +67,9 @@ static int remove_private_dir(const char *path, struct error *e)
 
 int sandbox_host_teardown(const struct config *config, struct error *e)
 {
-	int r = net_host_teardown(config, e);
+	int r = overlay_teardown(config, e);
+	if (r == 0)
+		r = net_host_teardown(config, e);
 	if (r == 0)
 		r = cgroup_host_teardown(config->node.cgroup, e);
 	return r == 0 ? each_mount_dir(config, remove_private_dir, e) : r;
