@@ -53,16 +53,42 @@ static int forget(const struct config *config, struct error *e)
 
 /* --- putting it into effect ----------------------------------------------------------------- */
 
-/* Told, or else from where the others are reached. */
+/* Of "10.0.0.5:8444"; 0 when that is every address, or none. */
+static uint32_t host_of(const char *listen)
+{
+	struct net_destination d;
+	if (!listen || net_parse_destination(listen, &d) < 0)
+		return 0;
+	*strchr(d.network, '/') = '\0';
+	return overlay_number(d.network);
+}
+
+/* Whom elsad sees this host by: the one who has its address, or any. */
+static const struct overlay_peer *hub_of(const struct config *config,
+					 const struct overlay_state *state)
+{
+	const char *via = NULL;
+	for (size_t i = 0; i < state->route_count; i++)
+		if (strcmp(state->routes[i].address, config->network.host_address) == 0)
+			via = state->routes[i].via;
+	for (size_t i = 0; via && i < state->peer_count; i++)
+		if (strcmp(state->peers[i].overlay, via) == 0)
+			return &state->peers[i];
+	return &state->peers[0];
+}
+
+/* As elsad tells it to the others, who take packets from nowhere else: what is configured, or where
+ * it is spoken to, or from where it is reached. */
 static int find_underlay(const struct config *config, const struct overlay_state *state,
 			 uint32_t *to, struct error *e)
 {
-	*to = overlay_number(config->node.address);
-	if (!*to && !net_is_joined(config))
-		*to = overlay_number(config->nodes.address);
+	bool joined = net_is_joined(config);
+	*to = overlay_number(joined ? config->node.address : config->nodes.address);
+	if (!*to)
+		*to = host_of(joined ? config->node.listen : config->nodes.listen);
 	if (*to)
 		return 0;
-	return overlay_link_source(overlay_number(state->peers[0].underlay), to, e);
+	return overlay_link_source(overlay_number(hub_of(config, state)->underlay), to, e);
 }
 
 static int describe(const struct config *config, const struct overlay_state *state,
@@ -76,7 +102,8 @@ static int describe(const struct config *config, const struct overlay_state *sta
 	if (r == 0)
 		r = overlay_link_mtu(d->underlay, &d->mtu, e);
 	if (r < 0)
-		return error_remedy(e, r, "Set node.address to this host's, as others reach it.");
+		return error_remedy(e, r, "Set %s to this host's address, as others reach it.",
+				    net_is_joined(config) ? "node.address" : "nodes.address");
 	/* Sessions have NET_MTU; where less fits through, their packets are answered with what does
 	 * (path MTU discovery). */
 	d->mtu = d->mtu < NET_MTU + OVERLAY_OVERHEAD ? d->mtu - OVERLAY_OVERHEAD : NET_MTU;

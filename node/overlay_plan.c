@@ -105,7 +105,7 @@ static int check_peers(const struct config *config, const struct overlay_state *
 
 /* Only to what is a session's or the hub's host's: nothing else may be diverted. */
 static int check_routes(const struct config *config, const struct overlay_state *state,
-			const struct overlay_table *known, struct error *e)
+			struct error *e)
 {
 	struct overlay_table all = { 0 };
 	for (size_t i = 0; i < state->route_count; i++) {
@@ -114,8 +114,8 @@ static int check_routes(const struct config *config, const struct overlay_state 
 		    strcmp(r->address, config->network.host_address) != 0)
 			return error_set(e, EINVAL, "routes[%zu].address: \"%s\" is not in %s", i,
 					 r->address, config->network.pool);
-		if (!overlay_number(r->via) || !find(known, overlay_number(r->via)))
-			return error_set(e, EINVAL, "routes[%zu].via: \"%s\" is no peer's", i,
+		if (!overlay_number(r->via))
+			return error_set(e, EINVAL, "routes[%zu].via: \"%s\" is no IPv4 address", i,
 					 r->via);
 	}
 	for (size_t i = 0; i < state->route_count; i++)
@@ -148,7 +148,7 @@ int overlay_check(const struct config *config, const struct overlay_state *state
 				 config->network.overlay);
 	int r = check_peers(config, state, &known, e);
 	if (r == 0)
-		r = check_routes(config, state, &known, e);
+		r = check_routes(config, state, e);
 	free(known.items);
 	return r;
 }
@@ -173,10 +173,14 @@ int overlay_wanted(const struct config *config, const struct overlay_state *stat
 	int r = 0;
 	for (size_t i = 0; r == 0 && i < state->peer_count; i++)
 		r = want_peer(&state->peers[i], to);
-	for (size_t i = 0; r == 0 && i < state->route_count; i++)
-		r = overlay_table_add(&to->of[OVERLAY_ROUTE],
-				      overlay_number(state->routes[i].address),
-				      source << 32 | overlay_number(state->routes[i].via));
+	sort(&to->of[OVERLAY_NEIGHBOUR]);
+	for (size_t i = 0; r == 0 && i < state->route_count; i++) {
+		uint32_t via = overlay_number(state->routes[i].via);
+		if (find(&to->of[OVERLAY_NEIGHBOUR], via))
+			r = overlay_table_add(&to->of[OVERLAY_ROUTE],
+					      overlay_number(state->routes[i].address),
+					      source << 32 | via);
+	}
 	return r < 0 ? error_set(e, -r, "out of memory") : 0;
 }
 

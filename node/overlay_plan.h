@@ -49,7 +49,8 @@ uint64_t overlay_mac(uint32_t address); /* as net_mac() */
 /* -EINVAL with what is wrong in the state, by configuration or in itself. */
 int overlay_check(const struct config *config, const struct overlay_state *state, struct error *e);
 
-/* Of a state that was checked. */
+/* Of a state that was checked. A route by somebody who is no peer (yet) is left out: its session is
+ * not reached, and all others are. */
 int overlay_wanted(const struct config *config, const struct overlay_state *state,
 		   struct overlay_tables *to, struct error *e);
 

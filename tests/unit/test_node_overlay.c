@@ -127,7 +127,7 @@ static void test_check(void **state)
 	bad_routes[1].address = bad_routes[0].address;
 	expect_wrong(bad, "routes[1].address: 10.99.0.9 is there twice");
 	bad_routes[1] = routes[1];
-	bad_routes[0].via = bad.overlay;
+	bad_routes[0].via = WORD("10.98.0");
 	expect_wrong(bad, "routes[0].via");
 	bad_routes[0] = routes[0];
 	/* The hub's host, wherever it is. */
@@ -159,6 +159,13 @@ static void test_wanted(void **state)
 	assert_true(wants(&t.of[OVERLAY_NEIGHBOUR], b, overlay_mac(b)));
 	assert_int_equal(t.of[OVERLAY_ROUTE].count, 4);
 	assert_true(wants(&t.of[OVERLAY_ROUTE], b, 0));
+	assert_true(wants(&t.of[OVERLAY_ROUTE], overlay_number("10.99.0.7"), host | b));
+	/* By nobody who is known, none. */
+	struct overlay_state first = whole;
+	overlay_tables_deinit(&t);
+	first.peer_count = 1;
+	assert_int_equal(overlay_wanted(&c, &first, &t, NULL), 0);
+	assert_int_equal(t.of[OVERLAY_ROUTE].count, 2);
 	assert_true(wants(&t.of[OVERLAY_ROUTE], overlay_number("10.99.0.7"), host | b));
 	/* A joined one has not that address. */
 	overlay_tables_deinit(&t);
