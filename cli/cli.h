@@ -157,6 +157,7 @@ int cmd_keep_awake(struct cli *cli, struct error *e);
 int cmd_logs(struct cli *cli, struct error *e);
 int cmd_events(struct cli *cli, struct error *e);
 int cmd_policy_run(struct cli *cli, struct error *e);
+int cmd_capacity(struct cli *cli, struct error *e);
 int cmd_store_ls(struct cli *cli, struct error *e);
 int cmd_store_show(struct cli *cli, struct error *e);
 int cmd_store_verify(struct cli *cli, struct error *e);

@@ -75,6 +75,10 @@ const struct cli_command cli_commands[] = {
 	  "Prints what it decided for each session. What is to sleep is put to sleep, unless "
 	  "idle.dry_run is set.",
 	  cmd_policy_run, CLI_NO_USER, 0, false },
+	{ "capacity", "", "machines that were asked for, and what for",
+	  "The pools of capacity.pools with how many machines each is to have, their machines and "
+	  "which nodes those are, and the sessions that no node has room for.",
+	  cmd_capacity, CLI_NO_USER, 0, false },
 	{ "store ls", "[USER]", "the checkpoints in the store",
 	  "Of one user: of all of their servers, or of the one --server names. STORED is what a "
 	  "checkpoint takes itself, SHARED what it uses of older ones. One that cannot be used is listed "

@@ -22,6 +22,7 @@
 #include <stdatomic.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 struct cloud_options {
 	const char *provider;       /* "autoscaling", "fleet", "gcp", "command" */
@@ -29,6 +30,7 @@ struct cloud_options {
 	const char *endpoint;       /* of the API; NULL or "": the cloud's own */
 	const char *const *command; /* NULL-terminated */
 	const atomic_bool *stop;    /* set by another thread: do not try again. May be NULL */
+	volatile pid_t *child;      /* told of the command that runs, 0 when none. May be NULL */
 };
 
 enum cloud_instance_state {

@@ -22,6 +22,8 @@ struct command {
 	struct cloud_capacity base;
 	char *words[WORDS_MOST];
 	size_t word_count;
+	const atomic_bool *stop;
+	volatile pid_t *child;
 };
 
 static void command_free(struct cloud_capacity *c)
@@ -50,6 +52,8 @@ static int command_open(const struct cloud_options *options, struct cloud_capaci
 			return error_set(e, ENOMEM, "out of memory");
 		}
 	}
+	m->stop = options->stop;
+	m->child = options->child;
 	*capacity = &m->base;
 	return 0;
 }
@@ -77,7 +81,10 @@ static int run(struct cloud_capacity *c, const char *verb, const char *pool, con
 	argv[count++] = pool;
 	argv[count++] = what;
 	argv[count] = NULL;
-	const struct job_options options = JOB_OPTIONS(.argv = argv, .timeout_ms = TIMEOUT_MS);
+	const struct job_options options =
+		JOB_OPTIONS(.argv = argv, .timeout_ms = TIMEOUT_MS, .pid_out = m->child);
+	if (m->stop && atomic_load(m->stop))
+		return error_fault(e, FAULT_UNAVAILABLE, "we are ending");
 	int r = job_run(&options, result, e);
 	if (r < 0 || result->status == 0)
 		return r;

@@ -263,15 +263,16 @@ const struct option options[] = {
 		 "templates, managed instance groups of Google's, a command." },
 	{ "capacity", "pools", OPTION_STRINGS, AT(capacity.pools), "[]",
 	  .check = value_check_not_empty,
-	  .doc = "Where to ask, in this order: names of groups, \"TEMPLATE:VERSION\", or\n"
-		 "\"projects/P/zones/Z/instanceGroupManagers/NAME\"." },
+	  .doc = "Where to ask, in this order: names of groups, \"TEMPLATE:VERSION\" (and\n"
+		 "\":on-demand\"), or \"projects/P/zones/Z/instanceGroupManagers/NAME\"." },
 	{ "capacity", "region", OPTION_STRING, AT(capacity.region), "\"\"",
 	  .doc = "Of EC2. \"\": as the machine or its environment says." },
 	{ "capacity", "endpoint", OPTION_STRING, AT(capacity.endpoint), "\"\"",
 	  .check = value_check_url_or_none, .doc = "Of the cloud's API. \"\": its own." },
 	{ "capacity", "command", OPTION_STRINGS, AT(capacity.command), "[]",
 	  .check = value_check_not_empty,
-	  .doc = "What is run to ask: with \"grow POOL REQUEST\", \"shrink POOL INSTANCE\" behind it." },
+	  .doc = "What is run to ask: with \"describe POOL\", \"grow POOL N\" or \"shrink POOL MACHINE\"\n"
+		 "behind it (docs/nodes.md)." },
 	{ "capacity", "min", OPTION_INTEGER, AT(capacity.min), "0", 0, 100000,
 	  .doc = "Fewest machines of the pools together." },
 	{ "capacity", "max", OPTION_INTEGER, AT(capacity.max), "10", 0, 100000,

@@ -45,6 +45,7 @@ const struct http_route api_routes[] = {
 	{ "POST", "/v1/nodes/drain", api_post_node_drain },
 	{ "POST", "/v1/nodes/undrain", api_post_node_undrain },
 	{ "POST", "/v1/nodes/remove", api_post_node_remove },
+	{ "GET", "/v1/capacity", api_get_capacity },
 	{ "POST", "/v1/policy/run", api_post_policy },
 	{ 0 },
 };

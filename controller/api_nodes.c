@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "controller/node.h"
 #include "controller/nodes_api.h"
+#include "controller/nodes_change.h"
 #include "controller/record.h"
 #include "controller/rows.h"
 #include "wire/text.h"
@@ -20,16 +21,6 @@
 #define USES_MOST   100000
 
 /* --- which there are ------------------------------------------------------ */
-
-/* Sessions that are there with their processes, or are on their way there or away. */
-static int64_t count_sessions(struct controller *c, const struct node *node)
-{
-	int64_t count = 0;
-	for (struct session *s = sessions_first(c); s; s = sessions_next(s))
-		count += s->node == node &&
-			 (session_has_processes(s) || session_state_is_transient(s->state));
-	return count;
-}
 
 static void set_text(json_t *to, const char *name, const char *text)
 {
@@ -50,7 +41,7 @@ static void set_info(json_t *to, const struct node_info *info)
 }
 
 /* What is known of it now. `node` NULL: nothing. */
-static json_t *node_json(struct controller *c, const char *name, const struct node *node)
+static json_t *node_json(const char *name, const struct node *node)
 {
 	static const struct node_info nothing;
 	json_t *to = json_object();
@@ -58,14 +49,15 @@ static json_t *node_json(struct controller *c, const char *name, const struct no
 	json_object_set_new(to, "local", json_boolean(node && node->local));
 	json_object_set_new(to, "up", json_boolean(node && node->up));
 	set_info(to, node ? &node->info : &nothing);
-	json_object_set_new(to, "sessions", json_integer(node ? count_sessions(c, node) : 0));
+	json_object_set_new(to, "sessions",
+			    json_integer(node ? (json_int_t)node_sessions(node) : 0));
 	return to;
 }
 
 static json_t *local_json(struct controller *c)
 {
 	const struct node *node = c->nodes->local;
-	json_t *to = node_json(c, node_name(node), node);
+	json_t *to = node_json(node_name(node), node);
 	set_text(to, "state", c->config->nodes.local ? "ready" : "draining");
 	return to;
 }
@@ -78,7 +70,7 @@ struct listing {
 static int add_node(const struct db_node *row, void *arg)
 {
 	struct listing *l = arg;
-	json_t *to = node_json(l->c, row->name, nodes_find(l->c, row->name));
+	json_t *to = node_json(row->name, nodes_find(l->c, row->name));
 	set_text(to, "state", row->state);
 	set_text(to, "listen", row->listen);
 	set_text(to, "overlay", row->overlay);
@@ -178,28 +170,6 @@ static bool find_row(struct http_exchange *x, struct controller *c, const json_t
 	return false;
 }
 
-static int record_change(struct controller *c, const struct db_node *row, const char *who,
-			 const char *what, struct error *e)
-{
-	return record_event(c, &(struct record) { .who = who, .what = what, .why = row->name }, e);
-}
-
-/* In one transaction: the row put (or, with `remove`, deleted) and the event. */
-static int write_change(struct controller *c, const struct db_node *row, bool remove,
-			const char *who, const char *what, struct error *e)
-{
-	int r = db_begin(c->db, e);
-	if (r < 0)
-		return r;
-	r = remove ? db_node_delete(c->db, row->name, e) : db_node_put(c->db, row, e);
-	if (r == 0)
-		r = record_change(c, row, who, what, e);
-	if (r == 0)
-		return db_commit(c->db, e);
-	db_rollback(c->db);
-	return r;
-}
-
 static void set_state(struct http_exchange *x, struct controller *c, const char *state,
 		      const char *what)
 {
@@ -208,33 +178,30 @@ static void set_state(struct http_exchange *x, struct controller *c, const char 
 	cleanup(db_node_deinit) struct db_node row = { 0 };
 	if (!find_row(x, c, body, &row))
 		return;
-	if (strcmp(row.state, state) != 0) {
-		replace_text(&row.state, state);
-		if (write_change(c, &row, false, api_asker(x, body), what, &e) < 0) {
-			http_reply_error(x, &e);
-			return;
-		}
+	if (node_set_state(c, row.name, state, api_asker(x, body), what, &e) < 0) {
+		http_reply_error(x, &e);
+		return;
 	}
 	http_reply_json(x, 200, json_pack("{s:s, s:s}", "node", row.name, "state", state));
 }
 
 void api_post_node_drain(struct http_exchange *x, void *arg)
 {
-	set_state(x, arg, "draining", "node-draining");
+	set_state(x, arg, NODE_DRAINING, "node-draining");
 }
 
 void api_post_node_undrain(struct http_exchange *x, void *arg)
 {
-	set_state(x, arg, "ready", "node-ready");
+	set_state(x, arg, NODE_READY, "node-ready");
 }
 
 static int check_removable(struct controller *c, const struct db_node *row, struct error *e)
 {
 	const struct node *node = nodes_find(c, row->name);
-	int64_t sessions = node ? count_sessions(c, node) : 0;
+	size_t sessions = node ? node_sessions(node) : 0;
 	if (sessions == 0)
 		return 0;
-	int r = error_set(e, EBUSY, "%lld %s on \"%s\"", (long long)sessions,
+	int r = error_set(e, EBUSY, "%zu %s on \"%s\"", sessions,
 			  sessions == 1 ? "session is" : "sessions are", row->name);
 	return error_remedy(e, r,
 			    "hibernate them first (elsa node drain %s keeps new ones away); "
@@ -254,14 +221,10 @@ void api_post_node_remove(struct http_exchange *x, void *arg)
 	bool force = json_is_true(json_object_get(body, "force"));
 	int r = force ? 0 : check_removable(c, &row, &e);
 	if (r == 0)
-		r = write_change(c, &row, true, api_asker(x, body), "node-removed", &e);
+		r = node_take_off(c, row.name, api_asker(x, body), "node-removed", &e);
 	if (r < 0) {
 		http_reply_error(x, &e);
 		return;
 	}
-	struct node *node = nodes_find(c, row.name);
-	if (node)
-		node->up = false; /* nothing more is asked of it: there is no link */
-	log_info("node %s was removed", row.name);
 	http_reply_json(x, 200, json_pack("{s:s}", "node", row.name));
 }

@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "controller/activity.h"
 #include "controller/api.h"
+#include "controller/capacity.h"
 #include "controller/effects.h"
 #include "controller/hub.h"
 #include "controller/idle.h"
@@ -119,6 +120,8 @@ static int start_parts(struct controller *c, struct error *e)
 	if (r == 0)
 		r = protect_new(c, e);
 	if (r == 0)
+		r = capacity_new(c, e);
+	if (r == 0)
 		r = hub_new(c, e);
 	if (r == 0)
 		r = activity_new(c, e);
@@ -166,6 +169,7 @@ void *controller_free(struct controller *c)
 	nodes_api_free(c);
 	activity_free(c);
 	hub_free(c);
+	capacity_free(c);
 	protect_free(c);
 	idle_free(c);
 	observe_free(c);
@@ -208,6 +212,7 @@ void controller_reload(struct controller *c)
 		       fresh->controller.database);
 	warn_unchanged("controller.activity_listen", c->config->controller.activity_listen,
 		       fresh->controller.activity_listen);
+	warn_unchanged("capacity.provider", c->config->capacity.provider, fresh->capacity.provider);
 	struct config *old = c->config;
 	c->config = fresh;
 	if (idle_reload(c, &e) < 0) {
@@ -218,5 +223,6 @@ void controller_reload(struct controller *c)
 	}
 	config_free(old);
 	hub_reload(c);
+	capacity_reload(c);
 	log_info("config reloaded");
 }

@@ -31,6 +31,7 @@ struct controller {
 	struct observer *observer;
 	struct idle *idle;
 	struct protect *protect;
+	struct capacity *capacity; /* NULL: nobody gives machines */
 	struct activity *activity;
 	struct store_tasks *store_tasks;
 	struct api *api;

@@ -20,7 +20,7 @@ static const char *const why_names[CAPACITY_WHY_COUNT] = {
 
 static const char *const block_texts[CAPACITY_BLOCK_COUNT] = {
 	[CAPACITY_CLEAR] = "",
-	[CAPACITY_AT_MAX] = "there are as many machines as capacity.max allows",
+	[CAPACITY_AT_MAX] = "there are as many machines as capacity.max or the pools allow",
 	[CAPACITY_COOLING] = "no pool had a machine to give, lately",
 	[CAPACITY_USELESS] = "no pool has machines that could take it",
 	[CAPACITY_NOT_KNOWN] = "the pools could not be looked at yet",
@@ -134,7 +134,8 @@ static int64_t count_total(struct deciding *d)
 	for (size_t i = 0; i < d->facts->pool_count; i++)
 		n += expected(d, i);
 	for (size_t i = 0; i < d->facts->machine_count; i++)
-		n += !d->facts->machines[i].going && !d->facts->machines[i].doomed;
+		n += !d->facts->machines[i].going && !d->facts->machines[i].doomed &&
+		     !d->facts->machines[i].refused;
 	return n;
 }
 
@@ -152,7 +153,7 @@ static bool is_fresh(struct deciding *d, const struct capacity_machine *m)
 
 static bool is_coming(struct deciding *d, const struct capacity_machine *m)
 {
-	return !m->joined && !m->doomed && !m->going &&
+	return !m->joined && !m->doomed && !m->going && !m->refused &&
 	       (d->facts->strangers || !due(d, later(m->since, d->rules->start_timeout_ms)));
 }
 
@@ -205,9 +206,22 @@ static bool put(struct deciding *d, struct capacity_wanted *w)
 	return false;
 }
 
+static int64_t still_to_ask(const struct deciding *d, size_t pool)
+{
+	int64_t n = 0;
+	for (size_t i = d->first_new; i < d->bin_count; i++)
+		n += d->bins[i].pool == pool;
+	return n;
+}
+
 static bool may_ask(struct deciding *d, size_t pool, enum capacity_block *block)
 {
 	const struct capacity_pool *p = pool_at(d, pool);
+	if (p->most > 0 &&
+	    present(d, pool) + expected(d, pool) + still_to_ask(d, pool) >= p->most) {
+		*block = CAPACITY_AT_MAX;
+		return false;
+	}
 	if (p->desired < 0) {
 		*block = CAPACITY_NOT_KNOWN;
 		return false;
@@ -283,18 +297,15 @@ static void fill_to_min(struct deciding *d)
 			return;
 }
 
-/* One bin of each pool stands for all that are new. */
 static void grow(struct deciding *d)
 {
 	bool paced = d->facts->grown_at &&
 		     !due(d, later(d->facts->grown_at, d->rules->grow_interval_ms));
 	for (size_t pool = 0; pool < d->facts->pool_count; pool++) {
-		int64_t n = 0;
+		int64_t n = still_to_ask(d, pool);
 		bool used = false;
-		for (size_t i = d->first_new; i < d->bin_count; i++) {
-			n += d->bins[i].pool == pool;
+		for (size_t i = d->first_new; i < d->bin_count; i++)
 			used |= d->bins[i].pool == pool && d->bins[i].used;
-		}
 		if (n && paced)
 			d->out->block = CAPACITY_PACED;
 		if (!n || paced || pool_at(d, pool)->busy)
@@ -312,10 +323,8 @@ static void give_up(struct deciding *d)
 {
 	for (size_t i = 0; i < d->facts->pool_count; i++) {
 		const struct capacity_pool *p = pool_at(d, i);
-		bool growing = false;
-		for (size_t k = d->first_new; k < d->bin_count; k++)
-			growing |= d->bins[k].pool == i;
-		if (!p->can_lower || p->busy || growing || !unlaunched(d, i) || may_come(d, p))
+		if (!p->can_lower || p->busy || still_to_ask(d, i) || !unlaunched(d, i) ||
+		    may_come(d, p))
 			continue;
 		bool refused = p->refused_at && p->refused_at >= p->asked_at;
 		decide(d, CAPACITY_GIVE_UP, refused ? CAPACITY_REFUSED : CAPACITY_LATE, i)
@@ -334,10 +343,13 @@ static bool is_needed(const struct deciding *d, size_t machine)
 /* Why this machine goes whatever the others do; CAPACITY_WHY_COUNT: it does not. */
 static enum capacity_why why_ends(struct deciding *d, const struct capacity_machine *m)
 {
-	if (m->going || m->held || m->sessions || pool_at(d, m->pool)->busy)
+	const struct capacity_pool *p = pool_at(d, m->pool);
+	if (m->going || m->held || m->sessions || p->busy || p->keeps)
 		return CAPACITY_WHY_COUNT;
 	if (m->doomed && m->joined)
 		return CAPACITY_DOOMED;
+	if (m->refused && !m->joined)
+		return CAPACITY_REFUSED;
 	if (!m->joined && !d->facts->strangers &&
 	    due(d, later(m->since, d->rules->start_timeout_ms)))
 		return CAPACITY_NEVER_JOINED;
@@ -349,7 +361,7 @@ static bool may_go(struct deciding *d, size_t i)
 	const struct capacity_machine *m = &d->facts->machines[i];
 	return m->joined && !m->doomed && !m->held && !m->going && !m->sessions && m->empty_since &&
 	       due(d, later(m->empty_since, d->rules->empty_for_ms)) &&
-	       !pool_at(d, m->pool)->busy && !is_needed(d, i);
+	       !pool_at(d, m->pool)->busy && !pool_at(d, m->pool)->keeps && !is_needed(d, i);
 }
 
 /* Of the empty ones: of the last pool, longest empty. */

@@ -16,8 +16,9 @@
  *   without harm to its machines (`can_lower`).
  * - A pool is not asked for a session that its machines cannot take: by their
  *   size and CPU, or since an empty one stands there and does not take it.
- * - A machine that does not join in time is given back, and its pool counts as
- *   having had nothing to give (the caller says so in `refused_at`).
+ * - A machine that does not join in time, or that the cloud cannot make, is given
+ *   back, and its pool counts as having had nothing to give (the caller says so
+ *   in `refused_at`).
  * - A machine that has been empty for `empty_for_ms` is given back, one at a
  *   time, those of the last pool first; never below `min`. One that is doomed is
  *   given back as soon as it is empty: it is paid for until then.
@@ -57,7 +58,9 @@ struct capacity_pool {
 	int64_t desired;    /* machines it is to have, as asked for last; negative: not known yet */
 	wall_ms asked_at;   /* when it was made to grow last; 0: never */
 	wall_ms refused_at; /* when it had nothing to give; 0: never */
+	int64_t most;       /* it cannot have more; 0: not said */
 	bool busy;          /* it is being asked: decide nothing about it */
+	bool keeps;         /* it would not give a machine back, lately: none is given back */
 	bool can_lower;     /* what has not come yet can be taken back alone */
 	/* One of its machines, as far as any was seen: */
 	int64_t memory_bytes; /* for sessions; 0: not known */
@@ -69,6 +72,7 @@ struct capacity_machine {
 	wall_ms since;       /* seen first, and when not joined, elsad has been there since */
 	bool joined;         /* it is a node */
 	bool up;             /* ... with a lease */
+	bool refused;        /* not joined, and the cloud says that it cannot be made */
 	bool doomed;         /* it ends */
 	bool held;           /* drained by the operator: neither used nor given back */
 	bool going;          /* being given back */
@@ -97,7 +101,7 @@ enum capacity_kind {
 enum capacity_why {
 	CAPACITY_WANTED = 0,   /* sessions need room */
 	CAPACITY_MIN,          /* there are fewer than the minimum */
-	CAPACITY_REFUSED,      /* the pool has nothing to give */
+	CAPACITY_REFUSED,      /* the pool has nothing to give, or cannot make it */
 	CAPACITY_LATE,         /* it did not come in time */
 	CAPACITY_NEVER_JOINED, /* it came, and did not join in time */
 	CAPACITY_EMPTY,
