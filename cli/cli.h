@@ -32,11 +32,13 @@ struct cli {
 	int64_t lines;
 	int64_t generation; /* 0: all */
 	int64_t for_ms;     /* keep-awake's */
+	int64_t ttl_ms;     /* of a token */
+	int64_t uses;
 	const char *server; /* "" for the default one; what --server said when server_given */
 	bool server_given;
 	const char *user;     /* NULL where a command does not want one */
 	const char *why;      /* NULL: elsad's own words */
-	const char *argument; /* a file */
+	const char *argument; /* a file, or a node */
 };
 
 /* The index of an option in cli_options[], and its bit in a command's set. */
@@ -45,6 +47,8 @@ enum cli_option_id {
 	CLI_WAIT,
 	CLI_WHY,
 	CLI_FOR,
+	CLI_TTL,
+	CLI_USES,
 	CLI_GENERATION,
 	CLI_LINES,
 	CLI_FOLLOW,
@@ -83,6 +87,7 @@ struct cli_command {
 		CLI_USER_MAY_FILE, /* a user, then perhaps a file */
 		CLI_MAY_FILE,
 		CLI_NEEDS_FILE,
+		CLI_NEEDS_NODE,
 	} takes;
 	unsigned options; /* CLI_BIT() of those it takes beside everyone's */
 	bool local;       /* needs no elsad */
@@ -166,6 +171,11 @@ int cmd_store_rm(struct cli *cli, struct error *e);
 int cmd_store_export(struct cli *cli, struct error *e);
 int cmd_store_import(struct cli *cli, struct error *e);
 int cmd_store_rekey(struct cli *cli, struct error *e);
+int cmd_node_token(struct cli *cli, struct error *e);
+int cmd_node_list(struct cli *cli, struct error *e);
+int cmd_node_drain(struct cli *cli, struct error *e);
+int cmd_node_undrain(struct cli *cli, struct error *e);
+int cmd_node_remove(struct cli *cli, struct error *e);
 int cmd_doctor(struct cli *cli, struct error *e);
 int cmd_config_check(struct cli *cli, struct error *e);
 int cmd_config_show(struct cli *cli, struct error *e);

@@ -14,6 +14,8 @@ const struct cli_option cli_options[CLI_OPTION_COUNT] = {
 	[CLI_WAIT] = { "wait", 0, NULL, "until it is done, with progress on a terminal" },
 	[CLI_WHY] = { "why", 0, "TEXT", "recorded with the event" },
 	[CLI_FOR] = { "for", 0, "TIME", "such as 90m, 8h or 2d (8h); 0 ends it" },
+	[CLI_TTL] = { "ttl", 0, "TIME", "how long it can be used, such as 30m or 2d (1h)" },
+	[CLI_USES] = { "uses", 0, "N", "how many hosts can use it (1); 0: any number" },
 	[CLI_GENERATION] = { "generation", 0, "N", "only this checkpoint" },
 	[CLI_LINES] = { "lines", 'n', "N", "at most so many, the newest (100)" },
 	[CLI_FOLLOW] = { "follow", 'f', NULL, "go on as they come" },
@@ -114,6 +116,23 @@ const struct cli_command cli_commands[] = {
 	  "After a rotation (docs/operations.md). What was written before stays as it is and can be "
 	  "read without the old key from then on.",
 	  cmd_store_rekey, CLI_NO_USER, 0, false },
+	{ "node list", "", "the hosts that run sessions",
+	  "SESSIONS are those with processes there. The hub's own host is among them; it needs no "
+	  "lease.",
+	  cmd_node_list, CLI_NO_USER, 0, false },
+	{ "node token", "", "a token by which another host joins",
+	  "Prints it, and what is to be done on that host (docs/nodes.md). It is a secret until it has "
+	  "been used up or its time is over, and is shown only once.",
+	  cmd_node_token, CLI_NO_USER, B(CLI_TTL) | B(CLI_USES), false },
+	{ "node drain", "NODE", "nothing new is placed on a node",
+	  "What runs there goes on.",
+	  cmd_node_drain, CLI_NEEDS_NODE, 0, false },
+	{ "node undrain", "NODE", "the opposite of drain", NULL,
+	  cmd_node_undrain, CLI_NEEDS_NODE, 0, false },
+	{ "node remove", "NODE", "its certificate does not count any more",
+	  "It is refused (4) while sessions are there, unless --force says that what runs there may be "
+	  "lost: their last checkpoints are then what is left. To come back the host needs a new token.",
+	  cmd_node_remove, CLI_NEEDS_NODE, B(CLI_FORCE), false },
 	{ "doctor", "", "what this machine lacks, and what to do about it",
 	  "Needs no elsad. Fails where sessions could not be checkpointed.",
 	  cmd_doctor, CLI_NO_USER, 0, true },

@@ -16,6 +16,7 @@
 #define NUMBER_MOST   1000000000
 #define FOR_DEFAULT   ((int64_t)8 * 3600 * 1000)
 #define FOR_MOST      ((int64_t)3650 * 24 * 3600 * 1000)
+#define TTL_DEFAULT   ((int64_t)3600 * 1000)
 #define LINES_DEFAULT 100
 
 /* What getopt_long() returns: words come in order, wherever options stand. */
@@ -41,7 +42,7 @@ static int parse_number(const char *text, const char *option, int64_t most, int6
 	return 0;
 }
 
-static int parse_duration(const char *text, int64_t *ms, struct error *e)
+static int parse_duration(const char *text, const char *option, int64_t *ms, struct error *e)
 {
 	static const struct {
 		const char *unit;
@@ -57,7 +58,8 @@ static int parse_duration(const char *text, int64_t *ms, struct error *e)
 			*ms = number * units[i].ms;
 			return 0;
 		}
-	return error_set(e, EINVAL, "--for wants a time such as 90m, 8h or 2d, not \"%s\"", text);
+	return error_set(e, EINVAL, "--%s wants a time such as 90m, 8h or 2d, not \"%s\"", option,
+			 text);
 }
 
 static int read_token(const char *path, char **token, struct error *e)
@@ -108,7 +110,11 @@ static int take_option(struct cli *cli, enum cli_option_id id, char *value, stru
 		cli->why = value;
 		return 0;
 	case CLI_FOR:
-		return parse_duration(value, &cli->for_ms, e);
+		return parse_duration(value, "for", &cli->for_ms, e);
+	case CLI_TTL:
+		return parse_duration(value, "ttl", &cli->ttl_ms, e);
+	case CLI_USES:
+		return parse_number(value, "uses", NUMBER_MOST, &cli->uses, e);
 	case CLI_GENERATION:
 		return parse_number(value, "generation", NUMBER_MOST, &cli->generation, e);
 	case CLI_LINES:
@@ -298,6 +304,8 @@ static int take_words(struct cli *cli, const struct cli_command *command, char *
 	else if (command->takes == CLI_NEEDS_FILE && !cli->argument)
 		r = error_set(e, EINVAL, "elsa %s wants a file, or - for standard input",
 			      command->name);
+	else if (command->takes == CLI_NEEDS_NODE && !(cli->argument && *cli->argument))
+		r = error_set(e, EINVAL, "elsa %s wants the name of a node", command->name);
 	else if (cli->user && !*cli->user)
 		r = error_set(e, EINVAL, "elsa %s: the name of the user is empty", command->name);
 	else if (cli->server_given && !cli->user)
@@ -332,6 +340,8 @@ int cli_parse(struct cli *cli, int argc, char **argv, const struct cli_command *
 	*command = NULL;
 	cli->lines = LINES_DEFAULT;
 	cli->for_ms = FOR_DEFAULT;
+	cli->ttl_ms = TTL_DEFAULT;
+	cli->uses = 1;
 	cli->server = "";
 	int r = read_line(cli, &parse, argc, argv, e);
 	if (r < 0)
@@ -352,6 +362,8 @@ int cli_parse(struct cli *cli, int argc, char **argv, const struct cli_command *
 	r = r < 0 ? r : check_text(cli->user, "the name of the user", e);
 	r = r < 0 ? r : check_text(cli->server, "the name of the server", e);
 	r = r < 0 ? r : check_text(cli->why, "--why", e);
+	if (r == 0 && found->takes == CLI_NEEDS_NODE)
+		r = check_text(cli->argument, "the name of the node", e);
 	*command = r < 0 ? NULL : found;
 	return r;
 }

@@ -812,6 +812,10 @@ COMMANDS = [
     ["policy", "run"],
     ["store", "ls"],
     ["store", "verify"],
+    ["node", "list"],
+    ["node", "token"],
+    ["node", "drain", "n1"],
+    ["node", "remove", "n1", "--force"],
 ]
 
 
@@ -835,6 +839,9 @@ def test_garbage(elsad, command):
         for path in "hibernate", "resume", "stop", "forget", "keep-awake":
             elsad.answers[f"POST /v1/session/{path}"] = garbage
         elsad.answers["POST /v1/policy/run"] = garbage
+        elsad.answers["GET /v1/nodes"] = garbage
+        for path in "token", "drain", "remove":
+            elsad.answers[f"POST /v1/nodes/{path}"] = garbage
         done = run(*command, "--timeout", "5", url=elsad.url)
         assert done.returncode in (1, 7), (garbage[:20], done)
         assert done.stderr.startswith("elsa: elsad "), (garbage[:20], done)
@@ -1122,6 +1129,66 @@ def test_doctor_is_elsa_nodes(tmp_path):
 # --- what is made from the table ------------------------------------------------------------------
 
 
+# --- nodes -------------------------------------------------------------------
+
+NODE = {
+    "name": "n1",
+    "state": "ready",
+    "local": False,
+    "up": True,
+    "price": "spot",
+    "zone": "eu-1a",
+    "instance_type": "m7i.large",
+    "sessions": 3,
+    "memory_bytes": 8 << 30,
+    "memory_available_bytes": 1 << 30,
+    "lease_left_ms": 21000,
+    "seen_at": 0,
+}
+
+
+def test_node_list(elsad):
+    local = {"name": "hub", "state": "ready", "local": True, "up": False, "sessions": 0, "price": None}
+    elsad.answers["GET /v1/nodes"] = {"items": [local, NODE]}
+    lines = good("node", "list", url=elsad.url).splitlines()
+    assert lines[0].split() == "NAME STATE PRICE ZONE TYPE SESSIONS MEMORY LEASE SEEN".split()
+    assert lines[1].split()[:5] == ["hub", "ready,", "no", "answer", "-"]
+    for cell in "n1", "spot", "eu-1a", "m7i.large", "3", "1.0 GiB of 8.0 GiB free", "21.0 s":
+        assert cell in lines[2]
+    assert json.loads(good("node", "list", "--json", url=elsad.url))[1] == NODE
+
+
+def test_node_token(elsad):
+    answer = {"token": "elsa1.a.b.c", "expires_at": 1795300000000, "uses": 2, "url": "https://hub:8443"}
+    elsad.answers["POST /v1/nodes/token"] = answer
+    said = good("node", "token", "--ttl", "30m", "--uses", "2", url=elsad.url)
+    assert elsad.asked[-1]["body"] == {"ttl_ms": 1800000, "uses": 2}
+    assert said.startswith("elsa1.a.b.c\n")
+    assert 'controller = "https://hub:8443"' in said and "for 2 hosts" in said
+    good("node", "token", url=elsad.url)
+    assert elsad.asked[-1]["body"] == {"ttl_ms": 3600000, "uses": 1}
+    assert json.loads(good("node", "token", "--json", url=elsad.url)) == answer
+    done = run("node", "token", "--ttl", "soon", url=elsad.url)
+    assert done.returncode == 2 and "--ttl wants a time" in done.stderr
+
+
+@pytest.mark.parametrize("what", ["drain", "undrain", "remove"])
+def test_node_changes(elsad, what):
+    elsad.answers[f"POST /v1/nodes/{what}"] = {"node": "n1"}
+    assert good("node", what, "n1", url=elsad.url).startswith("n1: ")
+    assert elsad.asked[-1]["body"] == {"node": "n1"}
+    done = run("node", what, url=elsad.url)
+    assert done.returncode == 2 and "wants the name of a node" in done.stderr
+    elsad.answers[f"POST /v1/nodes/{what}"] = fault("not-found", "no node")
+    assert run("node", what, "n1", url=elsad.url).returncode == 3
+
+
+def test_node_remove_force(elsad):
+    elsad.answers["POST /v1/nodes/remove"] = {"node": "n1"}
+    good("node", "remove", "n1", "--force", url=elsad.url)
+    assert elsad.asked[-1]["body"] == {"node": "n1", "force": True}
+
+
 def test_documents_are_up_to_date():
     for option, path in ("--help-markdown", "docs/cli.md"), ("--help-manual", "packaging/man/elsa.1"):
         assert good(option) == (CHECKOUT / path).read_text(), f"elsa {option} >{path}"
@@ -1165,6 +1232,9 @@ def test_completion(elsad):
     assert complete("elsa store ", env=env) == [
         "ls", "show", "verify", "gc", "rm", "export", "import", "rekey",
     ]  # fmt: skip
+    elsad.answers["GET /v1/nodes"] = {"items": [{"name": "hub"}, {"name": "n1"}, {"name": "$(id)"}]}
+    assert complete("elsa node un", env=env) == ["undrain"]
+    assert complete("elsa node drain ", env=env) == ["hub", "n1"]
     assert complete("elsa hibernate --wa", env=env) == ["--wait"]
     assert sorted(complete("elsa show a", env=env)) == ["a\\ b", "ada"]
     assert complete("elsa show $", env=env) == ["\\$\\(touch\\ /tmp/owned\\)"]

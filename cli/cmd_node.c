@@ -1,0 +1,156 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The hosts that run sessions: list, token, drain, undrain, remove. */
+#include "cli/cli.h"
+
+#include "base/cleanup.h"
+#include "base/clock.h"
+#include "base/fs.h"
+#include "cli/table.h"
+#include "cli/text.h"
+#include "wire/codec.h"
+#include "wire/text.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static const char *text_at(const json_t *object, const char *key)
+{
+	const char *text = json_string_value(json_object_get(object, key));
+	return text ? text : "";
+}
+
+/* --- list ------------------------------------------------------------------ */
+
+/* What a node's state and its not answering come to. */
+static void add_state(json_t *row)
+{
+	const char *state = text_at(row, "state");
+	bool up = json_is_true(json_object_get(row, "up"));
+	if (up)
+		return;
+	cleanup_free char *text = str_printf("%s, no answer", state);
+	json_object_set_new(row, "state", wire_text(text ? text : state));
+}
+
+/* "1.2 GiB of 8.0 GiB" free. */
+static void add_memory(json_t *row)
+{
+	char free_text[32], all_text[32];
+	int64_t all = json_integer_value(json_object_get(row, "memory_bytes"));
+	int64_t left = json_integer_value(json_object_get(row, "memory_available_bytes"));
+	if (all <= 0)
+		return;
+	cleanup_free char *text = str_printf("%s of %s free", format_bytes(left, free_text),
+					     format_bytes(all, all_text));
+	json_object_set_new(row, "memory", wire_text(text ? text : ""));
+}
+
+static void add_lease(json_t *row)
+{
+	char text[CLOCK_TEXT_SIZE];
+	const json_t *left = json_object_get(row, "lease_left_ms");
+	if (json_is_integer(left))
+		json_object_set_new(
+			row, "lease",
+			json_string(clock_format_duration(json_integer_value(left), text)));
+}
+
+int cmd_node_list(struct cli *cli, struct error *e)
+{
+	static const struct column columns[] = {
+		{ "NAME", "name", COLUMN_TEXT },          { "STATE", "state", COLUMN_TEXT },
+		{ "PRICE", "price", COLUMN_TEXT },        { "ZONE", "zone", COLUMN_TEXT },
+		{ "TYPE", "instance_type", COLUMN_TEXT }, { "SESSIONS", "sessions", COLUMN_INT },
+		{ "MEMORY", "memory", COLUMN_TEXT },      { "LEASE", "lease", COLUMN_TEXT },
+		{ "SEEN", "seen_at", COLUMN_AGE },
+	};
+	cleanup_json json_t *rows = NULL;
+	size_t i;
+	json_t *row;
+	int r = api_get_list(cli, "/v1/nodes", "items", &rows, e);
+	if (r < 0)
+		return r;
+	if (cli->json) {
+		print_json(stdout, rows);
+		return 0;
+	}
+	json_array_foreach (rows, i, row) {
+		add_state(row);
+		add_memory(row);
+		add_lease(row);
+	}
+	table_print(stdout, rows, columns, ARRAY_SIZE(columns));
+	return 0;
+}
+
+/* --- token ----------------------------------------------------------------- */
+
+/* What is put on the new host; the comments go to its file as well. */
+static void print_token(const json_t *answer)
+{
+	char text[CLOCK_TEXT_SIZE];
+	int64_t expires = json_integer_value(json_object_get(answer, "expires_at"));
+	int64_t uses = json_integer_value(json_object_get(answer, "uses"));
+	text_print_name(stdout, text_at(answer, "token"));
+	printf("\n\nGood until %.19sZ", clock_format(expires, text));
+	if (uses)
+		printf(", for %lld %s", (long long)uses, uses == 1 ? "host" : "hosts");
+	printf(". On the new host put it into /etc/elsa/join.token\n"
+	       "(for root's eyes only), and into /etc/elsa/elsa.toml:\n\n"
+	       "[node]\n"
+	       "controller = \"");
+	text_print_name(stdout, text_at(answer, "url"));
+	printf("\"\n");
+}
+
+int cmd_node_token(struct cli *cli, struct error *e)
+{
+	json_t *body = json_pack("{s:I, s:I}", "ttl_ms", (json_int_t)cli->ttl_ms, "uses",
+				 (json_int_t)cli->uses);
+	cleanup_json json_t *answer = NULL;
+	int r = api_post(cli, "/v1/nodes/token", body, &answer, e);
+	r = r < 0 ? r : api_check_object(answer, "token", e);
+	if (r < 0)
+		return r;
+	if (cli->json)
+		print_json(stdout, answer);
+	else
+		print_token(answer);
+	return 0;
+}
+
+/* --- drain, undrain, remove ------------------------------------------------ */
+
+static int act(struct cli *cli, const char *path, const char *done, struct error *e)
+{
+	json_t *body = json_pack("{s:s}", "node", cli->argument);
+	cleanup_json json_t *answer = NULL;
+	if (cli->force)
+		json_object_set_new(body, "force", json_true());
+	int r = api_post(cli, path, body, &answer, e);
+	r = r < 0 ? r : api_check_object(answer, "node", e);
+	if (r < 0)
+		return r;
+	if (cli->json) {
+		print_json(stdout, answer);
+		return 0;
+	}
+	text_print_name(stdout, cli->argument);
+	printf(": %s\n", done);
+	return 0;
+}
+
+int cmd_node_drain(struct cli *cli, struct error *e)
+{
+	return act(cli, "/v1/nodes/drain", "nothing new is placed there", e);
+}
+
+int cmd_node_undrain(struct cli *cli, struct error *e)
+{
+	return act(cli, "/v1/nodes/undrain", "takes sessions", e);
+}
+
+int cmd_node_remove(struct cli *cli, struct error *e)
+{
+	return act(cli, "/v1/nodes/remove", "removed", e);
+}
