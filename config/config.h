@@ -78,7 +78,8 @@ struct config {
 		char *url;     /* the same for them; "": from listen */
 		char *address; /* of the hub's host on the underlay; "": from listen */
 		int64_t lease_ms;
-		bool local; /* sessions may run on the hub's host, too */
+		int64_t certificate_ms; /* how long nodes' are good */
+		bool local;             /* sessions may run on the hub's host, too */
 		int64_t memory_request_bytes;
 		int64_t reserve_bytes; /* of each node */
 	} nodes;

@@ -141,6 +141,10 @@ const struct option options[] = {
 	{ "nodes", "lease", OPTION_DURATION, AT(nodes.lease_ms), "\"30s\"", 2 * SECOND, HOUR,
 	  .doc = "A node not heard of for so long has frozen its sessions, and they may be woken\n"
 		 "elsewhere." },
+	{ "nodes", "certificate", OPTION_DURATION, AT(nodes.certificate_ms), "\"90d\"", 10 * SECOND,
+	  3650 * DAY,
+	  .doc = "How long the certificates of nodes are good. Each renews its own with a third of\n"
+		 "that left." },
 	{ "nodes", "local", OPTION_BOOLEAN, AT(nodes.local), "true",
 	  .doc = "Whether sessions may run on the hub's own host." },
 	{ "nodes", "memory_request", OPTION_SIZE, AT(nodes.memory_request_bytes), "\"256M\"", 0,

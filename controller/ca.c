@@ -17,7 +17,6 @@
 #define EARLIER_MS   (3600 * 1000LL) /* clocks of other hosts may be behind ours */
 #define AUTHORITY_MS (20 * 365 * DAY_MS)
 #define OWN_MS       (365 * DAY_MS)
-#define NODE_MS      (90 * DAY_MS)
 
 enum { PEM_MOST = 64 << 10, RENEWAL_S = 6 * 3600 };
 
@@ -25,7 +24,10 @@ static struct x509_terms terms_of(const char *name, const char *host, int64_t fo
 {
 	wall_ms now = clock_wall();
 	return (struct x509_terms) {
-		.name = name, .host = host, .from = now - EARLIER_MS, .until = now + for_ms
+		.name = name,
+		.host = host,
+		.from = now - (for_ms < EARLIER_MS ? for_ms : EARLIER_MS),
+		.until = now + for_ms,
 	};
 }
 
@@ -216,13 +218,13 @@ void *ca_close(struct ca *ca)
 	return NULL;
 }
 
-int ca_sign_node(const struct ca *ca, const char *csr, const char *name, char **pem,
+int ca_sign_node(const struct ca *ca, const char *csr, const char *name, int64_t for_ms, char **pem,
 		 struct x509_facts *facts, struct error *e)
 {
 	cleanup_free char *host = node_host(name);
 	if (!host)
 		return error_set(e, ENOMEM, "out of memory");
-	const struct x509_terms terms = terms_of(name, host, NODE_MS);
+	const struct x509_terms terms = terms_of(name, host, for_ms);
 	cleanup_free char *made = NULL;
 	int r = x509_sign(csr, ca->pem, ca->ca_key_file, &terms, &made, e);
 	if (r == 0)

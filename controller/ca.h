@@ -4,9 +4,8 @@
 
 /*
  * elsad's certificate authority: the directory ca/ beside the database, made
- * when nodes.listen is first set. Its own certificate is controller.elsa's;
- * what it signs for nodes is good for 90 days, its own for a year, the
- * authority for twenty. One thread.
+ * when nodes.listen is first set. Its own certificate is controller.elsa's,
+ * good for a year; the authority's is good for twenty. One thread.
  */
 
 #include "controller/controller.h"
@@ -28,7 +27,7 @@ int ca_open(struct controller *c, struct ca **ca, struct error *e);
 void *ca_close(struct ca *ca); /* returns NULL */
 
 /* A certificate for the key of `csr`, and its serial. -EINVAL: not a request that will do. */
-int ca_sign_node(const struct ca *ca, const char *csr, const char *name, char **pem,
+int ca_sign_node(const struct ca *ca, const char *csr, const char *name, int64_t for_ms, char **pem,
 		 struct x509_facts *facts, struct error *e);
 
 #endif

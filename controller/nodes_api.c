@@ -58,6 +58,7 @@ struct joining {
 	struct join_request request;
 	struct db_join_token token;
 	const char *peer; /* where the request came from */
+	char *listen;     /* where the node's API is */
 	char key_digest[X509_DIGEST_SIZE];
 	char *certificate;
 	struct db_node row; /* as it is to be, or was */
@@ -70,22 +71,24 @@ static void joining_deinit(struct joining *j)
 	db_join_token_deinit(&j->token);
 	db_node_deinit(&j->row);
 	free(j->certificate);
+	free(j->listen);
 }
 
-/* "10.0.0.5:8444": an address that other hosts can use, not one that means all or ourselves by
- * chance. */
-static int check_listen(const char *listen, struct error *e)
+int node_listen_address(const char *listen, const char *peer, char **to, struct error *e)
 {
 	const char *colon = listen ? strrchr(listen, ':') : NULL;
 	cleanup_free char *host = colon ? strndup(listen, (size_t)(colon - listen)) : NULL;
 	char *end = NULL;
 	struct in_addr address;
 	long port = colon && colon[1] ? strtol(colon + 1, &end, 10) : 0;
+	bool any = host && (strcmp(host, "0.0.0.0") == 0 || strcmp(host, "[::]") == 0);
+	const char *where = any ? peer : host;
 	if (!host || !end || *end || port < 1 || port > 65535 ||
-	    inet_pton(AF_INET, host, &address) != 1 || address.s_addr == INADDR_ANY)
+	    inet_pton(AF_INET, where, &address) != 1)
 		return error_set(e, EINVAL, "listen: not an IPv4 address and port: \"%s\"",
 				 listen ? listen : "");
-	return 0;
+	*to = str_printf("%s:%ld", where, port);
+	return *to ? 0 : error_set(e, ENOMEM, "out of memory");
 }
 
 static bool same_host(const char *listen, const char *address)
@@ -105,7 +108,7 @@ static int check_request(struct controller *c, struct joining *j, struct error *
 				  name);
 		return error_remedy(e, r, "give this one another node.name");
 	}
-	int r = check_listen(j->request.listen, e);
+	int r = node_listen_address(j->request.listen, j->peer, &j->listen, e);
 	return r < 0 ? r : x509_check_csr(j->request.csr, j->key_digest, e);
 }
 
@@ -122,7 +125,7 @@ static int look_up(struct controller *c, struct joining *j, struct error *e)
 		return r;
 	j->known = true;
 	if (strcmp(j->row.key_digest, j->key_digest) == 0 ||
-	    (same_host(j->row.listen, j->peer) && same_host(j->request.listen, j->peer)))
+	    (same_host(j->row.listen, j->peer) && same_host(j->listen, j->peer)))
 		return 0;
 	r = error_set(e, EEXIST, "another host, at %s, has joined as \"%s\"", j->row.listen,
 		      j->request.name);
@@ -139,7 +142,7 @@ static int fill_row(struct controller *c, struct joining *j, const struct x509_f
 	replace_text(&row->serial, facts->serial);
 	replace_text(&row->next_serial, NULL);
 	replace_text(&row->key_digest, j->key_digest);
-	replace_text(&row->listen, j->request.listen);
+	replace_text(&row->listen, j->listen);
 	replace_text(&row->token, j->token.id);
 	row->seen_at = clock_wall();
 	if (j->known)
@@ -162,8 +165,8 @@ static int join_in(struct controller *c, struct joining *j, struct error *e)
 		     strcmp(j->row.key_digest, j->key_digest) == 0;
 	r = tokens_take(c, &j->token, again, e);
 	if (r == 0)
-		r = ca_sign_node(c->nodes_api->ca, j->request.csr, j->request.name, &j->certificate,
-				 &facts, e);
+		r = ca_sign_node(c->nodes_api->ca, j->request.csr, j->request.name,
+				 c->config->nodes.certificate_ms, &j->certificate, &facts, e);
 	if (r == 0)
 		r = fill_row(c, j, &facts, e);
 	if (r == 0)
@@ -174,7 +177,7 @@ static int join_in(struct controller *c, struct joining *j, struct error *e)
 			&(struct record) { .who = "node",
 					   .what = j->known ? "node-rejoined" : "node-joined",
 					   .why = j->request.name,
-					   .detail = j->request.listen },
+					   .detail = j->listen },
 			e);
 	return r;
 }
@@ -246,7 +249,7 @@ static void join(struct http_exchange *x, void *arg)
 		http_reply_error(x, &e);
 		return;
 	}
-	log_info("node %s has joined from %s", j.request.name, j.request.listen);
+	log_info("node %s has joined from %s", j.request.name, j.listen);
 	node_look_soon(nodes_of_row(c, j.request.name));
 	reply_certificate(x, c, j.certificate, j.row.overlay);
 }
@@ -263,7 +266,8 @@ static int renew_recorded(struct controller *c, struct db_node *row, const char 
 	if (r == 0 && strcmp(key_digest, row->key_digest) != 0)
 		r = error_set(e, EINVAL, "the request is for another key than the node's");
 	if (r == 0)
-		r = ca_sign_node(c->nodes_api->ca, csr, row->name, certificate, &facts, e);
+		r = ca_sign_node(c->nodes_api->ca, csr, row->name, c->config->nodes.certificate_ms,
+				 certificate, &facts, e);
 	if (r < 0)
 		return r;
 	replace_text(&row->next_serial, facts.serial);

@@ -27,6 +27,10 @@ void nodes_api_free(struct controller *c);
 int node_link(struct controller *c, const char *name, char **base, char **connect_to,
 	      struct http_request *request, struct error *e);
 
+/* Where a node says that it listens: "10.0.0.5:8444", or with 0.0.0.0 for the address `peer` that
+ * its question came from. *to is allocated. */
+int node_listen_address(const char *listen, const char *peer, char **to, struct error *e);
+
 /* A token by which `uses` hosts (0: any number) may join within `ttl_ms`; allocated. */
 int tokens_make(struct controller *c, int64_t ttl_ms, int64_t uses, char **token, wall_ms *expires,
 		struct error *e);

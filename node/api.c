@@ -8,6 +8,7 @@
 #include "node/effect.h"
 #include "node/evacuate.h"
 #include "node/overlay.h"
+#include "wire/identity.h"
 
 #include <errno.h>
 #include <pwd.h>
@@ -391,7 +392,42 @@ int api_start(struct node *node, struct error *e)
 	return http_server_new(node->base, where, &options, &node->server, e);
 }
 
+static void report(const char *what, void *arg)
+{
+	(void)arg;
+	log_warning("node.listen: %s", what);
+}
+
+/* Other nodes have certificates of the authority, too. */
+static int admit_controller(const struct http_peer *peer, void *arg, struct error *e)
+{
+	(void)arg;
+	if (strcmp(peer->name, CONTROLLER_HOST) == 0)
+		return 0;
+	return error_set(e, EACCES, "\"%s\" may not use this node's API", peer->name);
+}
+
+int api_start_tls(struct node *node, const struct http_tls *files, struct error *e)
+{
+	struct http_tls tls = *files;
+	tls.report = report;
+	struct http_server_options options = {
+		.routes = routes,
+		.arg = node,
+		.tls = &tls,
+		.admit = admit_controller,
+	};
+	return http_server_new(node->base, node->config->node.listen, &options, &node->tls_server,
+			       e);
+}
+
+bool api_serves_tls(const struct node *node)
+{
+	return node->tls_server;
+}
+
 void api_stop(struct node *node)
 {
+	node->tls_server = http_server_free(node->tls_server);
 	node->server = http_server_free(node->server);
 }

@@ -12,6 +12,10 @@
 int api_start(struct node *node, struct error *e);
 void api_stop(struct node *node);
 
+/* The same API on node.listen, for elsad on another host and nobody else. */
+int api_start_tls(struct node *node, const struct http_tls *files, struct error *e);
+bool api_serves_tls(const struct node *node);
+
 /* Private to node/api*.c: the handlers about checkpoints. */
 void api_checkpoints(struct http_exchange *x, void *node);
 void api_checkpoint_verify(struct http_exchange *x, void *node);

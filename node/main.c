@@ -9,6 +9,7 @@
 #include "node/effect.h"
 #include "node/estimate.h"
 #include "node/evacuate.h"
+#include "node/join.h"
 #include "node/recover.h"
 #include "node/store_jobs.h"
 #include "node/teardown.h"
@@ -142,6 +143,7 @@ static int watch_signals(struct daemon *d, struct error *e)
 
 static void close_daemon(struct daemon *d)
 {
+	join_stop(&d->node);
 	api_stop(&d->node);
 	store_jobs_free(&d->node);
 	evacuate_free(&d->node);
@@ -181,6 +183,8 @@ static int open_daemon(struct daemon *d, const struct options *o, struct error *
 		r = store_jobs_new(&d->node, e);
 	if (r == 0)
 		r = api_start(&d->node, e);
+	if (r == 0)
+		r = join_start(&d->node, e);
 	return r;
 }
 

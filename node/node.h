@@ -28,6 +28,7 @@ struct session;
 struct estimates;
 struct evacuate;
 struct store_jobs;
+struct join;
 struct http_server;
 
 struct node {
@@ -40,11 +41,13 @@ struct node {
 	struct event_base *base;
 	struct pool *pool;
 	struct http_server *server;
-	struct store_jobs *jobs;      /* node/store_jobs.h */
-	struct estimates *estimates;  /* node/estimate.h */
-	struct evacuate *evacuate;    /* node/evacuate.h */
-	atomic_bool evacuating;       /* ... is under way */
-	struct overlay_state overlay; /* the loop's; what is in effect, see node/overlay.h */
+	struct http_server *tls_server; /* for elsad on another host */
+	struct join *join;              /* node/join.h; NULL: elsad is on this host */
+	struct store_jobs *jobs;        /* node/store_jobs.h */
+	struct estimates *estimates;    /* node/estimate.h */
+	struct evacuate *evacuate;      /* node/evacuate.h */
+	atomic_bool evacuating;         /* ... is under way */
+	struct overlay_state overlay;   /* the loop's; what is in effect, see node/overlay.h */
 
 	pthread_mutex_t lock;
 	struct session *sessions;
