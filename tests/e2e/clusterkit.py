@@ -199,8 +199,8 @@ class Cluster:
         self.lan = Lan()
         try:
             self._make_hub(store, hub_options or {}, hub_extra, local)
-            self.nodes = {name: ClusterNode(self, name, merge(self.options, self.node_options.get(name, {})))
-                          for name in self.names}
+            for name in self.names:
+                self._make_node(name)
         except BaseException:
             self.close()
             raise
@@ -222,6 +222,19 @@ class Cluster:
             self.hub.options = merge(self.hub.options, {"store": {"url": url}})
             self.hub.write_config()
             self.hub.node.env = self.env
+
+    def _make_node(self, name: str) -> ClusterNode:
+        options = merge(self.options, self.node_options.get(name, {}))
+        self.nodes[name] = ClusterNode(self, name, options)
+        return self.nodes[name]
+
+    def add(self, name: str, *, spot: bool = False) -> ClusterNode:
+        """One more node, started and joined."""
+        self.spot |= {name} if spot else set()
+        node = self._make_node(name).start()
+        if self.join:
+            wait_for(f"{name} to have joined", lambda: (self.node(name) or {}).get("up"))
+        return node
 
     def shared(self) -> dict[str, Json]:
         """What all hosts' elsa.toml agree on."""
@@ -257,12 +270,14 @@ class Cluster:
 
     def token(self) -> str:
         """A join token."""
-        return self.elsa("node", "token").stdout.split()[0]
+        return self.api.post("/v1/nodes/token")["token"]
+
+    def node(self, name: str) -> Json | None:
+        """As elsad has it."""
+        return next((n for n in self.api.get("/v1/nodes")["items"] if n["name"] == name), None)
 
     def joined(self) -> bool:
-        listed = json.loads(self.elsa("node", "list", "--json").stdout)
-        items = listed["nodes"] if isinstance(listed, dict) else listed
-        return set(self.names) <= {node["name"] for node in items}
+        return all((self.node(name) or {}).get("up") for name in self.nodes)
 
     def wait(self, what: str, condition: Callable[[], Any], seconds: float = 60) -> Any:
         return wait_for(what, condition, seconds=seconds, pause=0.1)

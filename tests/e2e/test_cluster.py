@@ -43,11 +43,12 @@ def start_session(cluster: Cluster, node) -> dict:
     return spec
 
 
-def test_nodes():
+@pytest.mark.parametrize("store", ["file", "s3"])
+def test_nodes(store: str):
     """Nodes run sessions on their own hosts; a host that goes off takes all of its with it, and comes
     back with nothing but its disk."""
     before = Traces.now()
-    with Cluster(nodes=2, join=False) as c:
+    with Cluster(nodes=2, join=False, store=store) as c:
         n1, n2 = c.nodes["n1"], c.nodes["n2"]
         assert n1.get("/v1/node")["name"] == "n1"
         assert n1.get("/v1/node")["boot_id"] != n2.get("/v1/node")["boot_id"]
