@@ -354,6 +354,8 @@ static const struct http_route routes[] = {
 	{ "POST", "/v1/checkpoints/verify", api_checkpoint_verify },
 	{ "POST", "/v1/checkpoints/aside", api_checkpoint_aside },
 	{ "GET", "/v1/checkpoints/{session}/{generation}", api_checkpoint },
+	{ "POST", "/v1/drill", api_drill },
+	{ "DELETE", "/v1/drill", api_drill_cancel },
 	{ "POST", "/v1/store", api_store_begin },
 	{ "GET", "/v1/store/{id}", api_store_task },
 	{ "GET", "/v1/store/{id}/end", api_store_end },

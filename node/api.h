@@ -28,6 +28,10 @@ void api_store_end(struct http_exchange *x, void *node);
 void api_store_take(struct http_exchange *x, void *node);
 void api_store_give(struct http_exchange *x, void *node);
 
+/* ... and about drills. */
+void api_drill(struct http_exchange *x, void *node);
+void api_drill_cancel(struct http_exchange *x, void *node);
+
 /* Answers with a struct by its table, or with a 500. */
 void api_reply(struct http_exchange *x, const struct wire_struct *type, const void *value);
 

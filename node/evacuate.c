@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "node/evacuate_private.h"
 #include "node/hold.h"
+#include "node/notices.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -94,6 +95,14 @@ static void report(const struct evacuate *ev)
 		    left < 0 ? "behind" : "before");
 }
 
+static bool all_saved(const struct evacuate *ev)
+{
+	for (size_t i = 0; i < ev->record.session_count; i++)
+		if (ev->record.sessions[i].state != EVACUEE_SAVED)
+			return false;
+	return true;
+}
+
 static void finish(struct evacuate *ev)
 {
 	struct evacuation *rec = &ev->record;
@@ -103,6 +112,8 @@ static void finish(struct evacuate *ev)
 	atomic_store(&ev->node->evacuating, false);
 	report(ev);
 	evacuate_save(ev, true);
+	if (ev->notice_count && all_saved(ev))
+		notices_settled(ev->node);
 }
 
 /* Nothing is left that could still be done. */

@@ -10,6 +10,7 @@
 #include "node/estimate.h"
 #include "node/evacuate.h"
 #include "node/join.h"
+#include "node/notices.h"
 #include "node/recover.h"
 #include "node/store_jobs.h"
 #include "node/teardown.h"
@@ -77,7 +78,8 @@ static void on_drain(evutil_socket_t fd, short what, void *arg)
 	(void)fd;
 	(void)what;
 	struct daemon *d = arg;
-	size_t load = pool_load(d->node.pool) + store_jobs_load(&d->node) + evacuate_load(&d->node);
+	size_t load = pool_load(d->node.pool) + store_jobs_load(&d->node) +
+		      evacuate_load(&d->node) + notices_load(&d->node);
 	if (load == 0) {
 		event_base_loopexit(d->node.base, NULL);
 		return;
@@ -145,6 +147,7 @@ static void close_daemon(struct daemon *d)
 {
 	join_stop(&d->node);
 	api_stop(&d->node);
+	notices_free(&d->node);
 	store_jobs_free(&d->node);
 	evacuate_free(&d->node);
 	estimate_free(&d->node);
@@ -181,6 +184,8 @@ static int open_daemon(struct daemon *d, const struct options *o, struct error *
 		r = evacuate_init(&d->node, e);
 	if (r == 0)
 		r = store_jobs_new(&d->node, e);
+	if (r == 0)
+		r = notices_new(&d->node, e);
 	if (r == 0)
 		r = api_start(&d->node, e);
 	if (r == 0)

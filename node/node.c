@@ -9,6 +9,7 @@
 #include "node/evacuate.h"
 #include "node/hold.h"
 #include "node/journal.h"
+#include "node/notices.h"
 #include "node/overlay.h"
 #include "node/pages.h"
 #include "node/session.h"
@@ -173,8 +174,11 @@ int node_info(const struct node *node, struct node_info *info, struct error *e)
 		.evacuating = evacuate_under_way(node),
 		.upload_bytes_per_s = estimate_upload(node),
 	};
-	if (info->name && info->version && info->boot_id && info->criu)
-		return 0;
-	wire_free(&wire_node_info, info);
-	return error_set(e, ENOMEM, "out of memory");
+	if (!info->name || !info->version || !info->boot_id || !info->criu)
+		r = error_set(e, ENOMEM, "out of memory");
+	if (r == 0)
+		r = notices_fill(node, info, e);
+	if (r < 0)
+		wire_free(&wire_node_info, info);
+	return r;
 }

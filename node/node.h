@@ -27,6 +27,7 @@
 struct session;
 struct estimates;
 struct evacuate;
+struct notices;
 struct store_jobs;
 struct join;
 struct http_server;
@@ -48,6 +49,7 @@ struct node {
 	struct evacuate *evacuate;      /* node/evacuate.h */
 	atomic_bool evacuating;         /* ... is under way */
 	struct overlay_state overlay;   /* the loop's; what is in effect, see node/overlay.h */
+	struct notices *notices;        /* node/notices.h */
 
 	pthread_mutex_t lock;
 	struct session *sessions;

@@ -163,6 +163,13 @@ static const struct wire_field node_notice_fields[] = {
 };
 WIRE_STRUCT_OF(node_notice);
 
+enum { DRILL_MOST_MS = 86400000 };
+static const struct wire_field drill_request_fields[] = {
+	{ ENUM(drill_request, kind, enum notice_kind, notice_kind_names), REQUIRED },
+	{ INT(drill_request, in_ms), RANGE(0, DRILL_MOST_MS) },
+};
+WIRE_STRUCT_OF(drill_request);
+
 static const struct wire_field node_info_fields[] = {
 	{ STRING(node_info, name), REQUIRED },
 	{ STRING(node_info, version), REQUIRED },

@@ -135,6 +135,11 @@ struct node_notice {
 	char *detail;    /* the source's own words; may be NULL */
 };
 
+struct drill_request { /* POST /v1/drill */
+	enum notice_kind kind;
+	int64_t in_ms;
+};
+
 struct node_info {
 	char *name;
 	char *version;
@@ -324,7 +329,7 @@ struct store_task {
 extern const struct wire_struct wire_session_spec, wire_effect_request, wire_effect_result,
 	wire_session_status, wire_session_status_list, wire_node_info, wire_checkpoint_info,
 	wire_checkpoint_list, wire_checkpoint_detail, wire_store_request, wire_store_task,
-	wire_node_notice, wire_node_question, wire_join_request, wire_join_answer,
-	wire_lease_request, wire_lease_grant, wire_overlay_state, wire_evacuation;
+	wire_node_notice, wire_drill_request, wire_node_question, wire_join_request,
+	wire_join_answer, wire_lease_request, wire_lease_grant, wire_overlay_state, wire_evacuation;
 
 #endif

@@ -25,6 +25,7 @@ union message {
 	struct store_request store_request;
 	struct store_task store_task;
 	struct node_notice node_notice;
+	struct drill_request drill_request;
 	struct node_question node_question;
 	struct join_request join_request;
 	struct join_answer join_answer;
@@ -272,6 +273,7 @@ static struct session_status_list full_status_list = {
 	  .detail = "{}" }
 
 static struct node_notice full_notice = FULL_NOTICE;
+static struct drill_request full_drill = { .kind = NOTICE_EVICT, .in_ms = 30000 };
 
 static struct node_info full_node = {
 	.name = "n1",
@@ -413,6 +415,7 @@ static const struct {
 	{ &wire_session_status_list, &full_status_list, sizeof(full_status_list) },
 	{ &wire_node_info, &full_node, sizeof(full_node) },
 	{ &wire_node_notice, &full_notice, sizeof(full_notice) },
+	{ &wire_drill_request, &full_drill, sizeof(full_drill) },
 	{ &wire_node_question, &full_question, sizeof(full_question) },
 	{ &wire_join_request, &full_join, sizeof(full_join) },
 	{ &wire_join_answer, &full_joined, sizeof(full_joined) },
