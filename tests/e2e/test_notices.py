@@ -13,7 +13,7 @@ import pytest
 
 import login1
 import metadata
-from nodekit import Node, Refused, wait_for
+from nodekit import Node, Refused, Session, wait_for
 
 pytestmark = [pytest.mark.skipif(os.geteuid() != 0, reason="needs root"), pytest.mark.timeout(60)]
 
@@ -501,10 +501,10 @@ def test_a_shutdown_is_a_notice(make_node, system_bus):
         [notice] = has(node, "evict")
         assert notice["source"].startswith("logind")
         assert abs(notice["at"] / 1000 - time.time() - 20) < 5
-        assert logind.locks == [LOCK]
+        wait_for(lambda: logind.locks == [])  # nothing is here that would have to be put away
         logind.shut_down(False)
         has(node)
-        assert logind.locks == [LOCK]
+        wait_for(lambda: logind.locks == [LOCK])  # for the next time
         node.stop()
         wait_for(lambda: logind.locks == [])
 
@@ -550,3 +550,67 @@ def test_a_machine_without_systemd(make_node, monkeypatch, place):
     with contextlib.suppress(Refused):
         node.ask("DELETE", "/v1/drill")
     assert node.stop() == 0
+
+
+# --- what it leads to ---------------------------------------------------------------------------
+
+
+@pytest.fixture(name="busy_node")
+def busy_node_fixture(make_node, aws):
+    """With a session."""
+    node = listen(make_node, "aws", aws)
+    session = Session(node)
+    session.start()
+    return node, session
+
+
+def evacuated(node, session):
+    return wait_for(lambda: (s := node.sessions().get(session.id)) and s.get("ended") == "evacuated"
+                    and not s["running"] and not s.get("effect"), 60)
+
+
+def test_sessions_are_put_away(busy_node, aws):
+    node, session = busy_node
+    at = aws.evict(60)
+    evacuated(node, session)
+    assert time.time() < at
+    with pytest.raises(Refused, match="goes away"):
+        node.effect("restore", session, 1)
+    aws.set(action=None)
+    has(node)
+    session.restore(1)
+
+
+def test_what_is_days_ahead_can_wait(busy_node, aws):
+    node, session = busy_node
+    event = {"NotBefore": metadata.mail_date(time.time() + 3 * 86400), "Code": "instance-stop",
+             "EventId": "instance-event-1", "State": "active"}
+    aws.set(scheduled=[event], rebalance=metadata.iso(time.time()))
+    has(node, "evict", "rebalance")
+    time.sleep(1)
+    assert node.sessions()[session.id]["running"]
+    assert not node.get("/v1/node").get("evacuating")
+    aws.set(scheduled=[{**event, "NotBefore": metadata.mail_date(time.time() + 300)}])
+    evacuated(node, session)
+
+
+def test_a_shutdown_waits_for_sessions(make_node, system_bus):
+    with login1.Logind(system_bus, delay_s=60) as logind:
+        node = make_node('notices = "none"').start()
+        session = Session(node)
+        session.start()
+        wait_for(lambda: logind.locks == [LOCK])
+        logind.shut_down()
+        evacuated(node, session)
+        wait_for(lambda: logind.locks == [])
+
+
+def test_azure_may_go_on_when_all_is_put_away(make_node, azure):
+    node = make_node(f'notices = "azure"\nmetadata_url = "{azure.url}"\n'
+                     'controller = "https://127.0.0.1:9"')
+    node.start()
+    session = Session(node)
+    session.start()
+    event = azure.schedule("Preempt", 60)
+    evacuated(node, session)
+    wait_for(lambda: azure.started == [event])
