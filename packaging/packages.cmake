@@ -17,6 +17,8 @@ install(CODE "
 install(FILES ${CMAKE_BINARY_DIR}/packaging/elsad.service
 	${CMAKE_BINARY_DIR}/packaging/elsa-node.service DESTINATION lib/systemd/system)
 install(FILES ${packaging}/systemd/sysusers.conf DESTINATION lib/sysusers.d RENAME elsa.conf)
+install(FILES ${packaging}/systemd/logind.conf DESTINATION lib/systemd/logind.conf.d
+	RENAME elsa.conf)
 install(FILES ${packaging}/man/elsa.1 DESTINATION share/man/man1)
 install(FILES ${packaging}/man/elsa.toml.5 DESTINATION share/man/man5)
 install(FILES ${packaging}/man/elsad.8 ${packaging}/man/elsa-node.8 DESTINATION share/man/man8)

@@ -97,6 +97,7 @@ def test_contents(unpacked):
         "etc/elsa/elsa.toml",
         "usr/lib/systemd/system/elsad.service",
         "usr/lib/systemd/system/elsa-node.service",
+        "usr/lib/systemd/logind.conf.d/elsa.conf",
         "usr/lib/sysusers.d/elsa.conf",
         "usr/libexec/elsa/elsa-init",
         "usr/share/bash-completion/completions/elsa",
