@@ -176,6 +176,7 @@ int cmd_node_list(struct cli *cli, struct error *e);
 int cmd_node_drain(struct cli *cli, struct error *e);
 int cmd_node_undrain(struct cli *cli, struct error *e);
 int cmd_node_remove(struct cli *cli, struct error *e);
+int cmd_evacuation(struct cli *cli, struct error *e);
 int cmd_doctor(struct cli *cli, struct error *e);
 int cmd_config_check(struct cli *cli, struct error *e);
 int cmd_config_show(struct cli *cli, struct error *e);

@@ -133,6 +133,10 @@ const struct cli_command cli_commands[] = {
 	  "It is refused (4) while sessions are there, unless --force says that what runs there may be "
 	  "lost: their last checkpoints are then what is left. To come back the host needs a new token.",
 	  cmd_node_remove, CLI_NEEDS_NODE, B(CLI_FORCE), false },
+	{ "evacuation", "NODE", "what a node that goes away made of its sessions",
+	  "The last one: who was saved when, how much of the time there was was left then, and what "
+	  "the others fall back to. elsad knows it also when the node is gone.",
+	  cmd_evacuation, CLI_NEEDS_NODE, 0, false },
 	{ "doctor", "", "what this machine lacks, and what to do about it",
 	  "Needs no elsad. Fails where sessions could not be checkpointed.",
 	  cmd_doctor, CLI_NO_USER, 0, true },

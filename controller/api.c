@@ -5,6 +5,7 @@
 #include "base/cleanup.h"
 #include "base/fs.h"
 #include "base/log.h"
+#include "controller/evacuations.h"
 #include "controller/events.h"
 #include "controller/node.h"
 #include "controller/spec.h"
@@ -41,6 +42,7 @@ const struct http_route api_routes[] = {
 	{ "POST", "/v1/store/data", api_post_store_data },
 	{ "POST", "/v1/store/{kind}", api_post_store },
 	{ "GET", "/v1/nodes", api_get_nodes },
+	{ "GET", "/v1/nodes/evacuation", api_get_evacuation },
 	{ "POST", "/v1/nodes/token", api_post_node_token },
 	{ "POST", "/v1/nodes/drain", api_post_node_drain },
 	{ "POST", "/v1/nodes/undrain", api_post_node_undrain },

@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "controller/checkpoints.h"
 #include "controller/effects.h"
+#include "controller/evacuations.h"
 #include "controller/node_look.h"
 #include "controller/nodes_api.h"
 #include "controller/observe.h"
@@ -183,6 +184,7 @@ static void got_info(const struct http_reply *reply, void *arg)
 		wire_decode_text(&wire_node_info, reply->body, reply->body_len, &info, &e);
 	if (e.fault == FAULT_NONE) {
 		node_judge_info(node, &info);
+		evacuations_look(node, &info);
 		wire_free(&wire_node_info, &node->info);
 		node->info = info;
 		info = (struct node_info) { 0 };
@@ -192,6 +194,8 @@ static void got_info(const struct http_reply *reply, void *arg)
 		log_warning("%s: its answer cannot be used: %s", node_name(node), e.text);
 	}
 	wire_free(&wire_node_info, &info);
+	if (e.fault != FAULT_NONE)
+		evacuations_missed(node);
 	if (!node->call)
 		look_later(node);
 }

@@ -25,7 +25,12 @@ struct node {
 	char *boot_id;         /* as recorded; NULL: never seen */
 	char *new_boot_id;     /* it rebooted, and not all sessions know it yet */
 	struct node_info info; /* as it said last; zeroed until then */
-	mono_us look_at;       /* when the look under way began: what is younger it cannot judge */
+	enum {
+		EVACUATION_UNKNOWN, /* on record, or not */
+		EVACUATION_OPEN,
+		EVACUATION_OVER, /* or there was none */
+	} evacuation;            /* controller/evacuations.h */
+	mono_us look_at; /* when the look under way began: what is younger it cannot judge */
 	struct event *timer;
 	struct http_call *call;
 	char (*strange)[ID_SIZE]; /* sessions nobody knows, already reported */

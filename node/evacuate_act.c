@@ -240,7 +240,8 @@ static void act(struct evacuate *ev, size_t i, struct session *s, const struct e
 {
 	struct evacuee *to = &ev->record.sessions[i];
 	bool failed = to->state == EVACUEE_FAILED;
-	to->snapshot_at = d->snapshot_at;
+	if (d->state == EVACUATE_WAITING || d->state == EVACUATE_BUSY)
+		to->snapshot_at = d->snapshot_at;
 	switch (d->what) {
 	case EVACUATE_CHECKPOINT:
 		save_session(ev, i, s);

@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* evacuation: what a node that goes away made of its sessions. */
+#include "cli/cli.h"
+
+#include "base/cleanup.h"
+#include "base/clock.h"
+#include "base/fs.h"
+#include "cli/table.h"
+#include "cli/text.h"
+#include "io/http_client.h"
+#include "wire/codec.h"
+#include "wire/text.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static int64_t number(const json_t *object, const char *key)
+{
+	return json_integer_value(json_object_get(object, key));
+}
+
+static const char *text_at(const json_t *object, const char *key)
+{
+	const char *text = json_string_value(json_object_get(object, key));
+	return text ? text : "";
+}
+
+static void set_duration(json_t *row, const char *key, int64_t ms)
+{
+	char text[CLOCK_TEXT_SIZE];
+	clock_format_duration(ms < 0 ? -ms : ms, text);
+	cleanup_free char *all = str_printf("%s%s", ms < 0 ? "-" : "", text);
+	json_object_set_new(row, key, json_string(all ? all : text));
+}
+
+/* What the table shows beside what is there. */
+static void add_cells(const json_t *evacuation, json_t *row)
+{
+	bool saved = strcmp(text_at(row, "state"), "saved") == 0;
+	int64_t begun = number(row, "begun_at"), ended = number(row, "ended_at");
+	int64_t snapshot = number(row, "snapshot_at"), end = number(evacuation, "ended_at");
+	int64_t deadline = number(json_object_get(evacuation, "notice"), "at");
+	if (!*text_at(row, "label"))
+		json_object_set_new(row, "label", wire_text(text_at(row, "session")));
+	if (begun && ended)
+		json_object_set_new(row, "took_us", json_integer((ended - begun) * 1000));
+	if (saved)
+		set_duration(row, "left", deadline - ended);
+	else if (snapshot)
+		set_duration(row, "age", (end ? end : clock_wall()) - snapshot);
+}
+
+static void print_head(const json_t *evacuation)
+{
+	static const struct column columns[] = {
+		{ "node", "node", COLUMN_TEXT },         { "told by", "source", COLUMN_TEXT },
+		{ "deadline", "deadline", COLUMN_TIME }, { "begun", "begun_at", COLUMN_TIME },
+		{ "ended", "ended_at", COLUMN_TIME },    { "margin", "margin", COLUMN_TEXT },
+	};
+	const json_t *notice = json_object_get(evacuation, "notice");
+	cleanup_json json_t *head = json_object();
+	json_object_set(head, "node", json_object_get(evacuation, "node"));
+	json_object_set(head, "source", json_object_get(notice, "source"));
+	json_object_set(head, "deadline", json_object_get(notice, "at"));
+	json_object_set(head, "begun_at", json_object_get(evacuation, "begun_at"));
+	if (number(evacuation, "ended_at")) {
+		json_object_set(head, "ended_at", json_object_get(evacuation, "ended_at"));
+		set_duration(head, "margin", number(evacuation, "margin_ms"));
+	}
+	table_print_pairs(stdout, head, columns, ARRAY_SIZE(columns));
+}
+
+static void print_table(const json_t *evacuation)
+{
+	static const struct column columns[] = {
+		{ "SESSION", "label", COLUMN_TEXT },    { "STATE", "state", COLUMN_TEXT },
+		{ "BEGAN", "begun_at", COLUMN_TIME },   { "TOOK", "took_us", COLUMN_US },
+		{ "BYTES", "bytes", COLUMN_BYTES },     { "LEFT_OF_WINDOW", "left", COLUMN_TEXT },
+		{ "SNAPSHOT_AGE", "age", COLUMN_TEXT }, { "WHY", "why", COLUMN_TEXT },
+	};
+	json_t *rows = json_object_get(evacuation, "sessions"), *row;
+	size_t i;
+	json_array_foreach (rows, i, row)
+		add_cells(evacuation, row);
+	print_head(evacuation);
+	if (!json_array_size(rows))
+		return;
+	putchar('\n');
+	table_print(stdout, rows, columns, ARRAY_SIZE(columns));
+}
+
+int cmd_evacuation(struct cli *cli, struct error *e)
+{
+	cleanup_free char *name = http_escape(cli->argument);
+	cleanup_free char *path = name ? str_printf("/v1/nodes/evacuation?node=%s", name) : NULL;
+	cleanup_json json_t *answer = NULL;
+	if (!path)
+		return error_set(e, ENOMEM, "out of memory");
+	int r = api_get(cli, path, &answer, e);
+	r = r < 0 ? r : api_check_object(answer, NULL, e);
+	if (r < 0)
+		return r;
+	if (cli->json)
+		print_json(stdout, answer);
+	else
+		print_table(answer);
+	return 0;
+}
