@@ -251,17 +251,22 @@ static void try_to_join(struct join *j)
 
 /* --- renewal -------------------------------------------------------------- */
 
+static void join_again(struct join *j, const char *why)
+{
+	struct error e = ERROR_INIT;
+	error_set(&e, EACCES, "the certificate of node %s %s", j->name, why);
+	error_remedy(&e, 0, "to join again put a new token into %s",
+		     j->node->config->node.join_token_file);
+	complain(j, &e);
+	j->refused = true;
+	j->try_at = 0;
+}
+
 void join_refused(struct node *node)
 {
 	struct join *j = node->join;
-	if (!j || !j->id.joined || j->refused)
-		return;
-	struct error e = ERROR_INIT;
-	error_set(&e, EACCES, "elsad knows no node %s with its certificate any more", j->name);
-	error_remedy(&e, 0, "to join again put a new token into %s",
-		     node->config->node.join_token_file);
-	complain(j, &e);
-	j->refused = true;
+	if (j && j->id.joined && !j->refused)
+		join_again(j, "does not count any more at elsad");
 }
 
 /* Another authority answers: only the owner of the token that names it may tell us so. */
@@ -284,11 +289,10 @@ static void renew_answered(const struct http_reply *reply, void *arg)
 		j->said = ERROR_INIT;
 		return;
 	}
+	j->token_seen = (struct stat) { 0 }; /* a new token there is asked about again */
 	try_later(j, RENEW_AGAIN_MS);
 	if (reply->status == 403 || is_of_another(j, reply)) {
 		join_refused(j->node);
-		j->token_seen = (struct stat) { 0 }; /* the token there may be a new one */
-		try_later(j, 0);
 		return;
 	}
 	error_wrap(&e, 0, "the certificate cannot be renewed");
@@ -324,6 +328,10 @@ static void look(struct join *j)
 		return;
 	}
 	serve(j);
+	if (clock_wall() >= j->id.facts.until) {
+		join_again(j, "has expired");
+		return;
+	}
 	bool due = clock_wall() >= identity_renew_at(&j->id) && clock_mono() >= j->try_at;
 	if (is_new_token(j) || due)
 		renew(j);
@@ -356,8 +364,6 @@ static int begin(struct join *j, struct error *e)
 	j->tick = event_new(j->node->base, -1, EV_PERSIST, on_tick, j);
 	if (!j->tick || event_add(j->tick, &interval) < 0)
 		return error_set(e, ENOMEM, "out of memory");
-	if (j->id.joined)
-		is_changed(j); /* what lies there it has joined by, or elsad refuses it */
 	look(j);
 	return 0;
 }
