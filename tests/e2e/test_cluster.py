@@ -86,6 +86,25 @@ def test_nodes(store: str):
         assert getattr(after, kind) <= getattr(before, kind), kind
 
 
+def test_joined():
+    """By token and certificate; a node that was cut off or dead comes back without another token."""
+    with Cluster(nodes=2, spot=("n2",)) as c:
+        n1, n2 = c.nodes["n1"], c.nodes["n2"]
+        assert c.node("hub")["local"] and c.node("n1")["up"] and c.node("n2")["up"]
+        assert (n2.dir / "state/identity/cert.pem").exists()
+        n1.cut()
+        c.wait("n1 to be missed", lambda: not c.node("n1")["up"], seconds=120)
+        assert c.node("n2")["up"]
+        n1.heal()
+        c.wait("n1 to be back", lambda: c.node("n1")["up"])
+        n2.power_off()
+        c.wait("n2 to be missed", lambda: not c.node("n2")["up"], seconds=120)
+        n2.token_file.unlink()
+        n2.power_on()
+        c.wait("n2 to be back", lambda: c.node("n2")["up"])
+        assert c.add("n3").answers()
+
+
 def answers(spec: dict) -> bool:
     with contextlib.suppress(OSError):
         socket.create_connection((spec["address"], spec["port"]), timeout=1).close()
