@@ -283,12 +283,13 @@ static int take_all(struct capacity *cap, struct pass *pass, const struct capaci
 		for (size_t i = 0; i < count; i++)
 			take_decision(cap, pass, &list[i], now);
 		take_outlook(cap, pass, outlook);
-		r = count ? capacity_save(cap, &e) : 0;
+		r = count || cap->dirty ? capacity_save(cap, &e) : 0;
 		if (r == 0)
 			r = db_commit(c->db, &e);
 		else
 			db_rollback(c->db);
 	}
+	cap->dirty = cap->dirty && r < 0;
 	if (r < 0)
 		log_error("what is to be asked of the cloud cannot be recorded: %s", e.text);
 	for (size_t i = 0; r < 0 && i < count; i++)

@@ -97,6 +97,7 @@ static void match(struct capacity *cap, struct machine *m, wall_ms now)
 	if (node && (!m->kept.node || strcmp(m->kept.node, node->name) != 0)) {
 		char after[CLOCK_TEXT_SIZE];
 		replace_text(&m->kept.node, node->name);
+		cap->dirty = true;
 		capacity_note(cap, "capacity-joined", m->kept.id,
 			      "machine %s of pool %s is node %s, %s after it was seen first",
 			      m->kept.id, m->kept.pool, node->name,
@@ -105,6 +106,7 @@ static void match(struct capacity *cap, struct machine *m, wall_ms now)
 		/* Its node was removed: it may join anew. */
 		replace_text(&m->kept.node, NULL);
 		m->kept.since = now;
+		cap->dirty = true;
 	}
 	bool empty = node && node_sessions(node) == 0;
 	m->empty_since = !empty ? 0 : m->empty_since ? m->empty_since : now;

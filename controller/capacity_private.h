@@ -102,7 +102,7 @@ struct capacity {
 	wall_ms grown_at, shrunk_at;
 	wall_ms started_at;
 	enum capacity_block block; /* as decided last, and recorded */
-	bool wake;                 /* something has changed since */
+	bool dirty;                /* what is to be kept is not yet */
 };
 
 enum pool_task_kind { POOL_DESCRIBE, POOL_GROW, POOL_LOWER, POOL_SHRINK };

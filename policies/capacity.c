@@ -292,9 +292,11 @@ static void pack(struct deciding *d, struct capacity_wanted *wanted, size_t coun
 
 static void fill_to_min(struct deciding *d)
 {
-	while (d->total < d->rules->min)
-		if (open_bin(d, NULL) != CAPACITY_CLEAR)
-			return;
+	enum capacity_block block = CAPACITY_CLEAR;
+	while (d->total < d->rules->min && block == CAPACITY_CLEAR)
+		block = open_bin(d, NULL);
+	if (!d->out->block)
+		d->out->block = block;
 }
 
 static void grow(struct deciding *d)

@@ -126,6 +126,8 @@ static const struct capacity_case {
 	{ "nobody waits: no machine for it", .wanted = { { .memory_bytes = 4 } },
 	  .pools = { POOL(0) }, .want = "" },
 	{ "the minimum", .min = 2, .pools = { POOL(0) }, .want = "grow 0 to 2: min" },
+	{ "a minimum that cannot be had", .min = 1, .pools = { POOL(0, .refused_at = T(20)) },
+	  .want = "no pool had a machine to give, lately; next 100" },
 	{ "a doomed one is none of the minimum", .min = 1, .pools = { POOL(1) },
 	  .machines = { FULL(0, .doomed = true) }, .want = "grow 0 to 2: min" },
 	{ "empty for long", .pools = { POOL(1) }, .machines = { EMPTY(0, 600) },
