@@ -32,6 +32,7 @@ struct cli {
 	int64_t lines;
 	int64_t generation; /* 0: all */
 	int64_t for_ms;     /* keep-awake's */
+	int64_t in_ms;      /* a drill's */
 	int64_t ttl_ms;     /* of a token */
 	int64_t uses;
 	const char *server; /* "" for the default one; what --server said when server_given */
@@ -47,6 +48,7 @@ enum cli_option_id {
 	CLI_WAIT,
 	CLI_WHY,
 	CLI_FOR,
+	CLI_IN,
 	CLI_TTL,
 	CLI_USES,
 	CLI_GENERATION,
@@ -177,6 +179,11 @@ int cmd_node_drain(struct cli *cli, struct error *e);
 int cmd_node_undrain(struct cli *cli, struct error *e);
 int cmd_node_remove(struct cli *cli, struct error *e);
 int cmd_evacuation(struct cli *cli, struct error *e);
+int cmd_drill_evict(struct cli *cli, struct error *e);
+int cmd_drill_rebalance(struct cli *cli, struct error *e);
+int cmd_drill_reboot(struct cli *cli, struct error *e);
+int cmd_drill_freeze(struct cli *cli, struct error *e);
+int cmd_drill_cancel(struct cli *cli, struct error *e);
 int cmd_doctor(struct cli *cli, struct error *e);
 int cmd_config_check(struct cli *cli, struct error *e);
 int cmd_config_show(struct cli *cli, struct error *e);

@@ -55,6 +55,32 @@ static void add_lease(json_t *row)
 			json_string(clock_format_duration(json_integer_value(left), text)));
 }
 
+/* The first that says a time, or the first: "evict in 25 s". */
+static void add_notice(json_t *row)
+{
+	const json_t *notices = json_object_get(row, "notices");
+	const json_t *shown = json_array_get(notices, 0);
+	char in[CLOCK_TEXT_SIZE] = "";
+	int64_t at = 0;
+	size_t i;
+	const json_t *notice;
+	json_array_foreach (notices, i, notice) {
+		int64_t when = json_integer_value(json_object_get(notice, "at"));
+		if (when > 0 && (!at || when < at)) {
+			shown = notice;
+			at = when;
+		}
+	}
+	if (!shown)
+		return;
+	int64_t left = at - clock_wall();
+	if (at)
+		clock_format_duration(left > 0 ? left : 0, in);
+	cleanup_free char *text =
+		str_printf("%s%s%s", text_at(shown, "kind"), at ? " in " : "", in);
+	json_object_set_new(row, "notice", wire_text(text ? text : ""));
+}
+
 int cmd_node_list(struct cli *cli, struct error *e)
 {
 	static const struct column columns[] = {
@@ -62,7 +88,7 @@ int cmd_node_list(struct cli *cli, struct error *e)
 		{ "PRICE", "price", COLUMN_TEXT },        { "ZONE", "zone", COLUMN_TEXT },
 		{ "TYPE", "instance_type", COLUMN_TEXT }, { "SESSIONS", "sessions", COLUMN_INT },
 		{ "MEMORY", "memory", COLUMN_TEXT },      { "LEASE", "lease", COLUMN_TEXT },
-		{ "SEEN", "seen_at", COLUMN_AGE },
+		{ "SEEN", "seen_at", COLUMN_AGE },        { "NOTICE", "notice", COLUMN_TEXT },
 	};
 	cleanup_json json_t *rows = NULL;
 	size_t i;
@@ -78,6 +104,7 @@ int cmd_node_list(struct cli *cli, struct error *e)
 		add_state(row);
 		add_memory(row);
 		add_lease(row);
+		add_notice(row);
 	}
 	table_print(stdout, rows, columns, ARRAY_SIZE(columns));
 	return 0;

@@ -16,6 +16,7 @@
 #define NUMBER_MOST   1000000000
 #define FOR_DEFAULT   ((int64_t)8 * 3600 * 1000)
 #define FOR_MOST      ((int64_t)3650 * 24 * 3600 * 1000)
+#define IN_DEFAULT    ((int64_t)30 * 1000)
 #define TTL_DEFAULT   ((int64_t)3600 * 1000)
 #define LINES_DEFAULT 100
 
@@ -111,6 +112,8 @@ static int take_option(struct cli *cli, enum cli_option_id id, char *value, stru
 		return 0;
 	case CLI_FOR:
 		return parse_duration(value, "for", &cli->for_ms, e);
+	case CLI_IN:
+		return parse_duration(value, "in", &cli->in_ms, e);
 	case CLI_TTL:
 		return parse_duration(value, "ttl", &cli->ttl_ms, e);
 	case CLI_USES:
@@ -340,6 +343,7 @@ int cli_parse(struct cli *cli, int argc, char **argv, const struct cli_command *
 	*command = NULL;
 	cli->lines = LINES_DEFAULT;
 	cli->for_ms = FOR_DEFAULT;
+	cli->in_ms = IN_DEFAULT;
 	cli->ttl_ms = TTL_DEFAULT;
 	cli->uses = 1;
 	cli->server = "";

@@ -47,6 +47,8 @@ const struct http_route api_routes[] = {
 	{ "POST", "/v1/nodes/drain", api_post_node_drain },
 	{ "POST", "/v1/nodes/undrain", api_post_node_undrain },
 	{ "POST", "/v1/nodes/remove", api_post_node_remove },
+	{ "POST", "/v1/nodes/drill", api_post_node_drill },
+	{ "POST", "/v1/nodes/drill/cancel", api_post_node_drill_cancel },
 	{ "GET", "/v1/capacity", api_get_capacity },
 	{ "POST", "/v1/policy/run", api_post_policy },
 	{ 0 },

@@ -74,6 +74,8 @@ void api_post_node_token(struct http_exchange *x, void *arg);
 void api_post_node_drain(struct http_exchange *x, void *arg);
 void api_post_node_undrain(struct http_exchange *x, void *arg);
 void api_post_node_remove(struct http_exchange *x, void *arg);
+void api_post_node_drill(struct http_exchange *x, void *arg); /* api_drill.c */
+void api_post_node_drill_cancel(struct http_exchange *x, void *arg);
 void api_get_capacity(struct http_exchange *x, void *arg); /* capacity_json.c */
 void api_post_policy(struct http_exchange *x, void *arg);
 

@@ -40,6 +40,15 @@ static void set_info(json_t *to, const struct node_info *info)
 			    json_integer(info->memory_available_bytes));
 }
 
+/* What it has heard of its machine's end. */
+static json_t *notices_json(const struct node_info *info)
+{
+	json_t *list = json_array();
+	for (size_t i = 0; i < info->notice_count; i++)
+		json_array_append_new(list, wire_encode(&wire_node_notice, &info->notices[i]));
+	return list;
+}
+
 /* What is known of it now. `node` NULL: nothing. */
 static json_t *node_json(const char *name, const struct node *node)
 {
@@ -49,6 +58,7 @@ static json_t *node_json(const char *name, const struct node *node)
 	json_object_set_new(to, "local", json_boolean(node && node->local));
 	json_object_set_new(to, "up", json_boolean(node && node->up));
 	set_info(to, node ? &node->info : &nothing);
+	json_object_set_new(to, "notices", notices_json(node ? &node->info : &nothing));
 	json_object_set_new(to, "sessions",
 			    json_integer(node ? (json_int_t)node_sessions(node) : 0));
 	return to;

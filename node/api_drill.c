@@ -11,7 +11,8 @@ void api_drill(struct http_exchange *x, void *node)
 	struct error e = ERROR_INIT;
 	int r = wire_decode_text(&wire_drill_request, body ? body : "", len, &request, &e);
 	if (r == 0)
-		r = notices_drill(node, request.kind, request.in_ms, http_exchange_peer(x), &e);
+		r = notices_drill(node, request.kind, request.in_ms,
+				  request.who ? request.who : http_exchange_peer(x), &e);
 	wire_free(&wire_drill_request, &request);
 	if (r < 0)
 		http_reply_error(x, &e);

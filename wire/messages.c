@@ -167,6 +167,7 @@ enum { DRILL_MOST_MS = 86400000 };
 static const struct wire_field drill_request_fields[] = {
 	{ ENUM(drill_request, kind, enum notice_kind, notice_kind_names), REQUIRED },
 	{ INT(drill_request, in_ms), RANGE(0, DRILL_MOST_MS) },
+	{ STRING(drill_request, who) },
 };
 WIRE_STRUCT_OF(drill_request);
 

@@ -138,6 +138,7 @@ struct node_notice {
 struct drill_request { /* POST /v1/drill */
 	enum notice_kind kind;
 	int64_t in_ms;
+	char *who; /* for people; NULL: the caller */
 };
 
 struct node_info {

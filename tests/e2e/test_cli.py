@@ -10,6 +10,7 @@ import contextlib
 import json
 import os
 import pty
+import re
 import select
 import shutil
 import signal
@@ -816,6 +817,8 @@ COMMANDS = [
     ["node", "token"],
     ["node", "drain", "n1"],
     ["node", "remove", "n1", "--force"],
+    ["drill", "evict", "n1"],
+    ["drill", "cancel", "n1"],
 ]
 
 
@@ -840,7 +843,7 @@ def test_garbage(elsad, command):
             elsad.answers[f"POST /v1/session/{path}"] = garbage
         elsad.answers["POST /v1/policy/run"] = garbage
         elsad.answers["GET /v1/nodes"] = garbage
-        for path in "token", "drain", "remove":
+        for path in "token", "drain", "remove", "drill", "drill/cancel":
             elsad.answers[f"POST /v1/nodes/{path}"] = garbage
         done = run(*command, "--timeout", "5", url=elsad.url)
         assert done.returncode in (1, 7), (garbage[:20], done)
@@ -1151,7 +1154,7 @@ def test_node_list(elsad):
     local = {"name": "hub", "state": "ready", "local": True, "up": False, "sessions": 0, "price": None}
     elsad.answers["GET /v1/nodes"] = {"items": [local, NODE]}
     lines = good("node", "list", url=elsad.url).splitlines()
-    assert lines[0].split() == "NAME STATE PRICE ZONE TYPE SESSIONS MEMORY LEASE SEEN".split()
+    assert lines[0].split() == "NAME STATE PRICE ZONE TYPE SESSIONS MEMORY LEASE SEEN NOTICE".split()
     assert lines[1].split()[:5] == ["hub", "ready,", "no", "answer", "-"]
     for cell in "n1", "spot", "eu-1a", "m7i.large", "3", "1.0 GiB of 8.0 GiB free", "21.0 s":
         assert cell in lines[2]
@@ -1187,6 +1190,41 @@ def test_node_remove_force(elsad):
     elsad.answers["POST /v1/nodes/remove"] = {"node": "n1"}
     good("node", "remove", "n1", "--force", url=elsad.url)
     assert elsad.asked[-1]["body"] == {"node": "n1", "force": True}
+
+
+def test_node_list_shows_notices(elsad):
+    at = int((time.time() + 3600) * 1000)
+    soon = [{"kind": "rebalance", "source": "aws", "id": "r"},
+            {"kind": "evict", "source": "drill", "id": "d", "at": at}]
+    elsad.answers["GET /v1/nodes"] = {"items": [{**NODE, "notices": soon},
+                                                {**NODE, "notices": soon[:1]},
+                                                {**NODE, "notices": "?"}]}
+    lines = good("node", "list", url=elsad.url).splitlines()
+    assert re.search(r"evict in (59|60) min$", lines[1])
+    assert lines[2].endswith("rebalance")
+    assert not re.search("evict|rebalance", lines[3])
+
+
+@pytest.mark.parametrize("kind", ["evict", "rebalance", "reboot", "freeze"])
+def test_drill(elsad, kind):
+    elsad.answers["POST /v1/nodes/drill"] = {"node": "n1"}
+    assert good("drill", kind, "n1", "--in", "2m", url=elsad.url).startswith("n1: ")
+    asked = elsad.asked[-1]["body"]
+    assert (asked["node"], asked["kind"], asked["in_ms"]) == ("n1", kind, 120000)
+    good("drill", kind, "n1", url=elsad.url)
+    assert elsad.asked[-1]["body"]["in_ms"] == 30000
+    done = run("drill", kind, url=elsad.url)
+    assert done.returncode == 2 and "wants the name of a node" in done.stderr
+    done = run("drill", kind, "n1", "--in", "soon", url=elsad.url)
+    assert done.returncode == 2 and "--in wants a time" in done.stderr
+
+
+def test_drill_cancel(elsad):
+    elsad.answers["POST /v1/nodes/drill/cancel"] = {"node": "n1"}
+    assert good("drill", "cancel", "n1", url=elsad.url).startswith("n1: ")
+    assert elsad.asked[-1]["body"]["node"] == "n1"
+    elsad.answers["POST /v1/nodes/drill/cancel"] = fault("not-found", "there is no drill")
+    assert run("drill", "cancel", "n1", url=elsad.url).returncode == 3
 
 
 def test_documents_are_up_to_date():

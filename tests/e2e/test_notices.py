@@ -13,7 +13,7 @@ import pytest
 
 import login1
 import metadata
-from nodekit import Node, Refused, Session, wait_for
+from nodekit import BUILD, Node, Refused, Session, wait_for
 
 pytestmark = [pytest.mark.skipif(os.geteuid() != 0, reason="needs root"), pytest.mark.timeout(60)]
 
@@ -550,6 +550,58 @@ def test_a_machine_without_systemd(make_node, monkeypatch, place):
     with contextlib.suppress(Refused):
         node.ask("DELETE", "/v1/drill")
     assert node.stop() == 0
+
+
+# --- drills by the command line ------------------------------------------------------------------
+
+
+@pytest.fixture(name="elsa")
+def elsa_fixture(make_node, place):
+    """The command line, elsad and its own host's node."""
+    (place / "hub.token").write_text("t")
+    node = make_node('name = "hub"\nnotices = "none"', more=f"""
+[hub]
+api_url = "http://127.0.0.1:9/hub/api"
+token_file = "{place}/hub.token"
+[controller]
+socket = "{place}/elsad.sock"
+database = "{place}/elsad.db"
+observe = "200ms"
+""").start()
+    with open(place / "elsad.log", "w") as log:
+        elsad = subprocess.Popen([BUILD / "elsad", "--config", node.config], stdout=log, stderr=log)
+
+    def elsa(*words, status=0):
+        done = subprocess.run([BUILD / "elsa", "--config", node.config, *words], timeout=60,
+                              capture_output=True, text=True)
+        assert done.returncode == status, (done.stdout, done.stderr)
+        return done.stdout + done.stderr
+
+    wait_for(lambda: (place / "elsad.sock").exists() and '"hub"' in elsa("node", "list", "--json"))
+    yield elsa, node
+    elsad.terminate()
+    elsad.wait(20)
+
+
+def test_a_drill_by_the_command_line(elsa):
+    elsa, node = elsa
+    assert "hub: was told" in elsa("drill", "evict", "hub", "--in", "1h")
+    [notice] = notices(node)
+    assert notice["kind"] == "evict" and notice["source"] == "drill"
+    assert abs(notice["at"] / 1000 - time.time() - 3600) < 10
+    wait_for(lambda: "evict in" in elsa("node", "list"))
+    [row] = json.loads(elsa("node", "list", "--json"))
+    assert row["notices"] == [notice]
+    assert "hub: it is taken back" in elsa("drill", "cancel", "hub")
+    assert notices(node) == []
+    assert "no drill on this node" in elsa("drill", "cancel", "hub", status=3)
+    assert "no node" in elsa("drill", "evict", "elsewhere", status=3)
+    wait_for(lambda: "evict in" not in elsa("node", "list"))
+    said = elsa("events")
+    assert "drill" in said and "drill-cancelled" in said
+    # Its node is away.
+    node.stop()
+    elsa("drill", "evict", "hub", status=7)
 
 
 # --- what it leads to ---------------------------------------------------------------------------

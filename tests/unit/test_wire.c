@@ -273,7 +273,7 @@ static struct session_status_list full_status_list = {
 	  .detail = "{}" }
 
 static struct node_notice full_notice = FULL_NOTICE;
-static struct drill_request full_drill = { .kind = NOTICE_EVICT, .in_ms = 30000 };
+static struct drill_request full_drill = { .kind = NOTICE_EVICT, .in_ms = 30000, .who = "ada" };
 
 static struct node_info full_node = {
 	.name = "n1",
