@@ -115,12 +115,22 @@ static const char *store_path(const struct config *config)
 	return url && strncmp(url, "file://", 7) == 0 ? url + 7 : NULL;
 }
 
+/* elsad's authority is beside its database (controller/ca.h). */
+static char *ca_path(const struct config *config)
+{
+	const char *database = config->controller.database;
+	const char *slash = strrchr(database, '/');
+	return str_printf("%.*s/ca", slash ? (int)(slash - database) : 0, database);
+}
+
 static int hide_ours(const struct sandbox *sb, struct error *e)
 {
 	const struct config *c = sb->config;
+	cleanup_free char *ca = ca_path(c);
 	const char *const paths[] = {
-		c->node.state_dir,      c->node.run_dir,          "/etc/elsa",      store_path(c),
-		c->controller.database, c->controller.token_file, c->hub.token_file
+		c->node.state_dir,       c->node.run_dir,        "/etc/elsa",
+		store_path(c),           c->controller.database, c->controller.token_file,
+		c->node.join_token_file, c->hub.token_file,      ca
 	};
 	for (size_t i = 0; i < ARRAY_SIZE(paths); i++) {
 		int r = hide(sb, paths[i], e);
