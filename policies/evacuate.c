@@ -4,9 +4,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Until something has been measured: a slow disk or a near bucket, one processor. */
-#define GUESS_STREAM ((int64_t)100 << 20)
-#define GUESS_DUMP   ((int64_t)400 << 20)
+/* Until something has been measured. Hopeful: what is not tried is lost for certain. */
+#define GUESS_STREAM ((int64_t)250 << 20)
+#define GUESS_DUMP   ((int64_t)1000 << 20)
 enum { GUESS_FIXED_MS = 500, GUESS_STREAMS = 2 };
 
 enum {
