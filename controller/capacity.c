@@ -255,7 +255,9 @@ static void take_outlook(struct capacity *cap, struct pass *pass,
 	if (outlook->block == cap->block)
 		return;
 	cap->block = outlook->block;
-	if (outlook->block != CAPACITY_CLEAR && outlook->block != CAPACITY_PACED)
+	/* Why a pool is not known has been said for itself. */
+	if (outlook->block != CAPACITY_CLEAR && outlook->block != CAPACITY_PACED &&
+	    outlook->block != CAPACITY_NOT_KNOWN)
 		capacity_note(cap, "capacity-none", NULL, "%s",
 			      capacity_block_text(outlook->block));
 }
