@@ -24,6 +24,8 @@ install(FILES ${packaging}/man/elsa.toml.5 DESTINATION share/man/man5)
 install(FILES ${packaging}/man/elsad.8 ${packaging}/man/elsa-node.8 DESTINATION share/man/man8)
 install(FILES ${packaging}/completion/elsa DESTINATION share/bash-completion/completions)
 install(FILES config.example.toml README.md DESTINATION share/doc/elsa)
+install(DIRECTORY ${packaging}/aws ${packaging}/gcp DESTINATION share/elsa)
+install(PROGRAMS ${packaging}/cloud/render DESTINATION share/elsa/cloud)
 install(DIRECTORY docs/ DESTINATION share/doc/elsa FILES_MATCHING PATTERN "*.md" PATTERN "*.svg")
 install(FILES ${packaging}/debian/copyright DESTINATION share/doc/elsa)
 
