@@ -8,8 +8,11 @@
 #include "controller/hub.h"
 #include "controller/idle.h"
 #include "controller/operations.h"
+#include "controller/placing.h"
 #include "controller/spec.h"
+#include "controller/wake.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -80,6 +83,39 @@ static void apply_and_reply(struct http_exchange *x, struct session *s,
 	reply_step(x, s, &step, kind, &asker);
 }
 
+/* The node for a start or restore, if the event means one; false: there is none, and answered: with
+ * the operation that waits for it, or why there is none. */
+static bool find_place(struct http_exchange *x, struct session *s, const json_t *body,
+		       const struct start_request *request, struct session_change *change)
+{
+	struct session_now now = session_now(s);
+	enum session_action action = lifecycle_step(&now, change->event).action;
+	bool restore = action == ACTION_RESTORE;
+	struct error e = ERROR_INIT;
+	if (action != ACTION_START && !restore)
+		return true;
+	const struct placing what = restore ? placing_of(s, true) : spec_placing(s, request);
+	int r = placing_choose(s, &what, &change->node, &e);
+	if (r == 0)
+		return true;
+	const struct wake_start start = {
+		.event = change->event,
+		.kind = effect_kind_of(action),
+		.who = change->who,
+		.why = change->why,
+		.body = body,
+		.asking = r == -EINPROGRESS,
+	};
+	if (wake_start_later(s, &start, &e)) {
+		reply_accepted(x, s->operation);
+		return false;
+	}
+	if (!s->person)
+		session_free(s);
+	http_reply_error(x, &e);
+	return false;
+}
+
 void api_post_start(struct http_exchange *x, void *arg)
 {
 	struct controller *c = arg;
@@ -100,14 +136,17 @@ void api_post_start(struct http_exchange *x, void *arg)
 		api_reply_fault(x, FAULT_FULL, "out of memory", NULL);
 		return;
 	}
-	const struct session_change change = {
+	struct session_change change = {
 		.event = request.fresh ? EVENT_START_FRESH : EVENT_START,
 		.who = asker.who,
 		.why = asker.why,
 		.prepare = spec_prepare,
 		.arg = &request,
 	};
-	apply_and_reply(x, s, &change, EFFECT_START);
+	if (wake_is_waiting(s))
+		reply_accepted(x, s->operation);
+	else if (find_place(x, s, body, &request, &change))
+		apply_and_reply(x, s, &change, EFFECT_START);
 }
 
 static void ask_hub(struct http_exchange *x, struct session *s, const struct asker *asker)

@@ -6,11 +6,14 @@
 #include "base/log.h"
 #include "controller/checkpoints.h"
 #include "controller/effects.h"
+#include "controller/give_way.h"
 #include "controller/node.h"
 #include "controller/operations.h"
+#include "controller/overlay_state.h"
 #include "controller/record.h"
 #include "controller/rows.h"
 #include "controller/steps.h"
+#include "controller/wake.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -138,8 +141,10 @@ static void draft_effect(struct session *s, struct draft *d)
 static int write_session(struct session *s, struct draft *d, struct error *e)
 {
 	struct db *db = s->controller->db;
-	if (d->gone)
-		return rows_delete_session(db, s->row.id, e);
+	if (d->gone) {
+		int left = node_in_reach(s->node) ? 0 : give_way_leave(s, e);
+		return left < 0 ? left : rows_delete_session(db, s->row.id, e);
+	}
 	int r = db_session_put(db, &d->row, e);
 	/* One that a node wrote without being asked. */
 	if (r == 0 && d->told && d->told != s->row.checkpoint)
@@ -243,8 +248,13 @@ static void settle(struct session *s, struct draft *d)
 	if (!s->person)
 		sessions_insert(s);
 	session_take_spec(s);
+	bool moved = s->node != d->home || session_state_has_processes(before) !=
+						   session_state_has_processes(d->step.next);
 	s->node = d->home;
 	s->state = d->step.next;
+	if (moved)
+		overlay_changed(s->controller);
+	s->overlay_revision = overlay_revision(s->controller);
 	s->settled_at = clock_mono();
 	/* A snapshot changes nothing in what is known of its user. */
 	if (before != SESSION_SNAPSHOTTING && s->state != SESSION_SNAPSHOTTING)
@@ -383,6 +393,9 @@ int session_apply(struct session *s, const struct session_change *change, struct
 		  struct error *e)
 {
 	struct session_now now = session_now(s);
+	if (change->event == EVENT_HIBERNATE || change->event == EVENT_STOP ||
+	    change->event == EVENT_FORGET)
+		wake_forget_start(s);
 	if (change->event == EVENT_FENCED || change->event == EVENT_EVACUATED)
 		take_told(s, change, &now);
 	if (change->wish)

@@ -8,16 +8,20 @@
 #include "controller/activity.h"
 #include "controller/api.h"
 #include "controller/capacity.h"
+#include "controller/drain.h"
 #include "controller/effects.h"
 #include "controller/hub.h"
 #include "controller/idle.h"
+#include "controller/lease.h"
 #include "controller/nodes.h"
 #include "controller/nodes_api.h"
 #include "controller/observe.h"
 #include "controller/operations.h"
+#include "controller/overlay_state.h"
 #include "controller/protect.h"
 #include "controller/sessions.h"
 #include "controller/store_tasks.h"
+#include "controller/wake.h"
 
 #include <ctype.h>
 #include <errno.h>
@@ -126,6 +130,14 @@ static int start_parts(struct controller *c, struct error *e)
 	if (r == 0)
 		r = activity_new(c, e);
 	if (r == 0)
+		r = lease_new(c, e);
+	if (r == 0)
+		r = wake_new(c, e);
+	if (r == 0)
+		r = drain_new(c, e);
+	if (r == 0)
+		r = overlay_new(c, e);
+	if (r == 0)
 		r = nodes_api_new(c, e);
 	if (r == 0)
 		r = api_new(c, e);
@@ -167,6 +179,10 @@ void *controller_free(struct controller *c)
 		return NULL;
 	api_free(c);
 	nodes_api_free(c);
+	overlay_free(c);
+	drain_free(c);
+	wake_free(c);
+	lease_free(c);
 	activity_free(c);
 	hub_free(c);
 	capacity_free(c);
@@ -208,6 +224,7 @@ void controller_reload(struct controller *c)
 	warn_unchanged("controller.socket", c->config->controller.socket, fresh->controller.socket);
 	warn_unchanged("controller.listen", c->config->controller.listen, fresh->controller.listen);
 	warn_unchanged("nodes.listen", c->config->nodes.listen, fresh->nodes.listen);
+	warn_unchanged("network.overlay", c->config->network.overlay, fresh->network.overlay);
 	warn_unchanged("controller.database", c->config->controller.database,
 		       fresh->controller.database);
 	warn_unchanged("controller.activity_listen", c->config->controller.activity_listen,

@@ -32,6 +32,10 @@ struct controller {
 	struct idle *idle;
 	struct protect *protect;
 	struct capacity *capacity; /* NULL: nobody gives machines */
+	struct leases *leases;
+	struct wake *wake;
+	struct drain *drain;
+	struct overlay *overlay;
 	struct activity *activity;
 	struct store_tasks *store_tasks;
 	struct api *api;

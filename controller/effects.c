@@ -8,9 +8,11 @@
 #include "controller/checkpoints.h"
 #include "controller/node.h"
 #include "controller/operations.h"
+#include "controller/overlay_state.h"
 #include "controller/retry.h"
 #include "controller/rows.h"
 #include "controller/steps.h"
+#include "controller/wake.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -162,6 +164,19 @@ static void fence_failed(struct effect *effect, const struct effect_result *resu
 	ask_again(effect, result->text ? result->text : "it failed");
 }
 
+/* What a fence means for the session, for people. */
+static char *fence_text(const struct effect *effect, const struct effect_result *result)
+{
+	const char *node = node_name(effect->session->node);
+	if (result->checkpoint > 0)
+		return str_printf(
+			"its node %s was lost; checkpoint %lld is what the store has of it", node,
+			(long long)result->checkpoint);
+	return str_printf("its node %s was lost, and the store has no checkpoint of it; should the "
+			  "node come back with it, it goes on",
+			  node);
+}
+
 static void finish(struct effect *effect, const struct effect_result *result)
 {
 	struct session *s = effect->session;
@@ -170,16 +185,19 @@ static void finish(struct effect *effect, const struct effect_result *result)
 	struct error e = ERROR_INIT;
 	char session_id[ID_SIZE];
 	bool failed = result->state == EFFECT_FAILED;
-	cleanup_free char *reason = failed ? failure_text(effect, result) : NULL;
+	bool fence = effect->kind == EFFECT_FENCE;
+	cleanup_free char *reason = failed  ? failure_text(effect, result)
+				    : fence ? fence_text(effect, result)
+					    : NULL;
 	const struct session_change change = {
-		.event = effect->kind == EFFECT_FENCE ? EVENT_FENCED : effect_event(result),
+		.event = fence ? EVENT_FENCED : effect_event(result),
 		.who = effect->row.who,
 		.why = effect->row.why,
 		.reason = reason,
 		.ended = effect,
 		.result = result,
 	};
-	if (failed && effect->kind == EFFECT_FENCE) {
+	if (failed && fence) {
 		fence_failed(effect, result);
 		return;
 	}
@@ -194,15 +212,23 @@ static void finish(struct effect *effect, const struct effect_result *result)
 	effect_acknowledge(node, effect->row.id, effect->kind);
 	if (effect->replaced[0])
 		effect_acknowledge(effect->replaced_node, effect->replaced, EFFECT_NONE);
-	if (effect->kind == EFFECT_HIBERNATE || effect->kind == EFFECT_SNAPSHOT ||
-	    effect->kind == EFFECT_FENCE)
-		checkpoints_compare(c, sessions_by_id(c, session_id));
+	struct session *left = sessions_by_id(c, session_id);
+	if (effect->kind == EFFECT_HIBERNATE || effect->kind == EFFECT_SNAPSHOT || fence)
+		checkpoints_compare(c, left);
+	if (left && fence)
+		wake_put_away(left);
+	wake_soon(c);
+}
+
+static bool begins(enum effect_kind kind)
+{
+	return kind == EFFECT_START || kind == EFFECT_RESTORE;
 }
 
 /* The node will not even take it up, and never will. */
 static void finish_rejected(struct effect *effect, struct error *error)
 {
-	bool starts = effect->kind == EFFECT_START || effect->kind == EFFECT_RESTORE;
+	bool starts = begins(effect->kind);
 	const struct effect_result result = {
 		.id = effect->row.id,
 		.state = EFFECT_FAILED,
@@ -275,6 +301,9 @@ static void ask(struct effect *effect)
 		ask_again(effect, e.text);
 		return;
 	}
+	effect->waits = begins(effect->kind) && !overlay_is_ready(effect->session);
+	if (effect->waits)
+		return; /* effects_ask_waiting() goes on */
 	cleanup_free char *path = str_printf("/v1/effects/%s", effect->row.id);
 	cleanup_json json_t *body = request_body(effect, &e);
 	if (!path || !body ||
@@ -284,6 +313,16 @@ static void ask(struct effect *effect)
 		return;
 	}
 	step_reached(c->base, effect->kind, STEP_ASKED);
+}
+
+void effects_ask_waiting(struct controller *c)
+{
+	struct session *next;
+	for (struct session *s = sessions_first(c); s; s = next) {
+		next = sessions_next(s);
+		if (s->effect && s->effect->waits)
+			ask(s->effect);
+	}
 }
 
 static void time_to_ask(evutil_socket_t fd, short what, void *arg)
@@ -313,6 +352,18 @@ void effect_begin(struct session *s, struct db_effect *row, const char *replaced
 	ask(effect);
 }
 
+void effect_ask_elsewhere(struct effect *effect)
+{
+	static const struct timeval now;
+	if (effect->kind != EFFECT_FENCE || effect->renew)
+		return;
+	if (effect->call)
+		http_call_cancel(effect->call);
+	effect->call = NULL;
+	effect->renew = true;
+	event_add(effect->timer, &now);
+}
+
 /* --- after a restart ---------------------------------------------------------------------------
  */
 
@@ -338,6 +389,7 @@ static int resume_one(const struct db_effect *row, void *arg)
 	}
 	struct db_effect copy = copy_row(row);
 	log_info("%s: taking up %s again", s->label, row->kind);
+	s->overlay_revision = overlay_revision(c);
 	operation_begin(s, row->id, (enum effect_kind)kind, copy.who, copy.why);
 	effect_begin(s, &copy, "", NULL);
 	return 0;

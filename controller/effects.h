@@ -18,6 +18,7 @@ struct effect {
 	struct http_call *call; /* under way; NULL */
 	struct event *timer;    /* until it is asked again */
 	int failures;           /* in a row */
+	bool waits;             /* for its session's routes */
 	bool renew;             /* a fence failed: the next question is another one, elsewhere */
 	char replaced[ID_SIZE]; /* the effect it took the place of; "" */
 	struct node *replaced_node;
@@ -31,6 +32,9 @@ void effect_begin(struct session *s, struct db_effect *row, const char *replaced
 /* Takes up all effects the database knows; for the start of elsad. */
 int effects_resume(struct controller *c, struct error *e);
 
+/* It was asked of a node that cannot do it now: of another one, at once. For fences only. */
+void effect_ask_elsewhere(struct effect *effect);
+
 /* The effect is over, or another took its place: asks nothing any more, is freed later. */
 void effect_drop(struct effect *effect);
 
@@ -38,6 +42,9 @@ void effect_drop(struct effect *effect);
 void effect_acknowledge(struct node *node, const char *id, enum effect_kind kind);
 
 enum effect_kind effect_kind_of(enum session_action action);
+
+/* The routes are there, perhaps. */
+void effects_ask_waiting(struct controller *c);
 
 /* What the end of an effect means for its session. */
 enum session_event effect_event(const struct effect_result *result);

@@ -26,6 +26,10 @@ const struct error *hub_last_error(const struct controller *c); /* NULL: none */
  * asks us. The session's operation tells what came of it. One that is asked already is joined. */
 void hub_stop_server(struct session *s, const char *who, const char *why);
 
+/* It was put to sleep without the Hub, which is told to stop its server; in vain it finds out
+ * itself when it looks at its servers. */
+void hub_tell_asleep(struct session *s);
+
 /* Asks the Hub to start a server; `done` gets NULL when it took that up. */
 int hub_start_server(struct session *s, void (*done)(const struct error *error, void *arg),
 		     void *arg, struct error *e);

@@ -141,6 +141,29 @@ void hub_stop_server(struct session *s, const char *who, const char *why)
 	}
 }
 
+/* --- what sleeps already -----------------------------------------------------------------------
+ */
+
+static void told_asleep(const struct http_reply *reply, void *arg)
+{
+	struct error e;
+	char *label = arg;
+	hub_error(reply, &e);
+	if (e.fault != FAULT_NONE && reply->status != 404)
+		log_warning("%s: the Hub does not know yet that it sleeps: %s", label, e.text);
+	free(label);
+}
+
+void hub_tell_asleep(struct session *s)
+{
+	cleanup_free char *path = hub_server_path(s);
+	const struct hub_request request = { .method = "DELETE", .path = path, .slow = true };
+	char *label = strdup(s->label);
+	if (!path || !label ||
+	    hub_call(s->controller, &request, told_asleep, label, NULL, NULL) < 0)
+		free(label);
+}
+
 /* --- starting ----------------------------------------------------------------------------------
  */
 

@@ -71,6 +71,20 @@ double idle_cpu_threshold(struct session *s)
 	return rule ? rule->cpu_threshold : s->controller->config->idle.base.cpu_threshold;
 }
 
+bool idle_in_use(struct session *s)
+{
+	struct idle_facts facts = facts_of(s);
+	struct idle_policy policy = s->controller->idle->rules.policy;
+	struct idle_decision decision = { 0 };
+	/* What only puts a hibernation off says nothing about its use. */
+	policy.quiet_count = 0;
+	policy.concurrency = 1;
+	policy.dry_run = false;
+	facts.refused_at = 0;
+	idle_decide(&policy, &facts, 1, 0, clock_wall(), &decision);
+	return !decision.hibernate;
+}
+
 wall_ms idle_person_at(const struct session *s)
 {
 	return s->idle.person_at > s->row.person_at ? s->idle.person_at : s->row.person_at;

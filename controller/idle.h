@@ -18,6 +18,9 @@ void idle_run(struct controller *c, json_t *decisions);
 /* The processor use that counts as work by the session's rule. */
 double idle_cpu_threshold(struct session *s);
 
+/* By its rule it would go on running now: somebody uses it, it works, or nobody knows. */
+bool idle_in_use(struct session *s);
+
 wall_ms idle_person_at(const struct session *s); /* last sign of a person */
 char *idle_note(const struct session *s);
 char *idle_explain(const struct session *s); /* why it is as it is; allocated, or NULL */

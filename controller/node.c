@@ -7,12 +7,15 @@
 #include "base/fs.h"
 #include "base/log.h"
 #include "controller/checkpoints.h"
+#include "controller/drain.h"
 #include "controller/effects.h"
 #include "controller/evacuations.h"
 #include "controller/node_look.h"
 #include "controller/nodes_api.h"
 #include "controller/observe.h"
+#include "controller/overlay_state.h"
 #include "controller/retry.h"
+#include "controller/wake.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -102,6 +105,7 @@ void node_heard(struct node *node, const struct http_reply *reply)
 	if (up) {
 		log_info("%s answers", node_name(node));
 		node->checked = false;
+		overlay_tell_again(node);
 		node_look_soon(node);
 	} else {
 		log_warning("%s does not answer: %s", node_name(node), reply->error.text);
@@ -164,12 +168,26 @@ static void got_sessions(const struct http_reply *reply, void *arg)
 	if (e.fault == FAULT_NONE) {
 		node_judge_sessions(node, &list);
 		check_once(node);
+		drain_soon(node->controller);
+		wake_soon(node->controller);
 		observe_servers(node->controller);
 	} else if (reply->status) {
 		log_warning("%s: its list of sessions cannot be used: %s", node_name(node), e.text);
 	}
 	wire_free(&wire_session_status_list, &list);
 	look_later(node);
+}
+
+static void take_info(struct node *node, struct node_info *info)
+{
+	const char *before = node->info.underlay ? node->info.underlay : "";
+	const char *after = info->underlay ? info->underlay : "";
+	bool moved = strcmp(before, after) != 0;
+	wire_free(&wire_node_info, &node->info);
+	node->info = *info;
+	*info = (struct node_info) { 0 };
+	if (moved)
+		overlay_changed(node->controller);
 }
 
 static void got_info(const struct http_reply *reply, void *arg)
@@ -185,9 +203,8 @@ static void got_info(const struct http_reply *reply, void *arg)
 	if (e.fault == FAULT_NONE) {
 		node_judge_info(node, &info);
 		evacuations_look(node, &info);
-		wire_free(&wire_node_info, &node->info);
-		node->info = info;
-		info = (struct node_info) { 0 };
+		take_info(node, &info);
+		node->images_asked = node->images_in_question;
 		node_call(node, "GET", "/v1/sessions", NULL, LOOK_TIMEOUT_MS, got_sessions, node,
 			  &node->call, &e);
 	} else if (reply->status) {
@@ -200,6 +217,18 @@ static void got_info(const struct http_reply *reply, void *arg)
 		look_later(node);
 }
 
+/* Among several nodes each is asked which root file systems it has. */
+static int ask_info(struct node *node)
+{
+	struct nodes *nodes = node->controller->nodes;
+	const struct node_question question = { .images = nodes->images };
+	bool several = nodes_next(nodes->local) && nodes->image_count;
+	cleanup_json json_t *body = several ? wire_encode(&wire_node_question, &question) : NULL;
+	node->images_in_question = body ? nodes->image_count : 0;
+	return node_call(node, body ? "POST" : "GET", "/v1/node", body, LOOK_TIMEOUT_MS, got_info,
+			 node, &node->call, NULL);
+}
+
 static void look(evutil_socket_t fd, short what, void *arg)
 {
 	struct node *node = arg;
@@ -207,9 +236,10 @@ static void look(evutil_socket_t fd, short what, void *arg)
 	(void)what;
 	if (node->call)
 		return;
+	if (!node->local && !node->joined)
+		return; /* nobody is there to be asked */
 	node->look_at = clock_mono();
-	if (node_call(node, "GET", "/v1/node", NULL, LOOK_TIMEOUT_MS, got_info, node, &node->call,
-		      NULL) < 0)
+	if (ask_info(node) < 0)
 		look_later(node);
 }
 

@@ -4,10 +4,14 @@
 #include "base/cleanup.h"
 #include "base/fs.h"
 #include "base/log.h"
+#include "controller/checkpoints.h"
 #include "controller/effects.h"
+#include "controller/give_way.h"
+#include "controller/idle.h"
 #include "controller/observe.h"
 #include "controller/record.h"
 #include "controller/rows.h"
+#include "controller/wake.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -39,6 +43,7 @@ static void apply_gone(struct session *s, enum session_event event, const char *
 		.who = "node",
 		.why = why,
 		.reason = reason,
+		.wish = event == EVENT_NODE_LOST && idle_in_use(s) ? WISH_AWAKE : WISH_NONE,
 	};
 	/* It stays as it is in memory and in the database; the next look says the same again. */
 	if (session_apply(s, &change, NULL, &e) < 0)
@@ -53,7 +58,9 @@ static void session_gone(struct session *s, const struct session_status *status)
 	/* The node's word for it outlives the look at which it came up again: a session with an
 	 * effect under way was not judged then. */
 	if (s->node->new_boot_id || strcmp(how, "rebooted") == 0) {
-		apply_gone(s, EVENT_NODE_REBOOTED, NULL,
+		/* What another host wrote of it last, and may have written unasked, a fence tells.
+		 */
+		apply_gone(s, s->node->local ? EVENT_NODE_REBOOTED : EVENT_NODE_LOST, NULL,
 			   "its node was rebooted while it was running");
 		return;
 	}
@@ -87,27 +94,99 @@ static void session_unexpected(struct session *s, const struct node *node)
 			    .detail = "the node runs it although it is not recorded as running" });
 }
 
+/* --- after a node was lost, or put its sessions away -------------------------------------------
+ */
+
+static bool was_evacuated(const struct session_status *status)
+{
+	return status && status->ended && strcmp(status->ended, "evacuated") == 0 &&
+	       status->generation > 0;
+}
+
+/* The name of such a hibernation is known: see node/evacuate.h. */
+static void acknowledge_evacuated(struct node *node, const struct session *s, int64_t generation)
+{
+	cleanup_free char *id = str_printf("evac-%s-%lld", s->row.id, (long long)generation);
+	if (id)
+		effect_acknowledge(node, id, EFFECT_NONE);
+}
+
+static void session_evacuated(struct node *node, struct session *s, int64_t generation)
+{
+	struct error e = ERROR_INIT;
+	cleanup_free char *reason = str_printf("its machine, node %s, goes away", node_name(node));
+	const struct session_change change = {
+		.event = EVENT_EVACUATED,
+		.who = "node",
+		.reason = reason,
+		.wish = session_has_processes(s) && idle_in_use(s) ? WISH_AWAKE : WISH_NONE,
+		.checkpoint = generation,
+	};
+	struct session_step step = { .verdict = STEP_IGNORE };
+	if (s->node == node && generation > s->row.checkpoint &&
+	    session_apply(s, &change, &step, &e) < 0) {
+		log_error("%s: that it was evacuated cannot be recorded: %s", s->label, e.text);
+		return;
+	}
+	acknowledge_evacuated(node, s, generation);
+	if (step.verdict != STEP_TAKEN)
+		return;
+	checkpoints_compare(s->controller, s);
+	wake_put_away(s);
+}
+
+/* It stands still where it was when the node was lost, and nothing of it was begun elsewhere. */
+static void session_held(struct node *node, struct session *s, const struct session_status *status)
+{
+	struct error e = ERROR_INIT;
+	const struct session_change change = { .event = EVENT_FOUND, .who = "node" };
+	bool sleeps = s->state == SESSION_HIBERNATED || s->state == SESSION_LOST;
+	if (status->effect || !node_in_reach(node))
+		return;
+	if (!sleeps)
+		give_way(node, s);
+	else if (session_apply(s, &change, NULL, &e) < 0)
+		log_error("%s: that it is back cannot be recorded: %s", s->label, e.text);
+}
+
+static void judge_elsewhere(struct node *node, struct session *s,
+			    const struct session_status *status, bool there)
+{
+	if (was_evacuated(status))
+		acknowledge_evacuated(node, s, status->generation);
+	if (there && status->held && !node->local)
+		give_way(node, s);
+	else if (there && !s->effect)
+		session_unexpected(s, node);
+}
+
+/* --- all ---------------------------------------------------------------------------------------
+ */
+
 static void judge_session(struct node *node, struct session *s, const struct session_status *status)
 {
 	bool there = status && (status->running || status->frozen);
 	if (s->settled_at >= node->look_at)
 		return; /* the look began before the session was as it is */
 	if (s->node != node) {
-		if (there && !s->effect)
-			session_unexpected(s, node);
+		judge_elsewhere(node, s, status, there);
 		return;
 	}
 	if (there)
 		observe_waking(s, status);
 	if (s->effect)
 		return;
-	if (session_has_processes(s)) {
+	if (was_evacuated(status) && !there) {
+		session_evacuated(node, s, status->generation);
+	} else if (session_has_processes(s)) {
 		if (!there) {
 			session_gone(s, status);
 			return;
 		}
 		s->seen.missing = 0;
 		observe_usage(s, status);
+	} else if (there && status->held && !node->local) {
+		session_held(node, s, status);
 	} else if (there && !session_state_is_transient(s->state)) {
 		session_unexpected(s, node);
 	}
@@ -133,6 +212,15 @@ static void report_strange(struct node *node, const char *id)
 			    .detail = "the node runs a session of which there is no record" });
 }
 
+static void judge_unknown(struct node *node, const struct session_status *status)
+{
+	if ((status->running || status->frozen) && id_valid(status->id) &&
+	    give_way_was_left(node->controller, status->id))
+		give_way_forgotten(node, status->id);
+	else if (status->running)
+		report_strange(node, status->id);
+}
+
 /* Every session knows of the reboot now: only then may we forget that there was one. */
 static void end_reboot(struct node *node)
 {
@@ -151,8 +239,8 @@ void node_judge_sessions(struct node *node, const struct session_status_list *li
 		struct session *s = sessions_by_id(c, list->items[i].id);
 		if (s)
 			s->status = &list->items[i];
-		else if (list->items[i].running)
-			report_strange(node, list->items[i].id);
+		else
+			judge_unknown(node, &list->items[i]);
 	}
 	for (struct session *s = sessions_first(c); s; s = next) {
 		const struct session_status *status = s->status;

@@ -4,9 +4,13 @@
 #include "base/cleanup.h"
 #include "base/fs.h"
 #include "base/log.h"
+#include "controller/drain.h"
+#include "controller/lease.h"
 #include "controller/node.h"
+#include "controller/overlay_state.h"
 #include "controller/rows.h"
 #include "controller/sessions.h"
+#include "controller/wake.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -92,6 +96,47 @@ struct node *nodes_for_store_next(struct controller *c, const struct node *last)
 		behind = behind || node == last;
 	}
 	return first ? first : nodes_for_store(c);
+}
+
+/* --- root file systems -------------------------------------------------------------------------
+ */
+
+static bool is_root(const char *image)
+{
+	return !image || !*image || strcmp(image, "/") == 0;
+}
+
+int node_has_image(const struct node *node, const char *image)
+{
+	const struct nodes *nodes = node->controller->nodes;
+	size_t i = 0;
+	if (is_root(image))
+		return 1;
+	for (char **p = node->info.images; p && *p; p++)
+		if (strcmp(*p, image) == 0)
+			return 1;
+	while (i < nodes->image_count && strcmp(nodes->images[i], image) != 0)
+		i++;
+	return i < node->images_asked ? 0 : -1;
+}
+
+void nodes_want_image(struct controller *c, const char *image)
+{
+	struct nodes *nodes = c->nodes;
+	if (is_root(image))
+		return;
+	for (size_t i = 0; i < nodes->image_count; i++)
+		if (strcmp(nodes->images[i], image) == 0)
+			return;
+	char **images = realloc(nodes->images, (nodes->image_count + 2) * sizeof(*images));
+	if (!images)
+		return;
+	nodes->images = images;
+	images[nodes->image_count] = images[nodes->image_count + 1] = NULL;
+	replace_text(&images[nodes->image_count++], image);
+	for (struct node *node = nodes_first(c); node; node = nodes_next(node))
+		if (node->up)
+			node_look_soon(node);
 }
 
 /* --- what is kept of one -----------------------------------------------------------------------
@@ -189,9 +234,40 @@ static int migrate(struct db *db, struct error *e)
 /* --- all ---------------------------------------------------------------------------------------
  */
 
-static int make_joined(const struct db_node *row, void *arg)
+static int take_row(const struct db_node *row, void *arg)
 {
-	return nodes_of_row(arg, row->name) ? 0 : -ENOMEM;
+	struct node *node = nodes_of_row(arg, row->name);
+	bool is_new = !node->was_joined;
+	node->joined = true;
+	node->draining = strcmp(row->state, "draining") == 0;
+	replace_text(&node->overlay, row->overlay);
+	replace_text(&node->listen, row->listen);
+	if (is_new)
+		lease_assume(node);
+	return 0;
+}
+
+int nodes_reload(struct controller *c, struct error *e)
+{
+	struct node *node;
+	for (node = nodes_first(c); node; node = nodes_next(node)) {
+		node->was_joined = node->joined;
+		node->joined = false;
+	}
+	int r = db_node_each(c->db, take_row, c, e);
+	/* One that was removed can be asked nothing; what runs there does so until its lease
+	 * lapses.
+	 */
+	for (node = nodes_first(c); node; node = nodes_next(node)) {
+		if (r < 0)
+			node->joined = node->was_joined;
+		if (node->was_joined && !node->joined)
+			node->up = false;
+	}
+	overlay_changed(c);
+	drain_soon(c);
+	wake_soon(c);
+	return r;
 }
 
 int nodes_new(struct controller *c, struct error *e)
@@ -207,7 +283,7 @@ int nodes_new(struct controller *c, struct error *e)
 	db_fact_get(c->db, LOCAL_FACT, &name, NULL);
 	c->nodes->local = node_make(c, name);
 	c->nodes->local->local = true;
-	return db_node_each(c->db, make_joined, c, e);
+	return nodes_reload(c, e);
 }
 
 void nodes_start(struct controller *c)
@@ -220,6 +296,8 @@ static void node_free(struct node *node)
 {
 	event_free(node->timer);
 	free(node->name);
+	free(node->overlay);
+	free(node->listen);
 	free(node->boot_id);
 	free(node->new_boot_id);
 	free(node->strange);
@@ -236,6 +314,9 @@ void nodes_free(struct controller *c)
 		TAILQ_REMOVE(&c->nodes->all, node, entry);
 		node_free(node);
 	}
+	for (size_t i = 0; i < c->nodes->image_count; i++)
+		free(c->nodes->images[i]);
+	free(c->nodes->images);
 	free(c->nodes);
 	c->nodes = NULL;
 }

@@ -19,7 +19,18 @@ struct node {
 	struct controller *controller;
 	char *name; /* NULL: it did not say yet, which only the local one need */
 	bool local;
+	bool joined;     /* on another host, and on record */
+	bool was_joined; /* of nodes_reload() */
+	bool draining;   /* its sessions are to leave it */
+	bool leaving;    /* it said that it ends */
+	bool drained;    /* ... and have */
+	char *listen;    /* of its API; NULL */
+	char *overlay;   /* its address there; NULL */
+	struct http_call *overlay_call;
+	uint64_t overlay_told, overlay_acked; /* revision of the overlay */
+	bool overlay_failed;
 	bool up;
+	mono_us lease_until;
 	bool lost;             /* its lease has lapsed: nothing runs there */
 	bool checked;          /* its effects and checkpoints were compared since it came up */
 	char *boot_id;         /* as recorded; NULL: never seen */
@@ -33,6 +44,8 @@ struct node {
 	mono_us look_at; /* when the look under way began: what is younger it cannot judge */
 	struct event *timer;
 	struct http_call *call;
+	size_t images_in_question;
+	size_t images_asked;      /* so many of struct nodes' were in the last question answered */
 	char (*strange)[ID_SIZE]; /* sessions nobody knows, already reported */
 	size_t strange_count;
 	TAILQ_ENTRY(node) entry;
@@ -41,6 +54,8 @@ struct node {
 struct nodes {
 	TAILQ_HEAD(node_list, node) all; /* the local one first */
 	struct node *local;
+	char **images; /* root file systems that were ever wanted, besides "/"; NULL-terminated */
+	size_t image_count;
 };
 
 int nodes_new(struct controller *c, struct error *e); /* of the record; asks nobody yet */
@@ -50,6 +65,13 @@ void nodes_free(struct controller *c);
 struct node *nodes_first(struct controller *c); /* never NULL */
 struct node *nodes_next(struct node *node);
 struct node *nodes_find(struct controller *c, const char *name); /* or NULL */
+
+/* The record of joined nodes has changed. */
+int nodes_reload(struct controller *c, struct error *e);
+
+/* Whether it has that root file system: 1, 0, or -1: it is not known yet. */
+int node_has_image(const struct node *node, const char *image);
+void nodes_want_image(struct controller *c, const char *image);
 
 /* What a row of the record means: NULL is the local one; one that is not known is made. */
 struct node *nodes_of_row(struct controller *c, const char *name);

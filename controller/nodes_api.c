@@ -5,6 +5,7 @@
 #include "base/fs.h"
 #include "base/log.h"
 #include "controller/api.h"
+#include "controller/lease.h"
 #include "controller/node.h"
 #include "controller/record.h"
 #include "controller/rows.h"
@@ -250,6 +251,7 @@ static void join(struct http_exchange *x, void *arg)
 		return;
 	}
 	log_info("node %s has joined from %s", j.request.name, j.listen);
+	nodes_reload(c, NULL);
 	node_look_soon(nodes_of_row(c, j.request.name));
 	reply_certificate(x, c, j.certificate, j.row.overlay);
 }
@@ -338,6 +340,7 @@ char *nodes_api_url(const struct config *config)
 static const struct http_route routes[] = {
 	{ "POST", "/v1/nodes/join", join, .open = true },
 	{ "POST", "/v1/nodes/renew", renew },
+	{ "POST", "/v1/nodes/lease", lease_asked },
 	{ 0 },
 };
 

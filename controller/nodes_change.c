@@ -43,7 +43,8 @@ int node_set_state(struct controller *c, const char *name, const char *state, co
 	if (r < 0 || strcmp(row.state, state) == 0)
 		return r;
 	replace_text(&row.state, state);
-	return write_change(c, &row, false, who, what, e);
+	r = write_change(c, &row, false, who, what, e);
+	return r < 0 ? r : nodes_reload(c, e);
 }
 
 int node_take_off(struct controller *c, const char *name, const char *who, const char *what,
@@ -55,9 +56,6 @@ int node_take_off(struct controller *c, const char *name, const char *who, const
 		r = write_change(c, &row, true, who, what, e);
 	if (r < 0)
 		return r;
-	struct node *node = nodes_find(c, name);
-	if (node)
-		node->up = false; /* there is no link any more */
 	log_info("node %s was taken off the record", name);
-	return 0;
+	return nodes_reload(c, e);
 }

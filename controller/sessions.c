@@ -167,6 +167,8 @@ void session_free(struct session *s)
 	db_session_deinit(&s->row);
 	free(s->label);
 	free(s->checkpoint_cpu);
+	free(s->image);
+	free(s->waiting);
 	free(s->report);
 	free(s);
 }
@@ -225,7 +227,13 @@ int session_spec(const struct session *s, struct session_spec *spec, struct erro
 void session_take_spec(struct session *s)
 {
 	struct session_spec spec = { 0 };
-	s->port = session_spec(s, &spec, NULL) == 0 ? spec.port : 0;
+	bool is_there = session_spec(s, &spec, NULL) == 0;
+	s->port = is_there ? spec.port : 0;
+	s->memory_limit = is_there ? spec.limits.memory_bytes : 0;
+	s->cpu_limit = is_there ? spec.limits.cpus : 0;
+	replace_text(&s->image, is_there ? spec.image : NULL);
+	if (s->image)
+		nodes_want_image(s->controller, s->image);
 	wire_free(&wire_session_spec, &spec);
 }
 

@@ -61,9 +61,14 @@ struct session {
 	int64_t checkpoint_bytes, checkpoint_memory;
 	char *checkpoint_cpu;                /* features it needs; NULL: not known */
 	int64_t port;                        /* where its server listens; 0: never started */
+	int64_t memory_limit;                /* of its spec; 0: none */
+	double cpu_limit;                    /* likewise */
+	char *image;                         /* likewise; NULL: never started */
+	char *waiting;                       /* why it is not woken although it is to be; NULL */
 	char *label;                         /* "ada/lab" for the log, without control characters */
 	const struct session_status *status; /* during a look at the node only */
 	mono_us settled_at;                  /* when `state` became what it is, in our time */
+	uint64_t overlay_revision;           /* in which its node is what it is now */
 	struct effect *effect;               /* under way; NULL */
 	struct operation *operation;         /* the last one; NULL */
 	struct seen seen;

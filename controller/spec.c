@@ -141,6 +141,19 @@ static void set_limits(const struct config *config, const struct start_request *
 	to->pids = asked->pids ? asked->pids : config->session.pids;
 }
 
+struct placing spec_placing(const struct session *s, const struct start_request *request)
+{
+	const struct config *config = s->controller->config;
+	struct session_limits limits;
+	set_limits(config, request, &limits);
+	return (struct placing) {
+		.memory_bytes = limits.memory_bytes ? limits.memory_bytes
+						    : config->nodes.memory_request_bytes,
+		.cpus = limits.cpus,
+		.image = request->image ? request->image : config->session.image,
+	};
+}
+
 static char **default_command(const struct config *config)
 {
 	size_t count = 0;

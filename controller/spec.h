@@ -9,6 +9,7 @@
  */
 
 #include "config/config.h"
+#include "controller/placing.h"
 #include "controller/sessions.h"
 
 #include <jansson.h>
@@ -30,6 +31,9 @@ int check_name(const char *name, bool may_be_empty, const char *what, struct err
 /* Makes the draft's spec, address, token and spawner from `arg`, a struct start_request. In a
  * transaction: see struct session_change. */
 int spec_prepare(struct session *s, struct db_session *draft, void *arg, struct error *e);
+
+/* What a start by `request` needs of a node. Borrows from the request and the config. */
+struct placing spec_placing(const struct session *s, const struct start_request *request);
 
 /* Whether a session that was made elsewhere can be this user's here: uid, address and names must be
  * as they would be, or nobody's. */

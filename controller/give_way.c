@@ -1,0 +1,162 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "controller/give_way.h"
+
+#include "base/cleanup.h"
+#include "base/fs.h"
+#include "base/log.h"
+#include "controller/effects.h"
+#include "controller/node.h"
+#include "controller/record.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define TIMEOUT_MS 60000
+
+struct giving {
+	struct node *node;
+	char session[ID_SIZE];
+	char effect[ID_SIZE];
+	bool forgotten;
+};
+
+/* FNV-1a: the same question is always called the same, also by the next elsad. */
+static uint64_t add_text(uint64_t hash, const char *text)
+{
+	do
+		hash = (hash ^ (unsigned char)*text) * 1099511628211u;
+	while (*text++);
+	return hash;
+}
+
+static void make_id(const struct node *node, const char *session, char to[ID_SIZE])
+{
+	uint64_t hash = add_text(14695981039346656037u, "gave-way");
+	hash = add_text(add_text(hash, node_name(node)), session);
+	snprintf(to, ID_SIZE, "%016" PRIx64, hash);
+}
+
+/* --- those that are forgotten ------------------------------------------------------------------
+ */
+
+static char *left_key(const char *session)
+{
+	return str_printf("left.%s", session);
+}
+
+int give_way_leave(struct session *s, struct error *e)
+{
+	cleanup_free char *key = left_key(s->row.id);
+	return key ? db_fact_set(s->controller->db, key, node_name(s->node), e)
+		   : error_set(e, ENOMEM, "out of memory");
+}
+
+bool give_way_was_left(struct controller *c, const char *session)
+{
+	cleanup_free char *key = left_key(session);
+	cleanup_free char *node = NULL;
+	return key && db_fact_get(c->db, key, &node, NULL) == 0;
+}
+
+static void forget_left(struct controller *c, const char *session)
+{
+	cleanup_free char *key = left_key(session);
+	if (key)
+		db_fact_set(c->db, key, NULL, NULL);
+}
+
+/* --- asking ------------------------------------------------------------------------------------
+ */
+
+static void gone(const struct giving *g)
+{
+	struct controller *c = g->node->controller;
+	struct session *s = sessions_by_id(c, g->session);
+	cleanup_free char *detail =
+		str_printf("what node %s still held of it was ended there: it goes on elsewhere, "
+			   "or was ended",
+			   node_name(g->node));
+	if (s)
+		log_info("%s: %s has given way", s->label, node_name(g->node));
+	record_note(c, &(struct record) { .session = s,
+					  .who = "lease",
+					  .what = "gave-way",
+					  .why = s ? node_name(g->node) : g->session,
+					  .detail = detail });
+	if (g->forgotten)
+		forget_left(c, g->session);
+}
+
+static void answered(const struct http_reply *reply, void *arg)
+{
+	struct giving *g = arg;
+	struct effect_result result = { 0 };
+	struct error e;
+	node_heard(g->node, reply);
+	node_error(reply, &e);
+	if (e.fault == FAULT_NONE)
+		wire_decode_text(&wire_effect_result, reply->body, reply->body_len, &result, &e);
+	if (e.fault == FAULT_NONE && result.state == EFFECT_DONE)
+		gone(g);
+	else if (e.fault != FAULT_NONE || result.state == EFFECT_FAILED)
+		log_warning("session %s does not give way on %s: %s", g->session,
+			    node_name(g->node), result.text ? result.text : e.text);
+	/* The next look asks anew if it is still there. */
+	if (e.fault == FAULT_NONE && result.state != EFFECT_RUNNING)
+		effect_acknowledge(g->node, g->effect, EFFECT_NONE);
+	wire_free(&wire_effect_result, &result);
+	free(g);
+}
+
+static void ask(struct node *node, const struct session_spec *spec, enum effect_kind kind)
+{
+	struct giving *g = calloc(1, sizeof(*g));
+	if (!g)
+		return;
+	*g = (struct giving) { .node = node, .forgotten = kind == EFFECT_FORGET };
+	snprintf(g->session, sizeof(g->session), "%s", spec->id);
+	make_id(node, g->session, g->effect);
+	const struct effect_request request = {
+		.id = g->effect,
+		.kind = kind,
+		.session = *spec,
+	};
+	cleanup_json json_t *body = wire_encode(&wire_effect_request, &request);
+	cleanup_free char *path = str_printf("/v1/effects/%s", g->effect);
+	if (!body || !path ||
+	    node_call(node, "PUT", path, body, TIMEOUT_MS, answered, g, NULL, NULL) < 0)
+		free(g);
+}
+
+void give_way(struct node *node, struct session *s)
+{
+	struct session_spec spec = { 0 };
+	if (session_spec(s, &spec, NULL) == 0)
+		ask(node, &spec, EFFECT_STOP);
+	wire_free(&wire_session_spec, &spec);
+}
+
+void give_way_forgotten(struct node *node, const char *session)
+{
+	static char nothing[] = "";
+	static char root[] = "/";
+	static char *no_words[] = { NULL };
+	const struct session_spec spec = {
+		.id = (char *)session,
+		.user = nothing,
+		.server = nothing,
+		.address = nothing,
+		.port = 1,
+		.uid = 1,
+		.gid = 1,
+		.home = root,
+		.home_inside = root,
+		.image = root,
+		.cmd = no_words,
+		.env = no_words,
+	};
+	ask(node, &spec, EFFECT_FORGET);
+}

@@ -1,0 +1,195 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "controller/placing.h"
+
+#include "base/cleanup.h"
+#include "controller/lease.h"
+#include "controller/node.h"
+#include "controller/nodes.h"
+#include "policies/place.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define CPU_OVERCOMMIT 4.0 /* of a node's processors, before others come first */
+#define EXPLAIN_MOST   512
+
+int64_t placing_memory(const struct session *s)
+{
+	if (s->memory_limit > 0)
+		return s->memory_limit;
+	int64_t known = s->seen.rss_bytes > 0 ? s->seen.rss_bytes : s->checkpoint_memory;
+	int64_t least = s->controller->config->nodes.memory_request_bytes;
+	return known > least ? known : least;
+}
+
+struct placing placing_of(const struct session *s, bool restore)
+{
+	struct placing what = {
+		.memory_bytes = placing_memory(s),
+		.cpus = s->cpu_limit,
+		.image = s->image,
+	};
+	if (!restore)
+		return what;
+	/* A checkpoint of which the store was not asked yet needs no more than its node has. */
+	what.features = s->checkpoint_cpu ? s->checkpoint_cpu : s->node->info.features;
+	return what;
+}
+
+static bool has_notice(const struct node *node, enum notice_kind kind)
+{
+	for (size_t i = 0; i < node->info.notice_count; i++)
+		if (node->info.notices[i].kind == kind)
+			return true;
+	return false;
+}
+
+bool placing_is_doomed(const struct node *node)
+{
+	return node->leaving || node->info.evacuating || has_notice(node, NOTICE_EVICT) ||
+	       has_notice(node, NOTICE_REBOOT);
+}
+
+bool placing_is_draining(const struct node *node)
+{
+	const char *rebalance = node->controller->config->spot.rebalance;
+	return node->draining ||
+	       (strcmp(rebalance, "evacuate") == 0 && has_notice(node, NOTICE_REBALANCE));
+}
+
+static bool is_avoided(const struct node *node)
+{
+	const char *rebalance = node->controller->config->spot.rebalance;
+	return strcmp(rebalance, "ignore") != 0 && has_notice(node, NOTICE_REBALANCE);
+}
+
+/* --- what is promised --------------------------------------------------------------------------
+ */
+
+static void add_session(const struct session *s, struct place_node *to)
+{
+	int64_t memory = placing_memory(s);
+	to->committed_bytes += memory;
+	to->cpus_committed += s->cpu_limit;
+	if (s->state == SESSION_STARTING || s->state == SESSION_RESTORING)
+		to->arriving_bytes += memory;
+}
+
+static void add_sessions(struct controller *c, struct place_node *places)
+{
+	for (struct session *s = sessions_first(c); s; s = sessions_next(s)) {
+		size_t i = 0;
+		if (!session_state_has_processes(s->state))
+			continue;
+		for (struct node *n = nodes_first(c); n && n != s->node; n = nodes_next(n))
+			i++;
+		add_session(s, &places[i]);
+	}
+}
+
+static struct place_node place_of(struct node *node, const struct session *s, const char *image)
+{
+	const struct node_info *info = &node->info;
+	return (struct place_node) {
+		.name = node_name(node),
+		.up = node->up && node_in_reach(node),
+		.local = node->local,
+		.draining = placing_is_draining(node),
+		.doomed = placing_is_doomed(node),
+		.avoid = is_avoided(node),
+		.memory_bytes = info->memory_bytes,
+		.reserve_bytes = node->controller->config->nodes.reserve_bytes,
+		.available_bytes =
+			info->memory_available_bytes > 0 ? info->memory_available_bytes : -1,
+		.cpus = (double)info->cpus,
+		.features = info->features,
+		.has_image = node_has_image(node, image) > 0,
+		.price = info->price,
+		.zone = info->zone,
+		.last = s->node == node,
+	};
+}
+
+/* --- the choice --------------------------------------------------------------------------------
+ */
+
+struct choice {
+	struct place_node *places;
+	struct place_verdict *verdicts;
+	struct node **nodes;
+	size_t count;
+	bool asking; /* a node is being asked whether it has the image */
+};
+
+static void choice_deinit(struct choice *choice)
+{
+	free(choice->places);
+	free(choice->verdicts);
+	free(choice->nodes);
+}
+
+static int collect(struct session *s, const char *image, struct choice *choice)
+{
+	struct controller *c = s->controller;
+	size_t most = 0;
+	for (struct node *n = nodes_first(c); n; n = nodes_next(n))
+		most++;
+	choice->places = calloc(most, sizeof(*choice->places));
+	choice->verdicts = calloc(most, sizeof(*choice->verdicts));
+	choice->nodes = calloc(most, sizeof(*choice->nodes));
+	if (!choice->places || !choice->verdicts || !choice->nodes)
+		return -ENOMEM;
+	for (struct node *n = nodes_first(c); n; n = nodes_next(n)) {
+		choice->asking = choice->asking ||
+				 (n->up && node_in_reach(n) && node_has_image(n, image) < 0);
+		choice->places[choice->count] = place_of(n, s, image);
+		choice->nodes[choice->count++] = n;
+	}
+	add_sessions(c, choice->places);
+	return 0;
+}
+
+static int say_why_not(const struct session *s, const struct place_request *request,
+		       const struct choice *choice, struct error *e)
+{
+	char why[EXPLAIN_MOST];
+	place_explain(request, choice->places, choice->verdicts, choice->count, why, sizeof(why));
+	if (choice->asking)
+		return error_set(e, EINPROGRESS, "the nodes are being asked for its image");
+	int r = error_fault(e, FAULT_FULL, "no machine can take %s: %s", s->label, why);
+	error_remedy(e, r,
+		     "hibernate what is not needed, or add a machine (elsa node token); see "
+		     "'elsa node list'");
+	return -EAGAIN;
+}
+
+static int choose(struct session *s, const struct placing *what, struct node **to, struct error *e)
+{
+	const struct config *config = s->controller->config;
+	cleanup(choice_deinit) struct choice choice = { 0 };
+	const struct place_request request = {
+		.memory_bytes = what->memory_bytes > 0 ? what->memory_bytes : placing_memory(s),
+		.cpus = what->cpus,
+		.features = what->features,
+		.local_allowed = config->nodes.local,
+		.cpu_overcommit = CPU_OVERCOMMIT,
+	};
+	if (collect(s, what->image, &choice) < 0)
+		return error_set(e, ENOMEM, "out of memory");
+	int i = place(&request, choice.places, choice.count, choice.verdicts);
+	if (i < 0)
+		return say_why_not(s, &request, &choice, e);
+	*to = choice.nodes[i];
+	return 0;
+}
+
+int placing_choose(struct session *s, const struct placing *what, struct node **to, struct error *e)
+{
+	struct controller *c = s->controller;
+	*to = c->nodes->local;
+	if (!nodes_next(c->nodes->local) && c->config->nodes.local)
+		return 0;
+	nodes_want_image(c, what->image);
+	return choose(s, what, to, e);
+}

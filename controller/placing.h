@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef ELSA_CONTROLLER_PLACING_H
+#define ELSA_CONTROLLER_PLACING_H
+
+/*
+ * On which node a session is started or woken: policies/place.h with what the
+ * nodes said of themselves and what was promised to their sessions. One thread.
+ */
+
+#include "controller/sessions.h"
+
+/* What is to be placed. Borrows its texts. */
+struct placing {
+	int64_t memory_bytes; /* 0: what is known of the session */
+	double cpus;
+	const char *features; /* that its checkpoint needs; NULL: none */
+	const char *image;
+};
+
+/* Of the session as it is: started again as it was, or woken from its checkpoint. */
+struct placing placing_of(const struct session *s, bool restore);
+
+/* With one machine that is the local node, whatever it says. -EAGAIN (full): no node can take it,
+ * and *e says of each why; with EINPROGRESS in place of that it may be known in a moment. */
+int placing_choose(struct session *s, const struct placing *what, struct node **to,
+		   struct error *e);
+
+/* Memory that the session counts for on its node. */
+int64_t placing_memory(const struct session *s);
+
+/* A notice says that it ends, it says so itself, or it puts its sessions away already. */
+bool placing_is_doomed(const struct node *node);
+/* Sessions are to leave it while there is time. */
+bool placing_is_draining(const struct node *node);
+
+#endif
