@@ -112,6 +112,27 @@ static void report_damaged(struct session *s, const struct checkpoint_info *info
 						      .detail = info->damaged });
 }
 
+/* What only the store knows of one: all of it, if its writer could not tell. */
+static void learn(struct session *s, const struct db_checkpoint *row,
+		  const struct checkpoint_info *info)
+{
+	struct error e = ERROR_INIT;
+	struct db_checkpoint better = *row;
+	bool knows_cpu = !info->cpu || (row->cpu && strcmp(row->cpu, info->cpu) == 0);
+	if (info->damaged || (row->stored_bytes && knows_cpu))
+		return;
+	better.cpu = info->cpu;
+	if (!row->stored_bytes) {
+		better.stored_bytes = info->stored_bytes;
+		better.memory_bytes = info->memory_bytes;
+		better.created_at = info->created_at;
+	}
+	if (db_checkpoint_put(s->controller->db, &better, &e) < 0)
+		log_error("%s: %s", s->label, e.text);
+	else if (better.generation == s->row.checkpoint)
+		session_take_checkpoint(s, &better);
+}
+
 static void compare_row(struct session *s, const struct db_checkpoint *row,
 			const struct checkpoint_list *list, int64_t newest)
 {
@@ -121,8 +142,10 @@ static void compare_row(struct session *s, const struct db_checkpoint *row,
 		report_damaged(s, info);
 	if (info && row->aside && !info->aside && !info->damaged)
 		checkpoints_tell_aside(s->controller, s->row.id, row->generation);
-	if (info)
+	if (info) {
+		learn(s, row, info);
 		return;
+	}
 	if (row->generation == s->row.checkpoint)
 		report_missing(s, row->generation);
 	else if (row->generation < newest && /* older ones are removed by the node: store.keep */

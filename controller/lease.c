@@ -190,6 +190,8 @@ static void node_back(struct node *node)
 							 .detail = "it renews its lease again" });
 	node->lost = false;
 	node->checked = false;
+	node->back_at = clock_mono();
+	node_look_soon(node);
 }
 
 static void take_notices(struct node *node, struct lease_request *request)

@@ -147,7 +147,8 @@ static void got_effects(const struct http_reply *reply, void *arg)
 /* Once for every time it comes up: what only a crash or a lost answer can have put out of step. */
 static void check_once(struct node *node)
 {
-	if (node->checked)
+	/* A look that began before it was back says nothing about what it holds. */
+	if (node->checked || node->look_at < node->back_at)
 		return;
 	node->checked = true;
 	node_call(node, "GET", "/v1/effects", NULL, LOOK_TIMEOUT_MS, got_effects, node, NULL, NULL);

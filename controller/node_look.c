@@ -123,14 +123,17 @@ static void session_evacuated(struct node *node, struct session *s, int64_t gene
 		.checkpoint = generation,
 	};
 	struct session_step step = { .verdict = STEP_IGNORE };
-	if (s->node == node && generation > s->row.checkpoint &&
-	    session_apply(s, &change, &step, &e) < 0) {
+	/* Of one that is recorded as running the store may have told already. */
+	bool newer = generation > s->row.checkpoint ||
+		     (session_has_processes(s) && generation == s->row.checkpoint);
+	if (newer && session_apply(s, &change, &step, &e) < 0) {
 		log_error("%s: that it was evacuated cannot be recorded: %s", s->label, e.text);
 		return;
 	}
 	acknowledge_evacuated(node, s, generation);
 	if (step.verdict != STEP_TAKEN)
 		return;
+	node->info.evacuating = true; /* that look may have begun before it knew */
 	checkpoints_compare(s->controller, s);
 	wake_put_away(s);
 }

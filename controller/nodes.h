@@ -31,6 +31,7 @@ struct node {
 	bool overlay_failed;
 	bool up;
 	mono_us lease_until;
+	mono_us back_at;       /* when it renewed its lapsed lease; 0: never */
 	bool lost;             /* its lease has lapsed: nothing runs there */
 	bool checked;          /* its effects and checkpoints were compared since it came up */
 	char *boot_id;         /* as recorded; NULL: never seen */

@@ -93,7 +93,8 @@ static struct place_node place_of(struct node *node, const struct session *s, co
 	const struct node_info *info = &node->info;
 	return (struct place_node) {
 		.name = node_name(node),
-		.up = node->up && node_in_reach(node),
+		/* Seen since it came up, or back: what it still holds goes on there. */
+		.up = node->up && node->checked && node_in_reach(node),
 		.local = node->local,
 		.draining = placing_is_draining(node),
 		.doomed = placing_is_doomed(node),
@@ -119,7 +120,7 @@ struct choice {
 	struct place_verdict *verdicts;
 	struct node **nodes;
 	size_t count;
-	bool asking; /* a node is being asked whether it has the image */
+	bool asking; /* a node is being asked what it holds, or whether it has the image */
 };
 
 static void choice_deinit(struct choice *choice)
@@ -141,8 +142,8 @@ static int collect(struct session *s, const char *image, struct choice *choice)
 	if (!choice->places || !choice->verdicts || !choice->nodes)
 		return -ENOMEM;
 	for (struct node *n = nodes_first(c); n; n = nodes_next(n)) {
-		choice->asking = choice->asking ||
-				 (n->up && node_in_reach(n) && node_has_image(n, image) < 0);
+		choice->asking = choice->asking || (n->up && node_in_reach(n) &&
+						    (!n->checked || node_has_image(n, image) < 0));
 		choice->places[choice->count] = place_of(n, s, image);
 		choice->nodes[choice->count++] = n;
 	}
@@ -156,7 +157,7 @@ static int say_why_not(const struct session *s, const struct place_request *requ
 	char why[EXPLAIN_MOST];
 	place_explain(request, choice->places, choice->verdicts, choice->count, why, sizeof(why));
 	if (choice->asking)
-		return error_set(e, EINPROGRESS, "the nodes are being asked for its image");
+		return error_set(e, EINPROGRESS, "the nodes are being asked what they have");
 	int r = error_fault(e, FAULT_FULL, "no machine can take %s: %s", s->label, why);
 	error_remedy(e, r,
 		     "hibernate what is not needed, or add a machine (elsa node token); see "

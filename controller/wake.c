@@ -4,6 +4,7 @@
 #include "base/cleanup.h"
 #include "base/log.h"
 #include "controller/api.h"
+#include "controller/capacity.h"
 #include "controller/hub.h"
 #include "controller/nodes.h"
 #include "controller/operations.h"
@@ -18,6 +19,7 @@
 
 #define WHO         "nodes"
 #define AGAIN_MS    1000
+#define WANTED_MS   10000 /* how long a machine is wanted for it unless that is said again */
 #define IMAGE_MS    15000 /* for the nodes to say whether they have an image */
 #define WAITING_FOR "waiting for a machine"
 
@@ -37,6 +39,19 @@ struct wake {
 	struct event *timer;
 	TAILQ_HEAD(, waiting) starts;
 };
+
+/* Somebody may give a machine for it. */
+static void want_machine(struct session *s, const struct placing *what, bool in_use)
+{
+	const struct capacity_want want = {
+		.session = s->row.id,
+		.memory_bytes = what->memory_bytes > 0 ? what->memory_bytes : placing_memory(s),
+		.features = what->features,
+		.in_use = in_use,
+		.until = clock_wall() + WANTED_MS,
+	};
+	capacity_wanted(s->controller, &want);
+}
 
 /* --- starts that wait --------------------------------------------------------------------------
  */
@@ -64,6 +79,7 @@ static bool can_grow(const struct controller *c)
 static void waiting_free(struct wake *wake, struct waiting *w)
 {
 	TAILQ_REMOVE(&wake->starts, w, entry);
+	capacity_unwanted(w->session->controller, w->session->row.id);
 	json_decref(w->body);
 	free(w->who);
 	free(w->why);
@@ -171,8 +187,10 @@ static void try_waiting(struct waiting *w)
 	/* Now that the nodes said that they have its image there is no room: that is to be known.
 	 */
 	bool over = w->asking && r != -EINPROGRESS && !can_grow(s->controller);
-	if (r != -EINPROGRESS)
+	if (r != -EINPROGRESS) {
 		w->because = e;
+		want_machine(s, &what, true);
+	}
 	if (over || clock_mono() > w->deadline)
 		start_failed(w, &w->because);
 }
@@ -215,10 +233,13 @@ static void wake(struct session *s)
 	int r = placing_choose(s, &what, &change.node, &e);
 	if (r == 0)
 		r = session_apply(s, &change, NULL, &e);
-	if (r < 0)
+	if (r < 0) {
 		note_why_not(s, &e);
-	else
-		replace_text(&s->waiting, NULL);
+		want_machine(s, &what, true);
+		return;
+	}
+	replace_text(&s->waiting, NULL);
+	capacity_unwanted(s->controller, s->row.id);
 }
 
 void wake_put_away(struct session *s)

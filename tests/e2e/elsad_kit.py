@@ -16,6 +16,7 @@ import signal
 import socket
 import socketserver
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -33,15 +34,22 @@ ELSAD = BUILD / "elsad"
 # --- a small HTTP server ---------------------------------------------------------------------------
 
 
-class _Unix(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
+class _Quiet(socketserver.ThreadingMixIn):
     daemon_threads = True
     request_queue_size = 128
 
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A peer that is killed is no news here."""
+        if not isinstance(sys.exception(), OSError):
+            super().handle_error(request, client_address)
 
-class _Tcp(socketserver.ThreadingMixIn, socketserver.TCPServer):
-    daemon_threads = True
+
+class _Unix(_Quiet, socketserver.UnixStreamServer):
+    pass
+
+
+class _Tcp(_Quiet, socketserver.TCPServer):
     allow_reuse_address = True
-    request_queue_size = 128
 
 
 class Double:
@@ -282,11 +290,7 @@ class Node(Double):
                 self.broken.append(f"{kind} of {session}, which does not run")
             if (session, generation) in self.checkpoints:
                 self.broken.append(f"{session}/{generation} written twice")
-            self.checkpoints[session, generation] = {
-                "session": session, "generation": generation, "stored_bytes": 4000,
-                "memory_bytes": 9000, "objects": 2, "created_at": int(time.time() * 1000),
-                "aside": False,
-            }  # fmt: skip
+            self.write(session, generation)
             return {
                 "running": session in self.running, "generation": generation,
                 "memory_bytes": 9000,
@@ -297,6 +301,13 @@ class Node(Double):
             for key in [k for k in self.checkpoints if k[0] == session]:
                 del self.checkpoints[key]
         return {"running": False}
+
+    def write(self, session: str, generation: int) -> None:
+        self.checkpoints[session, generation] = {
+            "session": session, "generation": generation, "stored_bytes": 4000,
+            "memory_bytes": 9000, "objects": 2, "created_at": int(time.time() * 1000),
+            "aside": False,
+        }  # fmt: skip
 
     # work on the store
 
