@@ -666,3 +666,17 @@ def test_azure_may_go_on_when_all_is_put_away(make_node, azure):
     event = azure.schedule("Preempt", 60)
     evacuated(node, session)
     wait_for(lambda: azure.started == [event])
+
+
+@pytest.mark.parametrize("what", ["avoid", "evacuate"])
+def test_a_recommendation_is_followed_where_that_is_wanted(make_node, aws, what):
+    node = listen(make_node, "aws", aws, more=f'[spot]\nrebalance = "{what}"')
+    session = Session(node)
+    session.start()
+    aws.set(rebalance=metadata.iso(time.time()))
+    has(node, "rebalance")
+    if what == "evacuate":
+        evacuated(node, session)
+        return
+    time.sleep(1)
+    assert node.sessions()[session.id]["running"]
