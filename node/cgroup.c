@@ -239,6 +239,12 @@ int cgroup_frozen(const struct cgroup *cg, bool *frozen, struct error *e)
 	return cgroup_exists(cg) ? cg->ops->frozen(cg, frozen, e) : 0;
 }
 
+bool cgroup_freeze_asked(const struct cgroup *cg)
+{
+	const char *file = cg->ops->version == 2 ? "cgroup.freeze" : "freezer.self_freezing";
+	return cgroup_exists(cg) && cgroup_read_number(cg->dirs[CGROUP_FREEZER], file) == 1;
+}
+
 int cgroup_freeze(const struct cgroup *cg, int timeout_ms, struct error *e)
 {
 	mono_us deadline = clock_mono() + (mono_us)timeout_ms * 1000;

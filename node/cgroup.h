@@ -85,6 +85,9 @@ int cgroup_freeze_soon(const struct cgroup *cg, struct error *e);
 int cgroup_thaw(const struct cgroup *cg, struct error *e);
 int cgroup_frozen(const struct cgroup *cg, bool *frozen, struct error *e);
 
+/* Its own state, whatever is above it: whether it was asked to freeze and not to thaw since. */
+bool cgroup_freeze_asked(const struct cgroup *cg);
+
 int cgroup_usage(const struct cgroup *cg, struct cgroup_usage *usage, struct error *e);
 
 /* Calls `each` for every process; a positive or negative return ends it and is returned. A missing

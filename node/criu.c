@@ -76,7 +76,9 @@ static int refuse(struct criu_run *run, const char *what, char **log_tail, struc
 /* --- dump ----------------------------------------------------------------- */
 
 /* A task in a stop by signal does not get out of it while version 1's freezer has it, not even for
- * ptrace: CRIU would hang in seizing it. (State 'T' in /proc hides behind the freezer's 'D'.) */
+ * ptrace: CRIU would hang in seizing it. (State 'T' in /proc hides behind the freezer's 'D'.)
+ * Neither does one that an earlier CRIU held when it was frozen, in a session that has stood still
+ * since. */
 static int is_stopped(pid_t pid, void *arg)
 {
 	char path[64];
@@ -85,8 +87,10 @@ static int is_stopped(pid_t pid, void *arg)
 	if (fs_read(path, &where, NULL) < 0)
 		return 0;
 	/* "0" where the kernel does not tell. */
-	*(bool *)arg = strcmp(buf_text(&where), "do_signal_stop") == 0 ||
-		       strcmp(buf_text(&where), "0") == 0;
+	static const char *const stops[] = { "do_signal_stop", "ptrace_stop", "0" };
+	for (size_t i = 0; i < ARRAY_SIZE(stops); i++)
+		if (strcmp(buf_text(&where), stops[i]) == 0)
+			*(bool *)arg = true;
 	return *(bool *)arg;
 }
 

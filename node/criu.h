@@ -77,6 +77,8 @@ int criu_end_orphans(const char *work, int timeout_ms, struct error *e);
 
 /* The same behind the commit of a dump, as criu_dump_keep(). */
 void criu_kill_orphans(const char *work);
+/* Whether a CRIU of an earlier life of this program works in that directory. */
+bool criu_has_orphans(const char *work);
 
 /* A CRIU that was killed while it dumped leaves TCP connections in repair mode, in which they carry
  * nothing. Takes them out of it. Best effort; for a sandbox whose dump came to nothing. */

@@ -71,6 +71,18 @@ int criu_end_orphans(const char *work, int timeout_ms, struct error *e)
 	}
 }
 
+static int is_any(pid_t pid, void *arg)
+{
+	(void)pid;
+	(void)arg;
+	return 1;
+}
+
+bool criu_has_orphans(const char *work)
+{
+	return proc_each_with_args("--work-dir", work, is_any, NULL) > 0;
+}
+
 /* It leads a process group with its script in it. */
 static int kill_group(pid_t pid, void *arg)
 {

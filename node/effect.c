@@ -9,6 +9,7 @@
 #include "node/estimate.h"
 #include "node/evacuate.h"
 #include "node/hold.h"
+#include "node/lease.h"
 #include "node/runner.h"
 
 #include <errno.h>
@@ -71,6 +72,7 @@ static int new_effect(struct node *node, struct session *s, struct effect_reques
 	*ef = (struct effect) { .node = node, .session = s, .request = *request };
 	*request = (struct effect_request) { 0 };
 	ef->plan = effect_plan(ef->request.kind);
+	ef->lease_epoch = lease_epoch(node);
 	ef->result.generation = s->journal.generation;
 	int r = journal_set(&ef->result.id, ef->request.id, e);
 	if (r == 0)
@@ -265,6 +267,11 @@ static void remove_if_over(struct node *node, struct session *s)
 int effect_begin(struct node *node, struct effect_request *request, struct effect **effect,
 		 struct error *e)
 {
+	int r = lease_admit(node, request->kind, e);
+	if (r < 0) {
+		wire_free(&wire_effect_request, request);
+		return r;
+	}
 	struct session *s = session_find(node, request->session.id);
 	if (!s)
 		s = session_add(node, request->session.id);
@@ -272,7 +279,7 @@ int effect_begin(struct node *node, struct effect_request *request, struct effec
 		wire_free(&wire_effect_request, request);
 		return error_set(e, ENOMEM, "out of memory");
 	}
-	int r = begin_on(node, s, request, effect, e);
+	r = begin_on(node, s, request, effect, e);
 	if (r < 0)
 		remove_if_over(node, s);
 	return r;

@@ -61,6 +61,7 @@ struct effect {
 	struct effect_waiter *waiters; /* the loop's */
 	mono_us begun;
 	mono_us frozen_since; /* 0: not frozen by this effect */
+	unsigned lease_epoch; /* when it began */
 	bool recovering;      /* after a crash */
 	bool interrupted;     /* cut short by one, undone */
 	bool undecided;       /* ... and not yet known whether to undo: see effect_resume() */

@@ -8,12 +8,15 @@
 #include <stdio.h>
 #include <unistd.h>
 
+enum { WAIT_S = 10 };
+
 int fault_parse(const char *text, struct fault_plan *plan, struct error *e)
 {
 	static const char *const names[] = {
 		[FAULT_BEFORE] = "before",
 		[FAULT_AFTER] = "after",
 		[FAULT_FAIL] = "fail",
+		[FAULT_WAIT] = "wait",
 	};
 	char when[8] = "";
 	*plan = (struct fault_plan) { .when = FAULT_NEVER };
@@ -24,9 +27,9 @@ int fault_parse(const char *text, struct fault_plan *plan, struct error *e)
 		plan->when = value < 0 ? FAULT_NEVER : (enum fault_when)value;
 	}
 	if (plan->when == FAULT_NEVER)
-		return error_set(e, EINVAL,
-				 "--fault takes KIND:STEP:before, :after or :fail, not \"%s\"",
-				 text);
+		return error_set(
+			e, EINVAL,
+			"--fault takes KIND:STEP:before, :after, :fail or :wait, not \"%s\"", text);
 	return 0;
 }
 
@@ -35,7 +38,9 @@ bool fault_hit(const struct fault_plan *plan, const char *effect, const char *st
 {
 	if (plan->when != now || strcmp(plan->effect, effect) != 0 || strcmp(plan->step, step) != 0)
 		return false;
-	if (now != FAULT_FAIL)
+	if (now == FAULT_WAIT)
+		sleep(WAIT_S);
+	else if (now != FAULT_FAIL)
 		kill(getpid(), SIGKILL);
 	return true;
 }

@@ -139,6 +139,14 @@ void hold_own(struct node *node, struct session *s)
 	pthread_mutex_unlock(&node->hold_lock);
 }
 
+bool hold_is_owned(struct node *node, const struct session *s)
+{
+	pthread_mutex_lock(&node->hold_lock);
+	bool owned = s->freezer_owned;
+	pthread_mutex_unlock(&node->hold_lock);
+	return owned;
+}
+
 /* Asked to freeze also when it should be frozen: CRIU may have let it go to seize it. */
 int hold_settle(struct node *node, struct session *s, struct error *e)
 {

@@ -52,6 +52,7 @@ void hold_own(struct node *node, struct session *s);
 int hold_settle(struct node *node, struct session *s, struct error *e);
 /* ... gives it back as it is but for reasons that came meanwhile: it may have no process. */
 void hold_give_back(struct node *node, struct session *s);
+bool hold_is_owned(struct node *node, const struct session *s);
 /* It has no process any more: nothing is left to be held. */
 void hold_forget(struct node *node, struct session *s);
 

@@ -29,6 +29,8 @@ static const struct wire_field journal_fields[] = {
 	{ "step", WIRE_STRING, AT(step) },
 	{ "created_at", WIRE_INT, AT(created_at) },
 	{ "released", WIRE_INT, AT(released) },
+	{ "fence", WIRE_INT, AT(fence) },
+	{ "tried", WIRE_INT, AT(tried) },
 	{ "arriving", WIRE_INT, AT(arriving) },
 	{ "results", WIRE_LIST, AT(results), .nested = &wire_effect_result,
 	  .count_offset = offsetof(struct journal, result_count) },

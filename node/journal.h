@@ -41,7 +41,10 @@ struct journal {
 	int64_t created_at; /* hibernate: of the manifest about to be put, to tell it from another's
 			     */
 	int64_t released;   /* restore: the generation whose processes may run from here on; 0 */
-	int64_t arriving;   /* the checkpoint that its processes' memory still comes from; 0 */
+	int64_t fence;    /* the newest in the store when it was restored here, 0: none; one that is
+			   * newer than this and `generation` is against it */
+	int64_t tried;    /* a checkpoint of this number may be ours, although storing it failed */
+	int64_t arriving; /* the checkpoint that its processes' memory still comes from; 0 */
 
 	struct effect_result *results; /* the last effect's, not acknowledged; none or one */
 	size_t result_count;

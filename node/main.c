@@ -10,6 +10,7 @@
 #include "node/estimate.h"
 #include "node/evacuate.h"
 #include "node/join.h"
+#include "node/lease.h"
 #include "node/notices.h"
 #include "node/recover.h"
 #include "node/store_jobs.h"
@@ -30,7 +31,7 @@
 enum { DRAIN_S = 30, RETRY_S = 5 };
 
 static const char usage[] =
-	"Usage: elsa-node [--config FILE] [--check] [--fault KIND:STEP:before|after|fail]\n"
+	"Usage: elsa-node [--config FILE] [--check] [--fault KIND:STEP:before|after|fail|wait]\n"
 	"       elsa-node [--config FILE] doctor [--json]\n"
 	"       elsa-node [--config FILE] teardown [--all]\n"
 	"       elsa-node --list-steps | --version | --help\n"
@@ -151,6 +152,7 @@ static void close_daemon(struct daemon *d)
 	store_jobs_free(&d->node);
 	evacuate_free(&d->node);
 	estimate_free(&d->node);
+	lease_close(&d->node);
 	node_deinit(&d->node);
 	for (size_t i = 0; i < ARRAY_SIZE(d->signals); i++)
 		if (d->signals[i])
@@ -179,9 +181,13 @@ static int open_daemon(struct daemon *d, const struct options *o, struct error *
 	if (r == 0)
 		r = estimate_init(&d->node, e);
 	if (r == 0)
+		r = lease_open(&d->node, e);
+	if (r == 0)
 		r = recover_all(&d->node, e);
 	if (r == 0)
 		r = evacuate_init(&d->node, e);
+	if (r == 0)
+		r = lease_start(&d->node, e);
 	if (r == 0)
 		r = store_jobs_new(&d->node, e);
 	if (r == 0)

@@ -19,14 +19,20 @@
  *
  *	table inet elsa_hold {
  *		flags dormant;
- *		chain in { type filter hook prerouting priority raw; policy drop; }
- *		chain out { type filter hook output priority raw; policy drop; }
+ *		chain in {
+ *			type filter hook prerouting priority raw; policy drop;
+ *			meta mark 0xc114 accept
+ *		}
+ *		chain out { the same, with hook output }
  *	}
  *
- * That is before connection tracking and before a socket is looked up.
+ * That is before connection tracking and before a socket is looked up. The mark
+ * is CRIU's own (SOCCR_MARK): a connection whose peer had closed it gets that
+ * peer's FIN once more when it is restored. Sessions cannot set it.
  */
 
-#define TABLE "elsa_hold"
+#define TABLE     "elsa_hold"
+#define CRIU_MARK UINT32_C(0xc114)
 
 /* --- messages (linux/netfilter/nfnetlink.h: changes come between "begin" and "end") --- */
 
@@ -67,6 +73,61 @@ static void put_chain(struct netlink *n, int flags, const char *name, uint32_t h
 	netlink_put_text(n, NFTA_CHAIN_TYPE, "filter");
 }
 
+static size_t begin_expression(struct netlink *n, const char *name, size_t *element)
+{
+	*element = netlink_nest(n, NFTA_LIST_ELEM, NULL, 0);
+	netlink_put_text(n, NFTA_EXPR_NAME, name);
+	return netlink_nest(n, NFTA_EXPR_DATA, NULL, 0);
+}
+
+static void end_expression(struct netlink *n, size_t element, size_t data)
+{
+	netlink_nest_end(n, data);
+	netlink_nest_end(n, element);
+}
+
+static void put_match(struct netlink *n)
+{
+	const uint32_t mark = CRIU_MARK; /* in the machine's order, as the kernel has it */
+	size_t element;
+	size_t data = begin_expression(n, "meta", &element);
+	netlink_put_be32(n, NFTA_META_DREG, NFT_REG_1);
+	netlink_put_be32(n, NFTA_META_KEY, NFT_META_MARK);
+	end_expression(n, element, data);
+	data = begin_expression(n, "cmp", &element);
+	netlink_put_be32(n, NFTA_CMP_SREG, NFT_REG_1);
+	netlink_put_be32(n, NFTA_CMP_OP, NFT_CMP_EQ);
+	size_t value = netlink_nest(n, NFTA_CMP_DATA, NULL, 0);
+	netlink_put(n, NFTA_DATA_VALUE, &mark, sizeof(mark));
+	netlink_nest_end(n, value);
+	end_expression(n, element, data);
+}
+
+static void put_accept(struct netlink *n)
+{
+	size_t element;
+	size_t data = begin_expression(n, "immediate", &element);
+	netlink_put_be32(n, NFTA_IMMEDIATE_DREG, NFT_REG_VERDICT);
+	size_t value = netlink_nest(n, NFTA_IMMEDIATE_DATA, NULL, 0);
+	size_t verdict = netlink_nest(n, NFTA_DATA_VERDICT, NULL, 0);
+	netlink_put_be32(n, NFTA_VERDICT_CODE, NF_ACCEPT);
+	netlink_nest_end(n, verdict);
+	netlink_nest_end(n, value);
+	end_expression(n, element, data);
+}
+
+static void put_rule(struct netlink *n, int flags, const char *chain)
+{
+	begin_message(n, "let CRIU's packets through", NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_NEWRULE,
+		      flags | NLM_F_CREATE | NLM_F_APPEND, NFPROTO_INET, 0);
+	netlink_put_text(n, NFTA_RULE_TABLE, TABLE);
+	netlink_put_text(n, NFTA_RULE_CHAIN, chain);
+	size_t list = netlink_nest(n, NFTA_RULE_EXPRESSIONS, NULL, 0);
+	put_match(n);
+	put_accept(n);
+	netlink_nest_end(n, list);
+}
+
 /* One transaction, of which the last change is to be acknowledged: what comes first is that, or the
  * first failure. */
 static int switch_table(int netns_fd, bool create, bool held, struct error *e)
@@ -76,7 +137,9 @@ static int switch_table(int netns_fd, bool create, bool held, struct error *e)
 	put_table(&n, create ? NLM_F_CREATE : NLM_F_ACK, held);
 	if (create) {
 		put_chain(&n, NLM_F_CREATE, "in", NF_INET_PRE_ROUTING);
-		put_chain(&n, NLM_F_CREATE | NLM_F_ACK, "out", NF_INET_LOCAL_OUT);
+		put_chain(&n, NLM_F_CREATE, "out", NF_INET_LOCAL_OUT);
+		put_rule(&n, 0, "in");
+		put_rule(&n, NLM_F_ACK, "out");
 	}
 	put_mark(&n, NFNL_MSG_BATCH_END);
 	cleanup_fd int fd = netlink_open(netns_fd, NETLINK_NETFILTER, e);

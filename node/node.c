@@ -9,6 +9,7 @@
 #include "node/evacuate.h"
 #include "node/hold.h"
 #include "node/journal.h"
+#include "node/lease.h"
 #include "node/notices.h"
 #include "node/overlay.h"
 #include "node/pages.h"
@@ -173,6 +174,7 @@ int node_info(const struct node *node, struct node_info *info, struct error *e)
 		.memory_available_bytes = meminfo(buf_text(&text), "MemAvailable:"),
 		.evacuating = evacuate_under_way(node),
 		.upload_bytes_per_s = estimate_upload(node),
+		.lease_left_ms = lease_left_ms(node),
 	};
 	if (!info->name || !info->version || !info->boot_id || !info->criu)
 		r = error_set(e, ENOMEM, "out of memory");

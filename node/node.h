@@ -30,6 +30,7 @@ struct evacuate;
 struct notices;
 struct store_jobs;
 struct join;
+struct lease;
 struct http_server;
 
 struct node {
@@ -50,6 +51,7 @@ struct node {
 	atomic_bool evacuating;         /* ... is under way */
 	struct overlay_state overlay;   /* the loop's; what is in effect, see node/overlay.h */
 	struct notices *notices;        /* node/notices.h */
+	struct lease *lease;            /* node/lease.h; NULL: it needs none */
 
 	pthread_mutex_t lock;
 	struct session *sessions;

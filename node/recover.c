@@ -7,6 +7,7 @@
 #include "node/arrival.h"
 #include "node/effect.h"
 #include "node/hold.h"
+#include "node/lease.h"
 
 #include <errno.h>
 #include <string.h>
@@ -124,6 +125,7 @@ int recover_all(struct node *node, struct error *e)
 	int r = journal_each(node, load, node, e);
 	if (r < 0)
 		return r;
+	lease_take_over(node);
 	r = clear_strays(node, e);
 	if (r < 0)
 		return r;

@@ -5,6 +5,7 @@
 #include "base/buf.h"
 #include "base/cleanup.h"
 #include "base/fs.h"
+#include "node/program.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -18,11 +19,6 @@
 #include <unistd.h>
 
 #define MAX_ACCOUNTS_TEXT ((size_t)4 << 20)
-
-/* Where elsa-init is, seen from our own program: in the build tree (beside it, or beside the tests'
- * directories), or installed under whatever prefix. */
-static const char *const init_places[] = { "elsa-init", "../../elsa-init",
-					   "../libexec/elsa/elsa-init" };
 
 /* --- directories -------------------------------------------------------------- */
 
@@ -232,38 +228,9 @@ static int write_accounts(const struct sandbox *sb, struct error *e)
 
 /* --- our own program -------------------------------------------------------------- */
 
-static int open_own_dir(void)
-{
-	char path[PATH_MAX];
-	ssize_t n = readlink("/proc/self/exe", path, sizeof(path) - 1);
-	path[n > 0 ? n : 0] = '\0';
-	char *slash = strrchr(path, '/');
-	if (!slash)
-		return -1;
-	slash[1] = '\0';
-	return open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
-}
-
-static int open_init_program(struct error *e)
-{
-	cleanup_fd int dir = open_own_dir();
-	for (size_t i = 0; i < ARRAY_SIZE(init_places) && dir >= 0; i++) {
-		int fd = openat(dir, init_places[i], O_RDONLY | O_CLOEXEC);
-		if (fd >= 0)
-			return fd;
-	}
-	int fd = open(ELSA_LIBEXEC_DIR "/elsa-init", O_RDONLY | O_CLOEXEC);
-	if (fd >= 0)
-		return fd;
-	int r = error_fault(e, FAULT_UNAVAILABLE, "there is no elsa-init for the sessions' pid 1");
-	return error_remedy(e, r,
-			    "It belongs to elsa-node and lies at " ELSA_LIBEXEC_DIR
-			    "/elsa-init: install Elsa anew.");
-}
-
 static int copy_init(const char *path, struct error *e)
 {
-	cleanup_fd int from = open_init_program(e);
+	cleanup_fd int from = program_open("elsa-init", e);
 	if (from < 0)
 		return from;
 	cleanup_free char *tmp = str_printf("%s.new", path);

@@ -98,6 +98,8 @@ static int open_journal(struct effect *ef, struct error *e)
 	j->released = 0;
 	if (evacuate_was(j))
 		journal_set(&j->ended, NULL, NULL);
+	if (q->kind == EFFECT_START || q->kind == EFFECT_RESTORE)
+		j->fence = j->tried = 0;
 	r = journal_set(&j->effect, q->id, e);
 	pthread_mutex_unlock(&ef->node->lock);
 	return r;
@@ -237,6 +239,7 @@ static int run_step(struct effect *ef, const struct step *step, bool must_journa
 	if (r < 0 && must_journal)
 		return r;
 	fault_hit(fault, ef->plan->name, step->name, FAULT_BEFORE);
+	fault_hit(fault, ef->plan->name, step->name, FAULT_WAIT);
 	if (fault_hit(fault, ef->plan->name, step->name, FAULT_FAIL))
 		r = error_fault(e, FAULT_INTERNAL, "this failure was asked for (--fault)");
 	else

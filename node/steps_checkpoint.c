@@ -19,11 +19,48 @@
 #include <sys/utsname.h>
 #include <unistd.h>
 
+static int64_t newer(int64_t a, int64_t b)
+{
+	return a > b ? a : b;
+}
+
+/* A fence, or a checkpoint, that came after the session did: another node has it now, or may. What
+ * is here must not get ahead of it, whatever number it was told. */
+static int check_ours(const struct journal *j, const struct store_numbers *n, struct error *e)
+{
+	int64_t known = newer(j->generation, j->fence);
+	if (n->fence > known)
+		return error_fault(e, FAULT_CONFLICT,
+				   "session %s was fenced at %lld: another node may have it, and "
+				   "what is here is not stored any more",
+				   j->session.id, (long long)n->fence);
+	if (n->checkpoint > newer(known, j->tried))
+		return error_fault(e, FAULT_CONFLICT,
+				   "checkpoint %lld of session %s, newer than what is here, was "
+				   "stored elsewhere",
+				   (long long)n->checkpoint, j->session.id);
+	return 0;
+}
+
+static int check_number(struct effect *ef, struct store *store, struct error *e)
+{
+	struct store_numbers n;
+	const struct journal *j = effect_journal(ef);
+	int64_t wanted = ef->request.generation;
+	int r = store_numbers(store, ef->session->id, &n, e);
+	if (r == 0)
+		r = check_ours(j, &n, e);
+	if (r == 0 && (wanted <= n.used || wanted <= j->generation))
+		r = error_set(e, EBUSY,
+			      "generation %lld of session %s is not new: the store has %lld",
+			      (long long)wanted, ef->session->id, (long long)newer(n.used, 0));
+	return r;
+}
+
 int checkpoint_check(struct effect *ef, struct error *e)
 {
 	struct store *store;
 	struct sandbox_usage usage;
-	int64_t wanted = ef->request.generation, newest = 0;
 	const char *id = ef->session->id;
 	if (!session_alive(ef->node, ef->session))
 		return error_set(e, ESRCH, "session %s does not run here", id);
@@ -35,14 +72,7 @@ int checkpoint_check(struct effect *ef, struct error *e)
 	pthread_mutex_lock(&ef->node->lock);
 	ef->result.memory_bytes = usage.rss_bytes;
 	pthread_mutex_unlock(&ef->node->lock);
-	r = store_newest(store, id, &newest, e);
-	if (r < 0 && r != -ENOENT)
-		return r;
-	if (wanted <= newest || wanted <= effect_journal(ef)->generation)
-		return error_set(e, EBUSY,
-				 "generation %lld of session %s is not new: the store has %lld",
-				 (long long)wanted, id, (long long)newest);
-	return 0;
+	return check_number(ef, store, e);
 }
 
 /* What the last wake wanted first is stored close together for the next one. Without it, or with
@@ -249,13 +279,20 @@ int checkpoint_commit(struct effect *ef, struct error *e)
 	if (r < 0)
 		return r;
 	/* By this the manifest is known as ours after a crash. */
+	int64_t tried = j->tried;
 	pthread_mutex_lock(&ef->node->lock);
 	j->created_at = meta.created_at;
+	j->tried = ef->request.generation;
 	pthread_mutex_unlock(&ef->node->lock);
 	r = journal_save(ef->node, j, e);
 	if (r == 0)
 		r = store_write_commit(ef->write, &meta,
 				       all ? STORE_VERIFY_ALL : STORE_VERIFY_SAMPLE, e);
+	if (r == -EEXIST) { /* somebody else's */
+		pthread_mutex_lock(&ef->node->lock);
+		j->tried = tried;
+		pthread_mutex_unlock(&ef->node->lock);
+	}
 	if (r < 0)
 		return r;
 	pthread_mutex_lock(&ef->node->lock);

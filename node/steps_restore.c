@@ -8,6 +8,7 @@
 #include "node/hold.h"
 #include "node/images.h"
 #include "node/layers.h"
+#include "node/lease.h"
 #include "node/pagemap_image.h"
 
 #include <errno.h>
@@ -18,15 +19,21 @@
  */
 static int check_newest(struct effect *ef, struct store *store, struct error *e)
 {
-	int64_t newest = 0, wanted = ef->request.generation;
-	int r = store_newest(store, ef->session->id, &newest, e);
+	struct store_numbers n;
+	int64_t wanted = ef->request.generation;
+	int r = store_numbers(store, ef->session->id, &n, e);
+	if (r == 0 && n.checkpoint < 0)
+		r = error_set(e, ENOENT, "session %s has no checkpoint", ef->session->id);
 	if (r < 0)
 		return error_wrap(e, r, "no checkpoint to restore");
-	if (newest == wanted)
+	pthread_mutex_lock(&ef->node->lock);
+	effect_journal(ef)->fence = n.fence > 0 ? n.fence : 0;
+	pthread_mutex_unlock(&ef->node->lock);
+	if (n.checkpoint == wanted)
 		return 0;
 	r = error_set(e, EBUSY, "checkpoint %lld of session %s is not the newest: %lld is",
-		      (long long)wanted, ef->session->id, (long long)newest);
-	return newest < wanted
+		      (long long)wanted, ef->session->id, (long long)n.checkpoint);
+	return n.checkpoint < wanted
 		       ? r
 		       : error_remedy(e, r, "To go back to an older one, set the newer aside.");
 }
@@ -191,6 +198,9 @@ static int release(struct effect *ef, struct error *e)
 
 static int thaw(struct effect *ef, struct error *e)
 {
+	int r = lease_check(ef, e);
+	if (r < 0)
+		return r;
 	arrival_go(ef);
 	return hold_settle(ef->node, ef->session, e);
 }

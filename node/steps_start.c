@@ -4,6 +4,7 @@
 #include "base/cleanup.h"
 #include "node/home.h"
 #include "node/images.h"
+#include "node/lease.h"
 
 enum { LOG_LINES = 30 };
 
@@ -31,7 +32,9 @@ static int start(struct effect *ef, struct error *e)
 
 static int adopt(struct effect *ef, struct error *e)
 {
-	(void)e;
+	int r = lease_check(ef, e);
+	if (r < 0)
+		return r;
 	pthread_mutex_lock(&ef->node->lock);
 	effect_journal(ef)->generation = ef->request.generation;
 	pthread_mutex_unlock(&ef->node->lock);

@@ -5,6 +5,7 @@
 #include "base/fs.h"
 #include "base/id.h"
 #include "node/journal.h"
+#include "node/lease_private.h"
 #include "node/node.h"
 #include "node/sandbox.h"
 #include "node/session.h"
@@ -88,6 +89,11 @@ int teardown_run(const struct config *config, bool all, struct error *e)
 	int r = teardown_lock(config, e);
 	if (r == 0)
 		r = proc_boot_id(node.boot_id, e);
+	/* What a guard has frozen together cannot be ended; one by one it can. */
+	if (r == 0 && lease_is_frozen_together(&node))
+		lease_hold_all(&node);
+	if (r == 0)
+		lease_dismiss_guard(&node);
 	if (r == 0)
 		r = sandbox_each(config, note, &ids, e);
 	for (size_t i = 0; r == 0 && i < ids.count; i++)

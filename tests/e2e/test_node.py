@@ -6,6 +6,7 @@ import json
 import os
 import pathlib
 import signal
+import socket
 import subprocess
 import tempfile
 import threading
@@ -589,6 +590,36 @@ def test_the_clock_goes_on_where_the_uptime_is_smaller(node):
     after = session.ask("state")
     assert_same(before, after, 15)
     kill_group(node.process)
+
+
+HALF_CLOSED = """
+import http.server, socket, threading
+server = socket.create_server(("0.0.0.0", 8888))
+kept = []
+while True:
+    connection, _ = server.accept()
+    word = connection.recv(100)
+    connection.send(b"%d %s" % (len(kept), word))
+    kept.append(connection)
+"""
+
+
+def test_connections_that_others_have_closed(node):
+    """The session has not closed its side of them yet: a FIN was in, and is so after the wake."""
+    session = Session(node, command=["python3", "-c", HALF_CLOSED])
+
+    def say(word):
+        with contextlib.suppress(OSError), socket.create_connection((session.address, 8888), 5) as c:
+            c.sendall(word)
+            return c.recv(100)
+        return None
+    node.done("start", session)
+    wait_for(lambda: say(b"hello"))
+    for generation in (1, 2):
+        before = int(say(b"x").split()[0])
+        session.hibernate(generation)
+        node.done("restore", session, generation)
+        assert wait_for(lambda: say(b"again")).split() == [b"%d" % (before + 1), b"again"]
 
 
 # --- faults, driven from the list of steps in the program ------------------------------------------
