@@ -18,7 +18,8 @@ from urllib.parse import quote
 import pytest
 
 import nodekit
-from hostkit import TEST_ADDRESS, Host, Lan
+from hostkit import BOOT_ID, TEST_ADDRESS, Host, Lan
+from leasekit import pretend_lease
 from nodekit import Refused, Session, wait_for
 
 HUB, N1, N2 = "10.98.0.1", "10.98.0.2", "10.98.0.3"
@@ -49,6 +50,8 @@ class HostNode(nodekit.Node):
 
     def start(self, *args, **more):
         self.host.volatile[:] = [self.dir / "run"]
+        if self.joined:
+            pretend_lease(self.dir / "run", self.host.run("cat", BOOT_ID).stdout)
         return super().start(*args, prefix=self.host.prefix, **more)
 
     def signal(self, number: int) -> None:
