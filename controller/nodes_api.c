@@ -319,6 +319,22 @@ int node_link(struct controller *c, const char *name, char **base, char **connec
 	return *base && *connect_to ? 0 : error_set(e, ENOMEM, "out of memory");
 }
 
+int node_moved(struct controller *c, const char *name, const char *listen, const char *peer,
+	       struct error *e)
+{
+	cleanup(db_node_deinit) struct db_node row = { 0 };
+	cleanup_free char *now = NULL;
+	int r = node_listen_address(listen, peer, &now, e);
+	if (r == 0)
+		r = db_node_get(c->db, name, &row, e);
+	if (r < 0 || strcmp(row.listen, now) == 0)
+		return r;
+	log_info("node %s is at %s now, not at %s any more", name, now, row.listen);
+	replace_text(&row.listen, now);
+	r = db_node_put(c->db, &row, e);
+	return r < 0 ? r : 1;
+}
+
 char *nodes_api_url(const struct config *config)
 {
 	const char *listen = config->nodes.listen;

@@ -31,6 +31,11 @@ int node_link(struct controller *c, const char *name, char **base, char **connec
  * its question came from. *to is allocated. */
 int node_listen_address(const char *listen, const char *peer, char **to, struct error *e);
 
+/* A joined node says where it listens now, as above: 1 when that is another place than recorded,
+ * and is recorded then; 0; negative. */
+int node_moved(struct controller *c, const char *name, const char *listen, const char *peer,
+	       struct error *e);
+
 /* A token by which `uses` hosts (0: any number) may join within `ttl_ms`; allocated. */
 int tokens_make(struct controller *c, int64_t ttl_ms, int64_t uses, char **token, wall_ms *expires,
 		struct error *e);

@@ -238,6 +238,60 @@ static void test_many_strangers(void **state)
 	assert_int_equal(tokens_listen_to(t, "10.0.0.0", 1000999, &wait, NULL), 0);
 }
 
+/* --- where they are ------------------------------------------------------- */
+
+static const struct {
+	const char *listen, *peer, *is; /* NULL: neither */
+} listens[] = {
+	{ "10.0.0.5:8444", "10.0.0.9", "10.0.0.5:8444" },
+	{ "0.0.0.0:8444", "10.0.0.9", "10.0.0.9:8444" },
+	{ "[::]:1", "10.0.0.9", "10.0.0.9:1" },
+	{ "0.0.0.0:8444", "fd00::1", NULL },
+	{ "0.0.0.0:8444", "?", NULL },
+	{ "10.0.0.5", "10.0.0.9", NULL },
+	{ "10.0.0.5:", "10.0.0.9", NULL },
+	{ "10.0.0.5:0", "10.0.0.9", NULL },
+	{ "10.0.0.5:65536", "10.0.0.9", NULL },
+	{ "10.0.0.5:80 ", "10.0.0.9", NULL },
+	{ "n1.example:80", "10.0.0.9", NULL },
+	{ ":80", "10.0.0.9", NULL },
+	{ "", "10.0.0.9", NULL },
+	{ NULL, "10.0.0.9", NULL },
+};
+
+static void test_listen(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(listens); i++) {
+		cleanup_free char *is = NULL;
+		int r = node_listen_address(listens[i].listen, listens[i].peer, &is, NULL);
+		assert_int_equal(r, listens[i].is ? 0 : -EINVAL);
+		if (listens[i].is)
+			assert_string_equal(is, listens[i].is);
+	}
+}
+
+static void test_moved(void **state)
+{
+	struct world *w = *state;
+	struct db_node row = { .name = "n1",
+			       .state = "ready",
+			       .listen = "10.0.0.5:8444",
+			       .overlay = "10.98.0.16",
+			       .serial = "4A",
+			       .key_digest = "k",
+			       .token = "t" };
+	assert_int_equal(node_moved(&w->c, "n1", "0.0.0.0:8444", "10.0.0.5", NULL), -ENOENT);
+	assert_int_equal(db_node_put(w->c.db, &row, NULL), 0);
+	assert_int_equal(node_moved(&w->c, "n1", "0.0.0.0:8444", "10.0.0.5", NULL), 0);
+	assert_int_equal(node_moved(&w->c, "n1", "0.0.0.0:8444", "10.0.0.6", NULL), 1);
+	assert_int_equal(node_moved(&w->c, "n1", "nowhere", "10.0.0.6", NULL), -EINVAL);
+	assert_int_equal(db_node_get(w->c.db, "n1", &row, NULL), 0);
+	assert_string_equal(row.listen, "10.0.0.6:8444");
+	assert_string_equal(row.serial, "4A");
+	db_node_deinit(&row);
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
@@ -246,6 +300,7 @@ int main(void)
 		TEST(test_kept),         TEST(test_half_made),   TEST(test_another_authority),
 		TEST(test_damaged),      TEST(test_uses),        TEST(test_expired),
 		TEST(test_wrong_secret), TEST(test_slowed_down), TEST(test_many_strangers),
+		TEST(test_listen),       TEST(test_moved),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
