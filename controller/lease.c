@@ -7,6 +7,7 @@
 #include "controller/effects.h"
 #include "controller/idle.h"
 #include "controller/node.h"
+#include "controller/nodes_api.h"
 #include "controller/record.h"
 #include "controller/retry.h"
 #include "controller/rows.h"
@@ -218,6 +219,14 @@ static void take_request(struct node *node, struct lease_request *request)
 					       .detail = "it ends, and gets nothing new" });
 }
 
+/* It may have another address since it started anew. Words that cannot be used change nothing. */
+static void take_place(struct http_exchange *x, const struct node *node, const char *listen)
+{
+	struct controller *c = node->controller;
+	if (listen && node_moved(c, node->name, listen, http_exchange_peer(x), NULL) > 0)
+		nodes_reload(c, NULL);
+}
+
 static int grant(struct http_exchange *x, struct node *node, struct error *e)
 {
 	struct controller *c = node->controller;
@@ -249,6 +258,7 @@ void lease_asked(struct http_exchange *x, void *controller)
 			? wire_decode_text(&wire_lease_request, body ? body : "", len, &request, &e)
 			: error_fault(&e, FAULT_DENIED, "no such node has joined");
 	if (r == 0) {
+		take_place(x, node, request.listen);
 		take_request(node, &request);
 		r = grant(x, node, &e);
 	}

@@ -319,6 +319,19 @@ def test_restarts(pair: Pair) -> None:
     assert pair.node.log.read_text().count("has joined elsad") == 1
 
 
+def test_another_address(pair: Pair) -> None:
+    """A node that starts again elsewhere says so with its lease, and is reached there."""
+    pair.join()
+    pair.node.kill()
+    pair.listen = free_port()
+    pair.configure()
+    pair.node.start()
+    lease = {"boot_id": "x", "listen": f"0.0.0.0:{pair.listen}"}
+    assert post(pair.port, "/v1/nodes/lease", lease, pair.identity)[0] == 200
+    pair.wait_up()
+    assert pair.nodes()["n1"]["listen"] == f"127.0.0.1:{pair.listen}"
+
+
 def test_drain_is_kept(pair: Pair) -> None:
     pair.join()
     pair.elsad.post("/v1/nodes/drain", {"node": "n1"})
