@@ -5,6 +5,7 @@
 #include "base/cleanup.h"
 #include "base/fs.h"
 #include "base/log.h"
+#include "controller/lease.h"
 #include "controller/node.h"
 #include "controller/nodes_api.h"
 #include "controller/nodes_change.h"
@@ -57,6 +58,8 @@ static json_t *node_json(const char *name, const struct node *node)
 	set_text(to, "name", name);
 	json_object_set_new(to, "local", json_boolean(node && node->local));
 	json_object_set_new(to, "up", json_boolean(node && node->up));
+	json_object_set_new(to, "lost", json_boolean(node && node->lost));
+	json_object_set_new(to, "lease_left_ms", json_integer(node ? lease_left_ms(node) : 0));
 	set_info(to, node ? &node->info : &nothing);
 	json_object_set_new(to, "notices", notices_json(node ? &node->info : &nothing));
 	json_object_set_new(to, "sessions",

@@ -50,7 +50,14 @@ char *idle_explain(const struct session *s)
 		return strdup("frozen in place; it wakes when it is used");
 	case SESSION_SNAPSHOTTING:
 		return strdup("awake; a checkpoint of it is being taken, after which it goes on");
+	case SESSION_FENCING:
+		return strdup("its node is not heard of; it goes on from its newest checkpoint "
+			      "when nothing of that node can come between");
 	case SESSION_HIBERNATED:
+		if (s->row.wish != WISH_NONE)
+			return str_printf("it was in use and is woken as soon as a machine has "
+					  "room%s%s",
+					  s->waiting ? ": " : "", s->waiting ? s->waiting : "");
 		if (s->row.checkpoint)
 			return str_printf("asleep; the next start wakes it from checkpoint %lld",
 					  (long long)s->row.checkpoint);

@@ -14,6 +14,7 @@
 #include <pwd.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 enum { LOG_LINES_DEFAULT = 200, LOG_LINES_MOST = 100000, EFFECT_ID_MOST = 64 };
 
@@ -48,6 +49,49 @@ static void get_node(struct http_exchange *x, void *arg)
 	}
 	api_reply(x, &wire_node_info, &info);
 	wire_free(&wire_node_info, &info);
+}
+
+/* Those of the question that are directories here. */
+static int find_images(const struct node_question *question, struct node_info *info,
+		       struct error *e)
+{
+	size_t count = 0;
+	for (char **p = question->images; p && *p; p++)
+		count++;
+	info->images = calloc(count + 1, sizeof(*info->images));
+	if (!info->images)
+		return error_set(e, ENOMEM, "out of memory");
+	count = 0;
+	for (char **p = question->images; p && *p; p++) {
+		struct stat st;
+		if (**p != '/' || stat(*p, &st) < 0 || !S_ISDIR(st.st_mode))
+			continue;
+		info->images[count] = strdup(*p);
+		if (!info->images[count++])
+			return error_set(e, ENOMEM, "out of memory");
+	}
+	return 0;
+}
+
+/* The same, with an answer to what elsad wants to know before it places a session. */
+static void post_node(struct http_exchange *x, void *arg)
+{
+	struct node_question question = { 0 };
+	struct node_info info = { 0 };
+	struct error e = ERROR_INIT;
+	size_t len = 0;
+	const char *body = http_exchange_body(x, &len);
+	int r = wire_decode_text(&wire_node_question, body ? body : "", len, &question, &e);
+	if (r == 0)
+		r = node_info(arg, &info, &e);
+	if (r == 0)
+		r = find_images(&question, &info, &e);
+	if (r < 0)
+		http_reply_error(x, &e);
+	else
+		api_reply(x, &wire_node_info, &info);
+	wire_free(&wire_node_info, &info);
+	wire_free(&wire_node_question, &question);
 }
 
 static void get_evacuation(struct http_exchange *x, void *arg)
@@ -340,6 +384,7 @@ static void put_overlay(struct http_exchange *x, void *arg)
 
 static const struct http_route routes[] = {
 	{ "GET", "/v1/node", get_node },
+	{ "POST", "/v1/node", post_node },
 	{ "GET", "/v1/evacuation", get_evacuation },
 	{ "GET", "/v1/sessions", get_sessions },
 	{ "GET", "/v1/sessions/{id}", get_session },

@@ -157,6 +157,18 @@ char *node_name(const struct node *node)
 	return strdup(name);
 }
 
+/* Its address for other hosts: the one that is configured, or that its API is at. */
+static char *underlay(const struct config *config)
+{
+	const char *listen = config->node.listen;
+	if (*config->node.address)
+		return strdup(config->node.address);
+	/* Listening everywhere it is what elsad saw of it. */
+	if (!*listen || *listen == '[' || strncmp(listen, "0.0.0.0:", 8) == 0)
+		return NULL;
+	return strndup(listen, strcspn(listen, ":"));
+}
+
 int node_info(const struct node *node, struct node_info *info, struct error *e)
 {
 	cleanup_buf struct buf text = BUF_INIT(64 << 10);
@@ -169,6 +181,8 @@ int node_info(const struct node *node, struct node_info *info, struct error *e)
 		.boot_id = strdup(node->boot_id),
 		.criu = strdup(node->criu.version),
 		.cpu = cpu_model(),
+		.features = strdup(node->cpu),
+		.underlay = underlay(node->config),
 		.cpus = sysconf(_SC_NPROCESSORS_ONLN),
 		.memory_bytes = meminfo(buf_text(&text), "MemTotal:"),
 		.memory_available_bytes = meminfo(buf_text(&text), "MemAvailable:"),
@@ -176,7 +190,7 @@ int node_info(const struct node *node, struct node_info *info, struct error *e)
 		.upload_bytes_per_s = estimate_upload(node),
 		.lease_left_ms = lease_left_ms(node),
 	};
-	if (!info->name || !info->version || !info->boot_id || !info->criu)
+	if (!info->name || !info->version || !info->boot_id || !info->criu || !info->features)
 		r = error_set(e, ENOMEM, "out of memory");
 	if (r == 0)
 		r = notices_fill(node, info, e);

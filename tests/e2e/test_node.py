@@ -350,6 +350,16 @@ def test_an_end_of_the_node_leaves_sessions_running(node):
     session.hibernate(1)
 
 
+def test_what_a_node_says_of_itself(node, tmp_path):
+    """Also of root file systems, of which elsad asks before it places a session."""
+    (tmp_path / "file").write_text("")
+    asked = ["/", str(tmp_path), str(tmp_path / "file"), str(tmp_path / "none"), "relative"]
+    info = node.ask("POST", "/v1/node", {"images": asked})
+    assert info["images"] == ["/", str(tmp_path)]
+    assert info["features"] and info["features"] == node.get("/v1/node")["features"]
+    assert info["memory_bytes"] > info["memory_available_bytes"] > 0 and info["cpus"] > 0
+
+
 def test_a_reboot_is_told_from_an_end(node, place):
     """The processes are gone and the machine says it was started anew."""
     session, sleeper = Session(node), Session(node)
