@@ -21,14 +21,20 @@ static const char *text_at(const json_t *object, const char *key)
 
 /* --- list ------------------------------------------------------------------ */
 
-/* What a node's state and its not answering come to. */
+static bool is_set(const json_t *row, const char *key)
+{
+	return json_is_true(json_object_get(row, key));
+}
+
+/* What a node's state and what was seen of it come to. */
 static void add_state(json_t *row)
 {
-	const char *state = text_at(row, "state");
-	bool up = json_is_true(json_object_get(row, "up"));
-	if (up)
-		return;
-	cleanup_free char *text = str_printf("%s, no answer", state);
+	const char *state = is_set(row, "drained") ? "drained" : text_at(row, "state");
+	const char *more = is_set(row, "lost")      ? ", lost"
+			   : !is_set(row, "up")     ? ", no answer"
+			   : is_set(row, "leaving") ? ", leaving"
+						    : "";
+	cleanup_free char *text = str_printf("%s%s", state, more);
 	json_object_set_new(row, "state", wire_text(text ? text : state));
 }
 
@@ -49,7 +55,7 @@ static void add_lease(json_t *row)
 {
 	char text[CLOCK_TEXT_SIZE];
 	const json_t *left = json_object_get(row, "lease_left_ms");
-	if (json_is_integer(left))
+	if (json_integer_value(left) > 0)
 		json_object_set_new(
 			row, "lease",
 			json_string(clock_format_duration(json_integer_value(left), text)));

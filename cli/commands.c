@@ -118,8 +118,8 @@ const struct cli_command cli_commands[] = {
 	  "read without the old key from then on.",
 	  cmd_store_rekey, CLI_NO_USER, 0, false },
 	{ "node list", "", "the hosts that run sessions",
-	  "SESSIONS are those with processes there. The hub's own host is among them; it needs no "
-	  "lease.",
+	  "SESSIONS are those with processes there. LEASE is how long they may run without a word from "
+	  "it; a node that is lost has none, and runs nothing. The hub's own host needs none.",
 	  cmd_node_list, CLI_NO_USER, 0, false },
 	{ "node token", "", "a token by which another host joins",
 	  "Prints it, and what is to be done on that host (docs/nodes.md). It is a secret until it has "

@@ -59,6 +59,8 @@ static json_t *node_json(const char *name, const struct node *node)
 	json_object_set_new(to, "local", json_boolean(node && node->local));
 	json_object_set_new(to, "up", json_boolean(node && node->up));
 	json_object_set_new(to, "lost", json_boolean(node && node->lost));
+	json_object_set_new(to, "leaving", json_boolean(node && node->leaving));
+	json_object_set_new(to, "drained", json_boolean(node && node->drained));
 	json_object_set_new(to, "lease_left_ms", json_integer(node ? lease_left_ms(node) : 0));
 	set_info(to, node ? &node->info : &nothing);
 	json_object_set_new(to, "notices", notices_json(node ? &node->info : &nothing));
@@ -83,12 +85,14 @@ struct listing {
 static int add_node(const struct db_node *row, void *arg)
 {
 	struct listing *l = arg;
-	json_t *to = node_json(row->name, nodes_find(l->c, row->name));
+	const struct node *node = nodes_find(l->c, row->name);
+	json_t *to = node_json(row->name, node);
 	set_text(to, "state", row->state);
 	set_text(to, "listen", row->listen);
 	set_text(to, "overlay", row->overlay);
 	json_object_set_new(to, "joined_at", json_integer(row->joined_at));
-	json_object_set_new(to, "seen_at", json_integer(row->seen_at));
+	json_object_set_new(to, "seen_at",
+			    json_integer(node && node->seen_at ? node->seen_at : row->seen_at));
 	return json_array_append_new(l->items, to);
 }
 

@@ -242,6 +242,7 @@ static int grant(struct http_exchange *x, struct node *node, struct error *e)
 		return error_set(e, ENOMEM, "out of memory");
 	http_reply_json(x, 200, body);
 	node->lease_until = clock_mono() + ms * 1000;
+	node->seen_at = clock_wall();
 	return 0;
 }
 

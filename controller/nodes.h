@@ -30,6 +30,7 @@ struct node {
 	uint64_t overlay_told, overlay_acked; /* revision of the overlay */
 	bool overlay_failed;
 	bool up;
+	wall_ms seen_at; /* of its last lease; 0: none since elsad began */
 	mono_us lease_until;
 	mono_us back_at;       /* when it renewed its lapsed lease; 0: never */
 	bool lost;             /* its lease has lapsed: nothing runs there */
