@@ -5,8 +5,10 @@
 #include "base/fs.h"
 #include "base/log.h"
 #include "controller/capacity_private.h"
+#include "controller/idle.h"
 #include "controller/node.h"
 #include "controller/nodes_change.h"
+#include "controller/placing.h"
 #include "controller/record.h"
 #include "controller/retry.h"
 #include "controller/rows.h"
@@ -17,7 +19,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { PASS_LEAST_MS = 100, PASS_MOST_MS = 5000, DECISIONS = 64 };
+enum {
+	PASS_LEAST_MS = 100,
+	PASS_MOST_MS = 5000,
+	PATIENCE_MS = 2000,
+	DOOMED_MS = 15000, /* a want of a session on a doomed node, unless said again */
+	DECISIONS = 64
+};
 
 /* --- facts -------------------------------------------------------------------------------------
  */
@@ -28,6 +36,7 @@ struct pass {
 	struct capacity_pool *pools;
 	struct capacity_machine *machines;
 	struct machine **of; /* facts.machines[i] is this one */
+	wall_ms next_at;     /* somebody's patience ends; 0: nobody's */
 };
 
 static void pass_deinit(struct pass *pass)
@@ -36,21 +45,6 @@ static void pass_deinit(struct pass *pass)
 	free(pass->pools);
 	free(pass->machines);
 	free(pass->of);
-}
-
-static bool is_doomed(const struct node *node)
-{
-	for (size_t i = 0; i < node->info.notice_count; i++)
-		if (node->info.notices[i].kind == NOTICE_EVICT)
-			return true;
-	return false;
-}
-
-static bool is_held(struct controller *c, const struct machine *m)
-{
-	cleanup(db_node_deinit) struct db_node row = { 0 };
-	return !m->kept.giving && db_node_get(c->db, m->node->name, &row, NULL) == 0 &&
-	       strcmp(row.state, NODE_READY) != 0;
 }
 
 static struct capacity_machine machine_facts(const struct capacity *cap, const struct machine *m)
@@ -70,8 +64,8 @@ static struct capacity_machine machine_facts(const struct capacity *cap, const s
 	if (!node)
 		return f;
 	f.up = node->up && node_in_reach(node);
-	f.doomed = is_doomed(node);
-	f.held = is_held(cap->controller, m);
+	f.doomed = placing_is_doomed(node);
+	f.held = node->draining && !m->kept.giving;
 	/* With those of which nobody knows what they are. */
 	f.sessions = node_sessions(node) + node->strange_count;
 	f.empty_since = m->empty_since;
@@ -81,12 +75,9 @@ static struct capacity_machine machine_facts(const struct capacity *cap, const s
 /* A joined node that did not say since elsad's start what machine it is. */
 static bool any_stranger(struct capacity *cap)
 {
-	struct controller *c = cap->controller;
-	for (struct node *n = nodes_first(c); n; n = nodes_next(n)) {
-		cleanup(db_node_deinit) struct db_node row = { 0 };
+	for (struct node *n = nodes_first(cap->controller); n; n = nodes_next(n)) {
 		const struct machine *m;
-		bool known =
-			n->local || n->info.name || db_node_get(c->db, n->name, &row, NULL) < 0;
+		bool known = n->local || !n->joined || n->info.name;
 		TAILQ_FOREACH(m, &cap->machines, entry)
 		known = known || m->node == n;
 		if (!known)
@@ -128,16 +119,35 @@ static void collect_machines(struct capacity *cap, struct pass *pass)
 	pass->facts.machine_count = n;
 }
 
-static void collect_wanted(struct capacity *cap, struct pass *pass)
+/* A node that does not answer for a moment, or since elsad's start, may have room as soon as it
+ * does: only one whose lease has lapsed is not waited for. */
+static wall_ms patience_until(const struct capacity *cap, const struct want *w)
+{
+	struct controller *c = cap->controller;
+	wall_ms started = cap->started_at + 2 * c->config->nodes.lease_ms;
+	bool silent = false;
+	for (struct node *n = nodes_first(c); n; n = nodes_next(n))
+		silent = silent || (!n->local && n->joined && !n->up && node_in_reach(n));
+	if (w->doomed)
+		return 0;
+	return silent && started > w->since + PATIENCE_MS ? started : w->since + PATIENCE_MS;
+}
+
+static void collect_wanted(struct capacity *cap, struct pass *pass, wall_ms now)
 {
 	const struct want *w;
 	TAILQ_FOREACH(w, &cap->wants, entry)
-	pass->wanted[pass->facts.wanted_count++] =
-		(struct capacity_wanted) { .session = w->id,
-					   .memory_bytes = w->memory_bytes,
-					   .features = w->features,
-					   .since = w->since,
-					   .in_use = w->in_use };
+	{
+		wall_ms until = patience_until(cap, w);
+		if (until > now && (!pass->next_at || until < pass->next_at))
+			pass->next_at = until;
+		pass->wanted[pass->facts.wanted_count++] =
+			(struct capacity_wanted) { .session = w->id,
+						   .memory_bytes = w->memory_bytes,
+						   .features = w->features,
+						   .since = w->since,
+						   .in_use = w->in_use && until <= now };
+	}
 }
 
 static int collect(struct capacity *cap, struct pass *pass, wall_ms now)
@@ -163,7 +173,7 @@ static int collect(struct capacity *cap, struct pass *pass, wall_ms now)
 						.strangers = any_stranger(cap) };
 	collect_pools(cap, pass, now);
 	collect_machines(cap, pass);
-	collect_wanted(cap, pass);
+	collect_wanted(cap, pass, now);
 	return 0;
 }
 
@@ -296,11 +306,44 @@ static int take_all(struct capacity *cap, struct pass *pass, const struct capaci
 		log_error("what is to be asked of the cloud cannot be recorded: %s", e.text);
 	for (size_t i = 0; r < 0 && i < count; i++)
 		untake(cap, pass, &list[i]);
+	if (r < 0)
+		nodes_reload(c, NULL); /* whether they drain */
 	return r;
 }
 
 /* --- a pass ------------------------------------------------------------------------------------
  */
+
+static struct want *want_find(struct capacity *cap, const char *session)
+{
+	struct want *w;
+	TAILQ_FOREACH(w, &cap->wants, entry)
+	if (strcmp(w->id, session) == 0)
+		return w;
+	return NULL;
+}
+
+/* Sessions in use on a node that ends, and that no other has room for: they are wanted elsewhere
+ * before they are put away. */
+static void want_for_doomed(struct capacity *cap, wall_ms now)
+{
+	struct controller *c = cap->controller;
+	for (struct session *s = sessions_first(c); s; s = sessions_next(s)) {
+		const struct placing what = placing_of(s, true);
+		struct node *node = NULL;
+		if (!session_has_processes(s) || !placing_is_doomed(s->node) || !idle_in_use(s))
+			continue;
+		if (placing_choose(s, &what, &node, NULL) != -EAGAIN)
+			continue;
+		const struct capacity_want want = { .session = s->row.id,
+						    .memory_bytes = what.memory_bytes,
+						    .features = what.features,
+						    .in_use = true,
+						    .until = now + DOOMED_MS };
+		if (capacity_wanted(c, &want))
+			want_find(cap, s->row.id)->doomed = true;
+	}
+}
 
 static void forget_wants(struct capacity *cap, wall_ms now)
 {
@@ -352,6 +395,7 @@ static void run_pass(evutil_socket_t fd, short what, void *arg)
 	const struct capacity_rules rules = rules_of(cap->controller->config);
 	(void)fd;
 	(void)what;
+	want_for_doomed(cap, now);
 	forget_wants(cap, now);
 	machines_match(cap, now);
 	if (collect(cap, &pass, now) == 0) {
@@ -361,8 +405,11 @@ static void run_pass(evutil_socket_t fd, short what, void *arg)
 			for (size_t i = 0; i < cap->pool_count; i++)
 				capacity_ask(cap, &cap->pools[i], now);
 	}
+	wall_ms next = outlook.next_at;
+	if (pass.next_at && (!next || pass.next_at < next))
+		next = pass.next_at;
 	pass_deinit(&pass);
-	pass_again(cap, outlook.next_at, now);
+	pass_again(cap, next, now);
 }
 
 void capacity_changed(struct controller *c)
@@ -374,15 +421,6 @@ void capacity_changed(struct controller *c)
 
 /* --- who wants one -----------------------------------------------------------------------------
  */
-
-static struct want *want_find(struct capacity *cap, const char *session)
-{
-	struct want *w;
-	TAILQ_FOREACH(w, &cap->wants, entry)
-	if (strcmp(w->id, session) == 0)
-		return w;
-	return NULL;
-}
 
 bool capacity_wanted(struct controller *c, const struct capacity_want *want)
 {

@@ -72,22 +72,16 @@ struct machine *machine_find(struct capacity *cap, const char *id, const char *a
 /* --- nodes -------------------------------------------------------------------------------------
  */
 
-static bool on_record(struct controller *c, const char *name)
-{
-	cleanup(db_node_deinit) struct db_node row = { 0 };
-	return db_node_get(c->db, name, &row, NULL) == 0;
-}
-
 static struct node *node_on(struct capacity *cap, const struct machine *m)
 {
 	struct controller *c = cap->controller;
 	for (struct node *n = nodes_first(c); n; n = nodes_next(n))
-		if (!n->local && is_called(m, n->info.instance) && on_record(c, n->name))
+		if (!n->local && n->joined && is_called(m, n->info.instance))
 			return n;
 	/* It did not say since elsad's start. */
 	struct node *known = m->kept.node ? nodes_find(c, m->kept.node) : NULL;
 	bool same = known && (!known->info.instance || is_called(m, known->info.instance));
-	return same && on_record(c, known->name) ? known : NULL;
+	return same && known->joined ? known : NULL;
 }
 
 static void match(struct capacity *cap, struct machine *m, wall_ms now)

@@ -72,6 +72,7 @@ struct want {
 	int64_t memory_bytes;
 	char *features;
 	bool in_use;
+	bool doomed; /* its node ends */
 	wall_ms since, until;
 	int coming; /* as decided last */
 	bool useless;

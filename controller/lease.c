@@ -4,10 +4,12 @@
 #include "base/cleanup.h"
 #include "base/fs.h"
 #include "base/log.h"
+#include "controller/capacity.h"
 #include "controller/effects.h"
 #include "controller/idle.h"
 #include "controller/node.h"
 #include "controller/nodes_api.h"
+#include "controller/placing.h"
 #include "controller/record.h"
 #include "controller/retry.h"
 #include "controller/rows.h"
@@ -209,8 +211,11 @@ static void take_notices(struct node *node, struct lease_request *request)
 static void take_request(struct node *node, struct lease_request *request)
 {
 	bool leaves = request->leaving && !node->leaving;
+	bool doomed = placing_is_doomed(node);
 	node->leaving = request->leaving;
 	take_notices(node, request);
+	if (placing_is_doomed(node) != doomed)
+		capacity_changed(node->controller);
 	if (leaves)
 		record_note(node->controller,
 			    &(struct record) { .who = "lease",

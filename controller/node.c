@@ -6,6 +6,7 @@
 #include "base/cleanup.h"
 #include "base/fs.h"
 #include "base/log.h"
+#include "controller/capacity.h"
 #include "controller/checkpoints.h"
 #include "controller/drain.h"
 #include "controller/effects.h"
@@ -14,6 +15,7 @@
 #include "controller/nodes_api.h"
 #include "controller/observe.h"
 #include "controller/overlay_state.h"
+#include "controller/placing.h"
 #include "controller/retry.h"
 #include "controller/wake.h"
 
@@ -204,7 +206,10 @@ static void got_info(const struct http_reply *reply, void *arg)
 	if (e.fault == FAULT_NONE) {
 		node_judge_info(node, &info);
 		evacuations_look(node, &info);
+		bool doomed = placing_is_doomed(node);
 		take_info(node, &info);
+		if (placing_is_doomed(node) != doomed)
+			capacity_changed(node->controller);
 		node->images_asked = node->images_in_question;
 		node_call(node, "GET", "/v1/sessions", NULL, LOOK_TIMEOUT_MS, got_sessions, node,
 			  &node->call, &e);

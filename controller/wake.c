@@ -235,7 +235,8 @@ static void wake(struct session *s)
 		r = session_apply(s, &change, NULL, &e);
 	if (r < 0) {
 		note_why_not(s, &e);
-		want_machine(s, &what, true);
+		if (r == -EAGAIN) /* not while the nodes are only being asked */
+			want_machine(s, &what, true);
 		return;
 	}
 	replace_text(&s->waiting, NULL);

@@ -1,22 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Who gives machines, for tests: a command with its machines in a file, nodes that join over TLS."""
+"""Who gives machines, for tests: a command with its machines in files."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
-import re
 import signal
-import ssl
-import subprocess
-import threading
 import time
-import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from elsad_kit import Elsad, Json, Node
-from s3kit import free_port
+from elsad_kit import Elsad, Json
+from elsad_nodes_kit import Cluster, Joined
 
 # A pool of machines kept in a directory. Files there tell it what to do:
 #   POOL.json         {"desired": N, "instances": [...]}
@@ -100,80 +97,27 @@ class Pools:
         path.touch() if on else path.unlink(missing_ok=True)
 
 
-class JoinedNode(Node):
-    """A node that joins elsad over TLS and renews its lease until it is stopped."""
-
-    def __init__(self, elsad: Elsad, name: str, instance: str | None = None, memory: int = 8 << 30):
-        super().__init__(elsad.dir / f"{name}.sock")
-        self.where = ("127.0.0.1", free_port())
-        self.elsad, self.name, self.dir = elsad, name, elsad.dir
-        self.boot_id = f"boot-of-{name}"
-        self.info = {"name": name, "instance": instance, "memory_bytes": memory, "cpus": 4,
-                     "memory_available_bytes": memory, "lease_left_ms": 10000,
-                     "features": "x86_64 avx", "price": "spot", "images": ["/"]}  # fmt: skip
-        self.leaving = threading.Event()
-        self.url = f"https://{elsad.sections['nodes']['listen']}"
-
-    def join(self) -> JoinedNode:
-        token = self.elsad.post("/v1/nodes/token", {"uses": 1})["token"]
-        key, csr = self.dir / f"{self.name}.key", self.dir / f"{self.name}.csr"
-        subprocess.run(["openssl", "req", "-new", "-newkey", "ec", "-pkeyopt",
-                        "ec_paramgen_curve:prime256v1", "-nodes", "-keyout", key, "-out", csr,
-                        "-subj", f"/CN={self.name}"], check=True, capture_output=True)  # fmt: skip
-        request = {"token": token, "name": self.name, "csr": csr.read_text(), "version": "0",
-                   "listen": "%s:%d" % self.where}  # fmt: skip
-        answer = self.post("/v1/nodes/join", request, ssl._create_unverified_context())
-        (self.dir / f"{self.name}.pem").write_text(answer["certificate"])
-        (self.dir / f"{self.name}.ca").write_text(answer["ca"])
-        self.serve()
-        threading.Thread(target=self.renew, daemon=True).start()
-        return self
-
-    def context(self, purpose: ssl.Purpose) -> ssl.SSLContext:
-        context = ssl.create_default_context(purpose, cafile=self.dir / f"{self.name}.ca")
-        context.load_cert_chain(self.dir / f"{self.name}.pem", self.dir / f"{self.name}.key")
-        context.check_hostname = False
-        return context
-
-    def serve(self) -> None:
-        super().start()
-        self.server.handle_error = lambda *_: None  # whoever went away
-        self.server.socket = self.context(ssl.Purpose.CLIENT_AUTH).wrap_socket(
-            self.server.socket, server_side=True, do_handshake_on_connect=False)
-
-    def post(self, path: str, body: Json, context: ssl.SSLContext) -> Json:
-        request = urllib.request.Request(self.url + path, json.dumps(body).encode(),
-                                         {"Content-Type": "application/json"})
-        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}),
-                                             urllib.request.HTTPSHandler(context=context))
-        with opener.open(request, timeout=5) as answer:
-            return json.loads(answer.read())
-
-    def renew(self) -> None:
-        context = self.context(ssl.Purpose.SERVER_AUTH)
-        while not self.leaving.wait(0.3):
-            try:
-                self.post("/v1/nodes/lease", {"boot_id": self.boot_id, "leaving": False,
-                                              "listen": "%s:%d" % self.where,
-                                              "notices": self.info.get("notices", [])}, context)
-            except OSError:
-                pass
-
-    def notice(self, seconds: float = 30) -> None:
-        now = int(time.time() * 1000)
-        self.info["notices"] = [{"id": "n1", "kind": "evict", "source": "test", "seen_at": now,
-                                 "at": now + int(seconds * 1000)}]  # fmt: skip
-
-    def vanish(self) -> None:
-        self.leaving.set()
-        self.stop()
+@contextlib.contextmanager
+def growing(directory: Path, **capacity: Any) -> Iterator[Elsad]:
+    """An elsad, not started yet, that asks for machines; `elsad.cluster` has its nodes. Nothing runs on
+    its own."""
+    cluster = Cluster(directory, capacity=capacity)
+    cluster.elsad.cluster = cluster
+    try:
+        yield cluster.elsad
+    finally:
+        cluster.__exit__(None)
 
 
-def nodes_on(elsad: Elsad, **capacity: Any) -> Elsad:
-    """Lets nodes of other hosts join; nothing runs on elsad's own."""
-    elsad.write_config(nodes={"listen": f"127.0.0.1:{free_port()}", "local": False, "lease": "2s",
-                              "reserve": 0}, capacity=capacity)  # fmt: skip
-    return elsad
+def join(elsad: Elsad, name: str, instance: str, **info: Any) -> Joined:
+    """A machine comes up as a node."""
+    return elsad.cluster.add(name, instance=instance, price="spot", **info)
+
+
+def notice(node: Joined, seconds: float = 30) -> None:
+    now = int(time.time() * 1000)
+    node.notices = [{"id": "n1", "kind": "evict", "source": "test", "seen_at": now,
+                     "at": now + int(seconds * 1000)}]  # fmt: skip
 
 
 def kill_hard(elsad: Elsad) -> None:

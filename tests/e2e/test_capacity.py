@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from basekit import wait_for
-from capacity_kit import JoinedNode, Pools, capacity, kill_hard, nodes_on, whats
-from elsad_kit import Elsad
+from capacity_kit import Pools, capacity, growing, join, kill_hard, notice, whats
+from elsad_kit import Elsad, Json
+from elsad_nodes_kit import Joined
 
 FAST = {"cooldown": "1h", "start_timeout": "60s", "empty_for": "1h"}
 
@@ -23,8 +24,9 @@ def pools(tmp_path: Path) -> Pools:
 
 @pytest.fixture
 def elsad(tmp_path: Path, pools: Pools) -> Iterator[Elsad]:
-    with Elsad(tmp_path) as elsad:
-        yield nodes_on(elsad, provider="command", command=pools.argv, pools=["a", "b"], **FAST)
+    with growing(tmp_path, provider="command", command=pools.argv, pools=["a", "b"],
+                 **FAST) as elsad:  # fmt: skip
+        yield elsad
 
 
 def wait_machines(pools: Pools, pool: str, count: int, seconds: float = 20) -> list[str]:
@@ -33,7 +35,7 @@ def wait_machines(pools: Pools, pool: str, count: int, seconds: float = 20) -> l
     return pools.machines(pool)
 
 
-def machine(elsad: Elsad, name: str) -> dict:
+def machine(elsad: Elsad, name: str) -> Json:
     return next((m for m in capacity(elsad)["machines"] if m["id"] == name), {"state": None})
 
 
@@ -143,15 +145,14 @@ def test_a_machine_that_never_joins_is_given_up(elsad, pools):
 
 
 @pytest.fixture
-def joined(elsad, pools) -> Iterator[JoinedNode]:
+def joined(elsad, pools) -> Iterator[Joined]:
     """One machine of pool a that has joined; the minimum holds it."""
     elsad.write_config(capacity={"min": 1, "empty_for": "1s"})
     elsad.start()
     wait_machines(pools, "a", 1)
-    node = JoinedNode(elsad, "n1", "a-1").join()
+    node = join(elsad, "n1", "a-1")
     wait_machine(elsad, "a-1", "joined")
     yield node
-    node.vanish()
 
 
 def reload(elsad: Elsad, **config) -> None:
@@ -193,7 +194,7 @@ def test_given_back_once_though_elsad_is_killed(elsad, pools, joined):
 
 def test_not_taken_for_a_stranger_after_a_restart(elsad, pools, joined):
     """A node that is down while elsad starts has joined all the same."""
-    joined.vanish()
+    joined.die()
     kill_hard(elsad)
     elsad.write_config(capacity={"start_timeout": "1s"})
     elsad.start()
@@ -213,7 +214,7 @@ def test_what_an_operator_drains_is_left_alone(elsad, pools, joined):
 
 
 def test_a_doomed_machine_is_replaced_at_the_notice(elsad, pools, joined):
-    joined.notice()
+    notice(joined)
     wait_for("another", lambda: "a-2" in pools.machines("a") or "a 2" in pools.asked("grow"))
     wait_for("the first to be given back", lambda: pools.asked("shrink") == ["a a-1"])
     wait_for("the other alone", lambda: pools.machines("a") == ["a-2"])
@@ -221,7 +222,7 @@ def test_a_doomed_machine_is_replaced_at_the_notice(elsad, pools, joined):
 
 
 def test_one_that_vanished_is_taken_off_the_record(elsad, pools, joined):
-    joined.vanish()
+    joined.die()
     pools.set("a", {"desired": 1, "made": 5, "instances": [{"id": "a-6", "state": "pending"}]})
     wait_node(elsad, "n1", there=False)
     assert "capacity-gone" in whats(elsad)
@@ -229,10 +230,106 @@ def test_one_that_vanished_is_taken_off_the_record(elsad, pools, joined):
 
 
 def test_removed_by_the_operator_it_is_given_back(elsad, pools, joined):
-    joined.vanish()
+    joined.die()
     reload(elsad, start_timeout="2s")
     elsad.post("/v1/nodes/remove", {"node": "n1", "force": True})
     wait_for("its machine to go", lambda: pools.asked("shrink") == ["a a-1"])
+
+
+# --- sessions -------------------------------------------------------------------------------------
+
+
+def machines_come(elsad: Elsad, pools: Pools, pool: str, number: int, **info) -> Joined:
+    """The next machine of a pool, once it is there, is node "POOL-NUMBER"."""
+    name = f"{pool}-{number}"
+    wait_for(name, lambda: name in pools.machines(pool), seconds=30)
+    return join(elsad, name, name, **info)
+
+
+def test_a_start_gets_a_machine_and_gives_it_back(elsad, pools):
+    elsad.write_config(capacity={"empty_for": "2s"})
+    elsad.start()
+    operation = elsad.start_session()
+    machines_come(elsad, pools, "a", 1)
+    assert elsad.follow(operation)["state"] == "done"
+    assert elsad.session()["node"] == "a-1"
+    assert pools.asked("grow") == ["a 1"] and not capacity(elsad)["wanted"]
+    looks = len(pools.asked("describe"))
+    wait_for("some looks", lambda: len(pools.asked("describe")) > looks + 4)
+    assert not pools.asked("shrink")  # it is not empty
+    elsad.follow(elsad.act("stop"))
+    wait_machines(pools, "a", 0)
+    wait_node(elsad, "a-1", there=False)
+
+
+@pytest.mark.parametrize("kills", [1, 3])
+def test_one_machine_though_elsad_is_killed_while_it_is_wanted(elsad, pools, kills):
+    """Who starts a session asks again when elsad is back."""
+    pools.flag("hold")
+    elsad.start()
+    for _ in range(kills):
+        elsad.start_session()
+        wait_for("the question", lambda: "capacity-asked" in whats(elsad), seconds=30)
+        kill_hard(elsad)
+        elsad.start()
+    pools.flag("hold", False)
+    operation = elsad.start_session()
+    machines_come(elsad, pools, "a", 1)
+    assert elsad.follow(operation)["state"] == "done"
+    assert pools.machines("a") == ["a-1"] and not pools.machines("b")
+    assert set(pools.asked("grow")) == {"a 1"}
+
+
+def test_as_many_machines_as_the_sessions_need(elsad, pools):
+    """The first shows how large they are; the others are packed by that."""
+    gib = 1 << 30
+    elsad.start()
+    first = elsad.start_session("u0", memory_bytes=3 * gib)
+    machines_come(elsad, pools, "a", 1, memory_bytes=4 * gib, memory_available_bytes=4 * gib)
+    elsad.follow(first)
+    operations = [elsad.start_session(f"u{i}", memory_bytes=2 * gib)
+                  for i in range(1, 5)]  # fmt: skip
+    for number in 2, 3:
+        machines_come(elsad, pools, "a", number, memory_bytes=4 * gib,
+                      memory_available_bytes=4 * gib)  # fmt: skip
+    assert all(elsad.follow(o)["state"] == "done" for o in operations)
+    wait_for("nobody to wait", lambda: not capacity(elsad)["wanted"])
+    assert pools.state("a")["desired"] == 3 and not pools.machines("b")
+
+
+def test_a_session_too_large_for_the_machines_asks_for_none(elsad, pools, joined):
+    elsad.start_session(memory_bytes=64 << 30)
+    wait_for("a word", lambda: any("no pool has machines" in (w["text"] or "")
+                                   for w in capacity(elsad)["wanted"])
+             or pools.asked("grow")[1:], seconds=30)  # fmt: skip
+    assert pools.asked("grow")[1:] in ([], ["b 1"])  # of b nobody has seen a machine
+
+
+def test_a_doomed_machine_with_a_session_in_use(elsad, pools):
+    """Its replacement is asked for while the session is still there, and takes it."""
+    elsad.start()
+    operation = elsad.start_session()
+    node = machines_come(elsad, pools, "a", 1)
+    session = elsad.follow(operation)["session"]["id"]
+    notice(node)
+    wait_for("another machine", lambda: "a-2" in pools.machines("a"))
+    assert session in node.running and not pools.asked("shrink")
+    node.evacuate(session)
+    machines_come(elsad, pools, "a", 2)
+    wait_for("it to go on", lambda: elsad.session()["node"] == "a-2"
+             and elsad.session()["state"] == "running")  # fmt: skip
+    wait_for("the first to be given back", lambda: pools.machines("a") == ["a-2"])
+    assert pools.asked("shrink") == ["a a-1"]
+
+
+def test_nodes_that_do_not_answer_yet_are_waited_for(elsad, pools, joined):
+    """After elsad's start a node may have room as soon as it has been heard."""
+    elsad.follow(elsad.start_session())
+    kill_hard(elsad)
+    elsad.start()
+    elsad.start_session("bob")
+    wait_for("bob", lambda: elsad.session("bob")["state"] == "running")
+    assert pools.asked("grow") == ["a 1"]
 
 
 # --- showing it -----------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ import boto3
 import pytest
 
 from basekit import wait_for
-from capacity_kit import JoinedNode, capacity, kill_hard, nodes_on, whats
+from capacity_kit import capacity, growing, join, kill_hard, whats
 from elsad_kit import Elsad
 from gcp_compute import compute, refusal
 from s3kit import double, moto
@@ -114,9 +114,9 @@ def scaling(aws, aws_port: int, tmp_path: Path) -> Iterator[tuple[Elsad, Front]]
     make_template(aws_port)
     make_group(aws_port, "spot-a")
     make_group(aws_port, "spot-b")
-    with Elsad(tmp_path) as elsad:
-        nodes_on(elsad, provider="autoscaling", pools=["spot-a", "spot-b"], region=REGION,
-                 endpoint=f"http://127.0.0.1:{port}", min=2, empty_for="1s", start_timeout="60s")
+    with growing(tmp_path, provider="autoscaling", pools=["spot-a", "spot-b"], region=REGION,
+                 endpoint=f"http://127.0.0.1:{port}", min=2, empty_for="1s",
+                 start_timeout="60s") as elsad:  # fmt: skip
         yield elsad, front
 
 
@@ -128,8 +128,8 @@ def test_a_group_grows_and_shrinks(scaling, aws_port):
     assert f"/{REGION}/autoscaling/aws4_request" in front.authorization
     wait_for("both to be seen", lambda: len(capacity(elsad)["machines"]) == 2)
     first, second = (m["id"] for m in capacity(elsad)["machines"])
-    node = JoinedNode(elsad, "n1", first).join()
-    other = JoinedNode(elsad, "n2", second).join()
+    join(elsad, "n1", first)
+    join(elsad, "n2", second)
     wait_machine(elsad, first, "joined")
     wait_machine(elsad, second, "joined")
     reload(elsad, min=1)
@@ -138,8 +138,6 @@ def test_a_group_grows_and_shrinks(scaling, aws_port):
     ended = front.actions("TerminateInstanceInAutoScalingGroup")
     assert len(ended) == 1 and ended[0]["ShouldDecrementDesiredCapacity"] == "true"
     assert len(group(aws_port, "spot-a")["Instances"]) == 1
-    node.vanish()
-    other.vanish()
 
 
 def test_a_group_grows_once_though_elsad_is_killed(scaling, aws_port):
@@ -223,9 +221,8 @@ def test_fleets(aws, aws_port, tmp_path):
     template = make_template(aws_port, TagSpecifications=[
         {"ResourceType": "instance", "Tags": [{"Key": "elsa:pool", "Value": "elsa-node:1"}]}])
     front.instead = {}
-    with Elsad(tmp_path) as elsad:
-        nodes_on(elsad, provider="fleet", pools=[f"{template}:7", "elsa-node:1"], region=REGION,
-                 endpoint=f"http://127.0.0.1:{port}", min=2, start_timeout="60s")
+    with growing(tmp_path, provider="fleet", pools=[f"{template}:7", "elsa-node:1"], region=REGION,
+                 endpoint=f"http://127.0.0.1:{port}", min=2, start_timeout="60s") as elsad:
         insufficient = (b"<CreateFleetResponse><errorSet><item><errorCode>InsufficientInstanceCapacity"
                         b"</errorCode><errorMessage>No spot left.</errorMessage></item></errorSet>"
                         b"</CreateFleetResponse>")
@@ -253,13 +250,13 @@ POOLS = [f"projects/p/zones/z-{z}/instanceGroupManagers/nodes-{z}" for z in "ab"
 def google(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Elsad, Any]]:
     for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
         monkeypatch.delenv(name, raising=False)
-    with compute() as (world, port), Elsad(tmp_path) as elsad:
+    with compute() as (world, port):
         monkeypatch.setenv("GCE_METADATA_HOST", f"127.0.0.1:{port}")
         for pool in POOLS:
             world.group(pool)
-        nodes_on(elsad, provider="gcp", pools=POOLS, endpoint=f"http://127.0.0.1:{port}", min=1,
-                 empty_for="1s", start_timeout="60s")
-        yield elsad, world
+        with growing(tmp_path, provider="gcp", pools=POOLS, endpoint=f"http://127.0.0.1:{port}",
+                     min=1, empty_for="1s", start_timeout="60s") as elsad:  # fmt: skip
+            yield elsad, world
 
 
 def test_a_managed_group_grows_and_shrinks(google):
@@ -267,7 +264,7 @@ def test_a_managed_group_grows_and_shrinks(google):
     elsad.start()
     wait_machine(elsad, "n-1", "running")
     # Its node knows its number, not its name.
-    node = JoinedNode(elsad, "n1", str(10**18 + 1)).join()
+    join(elsad, "n1", str(10**18 + 1))
     wait_machine(elsad, "n-1", "joined")
     reload(elsad, min=0)
     wait_for("it to go", lambda: not world.groups[POOLS[0]]["instances"])
@@ -275,7 +272,6 @@ def test_a_managed_group_grows_and_shrinks(google):
     assert world.asked == ["resize nodes-a 1", "delete nodes-a n-1"]
     assert world.groups[POOLS[0]]["target"] == 0
     assert world.tokens == 1
-    node.vanish()
 
 
 def test_a_zone_without_resources(google):
