@@ -323,6 +323,13 @@ static struct want *want_find(struct capacity *cap, const char *session)
 	return NULL;
 }
 
+static void want_drop(struct capacity *cap, struct want *w)
+{
+	TAILQ_REMOVE(&cap->wants, w, entry);
+	free(w->features);
+	free(w);
+}
+
 /* Sessions in use on a node that ends, and that no other has room for: they are wanted elsewhere
  * before they are put away. */
 static void want_for_doomed(struct capacity *cap, wall_ms now)
@@ -352,9 +359,7 @@ static void forget_wants(struct capacity *cap, wall_ms now)
 		next = TAILQ_NEXT(w, entry);
 		if (w->until > now && sessions_by_id(cap->controller, w->id))
 			continue;
-		TAILQ_REMOVE(&cap->wants, w, entry);
-		free(w->features);
-		free(w);
+		want_drop(cap, w);
 	}
 }
 
@@ -451,7 +456,7 @@ void capacity_unwanted(struct controller *c, const char *session)
 {
 	struct want *w = c->capacity ? want_find(c->capacity, session) : NULL;
 	if (w)
-		w->until = 0;
+		want_drop(c->capacity, w);
 }
 
 void capacity_explain(struct controller *c, const char *session, char *to, size_t size)
@@ -606,11 +611,8 @@ void capacity_free(struct controller *c)
 		event_free(cap->timer);
 	while ((m = TAILQ_FIRST(&cap->machines)))
 		machine_drop(cap, m);
-	while ((w = TAILQ_FIRST(&cap->wants))) {
-		TAILQ_REMOVE(&cap->wants, w, entry);
-		free(w->features);
-		free(w);
-	}
+	while ((w = TAILQ_FIRST(&cap->wants)))
+		want_drop(cap, w);
 	free_pools(cap);
 	free_link(&cap->link);
 	free(cap);
