@@ -97,7 +97,7 @@ int cmd_evacuation(struct cli *cli, struct error *e)
 	if (!path)
 		return error_set(e, ENOMEM, "out of memory");
 	int r = api_get(cli, path, &answer, e);
-	r = r < 0 ? r : api_check_object(answer, NULL, e);
+	r = r < 0 ? r : api_check_object(answer, "node", e);
 	if (r < 0)
 		return r;
 	if (cli->json)

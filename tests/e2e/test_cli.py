@@ -817,6 +817,8 @@ COMMANDS = [
     ["node", "token"],
     ["node", "drain", "n1"],
     ["node", "remove", "n1", "--force"],
+    ["capacity"],
+    ["evacuation", "n1"],
     ["drill", "evict", "n1"],
     ["drill", "cancel", "n1"],
 ]
@@ -842,7 +844,8 @@ def test_garbage(elsad, command):
         for path in "hibernate", "resume", "stop", "forget", "keep-awake":
             elsad.answers[f"POST /v1/session/{path}"] = garbage
         elsad.answers["POST /v1/policy/run"] = garbage
-        elsad.answers["GET /v1/nodes"] = garbage
+        for path in "nodes", "nodes/evacuation", "capacity":
+            elsad.answers[f"GET /v1/{path}"] = garbage
         for path in "token", "drain", "remove", "drill", "drill/cancel":
             elsad.answers[f"POST /v1/nodes/{path}"] = garbage
         done = run(*command, "--timeout", "5", url=elsad.url)
