@@ -811,6 +811,7 @@ COMMANDS = [
     ["events"],
     ["events", "--follow"],
     ["policy", "run"],
+    ["capacity"],
     ["store", "ls"],
     ["store", "verify"],
     ["node", "list"],
@@ -839,7 +840,7 @@ GARBAGE += [b"[" * 100000]
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
 def test_garbage(elsad, command):
     for garbage in GARBAGE:
-        for path in "health", "sessions", "session", "events", "checkpoints":
+        for path in "health", "sessions", "session", "events", "checkpoints", "capacity":
             elsad.answers[f"GET /v1/{path}"] = garbage
         for path in "hibernate", "resume", "stop", "forget", "keep-awake":
             elsad.answers[f"POST /v1/session/{path}"] = garbage
@@ -1130,6 +1131,23 @@ def test_doctor_is_elsa_nodes(tmp_path):
     )
     assert done.returncode == 6
     assert done.stdout.splitlines() == ["--config", "x y", "doctor", "--json"]
+
+
+# --- machines of the cloud ------------------------------------------------------------------------
+
+
+def test_capacity(elsad):
+    pool = {"name": "spot-a", "desired": 2, "machines": 1, "nodes": 1, "problem": "none left"}
+    machine = {"id": "i-1", "pool": "spot-a", "state": "joined", "node": "n1", "price": "spot"}
+    wanted = {"user": "ada", "server": "", "memory_bytes": 1 << 30, "text": "a machine comes"}
+    answer = {"provider": "autoscaling", "pools": [pool], "machines": [machine], "wanted": [wanted]}
+    elsad.answers["GET /v1/capacity"] = answer
+    shown = good("capacity", url=elsad.url)
+    for word in "spot-a", "none left", "i-1", "joined", "n1", "ada", "a machine comes", "1.0 GiB":
+        assert word in shown, word
+    assert json.loads(good("capacity", "--json", url=elsad.url)) == answer
+    elsad.answers["GET /v1/capacity"] = {"provider": "none", "pools": [], "machines": []}
+    assert "capacity.provider" in good("capacity", url=elsad.url)
 
 
 # --- what is made from the table ------------------------------------------------------------------
