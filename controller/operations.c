@@ -32,6 +32,19 @@ static void operation_remove(struct operation *op)
 	controller_later(op->c, operation_free, op);
 }
 
+/* Who waits for it is told apart from one whose wish cannot be fulfilled. */
+static void operation_supersede(struct operation *op)
+{
+	json_t *outcome = operation_json(op);
+	operation_add_error(outcome,
+			    &(struct error) { .fault = FAULT_NOT_FOUND,
+					      .text = "something newer was asked of the session" },
+			    NULL);
+	json_object_set_new(outcome, "superseded", json_true());
+	op->outcome = outcome;
+	waiters_wake(&op->waiters);
+}
+
 static struct operation *operation_new(struct session *s, const char *id, enum effect_kind kind)
 {
 	struct operation *op = calloc(1, sizeof(*op));
@@ -47,11 +60,7 @@ static struct operation *operation_new(struct session *s, const char *id, enum e
 	TAILQ_INSERT_HEAD(&op->c->operations->all, op, entry);
 	if (s->operation) {
 		if (operation_running(s->operation))
-			operation_fail(
-				s->operation,
-				&(struct error) {
-					.fault = FAULT_NOT_FOUND,
-					.text = "something newer was asked of the session" });
+			operation_supersede(s->operation);
 		operation_remove(s->operation);
 	}
 	s->operation = op;

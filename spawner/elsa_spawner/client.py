@@ -194,6 +194,8 @@ async def follow(
         operation = await patiently(ask, seconds=seconds, on_wait=on_wait)
         # News can come in quick succession; nobody reads faster than this.
         await asyncio.sleep(0.05)
+    if operation.get("superseded"):
+        raise ElsaError(SUPERSEDED, "another operation took its place")
     if operation.get("state") == "failed":
         raise ElsaError.from_json(operation.get("error") or {})
     return operation

@@ -114,7 +114,9 @@ def test_follow_tells_failure():
 def test_follow_tells_a_failure_from_a_successor():
     gone = Scripted(ElsaError("not-found", "there is no such operation"))
     failed = Scripted({"state": "failed", "error": {"fault": "not-found", "text": "no home"}})
-    for client, fault in ((gone, SUPERSEDED), (failed, "not-found")):
+    last_word = Scripted({"state": "failed", "superseded": True,
+                          "error": {"fault": "not-found", "text": "something newer"}})
+    for client, fault in ((gone, SUPERSEDED), (last_word, SUPERSEDED), (failed, "not-found")):
         with pytest.raises(ElsaError) as failure:
             asyncio.run(follow(client, {"id": "1", "state": "running"}))
         assert failure.value.fault == fault

@@ -88,7 +88,7 @@ def test_nodes(store: str):
 
 def test_joined():
     """By token and certificate; a node that was cut off or dead comes back without another token."""
-    with Cluster(nodes=2, spot=("n2",)) as c:
+    with Cluster(nodes=2, spot=("n2",), options={"nodes": {"lease": "4s"}}) as c:
         n1, n2 = c.nodes["n1"], c.nodes["n2"]
         assert c.node("hub")["local"] and c.node("n1")["up"] and c.node("n2")["up"]
         assert (n2.dir / "state/identity/cert.pem").exists()

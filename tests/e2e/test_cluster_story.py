@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A user of a real Hub whose session runs on another host than the Hub, and moves to a third."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from basekit import wait_for
+from browser import Kernel
+from clusterkit import Cluster
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    with Cluster(nodes=("n1",), options={"nodes": {"lease": "4s"}}, local=False) as cluster:
+        yield cluster
+
+
+def where(cluster: Cluster, user: str) -> str:
+    """The node whose host has the session's processes, as seen there, not as elsad says."""
+    found = [name for name, node in cluster.nodes.items() if node.host.is_on and node.host.processes()]
+    assert len(found) <= 1, f"the session runs at {found}"
+    return found[0] if found else ""
+
+
+def value(kernel: Kernel, expression: str):
+    return kernel.value(f"import json; print(json.dumps({expression}))")
+
+
+def test_drained(cluster: Cluster):
+    """Log in, compute; the node is drained; all goes on elsewhere, under the same address."""
+    ada = cluster.hub.browser("ada").log_in()
+    ada.start_server()
+    assert where(cluster, "ada") == "n1"
+    kernel = ada.new_kernel()
+    kernel.run("import random; secret = random.random(); numbers = list(range(1000))")
+    secret = value(kernel, "secret")
+    before = cluster.hub.hub_server("ada")
+    session = cluster.api.session("ada")
+    assert session["node"] == "n1"
+    n2 = cluster.add("n2")
+    begun = time.monotonic()
+    cluster.api.post("/v1/nodes/drain", node="n1")
+    cluster.wait("the session to be elsewhere", lambda: where(cluster, "ada") == "n2", seconds=120)
+    cluster.api.wait_state("ada", "running")
+    assert cluster.api.session("ada")["node"] == "n2"
+    # Over the websocket that was open all the while, through the Hub's proxy.
+    assert value(kernel, "secret") == secret and value(kernel, "sum(numbers)") == 499500
+    print(f"elsewhere after {time.monotonic() - begun:.1f} s")
+    # The Hub has seen nothing of it.
+    after = cluster.hub.hub_server("ada")
+    assert (after["url"], after["started"], after["ready"]) == (before["url"], before["started"], True)
+    assert cluster.api.session("ada")["address"] == session["address"]
+    assert not cluster.nodes["n1"].sessions().get(session["id"], {}).get("running")
+    # Nothing more is sent to the drained one, until it is not that any more.
+    bob = cluster.hub.browser("bob").log_in()
+    bob.start_server()
+    assert cluster.api.session("bob")["node"] == "n2"
+    assert n2.sessions().keys() >= {session["id"]}
+    cluster.hub.stop_server("bob")
+    cluster.api.wait_state("bob", "hibernated")
+    cluster.api.post("/v1/nodes/undrain", node="n1")
+
+
+def test_sleeps_and_wakes_elsewhere(cluster: Cluster):
+    """Hibernated on a host that then goes away for good, woken on another."""
+    ada = cluster.hub.browser("ada").log_in()
+    ada.start_server()
+    kernel = ada.new_kernel()
+    kernel.run("kept = 'still here'")
+    kernel.close()
+    home = cluster.api.session("ada")["node"]
+    cluster.hub.stop_server("ada")
+    cluster.api.wait_state("ada", "hibernated")
+    wait_for("its processes to end", lambda: where(cluster, "ada") == "")
+    cluster.nodes[home].power_off()
+    ada.start_server()
+    other = cluster.api.session("ada")["node"]
+    assert other != home and where(cluster, "ada") == other
+    kernel.connect()
+    assert value(kernel, "kept") == "still here"
+    cluster.nodes[home].power_on()
