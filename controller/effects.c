@@ -9,6 +9,7 @@
 #include "controller/node.h"
 #include "controller/operations.h"
 #include "controller/overlay_state.h"
+#include "controller/placing.h"
 #include "controller/retry.h"
 #include "controller/rows.h"
 #include "controller/steps.h"
@@ -240,6 +241,29 @@ static void finish_rejected(struct effect *effect, struct error *error)
 	finish(effect, &result);
 }
 
+/* A machine that goes away takes nothing new (503). If it never could have, what was to begin there
+ * begins elsewhere. */
+static bool is_turned_away(const struct effect *effect, const struct http_reply *reply)
+{
+	return reply->status == 503 && begins(effect->kind) && !effect->unsure &&
+	       !effect->node->local && placing_is_doomed(effect->node);
+}
+
+static void go_elsewhere(struct effect *effect)
+{
+	struct session *s = effect->session;
+	struct error e = ERROR_INIT;
+	cleanup_free char *reason = str_printf("its machine, node %s, goes away and takes nothing new",
+					       node_name(effect->node));
+	const struct session_change change = {
+		.event = EVENT_NODE_LOST,
+		.who = "node",
+		.reason = reason,
+	};
+	if (session_apply(s, &change, NULL, &e) < 0)
+		ask_again(effect, e.text);
+}
+
 static void answered(const struct http_reply *reply, void *arg)
 {
 	struct effect *effect = arg;
@@ -251,7 +275,10 @@ static void answered(const struct http_reply *reply, void *arg)
 	/* What one node does not answer another one can do. */
 	if (reply->status == 0 && effect->kind == EFFECT_FENCE)
 		effect->renew = true;
-	if (reply->status == 400) {
+	effect->unsure = effect->unsure || reply->status != 503;
+	if (is_turned_away(effect, reply)) {
+		go_elsewhere(effect);
+	} else if (reply->status == 400) {
 		finish_rejected(effect, &e);
 	} else if (e.fault != FAULT_NONE) {
 		ask_again(effect, e.text);
@@ -392,6 +419,7 @@ static int resume_one(const struct db_effect *row, void *arg)
 	s->overlay_revision = overlay_revision(c);
 	operation_begin(s, row->id, (enum effect_kind)kind, copy.who, copy.why);
 	effect_begin(s, &copy, "", NULL);
+	s->effect->unsure = true;
 	return 0;
 }
 

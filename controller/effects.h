@@ -18,6 +18,7 @@ struct effect {
 	struct http_call *call; /* under way; NULL */
 	struct event *timer;    /* until it is asked again */
 	int failures;           /* in a row */
+	bool unsure;            /* it may have been taken up without our hearing of it */
 	bool waits;             /* for its session's routes */
 	bool renew;             /* a fence failed: the next question is another one, elsewhere */
 	char replaced[ID_SIZE]; /* the effect it took the place of; "" */

@@ -615,6 +615,21 @@ def test_an_evacuated_session_that_nobody_uses_sleeps(tmp_path: Path):
         assert not cluster.elsad.session()["waking"] and not other.running
 
 
+def test_who_is_turned_away_goes_elsewhere(cluster: Cluster):
+    two(cluster)
+    cluster.elsad.run()
+    home, other = away(cluster)
+    cluster.elsad.follow(cluster.elsad.act("hibernate"))
+    # Its machine goes away, of which elsad hears only after it has chosen it.
+    home.reject["restore"] = 503
+    cluster.elsad.start_session()
+    wait_for("the question", lambda: home.asked[-1]["kind"] == "restore")
+    assert cluster.elsad.session()["node"] == home.name
+    home.notices = [{"id": "1", "kind": "evict", "source": "drill", "at": 0, "seen_at": 1}]
+    session = wait_runs_on(cluster, other)
+    assert session["checkpoint"] == 1 and session["generation"] == 2
+
+
 # --- draining --------------------------------------------------------------------------------------
 
 
