@@ -17,6 +17,7 @@
 #define TIMEOUT_MS 60000
 
 struct giving {
+	LIST_ENTRY(giving) entry;
 	struct node *node;
 	char session[ID_SIZE];
 	char effect[ID_SIZE];
@@ -71,6 +72,27 @@ static void forget_left(struct controller *c, const char *session)
 /* --- asking ------------------------------------------------------------------------------------
  */
 
+static void giving_free(struct giving *g)
+{
+	LIST_REMOVE(g, entry);
+	free(g);
+}
+
+void give_way_free(struct node *node)
+{
+	for (struct giving *g; (g = LIST_FIRST(&node->giving));)
+		giving_free(g);
+}
+
+static bool is_asked(const struct node *node, const char *session)
+{
+	const struct giving *g;
+	LIST_FOREACH(g, &node->giving, entry)
+	if (strcmp(g->session, session) == 0)
+		return true;
+	return false;
+}
+
 static void gone(const struct giving *g)
 {
 	struct controller *c = g->node->controller;
@@ -108,15 +130,17 @@ static void answered(const struct http_reply *reply, void *arg)
 	if (e.fault == FAULT_NONE && result.state != EFFECT_RUNNING)
 		effect_acknowledge(g->node, g->effect, EFFECT_NONE);
 	wire_free(&wire_effect_result, &result);
-	free(g);
+	giving_free(g);
 }
 
 static void ask(struct node *node, const struct session_spec *spec, enum effect_kind kind)
 {
-	struct giving *g = calloc(1, sizeof(*g));
+	struct giving *g = is_asked(node, spec->id) ? NULL : calloc(1, sizeof(*g));
 	if (!g)
 		return;
-	*g = (struct giving) { .node = node, .forgotten = kind == EFFECT_FORGET };
+	LIST_INSERT_HEAD(&node->giving, g, entry);
+	g->node = node;
+	g->forgotten = kind == EFFECT_FORGET;
 	snprintf(g->session, sizeof(g->session), "%s", spec->id);
 	make_id(node, g->session, g->effect);
 	const struct effect_request request = {
@@ -128,7 +152,7 @@ static void ask(struct node *node, const struct session_spec *spec, enum effect_
 	cleanup_free char *path = str_printf("/v1/effects/%s", g->effect);
 	if (!body || !path ||
 	    node_call(node, "PUT", path, body, TIMEOUT_MS, answered, g, NULL, NULL) < 0)
-		free(g);
+		giving_free(g);
 }
 
 void give_way(struct node *node, struct session *s)

@@ -15,6 +15,7 @@ void give_way(struct node *node, struct session *s);
 
 /* A session that was forgotten while its node was lost: nothing but the id is known of it. */
 void give_way_forgotten(struct node *node, const char *session);
+void give_way_free(struct node *node); /* when nothing is asked any more */
 /* In the transaction that forgets it. */
 int give_way_leave(struct session *s, struct error *e);
 bool give_way_was_left(struct controller *c, const char *session);

@@ -5,6 +5,7 @@
 #include "base/fs.h"
 #include "base/log.h"
 #include "controller/drain.h"
+#include "controller/give_way.h"
 #include "controller/lease.h"
 #include "controller/node.h"
 #include "controller/overlay_state.h"
@@ -295,6 +296,7 @@ void nodes_start(struct controller *c)
 static void node_free(struct node *node)
 {
 	event_free(node->timer);
+	give_way_free(node);
 	free(node->name);
 	free(node->overlay);
 	free(node->listen);

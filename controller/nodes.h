@@ -50,6 +50,7 @@ struct node {
 	size_t images_asked;      /* so many of struct nodes' were in the last question answered */
 	char (*strange)[ID_SIZE]; /* sessions nobody knows, already reported */
 	size_t strange_count;
+	LIST_HEAD(, giving) giving; /* what it is being asked to end: give_way.c */
 	TAILQ_ENTRY(node) entry;
 };
 

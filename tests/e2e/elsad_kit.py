@@ -251,6 +251,8 @@ class Node(Double):
                 result = self.effects.get(effect)
                 if result and result["state"] != "running":
                     return 200, result, {}
+                if not result:  # acknowledged meanwhile
+                    return 404, _error("not-found", "no such effect"), {}
                 if self.server is None:
                     raise OSError("the node is gone")
             time.sleep(0.01)

@@ -193,7 +193,7 @@ class Joined(Node):
 
     def status(self, session: str) -> Json:
         held = session in self.held
-        return {**super().status(session), "running": not held, "frozen": held, "held": held}
+        return {**super().status(session), "frozen": held, "held": held}
 
     def do(self, kind: str, request: Json) -> Json:
         session = request["session"]["id"]
