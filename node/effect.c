@@ -296,12 +296,18 @@ void effect_tell(struct effect *ef)
 	}
 }
 
-/* That it was evacuated has been heard with the result. */
-static void drop_results(struct node *node, struct session *s)
+static bool is_result(const struct session *s, const char *id)
+{
+	return s->journal.result_count && strcmp(s->journal.results[0].id, id) == 0;
+}
+
+/* That it was evacuated has been heard with the result of that. */
+static void drop_results(struct node *node, struct session *s, const char *id)
 {
 	pthread_mutex_lock(&node->lock);
-	journal_drop_results(&s->journal);
-	if (evacuate_was(&s->journal))
+	if (is_result(s, id))
+		journal_drop_results(&s->journal);
+	if (evacuate_was_by(&s->journal, id))
 		journal_set(&s->journal.ended, NULL, NULL);
 	pthread_mutex_unlock(&node->lock);
 }
@@ -348,7 +354,7 @@ static void done(void *arg)
 		return;
 	effect_tell(ef);
 	if (ef->acknowledged)
-		drop_results(node, s);
+		drop_results(node, s, ef->request.id);
 	effect_free(ef);
 	if (s->journal.pid == 0)
 		session_unwatch(s);
@@ -397,9 +403,18 @@ struct effect *effect_find(struct node *node, const char *id)
 struct session *effect_find_result(struct node *node, const char *id)
 {
 	for (struct session *s = node->sessions; s; s = s->next)
-		if (s->journal.result_count && strcmp(s->journal.results[0].id, id) == 0)
+		if (is_result(s, id))
 			return s;
 	return NULL;
+}
+
+/* The result of an evacuation may have given way to that of something asked for meanwhile. */
+static struct session *find_acknowledged(struct node *node, const char *id)
+{
+	struct session *s = node->sessions;
+	while (s && !is_result(s, id) && !evacuate_was_by(&s->journal, id))
+		s = s->next;
+	return s;
 }
 
 int effect_acknowledge(struct node *node, const char *id, struct error *e)
@@ -411,11 +426,11 @@ int effect_acknowledge(struct node *node, const char *id, struct error *e)
 		ef->acknowledged = true;
 		return 0;
 	}
-	struct session *s = effect_find_result(node, id);
+	struct session *s = find_acknowledged(node, id);
 	/* The next effect's worker has the journal now, and will put its own result there. */
 	if (!s || s->effect)
 		return 0;
-	drop_results(node, s);
+	drop_results(node, s, id);
 	remove_if_over(node, s);
 	return 0;
 }

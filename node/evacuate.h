@@ -45,5 +45,8 @@ void evacuate_effect_ended(struct node *node, const struct effect *ef);
 #define EVACUATED "evacuated"
 bool evacuate_was(const struct journal *j);
 bool evacuate_is_effect(const char *id);
+/* ... and by this effect. It stays known until that is acknowledged, whatever else somebody who has
+ * not heard of it asks for meanwhile. */
+bool evacuate_was_by(const struct journal *j, const char *id);
 
 #endif

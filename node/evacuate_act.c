@@ -22,6 +22,16 @@ bool evacuate_is_effect(const char *id)
 	return id && strncmp(id, EFFECT_PREFIX, strlen(EFFECT_PREFIX)) == 0;
 }
 
+bool evacuate_was_by(const struct journal *j, const char *id)
+{
+	char own[sizeof(EFFECT_PREFIX) + ID_SIZE + 24];
+	if (!evacuate_was(j) || !j->session.id)
+		return false;
+	snprintf(own, sizeof(own), EFFECT_PREFIX "%s-%lld", j->session.id,
+		 (long long)j->generation);
+	return strcmp(own, id) == 0;
+}
+
 /* --- what is so ------------------------------------------------------------------------ */
 
 static bool is_ending(const struct effect *ef)

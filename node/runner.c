@@ -96,7 +96,7 @@ static int open_journal(struct effect *ef, struct error *e)
 	j->begun_at = clock_wall();
 	j->created_at = 0;
 	j->released = 0;
-	if (evacuate_was(j))
+	if (evacuate_was(j) && q->kind != EFFECT_SNAPSHOT && q->kind != EFFECT_HIBERNATE)
 		journal_set(&j->ended, NULL, NULL);
 	if (q->kind == EFFECT_START || q->kind == EFFECT_RESTORE)
 		j->fence = j->tried = 0;

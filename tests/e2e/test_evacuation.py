@@ -353,6 +353,25 @@ def test_a_hibernation_that_is_under_way_counts(doomed):
     assert whole(node, session, 1)
 
 
+@pytest.mark.parametrize("kind", ["snapshot", "hibernate"])
+def test_who_asks_too_late_does_not_make_it_forgotten(doomed, kind):
+    """elsad may ask for a checkpoint just when the session was put away, and knows of nothing."""
+    node = doomed()
+    session = begin(node, 1)[0]
+    node.notice({"in": "60s"})
+    node.over()
+    late = node.effect(kind, session, 2, effect_id="late")
+    assert late["state"] == "failed" and not late["running"]
+    node.ask("DELETE", "/v1/effects/late")
+    is_put_away(node, session)
+    node.kill()
+    node.start()
+    is_put_away(node, session)
+    node.ask("DELETE", f"/v1/effects/evac-{session.id}-1")
+    assert session.id not in node.sessions()
+    comes_back(node, session)
+
+
 def test_an_earlier_deadline(doomed):
     node = doomed(workers=1)
     sessions = begin(node, 3, mib=60)
