@@ -47,6 +47,7 @@ static const struct wire_struct wire_item = { "estimate", sizeof(struct estimate
 static const struct wire_field estimates_fields[] = {
 	{ "store_bytes_per_s", WIRE_INT, AT(estimates, rates.store_bytes_per_s) },
 	{ "stream_bytes_per_s", WIRE_INT, AT(estimates, rates.stream_bytes_per_s) },
+	{ "dump_stream_bytes_per_s", WIRE_INT, AT(estimates, rates.dump_stream_bytes_per_s) },
 	{ "dump_bytes_per_s", WIRE_INT, AT(estimates, rates.dump_bytes_per_s) },
 	{ "fixed_ms", WIRE_INT, AT(estimates, rates.fixed_ms) },
 	{ "sessions", WIRE_LIST, AT(estimates, items), .nested = &wire_item,

@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 enum {
 	TRIES_MOST = 2,  /* of one that cannot be checkpointed */
@@ -320,6 +321,8 @@ wall_ms evacuate_act(struct evacuate *ev, wall_ms now)
 		.store_bytes_per_s = rates->store_bytes_per_s,
 		.stream_bytes_per_s = rates->stream_bytes_per_s,
 		.dump_bytes_per_s = rates->dump_bytes_per_s,
+		.dump_stream_bytes_per_s = rates->dump_stream_bytes_per_s,
+		.cpus = (size_t)sysconf(_SC_NPROCESSORS_ONLN),
 		.fixed_ms = rates->fixed_ms,
 		.workers = (size_t)c->node.workers,
 	};

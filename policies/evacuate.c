@@ -57,14 +57,30 @@ static int64_t store_rate(const struct evacuate_facts *f)
 	return f->store_bytes_per_s > stream ? f->store_bytes_per_s : stream;
 }
 
+static int64_t dump_stream_rate(const struct evacuate_facts *f)
+{
+	if (f->dump_stream_bytes_per_s > 0)
+		return f->dump_stream_bytes_per_s;
+	return f->dump_bytes_per_s > 0 ? f->dump_bytes_per_s : GUESS_DUMP;
+}
+
+static int64_t dump_rate(const struct evacuate_facts *f)
+{
+	int64_t one = dump_stream_rate(f);
+	int64_t streams = f->cpus / 2 > 1 ? (int64_t)(f->cpus / 2) : 1;
+	if (f->dump_bytes_per_s <= 0)
+		return one < TIME_MOST / streams ? one * streams : one;
+	return f->dump_bytes_per_s > one ? f->dump_bytes_per_s : one;
+}
+
 /* Memory is read, squeezed and sent at the same time: the slower of the two counts. */
 int64_t evacuate_takes(const struct evacuate_facts *f, int64_t resident_bytes, int64_t unsent_bytes,
 		       size_t at_once)
 {
 	int64_t n = at_once ? (int64_t)at_once : 1;
-	int64_t dump = f->dump_bytes_per_s > 0 ? f->dump_bytes_per_s : GUESS_DUMP;
+	int64_t dump_share = dump_rate(f) / n, dump = dump_stream_rate(f);
 	int64_t share = store_rate(f) / n, stream = stream_rate(f);
-	int64_t read = time_for(resident_bytes, dump / n);
+	int64_t read = time_for(resident_bytes, dump_share < dump ? dump_share : dump);
 	int64_t sent = time_for(unsent_bytes, share < stream ? share : stream);
 	int64_t fixed = f->fixed_ms > 0 ? f->fixed_ms : GUESS_FIXED_MS;
 	return (read > sent ? read : sent) + (fixed < TIME_MOST ? fixed : TIME_MOST);

@@ -49,9 +49,11 @@ struct evacuate_facts {
 	int64_t margin_ms;
 	int64_t store_bytes_per_s;  /* what the store takes of all streams together */
 	int64_t stream_bytes_per_s; /* ... of one */
-	int64_t dump_bytes_per_s;   /* resident memory gone over, by all processors */
-	int64_t fixed_ms;           /* of a checkpoint besides */
-	size_t workers;             /* effects at once, those of others counted */
+	int64_t dump_bytes_per_s;   /* resident memory gone over, in all checkpoints together */
+	int64_t dump_stream_bytes_per_s; /* ... in one */
+	int64_t fixed_ms;                /* of a checkpoint besides */
+	size_t cpus;                     /* one checkpoint keeps about two busy; 0: not known */
+	size_t workers;                  /* effects at once, those of others counted */
 };
 
 enum evacuate_state {
@@ -127,7 +129,9 @@ int64_t evacuate_unsent(const struct evacuate_history *h, int64_t resident_bytes
 
 /* What was measured, smoothed. */
 struct evacuate_rates {
-	int64_t store_bytes_per_s, stream_bytes_per_s, dump_bytes_per_s, fixed_ms;
+	int64_t store_bytes_per_s, stream_bytes_per_s;
+	int64_t dump_bytes_per_s, dump_stream_bytes_per_s;
+	int64_t fixed_ms;
 };
 
 /* A checkpoint that has ended. */

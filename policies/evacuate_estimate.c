@@ -48,13 +48,13 @@ static void mix(int64_t *known, int64_t seen)
 }
 
 /* Several at once show what all get together; of one alone only that it can be no less. */
-static void measure_sent(struct evacuate_rates *r, const struct evacuate_sample *s, int64_t ms)
+static void measure_rate(int64_t *all, int64_t *one, int64_t bytes, int64_t ms, double at_once)
 {
-	int64_t stream = rate(s->sent_bytes, ms, 1);
-	if (s->at_once >= PARALLEL)
-		mix(&r->store_bytes_per_s, rate(s->sent_bytes, ms, s->at_once));
-	if (s->at_once < PARALLEL || stream > r->stream_bytes_per_s)
-		mix(&r->stream_bytes_per_s, stream);
+	int64_t stream = rate(bytes, ms, 1);
+	if (at_once >= PARALLEL)
+		mix(all, rate(bytes, ms, at_once));
+	if (at_once < PARALLEL || stream > *one)
+		mix(one, stream);
 }
 
 void evacuate_measure(struct evacuate_rates *r, const struct evacuate_sample *s)
@@ -69,6 +69,7 @@ void evacuate_measure(struct evacuate_rates *r, const struct evacuate_sample *s)
 		.store_bytes_per_s = r->store_bytes_per_s,
 		.stream_bytes_per_s = r->stream_bytes_per_s,
 		.dump_bytes_per_s = r->dump_bytes_per_s,
+		.dump_stream_bytes_per_s = r->dump_stream_bytes_per_s,
 		.fixed_ms = 1,
 	};
 	size_t at_once = (size_t)(n + 0.5);
@@ -76,7 +77,8 @@ void evacuate_measure(struct evacuate_rates *r, const struct evacuate_sample *s)
 	int64_t ms = took - fixed > took / 2 ? took - fixed : took / 2 + 1;
 	if (evacuate_takes(&known, s->resident_bytes, 0, at_once) >=
 	    evacuate_takes(&known, 0, s->sent_bytes, at_once))
-		mix(&r->dump_bytes_per_s, rate(s->resident_bytes, ms, n));
+		measure_rate(&r->dump_bytes_per_s, &r->dump_stream_bytes_per_s, s->resident_bytes,
+			     ms, n);
 	else
-		measure_sent(r, s, ms);
+		measure_rate(&r->store_bytes_per_s, &r->stream_bytes_per_s, s->sent_bytes, ms, n);
 }

@@ -211,6 +211,14 @@ static void test_parallel_only_while_it_adds_up(void **state)
 		{ 800, 100, 5000, 6 }, /* more than the workers */
 		{ 800, 100, 100, 1 },  /* the processor is what there is too little of */
 	};
+	/* One checkpoint alone does not use sixteen processors. */
+	struct evacuate_facts many = facts(1000 * S, 64);
+	many.dump_bytes_per_s = many.store_bytes_per_s = 0;
+	many.dump_stream_bytes_per_s = 100 * MIB;
+	many.stream_bytes_per_s = 5000 * MIB;
+	assert_true(evacuate_takes(&many, GIB, GIB, 2) > evacuate_takes(&many, GIB, GIB, 1));
+	many.cpus = 16;
+	assert_int_equal(evacuate_takes(&many, GIB, GIB, 8), evacuate_takes(&many, GIB, GIB, 1));
 	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
 		struct evacuate_facts f = facts(1000 * S, 6);
 		size_t begun = 0;
@@ -288,6 +296,8 @@ static void make_world(struct world *w, uint64_t n)
 	w->f.stream_bytes_per_s = random_to(5) ? 1 + random_to(500 * MIB) : 0;
 	w->f.store_bytes_per_s = random_to(5) ? 1 + random_to(2000 * MIB) : 0;
 	w->f.dump_bytes_per_s = random_to(5) ? 1 + random_to(3000 * MIB) : 0;
+	w->f.dump_stream_bytes_per_s = random_to(1) ? 1 + random_to(3000 * MIB) : 0;
+	w->f.cpus = (size_t)random_to(32);
 	w->f.fixed_ms = random_to(2000);
 	w->count = (size_t)random_to(MOST);
 	for (size_t i = 0; i < w->count; i++)
@@ -547,7 +557,8 @@ static void test_measure(void **state)
 	assert_int_equal(r.store_bytes_per_s, 0);
 	/* Little of it: reading did. */
 	evacuate_measure(&r, &(struct evacuate_sample) { GIB, 10 * MIB, 1224, 1 });
-	assert_in_range(r.dump_bytes_per_s, 990 * MIB, 1010 * MIB);
+	assert_in_range(r.dump_stream_bytes_per_s, 990 * MIB, 1010 * MIB);
+	assert_int_equal(r.dump_bytes_per_s, 0);
 	/* Two at once, each half as fast: no more than one alone. */
 	evacuate_measure(&r, &(struct evacuate_sample) { GIB, GIB, 8392, 2 });
 	assert_in_range(r.stream_bytes_per_s, 249 * MIB, 251 * MIB);
