@@ -253,8 +253,8 @@ static void go_elsewhere(struct effect *effect)
 {
 	struct session *s = effect->session;
 	struct error e = ERROR_INIT;
-	cleanup_free char *reason = str_printf("its machine, node %s, goes away and takes nothing new",
-					       node_name(effect->node));
+	cleanup_free char *reason = str_printf(
+		"its machine, node %s, goes away and takes nothing new", node_name(effect->node));
 	const struct session_change change = {
 		.event = EVENT_NODE_LOST,
 		.who = "node",

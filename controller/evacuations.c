@@ -69,7 +69,7 @@ static int tell_saved(const struct news *n, const struct evacuee *s, struct erro
 	return record_event(n->c,
 			    &(struct record) { .session = sessions_by_id(n->c, s->session),
 					       .who = "node",
-					       .what = "evacuated",
+					       .what = "put-away",
 					       .why = n->now->notice.source,
 					       .detail = detail,
 					       .duration_us = (s->ended_at - s->begun_at) * 1000,

@@ -5,8 +5,9 @@
 /*
  * What nodes that went away made of their sessions: the last evacuation of each
  * node, kept on record since the node is likely to be gone, and told once as
- * events: "evacuated" or "left-behind" for a session, "evacuation" for the node.
- * What that means for the sessions' states is node_look.c's.
+ * events: "put-away" (how long that took, how much was sent) or "left-behind" for
+ * a session, "evacuation" for the node. What it means for the sessions' states, and
+ * the event "evacuated", is node_look.c's.
  *
  * One that a node did not live to end is ended here when its deadline has passed
  * and nobody answers. One thread.

@@ -63,7 +63,7 @@ def machine_fixture():
 
 
 def told(machine, user):
-    return [e for e in machine.events("evacuated", "left-behind") if e["user"] == user]
+    return [e for e in machine.events("put-away", "left-behind") if e["user"] == user]
 
 
 def test_what_elsad_missed_is_told_once(machine):
@@ -80,7 +80,7 @@ def test_what_elsad_missed_is_told_once(machine):
     wait_for("the news", lambda: machine.events("evacuation"))
     for user in ("ada", "bob"):
         event, = told(machine, user)
-        assert event["what"] == "evacuated" and event["bytes"] > 0 and event["duration_us"] > 0
+        assert event["what"] == "put-away" and event["bytes"] > 0 and event["duration_us"] > 0
         assert event["why"] == "file" and "doomed" in event["detail"]
     whole, = machine.events("evacuation")
     assert "2 of 2 sessions saved, 0 left behind" in whole["detail"]
@@ -93,7 +93,7 @@ def test_what_elsad_missed_is_told_once(machine):
     machine.stack.start_elsad()
     wait_for("elsad to miss it", lambda: not api.get("/v1/nodes")["items"][0]["up"])
     assert api.get("/v1/nodes/evacuation", node="doomed")["margin_ms"] > 0
-    assert len(machine.events("evacuation", "evacuated")) == 3
+    assert len(machine.events("evacuation", "put-away")) == 3
     lines = machine.cli("evacuation", "doomed").splitlines()
     table = next(i for i, line in enumerate(lines) if line.startswith("SESSION"))
     assert lines[table].split()[:7] == ["SESSION", "STATE", "BEGAN", "TOOK", "BYTES",
@@ -114,7 +114,7 @@ def test_a_node_that_did_not_live_to_end_it(machine):
     whole, = machine.events("evacuation")
     event, = told(machine, "eve")
     assert "of 1 sessions saved" in whole["detail"]
-    assert event["what"] in ("left-behind", "evacuated")
+    assert event["what"] in ("left-behind", "put-away")
 
 
 def known(machine):
