@@ -19,15 +19,26 @@
 
 enum {
 	LEFT_S = 60,   /* writing a block takes less */
+	WAIT_MS = 500, /* for a block that somebody else asks for: he may hang */
 	RECENT_S = 60, /* who was used so long ago need not be marked as used */
 };
 
+/* Blocks that somebody is asking for. */
+struct coming {
+	struct coming *next;
+	const char *key;
+	uint64_t first, end;
+};
+
 struct cache {
-	int dir;
+	char *path;
+	int dir; /* stays this number */
 	uint64_t most;
 	pthread_mutex_t lock; /* of what follows */
-	uint64_t bytes;       /* about what there is: others may add to it */
-	uint64_t coming;      /* being written by us */
+	pthread_cond_t came;
+	struct coming *asked;
+	uint64_t bytes;  /* about what there is: others may add to it */
+	uint64_t coming; /* being written by us */
 };
 
 /* --- what is there ------------------------------------------------------------------ */
@@ -119,18 +130,38 @@ static void evict(struct cache *c, uint64_t most)
 	c->bytes = b.bytes;
 }
 
+static int open_dir(const char *path)
+{
+	return fs_mkdirs(path, 0700, NULL) == 0 ? open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
+						: -1;
+}
+
+/* Somebody has removed it, as one may. */
+static void make_dir_again(struct cache *c)
+{
+	cleanup_fd int fd = open_dir(c->path);
+	if (fd >= 0)
+		dup3(fd, c->dir, O_CLOEXEC);
+}
+
 struct cache *cache_open(const char *dir, uint64_t bytes)
 {
 	struct cache *c = calloc(1, sizeof(*c));
 	if (!c)
 		return NULL;
 	c->most = bytes;
-	c->dir = fs_mkdirs(dir, 0700, NULL) == 0 ? open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
-						 : -1;
+	c->path = strdup(dir);
+	c->dir = c->path ? open_dir(dir) : -1;
 	if (c->dir < 0) {
+		free(c->path);
 		free(c);
 		return NULL;
 	}
+	pthread_condattr_t mono;
+	pthread_condattr_init(&mono);
+	pthread_condattr_setclock(&mono, CLOCK_MONOTONIC);
+	pthread_cond_init(&c->came, &mono);
+	pthread_condattr_destroy(&mono);
 	pthread_mutex_init(&c->lock, NULL);
 	pthread_mutex_lock(&c->lock);
 	evict(c, c->most);
@@ -143,6 +174,8 @@ void *cache_free(struct cache *c)
 	if (!c)
 		return NULL;
 	close(c->dir);
+	free(c->path);
+	pthread_cond_destroy(&c->came);
 	pthread_mutex_destroy(&c->lock);
 	free(c);
 	return NULL;
@@ -179,11 +212,16 @@ static bool get(struct cache *c, const char *name, size_t block_len, size_t offs
 /* Not synced: a block that a crash has spoiled does not open. */
 static bool write_block(struct cache *c, const char *name, const void *data, size_t len)
 {
+	enum { FLAGS = O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC };
 	char id[ID_SIZE];
 	char temp[sizeof(TEMP) + ID_SIZE];
 	id_new(id);
 	snprintf(temp, sizeof(temp), TEMP "%s", id);
-	cleanup_fd int fd = openat(c->dir, temp, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	cleanup_fd int fd = openat(c->dir, temp, FLAGS, 0600);
+	if (fd < 0 && errno == ENOENT) {
+		make_dir_again(c);
+		fd = openat(c->dir, temp, FLAGS, 0600);
+	}
 	if (fd < 0)
 		return false;
 	if (fs_write_all(fd, data, len) == 0 && renameat(c->dir, temp, c->dir, name) == 0)
@@ -231,6 +269,8 @@ struct span {
 	uint64_t size; /* of the object */
 	uint64_t offset, end;
 	unsigned char *to;
+	uint64_t first; /* block */
+	uint64_t *left; /* bits: blocks that others ask for */
 };
 
 static uint64_t block_start(uint64_t block)
@@ -286,6 +326,85 @@ static int fetch(const struct span *s, uint64_t first, uint64_t end, struct erro
 	return r;
 }
 
+/* Who asks for one of these blocks at this moment; NULL. Under the lock. */
+static const struct coming *who_asks(const struct span *s, uint64_t first, uint64_t end)
+{
+	const struct coming *c = s->c->asked;
+	while (c && (strcmp(c->key, s->key) != 0 || c->end <= first || c->first >= end))
+		c = c->next;
+	return c;
+}
+
+/* How many blocks from `first` on nobody asks for: they are ours to ask for. */
+static uint64_t claim(const struct span *s, uint64_t first, uint64_t end, struct coming *ours)
+{
+	pthread_mutex_lock(&s->c->lock);
+	for (const struct coming *c; end > first && (c = who_asks(s, first, end));)
+		end = c->first > first ? c->first : first;
+	*ours = (struct coming) { s->c->asked, s->key, first, end };
+	if (end > first)
+		s->c->asked = ours;
+	pthread_mutex_unlock(&s->c->lock);
+	return end - first;
+}
+
+static void unclaim(struct cache *c, const struct coming *ours)
+{
+	pthread_mutex_lock(&c->lock);
+	struct coming **at = &c->asked;
+	while (*at != ours)
+		at = &(*at)->next;
+	*at = ours->next;
+	pthread_cond_broadcast(&c->came);
+	pthread_mutex_unlock(&c->lock);
+}
+
+/* False: whoever asks for the block has not got it, or not yet. */
+static bool await(const struct span *s, uint64_t block)
+{
+	struct timespec until;
+	int r = 0;
+	clock_gettime(CLOCK_MONOTONIC, &until);
+	until.tv_nsec += WAIT_MS * 1000000L;
+	until.tv_sec += until.tv_nsec / 1000000000;
+	until.tv_nsec %= 1000000000;
+	pthread_mutex_lock(&s->c->lock);
+	while (r == 0 && who_asks(s, block, block + 1))
+		r = pthread_cond_timedwait(&s->c->came, &s->c->lock, &until);
+	pthread_mutex_unlock(&s->c->lock);
+	return get_block(s, block);
+}
+
+/* Blocks that are not there, but for those that others ask for. */
+static int ask(const struct span *s, uint64_t first, uint64_t end, struct error *e)
+{
+	int r = 0;
+	for (uint64_t count; first < end && r == 0; first += count) {
+		struct coming ours;
+		count = claim(s, first, end, &ours);
+		if (count) {
+			r = fetch(s, first, first + count, e);
+			unclaim(s->c, &ours);
+		} else {
+			count = 1;
+			s->left[(first - s->first) / 64] |= UINT64_C(1) << (first - s->first) % 64;
+		}
+	}
+	return r;
+}
+
+/* Those that others have asked for. */
+static int gather(const struct span *s, uint64_t first, uint64_t end, struct error *e)
+{
+	int r = 0;
+	for (uint64_t block = first; block < end && r == 0; block++) {
+		uint64_t bit = UINT64_C(1) << (block - s->first) % 64;
+		if (s->left[(block - s->first) / 64] & bit && !await(s, block))
+			r = fetch(s, block, block + 1, e);
+	}
+	return r;
+}
+
 static void span_init(struct span *s, uint64_t *first, uint64_t *end)
 {
 	*first = s->offset / CACHE_BLOCK;
@@ -295,21 +414,26 @@ static void span_init(struct span *s, uint64_t *first, uint64_t *end)
 int cache_read(struct cache *c, struct object_store *objects, const char *key, uint64_t size,
 	       uint64_t offset, void *to, size_t len, struct error *e)
 {
-	struct span s = { c, objects, key, size, offset, offset + len, to };
+	struct span s = { c, objects, key, size, offset, offset + len, to, 0, NULL };
 	uint64_t block;
 	uint64_t end;
 	if (len == 0 || offset > size || len > size - offset)
 		return object_read(objects, key, offset, to, len, e);
 	span_init(&s, &block, &end);
+	cleanup_free uint64_t *left = calloc((end - block) / 64 + 1, sizeof(*left));
+	if (!left)
+		return error_set(e, ENOMEM, "out of memory");
+	s.first = block;
+	s.left = left;
 	int r = 0;
 	for (; block < end && r == 0; block++) { /* the one that ends a run was there */
 		uint64_t first = block;
 		while (block < end && !get_block(&s, block))
 			block++;
 		if (block > first)
-			r = fetch(&s, first, block, e);
+			r = ask(&s, first, block, e);
 	}
-	return r;
+	return r < 0 ? r : gather(&s, s.first, end, e);
 }
 
 void cache_drop(struct cache *c, const char *key, uint64_t offset, size_t len)

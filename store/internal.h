@@ -96,6 +96,9 @@ void store_scan_deinit(struct store_scan *scan);
 const struct store_object *store_scan_find(const struct store_scan *scan, const char *session,
 					   int64_t generation, enum store_kind kind,
 					   const char *writer, uint32_t number);
+/* What it says of a session, all of whose generations are in it. */
+int store_numbers_in(struct store *store, const struct store_scan *scan, const char *session,
+		     struct store_numbers *numbers, struct error *e);
 
 /* Reads, and with `mac_key` proves, a manifest. -ENOENT, or -EBADMSG saying which manifest is
  * wrong and how. */

@@ -24,9 +24,15 @@ size_t store_read_frames(const struct store_read *read, const struct store_frame
 	return read->index.frame_count;
 }
 
+struct store_read *store_read_share(struct store_read *read)
+{
+	atomic_fetch_add(&read->references, 1);
+	return read;
+}
+
 void *store_read_free(struct store_read *read)
 {
-	if (!read)
+	if (!read || atomic_fetch_sub(&read->references, 1) > 1)
 		return NULL;
 	fetch_free(read->fetch);
 	index_deinit(&read->index);
@@ -120,6 +126,7 @@ int store_read_from(struct store *store, const struct store_keys *keys, struct m
 		manifest_deinit(m);
 		return store_oom(e);
 	}
+	atomic_init(&made->references, 1);
 	made->store = store;
 	made->m = *m;
 	*m = (struct manifest) { 0 };
@@ -139,52 +146,6 @@ int store_read_load(struct store *store, const struct store_keys *keys, const ch
 	struct manifest m;
 	int r = store_manifest_read(store, session, generation, &keys->mac, &m, e);
 	return r < 0 ? r : store_read_from(store, keys, &m, bare, read, e);
-}
-
-static int read_aside(struct store *store, struct store_meta *meta, struct error *e)
-{
-	struct object_stat st;
-	cleanup_free char *key = NULL;
-	int r = store_key(meta->session, meta->generation, STORE_ASIDE, &key, e);
-	if (r == 0)
-		r = object_stat(store->objects, key, &st, e);
-	meta->aside = r == 0;
-	return r == -ENOENT ? 0 : r;
-}
-
-/* Without its manifest a session's key is nobody's loss. */
-static int keys_of(struct store *store, const char *session, int64_t generation,
-		   struct store_keys *keys, struct error *e)
-{
-	struct object_stat st;
-	cleanup_free char *key = NULL;
-	int r = store_key(session, generation, STORE_MANIFEST, &key, e);
-	if (r == 0)
-		r = object_stat(store->objects, key, &st, e);
-	if (r == -ENOENT)
-		return error_set(e, ENOENT, "session %s has no checkpoint %" PRId64, session,
-				 generation);
-	if (r == 0)
-		r = store_keys_get(store, session, false, keys, e);
-	if (r == -ENOENT)
-		r = error_fault(e, FAULT_CORRUPT, "the key of session %s is missing", session);
-	return r;
-}
-
-int store_read_open(struct store *store, const char *session, int64_t generation,
-		    struct store_read **read, struct error *e)
-{
-	struct store_keys keys;
-	cleanup(store_read_freep) struct store_read *made = NULL;
-	int r = keys_of(store, session, generation, &keys, e);
-	if (r == 0)
-		r = store_read_load(store, &keys, session, generation, true, &made, e);
-	if (r == 0)
-		r = read_aside(store, &made->m.meta, e);
-	if (r < 0)
-		return r;
-	*read = steal_ptr(&made);
-	return 0;
 }
 
 struct pages_job {

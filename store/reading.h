@@ -7,7 +7,10 @@
 #include "store/fetch.h"
 #include "store/internal.h"
 
+#include <stdatomic.h>
+
 struct store_read {
+	atomic_int references;
 	struct store *store;
 	struct manifest m;
 	struct index index;

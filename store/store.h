@@ -101,8 +101,11 @@ int store_write_hot(struct store_write *write, const char *memory, const uint64_
 
 /* A memory, extent by extent, in ascending order. `fill` is called for successive parts of an
  * extent until all its pages are there; each part is at most STORE_FILL_MOST bytes and goes to
- * memory of the store's own, so that nothing is copied. `flags` mean nothing to the store. */
+ * memory of the store's own, so that nothing is copied. `flags` mean nothing to the store, but for
+ * STORE_SOON, which is not kept: these pages are wanted before all others, and stored close
+ * together. */
 enum { STORE_FILL_MOST = 1 << 20 };
+#define STORE_SOON (UINT32_C(1) << 31)
 typedef int store_fill(void *to, size_t len, void *arg, struct error *e);
 struct store_memory_write;
 int store_memory_begin(struct store_write *write, const char *name, struct store_memory_write **m,
@@ -127,7 +130,13 @@ void *store_write_free(struct store_write *write); /* abandons unless committed;
 struct store_read;
 int store_read_open(struct store *store, const char *session, int64_t generation,
 		    struct store_read **read, struct error *e); /* -ENOENT */
+/* To go on from: it must be the session's newest that is not set aside, or -EBUSY and *newest is.
+ * Every pack that it names must be there with its size. */
+int store_read_open_newest(struct store *store, const char *session, int64_t generation,
+			   int64_t *newest, struct store_read **read, struct error *e);
 const struct store_meta *store_read_meta(const struct store_read *read);
+/* The same for one more owner. */
+struct store_read *store_read_share(struct store_read *read);
 void *store_read_free(struct store_read *read); /* returns NULL */
 
 /* All files below `dir` under their names but those that `skip` (may be NULL) says true for. */
@@ -160,7 +169,7 @@ struct store_frame {
 	uint32_t offset;
 	uint32_t stored; /* bytes in the pack */
 	uint8_t pages;
-	bool hot; /* of store_write_hot() */
+	bool hot; /* of store_write_hot(), or STORE_SOON */
 };
 /* Ordered by pack and offset. */
 size_t store_read_frames(const struct store_read *read, const struct store_frame **list);

@@ -71,8 +71,8 @@ int store_refuse_taken(struct store *store, const char *session, int64_t generat
 			 generation);
 }
 
-static int numbers_of(struct store *store, const struct store_scan *scan, const char *session,
-		      struct store_numbers *n, struct error *e)
+int store_numbers_in(struct store *store, const struct store_scan *scan, const char *session,
+		     struct store_numbers *n, struct error *e)
 {
 	*n = (struct store_numbers) { -1, -1, -1 };
 	for (size_t i = scan->count; i-- > 0 && (n->checkpoint < 0 || n->fence < 0);) {
@@ -99,7 +99,7 @@ int store_numbers(struct store *store, const char *session, struct store_numbers
 	cleanup(store_scan_deinit) struct store_scan scan = { 0 };
 	int r = session ? store_scan(store, session, -1, &scan, e)
 			: error_set(e, EINVAL, "no session given");
-	return r < 0 ? r : numbers_of(store, &scan, session, numbers, e);
+	return r < 0 ? r : store_numbers_in(store, &scan, session, numbers, e);
 }
 
 int store_list_fences(struct store *store, const char *session,
@@ -178,7 +178,7 @@ static int take_all(struct take *t)
 	cleanup(store_scan_deinit) struct store_scan scan = { 0 };
 	int r = store_scan(t->store, t->session, -1, &scan, t->e);
 	if (r == 0)
-		r = numbers_of(t->store, &scan, t->session, &t->numbers, t->e);
+		r = store_numbers_in(t->store, &scan, t->session, &t->numbers, t->e);
 	if (r < 0)
 		return r;
 	int64_t used = t->numbers.used;

@@ -23,6 +23,7 @@ struct worker {
 	/* Of the batch under way: */
 	struct page_at at[BATCH_PAGES];
 	unsigned char digests[BATCH_PAGES * SEAL_DIGEST];
+	bool soon[BATCH_PAGES];
 	uint16_t wanted[BATCH_PAGES]; /* pages to be stored */
 	unsigned wanted_count;
 	unsigned hot; /* pages that went to the hot ones */
@@ -226,9 +227,8 @@ static int as_before(struct worker *k, const struct index_memory *m, uint64_t pa
 	return r < 0 ? r : 1;
 }
 
-static int flush_hot(struct worker *k, struct error *e)
+static int flush_hot(struct worker *k, struct hot_gather *h, struct error *e)
 {
-	struct hot_gather *h = &k->w->hot;
 	struct cut c = { .data = h->data,
 			 .len = (size_t)h->count * STORE_PAGE,
 			 .pages = (uint8_t)h->count,
@@ -245,21 +245,24 @@ static int flush_hot(struct worker *k, struct error *e)
 
 int worker_flush_hot(struct worker *k, struct error *e)
 {
-	struct hot_gather *h = &k->w->hot;
-	pthread_mutex_lock(&h->lock);
-	int r = flush_hot(k, e);
-	pthread_mutex_unlock(&h->lock);
+	int r = 0;
+	for (size_t i = 0; i < GATHER_KINDS && r == 0; i++) {
+		struct hot_gather *h = &k->w->gathers[i];
+		pthread_mutex_lock(&h->lock);
+		r = flush_hot(k, h, e);
+		pthread_mutex_unlock(&h->lock);
+	}
 	return r;
 }
 
 static int add_hot(struct worker *k, const struct batch *batch, unsigned i, struct error *e)
 {
-	struct hot_gather *h = &k->w->hot;
+	struct hot_gather *h = &k->w->gathers[k->soon[i] ? GATHER_SOON : GATHER_HOT];
 	pthread_mutex_lock(&h->lock);
 	memcpy(h->data + (size_t)h->count * STORE_PAGE, batch->data + (size_t)i * STORE_PAGE,
 	       STORE_PAGE);
 	h->pages[h->count++] = (struct hot_page) { batch->memory, batch->first + i };
-	int r = h->count == STORE_FRAME_PAGES ? flush_hot(k, e) : 0;
+	int r = h->count == STORE_FRAME_PAGES ? flush_hot(k, h, e) : 0;
 	pthread_mutex_unlock(&h->lock);
 	k->hot++;
 	return r;
@@ -267,8 +270,9 @@ static int add_hot(struct worker *k, const struct batch *batch, unsigned i, stru
 
 /* Decides where page `i` of the batch goes. */
 static int sort_page(struct worker *k, const struct batch *batch, struct basis_cursor *cursor,
-		     uint64_t vaddr, unsigned i, struct error *e)
+		     const struct run *run, uint32_t n, unsigned i, struct error *e)
 {
+	uint64_t vaddr = run->vaddr + (uint64_t)n * STORE_PAGE;
 	const unsigned char *page = batch->data + (size_t)i * STORE_PAGE;
 	unsigned char *digest = k->digests + (size_t)i * SEAL_DIGEST;
 	uint64_t before;
@@ -280,7 +284,8 @@ static int sort_page(struct worker *k, const struct batch *batch, struct basis_c
 	int r = seal_digest(k->digester, page, STORE_PAGE, digest);
 	if (r < 0)
 		return error_set(e, -r, "cannot make a page's digest");
-	bool hot = is_hot(batch->memory, vaddr);
+	bool hot = run->soon || is_hot(batch->memory, vaddr);
+	k->soon[i] = run->soon;
 	if (basis_cursor_find(cursor, vaddr, &before)) {
 		r = as_before(k, cursor->m, before, hot, i, e);
 		if (r)
@@ -353,8 +358,7 @@ static int memory_batch(struct worker *k, const struct batch *batch, struct erro
 		const struct run *run = &batch->runs[i];
 		basis_cursor_init(&cursor, batch->memory->basis, run->vaddr);
 		for (uint32_t n = 0; n < run->pages && r == 0; n++, page++)
-			r = sort_page(k, batch, &cursor, run->vaddr + (uint64_t)n * STORE_PAGE,
-				      page, e);
+			r = sort_page(k, batch, &cursor, run, n, page, e);
 	}
 	if (r == 0)
 		r = store_wanted(k, batch, e);

@@ -41,9 +41,9 @@ static int check_new(struct store *store, const char *session, int64_t generatio
 
 static int make_pipe(struct store_write *w, struct error *e)
 {
-	w->hot.data = malloc(STORE_FRAME_BYTES);
-	if (!w->hot.data)
-		return store_oom(e);
+	for (size_t i = 0; i < GATHER_KINDS; i++)
+		if (!(w->gathers[i].data = malloc(STORE_FRAME_BYTES)))
+			return store_oom(e);
 	int r = packer_new(w->store, w->session, w->generation, w->id, &w->failure, &w->packer, e);
 	if (r == 0) {
 		w->piping = true;
@@ -84,7 +84,8 @@ int store_write_begin(struct store *store, const char *session, int64_t generati
 	w->generation = generation;
 	memcpy(w->session, session, sizeof(w->session));
 	pthread_mutex_init(&w->lock, NULL);
-	pthread_mutex_init(&w->hot.lock, NULL);
+	for (size_t i = 0; i < GATHER_KINDS; i++)
+		pthread_mutex_init(&w->gathers[i].lock, NULL);
 	failure_init(&w->failure);
 	r = prepare(w, e);
 	if (r == 0)
@@ -320,9 +321,11 @@ void *store_write_free(struct store_write *w)
 		store_unmark(w->store, w->session, w->generation, &w->writer);
 	basis_free(w->basis);
 	free_lists(w);
-	free(w->hot.data);
+	for (size_t i = 0; i < GATHER_KINDS; i++) {
+		free(w->gathers[i].data);
+		pthread_mutex_destroy(&w->gathers[i].lock);
+	}
 	failure_deinit(&w->failure);
-	pthread_mutex_destroy(&w->hot.lock);
 	pthread_mutex_destroy(&w->lock);
 	free(w);
 	return NULL;

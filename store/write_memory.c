@@ -186,8 +186,8 @@ static int open_batch(struct store_memory_write *m, struct error *e)
 }
 
 /* As much of an extent as goes into the open batch; *pages: taken. */
-static int fill_batch(struct store_memory_write *m, uint64_t vaddr, uint64_t left, store_fill *fill,
-		      void *arg, uint64_t *pages, struct error *e)
+static int fill_batch(struct store_memory_write *m, uint64_t vaddr, uint64_t left, bool soon,
+		      store_fill *fill, void *arg, uint64_t *pages, struct error *e)
 {
 	int r = m->batch ? 0 : open_batch(m, e);
 	if (r < 0)
@@ -200,10 +200,10 @@ static int fill_batch(struct store_memory_write *m, uint64_t vaddr, uint64_t lef
 	if (r < 0)
 		return r;
 	struct run *last = b->run_count ? &b->runs[b->run_count - 1] : NULL;
-	if (last && last->vaddr + (uint64_t)last->pages * STORE_PAGE == vaddr)
+	if (last && last->vaddr + (uint64_t)last->pages * STORE_PAGE == vaddr && last->soon == soon)
 		last->pages += (uint32_t)*pages;
 	else
-		b->runs[b->run_count++] = (struct run) { vaddr, (uint32_t)*pages };
+		b->runs[b->run_count++] = (struct run) { vaddr, (uint32_t)*pages, soon };
 	b->len += len;
 	m->pages += *pages;
 	return b->len == STORE_FILL_MOST ? flush(m, e) : 0;
@@ -216,10 +216,10 @@ int store_memory_extent(struct store_memory_write *m, uint64_t vaddr, uint64_t p
 	if (r == 0 && m->ended)
 		r = error_set(e, EINVAL, "memory %s has been ended", m->name);
 	if (r == 0)
-		r = add_extent(m, vaddr, pages, flags, e);
+		r = add_extent(m, vaddr, pages, flags & ~STORE_SOON, e);
 	while (r == 0 && pages) {
 		uint64_t n;
-		r = fill_batch(m, vaddr, pages, fill, arg, &n, e);
+		r = fill_batch(m, vaddr, pages, flags & STORE_SOON, fill, arg, &n, e);
 		vaddr += n * STORE_PAGE;
 		pages -= n;
 	}

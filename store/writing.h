@@ -21,6 +21,7 @@ enum {
 struct run {
 	uint64_t vaddr;
 	uint32_t pages;
+	bool soon; /* STORE_SOON */
 };
 
 struct batch {
@@ -69,7 +70,8 @@ struct hot_list {
 	size_t count;
 };
 
-/* Hot pages from everywhere, until they make a frame. */
+/* Hot pages from everywhere, until they make a frame; and those that are wanted before them. */
+enum gather_kind { GATHER_HOT, GATHER_SOON, GATHER_KINDS };
 struct hot_gather {
 	pthread_mutex_t lock;
 	unsigned char *data; /* STORE_FRAME_BYTES */
@@ -112,7 +114,7 @@ struct store_write {
 	struct packer *packer;
 	struct pipe pipe;
 	struct basis *basis; /* NULL: none */
-	struct hot_gather hot;
+	struct hot_gather gathers[GATHER_KINDS];
 	bool tried, committed;
 	bool piping;       /* the pipe has been started */
 	bool keep;         /* the manifest may be there, though we could not commit it */

@@ -151,6 +151,30 @@ def test_objects_put_in_place_of_others(
     assert path.exists()
 
 
+@contextlib.contextmanager
+def away(path: pathlib.Path, left: int | None) -> Iterator[None]:
+    """Removed, or cut short."""
+    aside = path.with_name("aside-for-a-while")
+    path.rename(aside)
+    if left is not None:
+        path.write_bytes(aside.read_bytes()[:left])
+    try:
+        yield
+    finally:
+        aside.rename(path)
+
+
+def test_packs_that_are_missing(pair: Pair, history: Session) -> None:
+    """Any of them, this generation's or an older one's: that is told at the wake, and not when the
+    session wants what is in it."""
+    packs = [p for p in objects(history, 2).values() if "-" in p.name]
+    assert len(packs) >= 2
+    for path in packs:
+        for left in (None, path.stat().st_size - 1):
+            with away(path, left):
+                refused(history, 2, path.name)
+
+
 def test_a_replayed_manifest_with_its_packs(pair: Pair, history: Session) -> None:
     """The whole of an old checkpoint under the new name."""
     new, old = objects(history, 2), objects(history, 1)

@@ -451,6 +451,69 @@ static void test_hot_pages(void **state)
 	model_deinit(&m);
 }
 
+/* Every 50th page, each in an extent of its own. */
+static void write_soon(struct kit *k, int64_t generation, const struct model *m,
+		       struct store_meta *meta)
+{
+	struct error e = ERROR_INIT;
+	struct store_write *w;
+	struct store_memory_write *mw;
+	const struct model_memory *mm = &m->memories[0];
+	uint64_t pages = model_pages(mm), at = 0;
+	assert_int_equal(store_write_begin(k->s, SESSION, generation, &w, &e), 0);
+	assert_int_equal(store_memory_begin(w, mm->name, &mw, &e), 0);
+	for (uint64_t n; at < pages; at += n) {
+		uint32_t flags = at % 50 ? 2 : STORE_SOON;
+		uint32_t seed = (uint32_t)at + 1;
+		n = flags == 2 && pages - at > 49 ? 49 : 1;
+		for (uint64_t i = 0; i < n; i++) {
+			seed = (uint32_t)(at + i) + 1;
+			assert_int_equal(store_memory_extent(mw, (at + i) * STORE_PAGE, 1, flags,
+							     feed_one, &seed, &e),
+					 0);
+		}
+	}
+	assert_int_equal(store_memory_end(mw, &e), 0);
+	assert_int_equal(kit_commit(w, STORE_VERIFY_ALL, meta, &e), 0);
+	store_write_free(w);
+}
+
+static void test_soon_pages(void **state)
+{
+	struct kit *k = *state;
+	struct model m;
+	struct store_meta meta;
+	struct store_read *read;
+	struct error e = ERROR_INIT;
+	const struct store_frame *frames;
+	const struct store_memory *memories;
+	model_init(&m, 3000);
+	for (int64_t generation = 1; generation < 3; generation++) {
+		size_t soon = 0, hot = 0;
+		write_soon(k, generation, &m, &meta);
+		assert_int_equal(store_read_open(k->s, SESSION, generation, &read, &e), 0);
+		size_t count = store_read_frames(read, &frames);
+		assert_int_equal(store_read_memories(read, &memories), 1);
+		for (uint64_t i = 0; i < memories[0].pages; i++) {
+			bool is_soon = i % 50 == 0;
+			if (memories[0].frames[i] == STORE_ZERO)
+				continue;
+			soon += is_soon;
+			assert_int_equal(frames[memories[0].frames[i]].hot, is_soon);
+		}
+		for (size_t i = 0; i < count; i++)
+			hot += frames[i].hot;
+		for (size_t i = 0; i < memories[0].extent_count; i++)
+			assert_true((memories[0].extents[i].flags & STORE_SOON) == 0);
+		assert_int_equal(hot, (soon + STORE_FRAME_PAGES - 1) / STORE_FRAME_PAGES);
+		if (generation == 2) /* unchanged, they stay where they are */
+			assert_true(meta.stored_bytes < 64 * 1024);
+		store_read_free(read);
+		store_meta_deinit(&meta);
+	}
+	model_deinit(&m);
+}
+
 /* --- packs that are hardly used any more ----------------------------------------------- */
 
 static bool names_generation(struct store *s, int64_t generation, int64_t named)
@@ -890,6 +953,7 @@ int main(void)
 		BOTH(test_source_fails),
 		BOTH(test_misuse),
 		BOTH(test_hot_pages),
+		BOTH(test_soon_pages),
 		BOTH(test_worn_packs_are_left),
 		BOTH(test_many_generations),
 		BOTH(test_list_and_newest),

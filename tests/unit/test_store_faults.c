@@ -472,6 +472,83 @@ static void test_key_is_lost(void **state)
 	model_deinit(&m);
 }
 
+/* What is to be gone on from is looked at before. */
+static void test_open_newest(void **state)
+{
+	struct kit *k = *state;
+	struct model m;
+	struct error e = ERROR_INIT;
+	struct store_read *read;
+	int64_t newest = -1;
+	small_model(&m);
+	assert_int_equal(store_read_open_newest(k->s, SESSION, 1, &newest, &read, &e), -ENOENT);
+	assert_int_equal(newest, -1);
+	model_write(k->s, 1, &m, NULL);
+	model_write(k->s, 2, &m, NULL);
+	assert_int_equal(store_read_open_newest(k->s, SESSION, 1, &newest, &read, &e), -EBUSY);
+	assert_int_equal(newest, 2);
+	assert_int_equal(store_read_open_newest(k->s, SESSION, 3, &newest, &read, &e), -EBUSY);
+	assert_int_equal(store_read_open_newest(k->s, SESSION, 2, &newest, &read, &e), 0);
+	assert_null(store_read_free(store_read_share(read)));
+	assert_int_equal(store_read_meta(read)->generation, 2);
+	store_read_free(read);
+	/* A number that was only taken is none. */
+	int64_t taken, before;
+	assert_int_equal(store_take(k->s, SESSION, 2, "test", &taken, &before, &e), 0);
+	assert_int_equal(store_read_open_newest(k->s, SESSION, 2, &newest, &read, &e), 0);
+	store_read_free(read);
+	assert_int_equal(store_read_open(k->s, SESSION, taken, &read, &e), -ENOENT);
+	assert_non_null(strstr(e.text, "fenced"));
+	assert_int_equal(store_set_aside(k->s, SESSION, 2, &e), 0);
+	assert_int_equal(store_read_open_newest(k->s, SESSION, 1, &newest, &read, &e), 0);
+	assert_false(store_read_meta(read)->aside);
+	store_read_free(read);
+	assert_int_equal(store_read_open(k->s, SESSION, 2, &read, &e), 0);
+	assert_true(store_read_meta(read)->aside);
+	store_read_free(read);
+	model_deinit(&m);
+}
+
+static int note_first_pack(const char *key, const struct object_stat *st, void *arg)
+{
+	struct store_object o;
+	(void)st;
+	store_key_parse(key, &o);
+	if (o.kind != STORE_KIND_PACK || o.number != 0)
+		return 0;
+	snprintf(arg, OBJECT_KEY_MAX + 1, "%s", key);
+	return 1;
+}
+
+/* A pack that is not there, or cut short, though nothing that is read at once is in it. */
+static void test_open_newest_misses_a_pack(void **state)
+{
+	struct kit *k = *state;
+	struct model m;
+	struct error e = ERROR_INIT;
+	struct store_read *read;
+	int64_t newest = -1;
+	cleanup_buf struct buf data = BUF_INIT(64 * MIB);
+	small_model(&m);
+	model_write(k->s, 1, &m, NULL);
+	char key[OBJECT_KEY_MAX + 1] = "";
+	assert_int_equal(object_list(k->s->objects, "", note_first_pack, key, NULL), 1);
+	assert_int_equal(object_read_all(k->s->objects, key, &data, &e), 0);
+	for (int cut = 0; cut < 2; cut++) {
+		assert_int_equal(object_remove(k->s->objects, key, &e), 0);
+		if (cut)
+			assert_int_equal(
+				object_put(k->s->objects, key, data.data, data.len - 1, true, &e),
+				0);
+		error_clear(&e);
+		assert_int_equal(store_read_open_newest(k->s, SESSION, 1, &newest, &read, &e),
+				 -EBADMSG);
+		assert_int_equal(e.fault, FAULT_CORRUPT);
+		assert_non_null(strstr(e.text, key));
+	}
+	model_deinit(&m);
+}
+
 /* A basis that cannot be used costs only bytes. */
 static void test_damaged_basis(void **state)
 {
@@ -531,6 +608,8 @@ int main(void)
 		MEMORY(test_packs_swapped),
 		FILES(test_wrong_master_key),
 		FILES(test_key_is_lost),
+		FILES(test_open_newest),
+		MEMORY(test_open_newest_misses_a_pack),
 		MEMORY(test_damaged_basis),
 		MEMORY(test_basis_lacks_a_pack),
 	};

@@ -375,13 +375,104 @@ static void test_cache_cannot_be_written(void **state)
 	write_two(k->s, &m);
 	make_remote(k, 64 * MIB);
 	assert_int_equal(rmdir(k->cache), 0);
+	cleanup_fd int in_the_way = open(k->cache, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
 	for (int i = 0; i < 2; i++)
 		assert_true(reads_of_all(k, &m) > 0);
+	unlink(k->cache);
 	cache_free(k->s->cache);
 	assert_null(cache_open("/proc/nowhere/cache", MIB));
 	k->s->cache = NULL;
 	assert_true(reads_of_all(k, &m) > 0);
 	model_deinit(&m);
+}
+
+static void test_cache_is_made_again(void **state)
+{
+	struct kit *k = *state;
+	struct model m;
+	write_two(k->s, &m);
+	make_remote(k, 64 * MIB);
+	assert_true(reads_of_all(k, &m) > 0);
+	assert_int_equal(fs_remove_tree(k->cache, NULL), 0);
+	assert_true(reads_of_all(k, &m) > 0);
+	assert_int_equal(reads_of_all(k, &m), 0);
+	model_deinit(&m);
+}
+
+enum { READERS = 8 };
+
+struct reader {
+	struct kit *k;
+	pthread_t thread;
+	uint64_t offset;
+	size_t len;
+	int r;
+};
+static const char shared_key[] = "s/" SESSION "/1/aaaaaaaaaaaaaaaa-0";
+
+static void *read_part(void *arg)
+{
+	struct reader *r = arg;
+	struct error e = ERROR_INIT;
+	cleanup_free unsigned char *to = malloc(r->len);
+	r->r = cache_read(r->k->s->cache, r->k->s->objects, shared_key, 4 * CACHE_BLOCK, r->offset,
+			  to, r->len, &e);
+	for (size_t i = 0; i < r->len && r->r == 0; i++)
+		if (to[i] != (unsigned char)((r->offset + i) / 1000))
+			r->r = -EILSEQ;
+	return NULL;
+}
+
+static int slowly(enum hook_call call, int number, const char *key, int *after, void *arg)
+{
+	int r = count_reads(call, number, key, after, arg);
+	usleep(100000);
+	return r;
+}
+
+static int fail_first(enum hook_call call, int number, const char *key, int *after, void *arg)
+{
+	slowly(call, number, key, after, arg);
+	return number == 0 ? -EIO : 0;
+}
+
+static int read_side_by_side(struct kit *k, uint64_t shift)
+{
+	struct reader readers[READERS];
+	int bad = 0;
+	for (unsigned i = 0; i < READERS; i++) {
+		readers[i] =
+			(struct reader) { .k = k, .offset = i * shift, .len = 3 * CACHE_BLOCK };
+		assert_int_equal(pthread_create(&readers[i].thread, NULL, read_part, &readers[i]),
+				 0);
+		usleep(5000);
+	}
+	for (unsigned i = 0; i < READERS; i++) {
+		pthread_join(readers[i].thread, NULL);
+		bad += readers[i].r != 0;
+	}
+	return bad;
+}
+
+/* Several who want the same blocks at once ask for each of them only once. */
+static void test_cache_side_by_side(void **state)
+{
+	struct kit *k = *state;
+	struct error e = ERROR_INIT;
+	cleanup_free unsigned char *data = malloc(4 * CACHE_BLOCK);
+	for (size_t i = 0; i < 4 * CACHE_BLOCK; i++)
+		data[i] = (unsigned char)(i / 1000);
+	assert_int_equal(object_put(k->s->objects, shared_key, data, 4 * CACHE_BLOCK, true, &e), 0);
+	make_remote(k, 64 * MIB);
+	hook.before = slowly;
+	/* One asks for three blocks, perhaps another for the fourth. */
+	assert_int_equal(read_side_by_side(k, CACHE_BLOCK / READERS), 0);
+	assert_in_range(atomic_load(&reads), 1, 2);
+	/* Whoever waited for one that fails asks himself. */
+	assert_int_equal(fs_remove_tree(k->cache, NULL), 0);
+	atomic_store(&hook.number, 0);
+	hook.before = fail_first;
+	assert_int_equal(read_side_by_side(k, 0), 1);
 }
 
 /* The block used last stays. */
@@ -439,6 +530,8 @@ int main(void)
 		MEMORY(test_cache_garbage),
 		MEMORY(test_cache_limit),
 		MEMORY(test_cache_cannot_be_written),
+		MEMORY(test_cache_is_made_again),
+		MEMORY(test_cache_side_by_side),
 		MEMORY(test_cache_order),
 		MEMORY(test_remote_write_and_read),
 	};
