@@ -16,7 +16,8 @@
 
 enum {
 	LOOK_MS = 200,
-	STALL_MS = 15000, /* nothing comes for so long: whoever waits for it gives up */
+	HOLD_BACK = 64 << 20, /* a session with less memory is there in no time */
+	STALL_MS = 15000,     /* nothing comes for so long: whoever waits for it gives up */
 };
 
 struct arrival {
@@ -139,23 +140,12 @@ void arrival_drop(struct node *node, struct session *s)
 static struct pages_options options_of(struct arrival *a)
 {
 	return (struct pages_options) {
-		.session = a->id, .dir = a->dir, .arrived = on_arrived, .arg = a
+		.session = a->id,
+		.dir = a->dir,
+		.hold_back = HOLD_BACK,
+		.arrived = on_arrived,
+		.arg = a,
 	};
-}
-
-/* That of the checkpoint, if it has one. */
-static int lay_out_working_set(struct effect *ef, const struct arrival *a, struct error *e)
-{
-	cleanup_free char *path = fs_join(a->dir, WORKING_SET_FILE);
-	if (!path)
-		return error_set(e, ENOMEM, "out of memory");
-	cleanup_fd int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-	if (fd < 0)
-		return error_errno(e, "cannot write %s", path);
-	int r = store_read_file(ef->read, WORKING_SET_FILE, fd, e);
-	if (r < 0)
-		unlink(path);
-	return r == -ENOENT ? 0 : r;
 }
 
 int arrival_listen(struct effect *ef, struct error *e)
@@ -165,15 +155,14 @@ int arrival_listen(struct effect *ef, struct error *e)
 	int r = arrival_new(ef->node, ef->session->id, &a, e);
 	if (r < 0)
 		return r;
-	r = lay_out_working_set(ef, a, e);
-	if (r == 0)
-		r = fs_mkdirs(ef->work, 0711, e);
+	r = fs_mkdirs(ef->work, 0711, e);
 	if (r < 0) {
 		arrival_free(a);
 		return r;
 	}
 	struct pages_options options = options_of(a);
-	page_source_of(steal_ptr(&ef->read), &source);
+	options.set_follows = true;
+	page_source_of(store_read_share(ef->read), &source);
 	r = pages_listen(&options, ef->work, &source, &a->pages, e);
 	if (r < 0) {
 		arrival_free(a);
@@ -182,6 +171,27 @@ int arrival_listen(struct effect *ef, struct error *e)
 	pthread_mutex_lock(&ef->node->lock);
 	ef->session->arrival = a;
 	pthread_mutex_unlock(&ef->node->lock);
+	return 0;
+}
+
+/* That of the checkpoint, if it has one. */
+int arrival_working_set(struct effect *ef, struct error *e)
+{
+	const struct arrival *a = ef->session->arrival;
+	if (!a)
+		return 0;
+	cleanup_free char *path = fs_join(a->dir, WORKING_SET_FILE);
+	if (!path)
+		return error_set(e, ENOMEM, "out of memory");
+	cleanup_fd int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+	if (fd < 0)
+		return error_errno(e, "cannot write %s", path);
+	int r = store_read_file(ef->read, WORKING_SET_FILE, fd, e);
+	if (r < 0)
+		unlink(path);
+	if (r < 0 && r != -ENOENT)
+		return r;
+	pages_early_set(a->pages);
 	return 0;
 }
 

@@ -23,9 +23,10 @@ bool arrival_is_possible(const struct node *node);
 /* STATE_DIR/pages/ID: the session's working set; allocated, or NULL. */
 char *arrival_dir(const struct node *node, const char *id);
 
-/* For the steps of a restore: before CRIU (takes ef->read over), when it has restored, and before
- * the session is let run. */
+/* For the steps of a restore: before CRIU, what was wanted first at the last wake, when CRIU has
+ * restored, and before the session is let run. */
 int arrival_listen(struct effect *ef, struct error *e);
+int arrival_working_set(struct effect *ef, struct error *e);
 int arrival_settle(struct effect *ef, struct error *e);
 void arrival_go(struct effect *ef);
 

@@ -97,6 +97,14 @@ static int end_memory(struct page_sink *s, struct error *e)
 	return memory ? store_memory_end(memory, e) : 0;
 }
 
+/* What CRIU restores itself, here and there in a memory, is wanted before a session runs. Shared
+ * memory is too, but lies together anyway. */
+static uint32_t store_flags(const struct page_message *m)
+{
+	bool soon = m->memory == PAGE_OF_PROCESS && !(m->flags & PAGE_LAZY);
+	return m->flags | (soon ? STORE_SOON : 0);
+}
+
 static int store_message(struct page_sink *s, const struct page_message *m, struct error *e)
 {
 	char name[PAGE_PROTO_NAME];
@@ -108,7 +116,7 @@ static int store_message(struct page_sink *s, const struct page_message *m, stru
 		r = store_memory_begin(s->write, name, &s->memory, e);
 	}
 	if (r == 0 && m->command == PAGE_ADD)
-		r = store_memory_extent(s->memory, m->vaddr, m->pages, m->flags, fill, s, e);
+		r = store_memory_extent(s->memory, m->vaddr, m->pages, store_flags(m), fill, s, e);
 	return r;
 }
 

@@ -37,6 +37,7 @@ static void init_locks(struct pages *p)
 	pthread_cond_init(&p->changed, &mono);
 	pthread_cond_init(&p->work, &mono);
 	pthread_cond_init(&p->standby_wake, &mono);
+	pthread_cond_init(&p->wished, &mono);
 	pthread_condattr_destroy(&mono);
 }
 
@@ -48,10 +49,9 @@ static void destroy(struct pages *p)
 	pages_index_deinit(&p->index);
 	if (p->source.free)
 		p->source.free(p->source.from);
-	for (size_t i = 0; i < p->early_count; i++)
-		free(p->early[i].data);
-	free(p->early);
-	free(p->early_frames);
+	pages_kept_deinit(&p->early);
+	pages_kept_deinit(&p->withheld);
+	free(p->early_taken);
 	free(p->last_set);
 	free(p->faults);
 	cleanup_close_fd(&p->wake);
@@ -60,6 +60,7 @@ static void destroy(struct pages *p)
 	pthread_cond_destroy(&p->changed);
 	pthread_cond_destroy(&p->work);
 	pthread_cond_destroy(&p->standby_wake);
+	pthread_cond_destroy(&p->wished);
 	pthread_mutex_destroy(&p->lock);
 	pthread_rwlock_destroy(&p->spaces_lock);
 	free(p->session);
@@ -106,6 +107,8 @@ static int make(const struct pages_options *options, const struct page_source *s
 			      .dir = strdup(options->dir),
 			      .record = PAGES_RECORD_INIT,
 			      .vault = VAULT_INIT,
+			      .set_there = !options->set_follows,
+			      .hold_back = options->hold_back,
 			      .next_child = -1,
 			      .listener = -1,
 			      .wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK),
@@ -156,6 +159,7 @@ static void wake_threads(struct pages *p)
 	pthread_cond_broadcast(&p->changed);
 	pthread_cond_broadcast(&p->work);
 	pthread_cond_broadcast(&p->standby_wake);
+	pthread_cond_broadcast(&p->wished);
 	eventfd_write(p->wake, 1);
 }
 
@@ -304,9 +308,13 @@ int pages_listen(const struct pages_options *options, const char *work,
 		return r;
 	r = pages_record_make(&p->record, pages_index_total(&p->source), p->source.frame_count, e);
 	if (r == 0)
+		r = pages_record_set_begin(p, e);
+	if (r == 0)
 		r = pages_keeper_start(e);
 	if (r == 0)
 		r = pages_fault_start(p, e);
+	if (r == 0)
+		r = pages_ahead_start(p, e);
 	if (r == 0)
 		r = pages_listen_start(p, work, e);
 	if (r < 0) {
@@ -355,7 +363,7 @@ void pages_go(struct pages *p)
 	/* Without threads for the rest there are still those for faults. */
 	struct error e = ERROR_INIT;
 	bool failing = false;
-	pages_record_set_start(p, NULL);
+	pages_record_set_go(p);
 	if (pages_fetch_start(p, &e) < 0)
 		pages_failing(p, &failing, &e);
 }
@@ -533,6 +541,8 @@ int pages_resume(const struct pages_options *options, pid_t init, const struct p
 	if (r == 0)
 		r = pages_fault_start(p, e);
 	if (r == 0)
+		r = pages_ahead_start(p, e);
+	if (r == 0)
 		r = pages_fetch_start(p, e);
 	if (r < 0) {
 		pages_free(p);
@@ -559,6 +569,8 @@ int pages_wait(struct pages *p, int timeout_ms, struct error *e)
 {
 	mono_us until = clock_mono() + timeout_ms * 1000LL;
 	pthread_mutex_lock(&p->lock);
+	p->hurry = true;
+	pthread_cond_broadcast(&p->changed);
 	while (!p->has_arrived && !p->stop && clock_mono() < until)
 		pages_wait_for(&p->changed, &p->lock, until - clock_mono());
 	bool arrived = p->has_arrived, stalled = p->failing > 0;

@@ -48,6 +48,10 @@ struct pages_options {
 	const char *session;
 	const char *dir; /* STATE_DIR/pages/ID: its working set (node/working_set.h), read and
 			    written */
+	/* While it is recorded what the session wants, the rest of it stands back if there is more
+	 * than that: bytes. Until all is there a session hangs on the store. */
+	uint64_t hold_back;
+	bool set_follows; /* at a restore: the working set is not there before pages_early_set() */
 	/* All pages are in and the descriptors let go; or (e set) the session has died. */
 	void (*arrived)(void *arg);
 	void *arg;
@@ -59,6 +63,7 @@ struct pages;
  * over. */
 int pages_listen(const struct pages_options *options, const char *work,
 		 const struct page_source *source, struct pages **pages, struct error *e);
+void pages_early_set(struct pages *pages);
 /* CRIU has restored, nothing runs yet: every descriptor is here, they are put into the vault of
  * `init`, and the working set is put into place. From now on a kill of this program is harmless. */
 int pages_settle(struct pages *pages, pid_t init, struct error *e);

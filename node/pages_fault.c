@@ -38,6 +38,7 @@ struct thread {
 	struct pages *p;
 	int number;
 	struct watch watch;
+	unsigned char kept[STORE_FRAME_BYTES];
 };
 
 static bool gather(struct thread *t, int timeout_ms);
@@ -52,8 +53,10 @@ static void push(struct pages *p, const struct pages_fault *fault)
 		p->queue[(p->queue_head + p->queue_count++) % PAGES_QUEUE] = *fault;
 	pthread_mutex_unlock(&p->lock);
 	/* Who is woken without its page faults again: we shall be told once more. */
-	if (full)
+	if (full) {
 		pages_wake(p, fault);
+		pages_note_served(p);
+	}
 }
 
 static bool pop(struct pages *p, struct pages_fault *fault)
@@ -115,13 +118,15 @@ static int on_frame(uint32_t frame, const void *data, size_t len, void *arg)
 {
 	struct landing *l = arg;
 	struct pages *p = l->thread->p;
-	bool again;
-	(void)len;
+	bool again, whole = !pages_withhold(p, frame, data, len);
 	do {
 		pthread_rwlock_rdlock(&p->spaces_lock);
-		int r = pages_put_frame(p, frame, data, l->fault);
+		int r = whole ? pages_put_frame(p, frame, data, l->fault)
+			      : pages_put_first(p, frame, data, l->fault);
 		pthread_rwlock_unlock(&p->spaces_lock);
 		again = r < 0 ? make_way(l->thread) : land(p, l->thread->number);
+		/* Somebody else wants some other page of it, or has been forked. */
+		whole |= r == 0;
 	} while (again);
 	return 0;
 }
@@ -131,6 +136,20 @@ static void note_time(struct pages *p, mono_us took)
 	int64_t before = atomic_load(&p->read_us);
 	/* Slow at once, quick again by and by. */
 	atomic_store(&p->read_us, took > SLOW_US ? took : (before * 7 + took) / 8);
+	pages_note_far(p, took);
+}
+
+static int read_frame(struct pages *p, uint32_t frame, struct landing *l, struct error *e)
+{
+	unsigned char *kept = l->thread->kept;
+	size_t len;
+	if (pages_find_kept(p, frame, kept, &len))
+		return on_frame(frame, kept, len, l);
+	mono_us begun = clock_mono();
+	int r = p->source.read(p->source.from, &frame, 1, on_frame, l, e);
+	if (r == 0)
+		note_time(p, clock_mono() - begun);
+	return r;
 }
 
 /* Until it is there. */
@@ -142,12 +161,9 @@ static void fetch(struct thread *t, uint32_t frame, const struct pages_fault *fa
 	int wait_ms = 50;
 	while (!pages_over(p)) {
 		struct error e = ERROR_INIT;
-		mono_us begun = clock_mono();
-		int r = p->source.read(p->source.from, &frame, 1, on_frame, &l, &e);
-		if (r == 0) {
-			note_time(p, clock_mono() - begun);
+		int r = read_frame(p, frame, &l, &e);
+		if (r == 0)
 			break;
-		}
 		pages_failing(p, &failing, &e);
 		pages_back_off(p, &wait_ms);
 	}
@@ -201,6 +217,8 @@ static void serve(struct thread *t, const struct pages_fault *fault)
 	if (found == FOUND_LATER) {
 		make_way(t);
 		push(p, fault);
+	} else {
+		pages_note_served(p);
 	}
 }
 
@@ -229,6 +247,16 @@ static int watch_update(struct pages *p, struct watch *w)
 	return fds && numbers ? 0 : -ENOMEM;
 }
 
+static void look_ahead(struct pages *p, const struct pages_fault *fault)
+{
+	bool far = pages_is_far(p);
+	pthread_mutex_lock(&p->lock);
+	struct pages_window w = pages_ahead(&p->ahead, fault->number, fault->address, far);
+	pages_note_fault(p, fault, &w);
+	pages_ahead_ask(p, fault->number, &w);
+	pthread_mutex_unlock(&p->lock);
+}
+
 /* All that one of them has to tell. True when there was a fault. */
 static bool read_all(struct pages *p, int32_t number)
 {
@@ -244,7 +272,7 @@ static bool read_all(struct pages *p, int32_t number)
 	}
 	pthread_rwlock_unlock(&p->spaces_lock);
 	for (size_t i = 0; i < count; i++) {
-		pages_note_fault(p, &faults[i]);
+		look_ahead(p, &faults[i]);
 		push(p, &faults[i]);
 	}
 	return count > 0;
@@ -263,6 +291,9 @@ static bool gather(struct thread *t, int timeout_ms)
 	if (w->fds[0].revents) {
 		eventfd_t ignored;
 		eventfd_read(p->wake, &ignored);
+		/* For whoever sleeps next, and he may be us: who asks for the end does so once. */
+		if (pages_over(p))
+			eventfd_write(p->wake, 1);
 	}
 	for (size_t i = 1; i < w->count; i++)
 		if (w->fds[i].revents & POLLIN)

@@ -38,18 +38,9 @@ static void stand_back(struct run *run)
 static int on_frame(uint32_t frame, const void *data, size_t len, void *arg)
 {
 	struct run *run = arg;
-	struct pages *p = run->p;
-	int r = -EAGAIN;
 	(void)len;
 	stand_back(run);
-	while (r < 0 && !pages_over(p)) {
-		pthread_rwlock_rdlock(&p->spaces_lock);
-		r = pages_put_frame(p, frame, data, NULL);
-		pthread_rwlock_unlock(&p->spaces_lock);
-		if (r < 0)
-			usleep(50);
-	}
-	return r < 0 ? -ECANCELED : 0;
+	return pages_place(run->p, frame, data);
 }
 
 /* What is left of the run when it was broken off: those not in place. */
@@ -196,6 +187,8 @@ static void *fetch_main(void *arg)
 	bool failing = false, all_in = false;
 	/* Of this thread only. The session and its faults go first. */
 	setpriority(PRIO_PROCESS, (id_t)gettid(), NICE);
+	/* What it brought by then would not be known as wanted, and is in the way of what is. */
+	pages_record_wait(p);
 	while (!pages_over(p) && !all_in) {
 		do_pass(p, &run, &failing);
 		pthread_mutex_lock(&p->lock);

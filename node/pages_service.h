@@ -19,8 +19,10 @@
 
 #include "base/clock.h"
 #include "node/pages.h"
+#include "node/pages_ahead.h"
 #include "node/pages_index.h"
 #include "node/pages_keeper.h"
+#include "node/pages_kept.h"
 #include "node/pages_map.h"
 #include "node/pages_record.h"
 #include "node/vault.h"
@@ -32,7 +34,9 @@
 enum {
 	PAGES_FAULT_THREADS = 8,
 	PAGES_FETCH_THREADS = 2,
-	PAGES_QUEUE = 4096, /* faults not yet taken up: threads of the session that wait */
+	PAGES_AHEAD_THREADS = 4,
+	PAGES_AHEAD_QUEUE = 16, /* windows not yet taken up: of more the oldest is forgotten */
+	PAGES_QUEUE = 4096,     /* faults not yet taken up: threads of the session that wait */
 };
 
 /* Under the write lock, or read-only. */
@@ -57,6 +61,13 @@ struct pages_fault {
 	uint64_t address;
 };
 
+/* What the session will want next. */
+struct pages_wish {
+	int32_t number;
+	bool follows;
+	uint64_t start, end; /* addresses */
+};
+
 /* What a fault thread is reading. */
 struct pages_flight {
 	uint32_t frame;
@@ -64,11 +75,12 @@ struct pages_flight {
 	bool again; /* somebody else wants of it what may have come too late */
 };
 
-/* A frame read before its pages could be put into place. */
-struct pages_early {
-	uint32_t frame;
-	unsigned char *data;
+/* A fault as it is noted for the working set, and what was asked for with it. */
+struct pages_noted {
+	struct working_set_page page;
+	uint64_t start, end;
 };
+enum { PAGES_NOTED_MOST = 4096 };
 
 struct pages {
 	_Atomic int references;
@@ -108,8 +120,15 @@ struct pages {
 	_Atomic int64_t leader_busy; /* since; 0 */
 	_Atomic int64_t last_fault;
 	_Atomic int64_t read_us; /* how long a frame takes at present */
+	_Atomic int far;         /* more for each that took long, less for each that did not */
 	struct pages_flight flights[PAGES_FAULT_THREADS];
 	int wake; /* eventfd: the spaces have changed */
+
+	/* Read-ahead. */
+	struct pages_ahead ahead;
+	struct pages_wish wishes[PAGES_AHEAD_QUEUE];
+	size_t wish_head, wish_count;
+	pthread_cond_t wished;
 
 	/* The rest, frame by frame, in passes until nothing is left. */
 	uint32_t cursor;
@@ -124,21 +143,25 @@ struct pages {
 	int listener;
 	int restored; /* 1: CRIU has said so; or why not */
 	struct error restore_error;
-	uint32_t *early_frames; /* to read, most wanted first */
-	size_t early_frame_count, early_next;
-	struct pages_early *early;
-	size_t early_count, early_bytes;
+	bool set_there;    /* the last working set can be read */
+	bool *early_taken; /* frames that are being read */
+	struct pages_kept early;
 	int early_threads;
 	bool early_full;          /* no more is kept */
 	bool early_over;          /* there is a place for them */
-	_Atomic int64_t early_us; /* what the last batch took */
+	_Atomic int64_t early_us; /* until the first frame came */
 
 	/* The working set. */
 	struct working_set_page *last_set;
 	size_t last_set_count;
-	struct working_set_page *faults; /* in the order in which they came */
+	struct pages_noted *faults; /* in the order in which they came */
 	size_t fault_count;
+	struct pages_kept withheld; /* the rest of their frames, while that is recorded */
 	bool recording;
+	uint64_t hold_back; /* bytes */
+	bool hurry;         /* somebody waits for all of it: the rest does not stand back */
+	int waiting;        /* faults being served */
+	mono_us waiting_since, waited; /* ... the time that there are some, and were */
 
 	/* Reads that fail. */
 	int failing;
@@ -184,6 +207,11 @@ int pages_put_zeros(struct pages_space *s, uint64_t address, size_t len);
 /* A frame's pages, wherever they are wanted; with `first` first of all that page there. */
 int pages_put_frame(struct pages *p, uint32_t frame, const void *data,
 		    const struct pages_fault *first);
+/* Only that page. */
+int pages_put_first(struct pages *p, uint32_t frame, const void *data,
+		    const struct pages_fault *first);
+/* The same, with no lock held, until it is done; -ECANCELED: all is over. */
+int pages_place(struct pages *p, uint32_t frame, const void *data);
 bool pages_is_wanted(struct pages *p, uint32_t frame);
 /* It is in place, for good. */
 void pages_frame_done(struct pages *p, uint32_t frame);
@@ -195,17 +223,39 @@ void pages_drop_all(struct pages *p);
 /* pages_fault.c */
 int pages_fault_start(struct pages *p, struct error *e);
 
-/* pages_hot.c: the working set. `lock` is not held. */
-void pages_note_fault(struct pages *p, const struct pages_fault *fault);
-int pages_record_set_start(struct pages *p, struct error *e);
+/* pages_hot.c: the working set. A fault is noted when it is told, with lock held, and when its page
+ * has come, without. */
+void pages_note_fault(struct pages *p, const struct pages_fault *fault,
+		      const struct pages_window *w);
+void pages_note_served(struct pages *p);
+/* Recorded from here on, and, once the session has been let run, until it has shown what it wants.
+ * wait: until then. */
+int pages_record_set_begin(struct pages *p, struct error *e);
+void pages_record_set_go(struct pages *p);
+void pages_record_wait(struct pages *p);
 
-/* Reads what was wanted first at the last wake: before it is settled into memory, after it straight
- * to where it belongs. settled: waits a little for it, and puts into place what has been read. */
+/* False: the frame may be put into place as a whole. Else it is kept until all is recorded. */
+bool pages_withhold(struct pages *p, uint32_t frame, const void *data, size_t len);
+/* A frame that is kept, whatever for: a copy of it. */
+bool pages_find_kept(struct pages *p, uint32_t frame, unsigned char data[STORE_FRAME_BYTES],
+		     size_t *len);
+
+/* pages_early.c. Reads what was wanted first at the last wake: before it is settled into memory,
+ * after it straight to where it belongs. settled: waits a little for it, and puts into place what
+ * has been read. */
 int pages_early_start(struct pages *p, struct error *e);
 void pages_early_settled(struct pages *p);
+/* Puts what is kept into place until then. */
+void pages_place_kept(struct pages *p, struct pages_kept *kept, mono_us until);
 
 /* pages_fetch.c */
 int pages_fetch_start(struct pages *p, struct error *e);
+
+/* pages_ahead_read.c: threads that read ahead. Asked for with lock held. */
+int pages_ahead_start(struct pages *p, struct error *e);
+void pages_ahead_ask(struct pages *p, int32_t number, const struct pages_window *w);
+bool pages_is_far(struct pages *p);
+void pages_note_far(struct pages *p, mono_us took); /* to read a frame */
 
 /* pages_listen.c */
 int pages_listen_start(struct pages *p, const char *work, struct error *e);

@@ -471,29 +471,46 @@ static int put_frame_into(struct pages *p, struct pages_space *s, uint32_t frame
 	return r;
 }
 
-static int put_first(struct pages *p, uint32_t frame, const char *data,
-		     const struct pages_fault *fault)
+/* Who waits there for what has moved away or become zeros meanwhile is woken, and asks again. */
+int pages_put_first(struct pages *p, uint32_t frame, const void *data,
+		    const struct pages_fault *fault)
 {
 	struct pages_space *s = pages_space_find(p, fault->number);
 	const struct pages_range *r = s ? pages_map_at(&s->map->map, fault->address) : NULL;
-	unsigned slot;
-	if (!r)
+	unsigned slot = 0;
+	uint64_t page = r ? r->page + (fault->address - r->start) / STORE_PAGE : 0;
+	if (!s)
 		return 0;
-	uint64_t page = r->page + (fault->address - r->start) / STORE_PAGE;
-	if (pages_index_frame(&p->index, page, &slot) != frame)
+	if (!r || pages_index_frame(&p->index, page, &slot) != frame) {
+		wake_range(s, fault->address, STORE_PAGE);
 		return 0;
-	return pages_put(s, fault->address, data + (size_t)slot * STORE_PAGE, STORE_PAGE, true);
+	}
+	return pages_put(s, fault->address, (const char *)data + (size_t)slot * STORE_PAGE,
+			 STORE_PAGE, true);
 }
 
 int pages_put_frame(struct pages *p, uint32_t frame, const void *data,
 		    const struct pages_fault *first)
 {
-	int r = first ? put_first(p, frame, data, first) : 0;
+	int r = first ? pages_put_first(p, frame, data, first) : 0;
 	for (size_t i = 0; i < p->space_count && r == 0; i++)
 		r = put_frame_into(p, p->spaces[i], frame, data);
 	if (r == 0 && p->settled)
 		pages_frame_done(p, frame);
 	return r;
+}
+
+int pages_place(struct pages *p, uint32_t frame, const void *data)
+{
+	int r = -EAGAIN;
+	while (r < 0 && !pages_over(p)) {
+		pthread_rwlock_rdlock(&p->spaces_lock);
+		r = pages_put_frame(p, frame, data, NULL);
+		pthread_rwlock_unlock(&p->spaces_lock);
+		if (r < 0)
+			usleep(50);
+	}
+	return r < 0 ? -ECANCELED : 0;
 }
 
 bool pages_is_wanted(struct pages *p, uint32_t frame)

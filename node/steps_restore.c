@@ -10,6 +10,7 @@
 #include "node/layers.h"
 #include "node/lease.h"
 #include "node/pagemap_image.h"
+#include "store/parallel.h"
 
 #include <errno.h>
 #include <string.h>
@@ -17,25 +18,19 @@
 
 /* A checkpoint that has a successor is the past: to run it would undo what the user has done since.
  */
-static int check_newest(struct effect *ef, struct store *store, struct error *e)
+static int open_newest(struct effect *ef, struct store *store, struct error *e)
 {
 	struct store_numbers n;
 	int64_t wanted = ef->request.generation;
-	int r = store_numbers(store, ef->session->id, &n, e);
-	if (r == 0 && n.checkpoint < 0)
-		r = error_set(e, ENOENT, "session %s has no checkpoint", ef->session->id);
-	if (r < 0)
+	int r = store_read_open_newest(store, ef->session->id, wanted, &n, &ef->read, e);
+	if (r == -ENOENT && n.checkpoint < 0)
 		return error_wrap(e, r, "no checkpoint to restore");
 	pthread_mutex_lock(&ef->node->lock);
 	effect_journal(ef)->fence = n.fence > 0 ? n.fence : 0;
 	pthread_mutex_unlock(&ef->node->lock);
-	if (n.checkpoint == wanted)
-		return 0;
-	r = error_set(e, EBUSY, "checkpoint %lld of session %s is not the newest: %lld is",
-		      (long long)wanted, ef->session->id, (long long)n.checkpoint);
-	return n.checkpoint < wanted
-		       ? r
-		       : error_remedy(e, r, "To go back to an older one, set the newer aside.");
+	if (r != -EBUSY || n.checkpoint < wanted)
+		return r;
+	return error_remedy(e, r, "To go back to an older one, set the newer aside.");
 }
 
 static int open_checkpoint(struct effect *ef, struct error *e)
@@ -45,9 +40,7 @@ static int open_checkpoint(struct effect *ef, struct error *e)
 	if (r == 0)
 		r = node_store(ef->node, &store, e);
 	if (r == 0)
-		r = check_newest(ef, store, e);
-	if (r == 0)
-		r = store_read_open(store, ef->session->id, ef->request.generation, &ef->read, e);
+		r = open_newest(ef, store, e);
 	if (r < 0)
 		return r;
 	const struct store_meta *meta = store_read_meta(ef->read);
@@ -108,6 +101,49 @@ static const char *place_for_images(struct effect *ef, enum pages_part part)
 	return bytes <= SMALL ? ef->images_near : ef->images;
 }
 
+struct laying {
+	struct effect *ef;
+	enum pages_part part;
+	const char *images; /* CRIU's */
+};
+
+static int lay_out_files(struct laying *l, struct error *e)
+{
+	struct effect *ef = l->ef;
+	int r = store_read_lay_out(ef->read, ef->laid_out, is_layers, NULL, e);
+	return r < 0 ? r : images_prepare(ef->laid_out, &ef->request.session, e);
+}
+
+static int lay_out_memory(struct laying *l, struct error *e)
+{
+	return pagemap_images_write(l->ef->read, l->part, l->images, e);
+}
+
+static int read_layers(struct laying *l, struct error *e)
+{
+	struct effect *ef = l->ef;
+	return layers_load(ef->sandbox.upper, ef->read,
+			   (int)ef->node->config->node.effect_timeout_ms, e);
+}
+
+static int read_working_set(struct laying *l, struct error *e)
+{
+	return arrival_working_set(l->ef, e);
+}
+
+/* From afar each of them waits for answers most of the time. */
+static int (*const layings[])(struct laying *l, struct error *e) = {
+	read_working_set,
+	lay_out_files,
+	lay_out_memory,
+	read_layers,
+};
+
+static int lay_out_one(void *arg, size_t i, struct error *e)
+{
+	return layings[i](arg, e);
+}
+
 /* Nothing is read twice or looked at before: the store gives out nothing that is not as it was
  * written, and says what is wrong. */
 static int lay_out(struct effect *ef, struct error *e)
@@ -115,22 +151,15 @@ static int lay_out(struct effect *ef, struct error *e)
 	enum pages_part part = arrival_is_possible(ef->node) ? PAGES_EAGER : PAGES_ALL;
 	ef->laid_out = place_for_images(ef, part);
 	cleanup_free char *images = fs_join(ef->laid_out, "criu");
+	struct laying l = { ef, part, images };
 	if (!images)
 		return error_set(e, ENOMEM, "out of memory");
 	int r = steps_drop_images(ef, e);
 	if (r == 0)
 		r = fs_mkdirs(ef->laid_out, 0700, e);
 	if (r == 0)
-		r = store_read_lay_out(ef->read, ef->laid_out, is_layers, NULL, e);
-	if (r == 0)
-		r = images_prepare(ef->laid_out, &ef->request.session, e);
-	return r < 0 ? r : pagemap_images_write(ef->read, part, images, e);
-}
-
-static int read_layers(struct effect *ef, struct error *e)
-{
-	return layers_load(ef->sandbox.upper, ef->read,
-			   (int)ef->node->config->node.effect_timeout_ms, e);
+		r = fs_mkdirs(images, 0700, e);
+	return r < 0 ? r : parallel(ARRAY_SIZE(layings), ARRAY_SIZE(layings), lay_out_one, &l, e);
 }
 
 static int listen_for_faults(struct effect *ef, struct error *e)
@@ -227,10 +256,9 @@ static const struct step steps[] = {
 	{ .name = "open", .run = open_checkpoint, .undo = close_checkpoint },
 	{ .name = "check", .run = check },
 	{ .name = "prepare", .run = prepare, .undo = steps_clear },
-	{ .name = "images", .run = lay_out, .undo = steps_drop_images },
-	{ .name = "layers", .run = read_layers },
-	{ .name = "mount", .run = steps_mount, .undo = steps_unmount },
 	{ .name = "listen", .run = listen_for_faults, .undo = stop_listening },
+	{ .name = "images", .run = lay_out, .undo = steps_drop_images },
+	{ .name = "mount", .run = steps_mount, .undo = steps_unmount },
 	{ .name = "restore", .run = restore, .undo = kill_restored },
 	{ .name = "settle", .run = arrival_settle },
 	{ .name = "record", .run = record, .undo = unrecord },

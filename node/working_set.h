@@ -13,7 +13,7 @@
 
 #include <stdint.h>
 
-enum { WORKING_SET_MOST = 4096, WORKING_SET_BYTES = 1 << 18 };
+enum { WORKING_SET_MOST = 8192, WORKING_SET_BYTES = 1 << 19 };
 #define WORKING_SET_FILE "working-set"
 
 struct working_set_page {

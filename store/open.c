@@ -76,21 +76,18 @@ static int no_such_checkpoint(const struct opening *o, struct error *e)
 			 o->generation);
 }
 
-static int newest_of(struct opening *o, int64_t *newest, struct error *e)
+static int check_newest(struct opening *o, struct store_numbers *n, struct error *e)
 {
-	struct store_numbers numbers;
-	int r = store_numbers_in(o->store, &o->scan, o->session, &numbers, e);
+	int r = store_numbers_in(o->store, &o->scan, o->session, n, e);
 	if (r < 0)
 		return r;
-	*newest = numbers.checkpoint;
-	if (*newest < 0)
+	if (n->checkpoint < 0)
 		return error_set(e, ENOENT, "session %s has no checkpoint", o->session);
-	return *newest == o->generation
-		       ? 0
-		       : error_set(e, EBUSY,
-				   "checkpoint %" PRId64
-				   " of session %s is not the newest: %" PRId64 " is",
-				   o->generation, o->session, *newest);
+	if (n->checkpoint == o->generation)
+		return 0;
+	return error_set(e, EBUSY,
+			 "checkpoint %" PRId64 " of session %s is not the newest: %" PRId64 " is",
+			 o->generation, o->session, n->checkpoint);
 }
 
 /* Without its manifest a session's key is nobody's loss. What arrives wrong may be the network's
@@ -118,23 +115,23 @@ static int prove(struct opening *o, struct manifest *m, struct error *e)
 	return store_manifest_read(o->store, o->session, o->generation, &keys->mac, m, e);
 }
 
-static int open_checkpoint(struct opening *o, int64_t *newest, struct store_read **read,
-			   struct error *e)
+static int open_checkpoint(struct opening *o, struct store_numbers *numbers,
+			   struct store_read **read, struct error *e)
 {
 	struct manifest m;
-	o->listed = newest ? -1 : o->generation;
+	o->listed = numbers ? -1 : o->generation;
 	if (!id_valid(o->session) || o->generation < 0)
 		return store_key(o->session, o->generation, STORE_MANIFEST, &o->manifest_key, e);
 	parallel(o->store->local ? 1 : PART_COUNT, PART_COUNT, ask, o, NULL);
 	int r = failed(o, PART_LIST, e);
-	if (r == 0 && newest)
-		r = newest_of(o, newest, e);
+	if (r == 0 && numbers)
+		r = check_newest(o, numbers, e);
 	if (r == 0)
 		r = prove(o, &m, e);
 	if (r < 0)
 		return r;
 	/* Better now than in the middle of what a session does. */
-	r = newest ? store_check_packs(o->store, &m, &o->scan, e) : 0;
+	r = numbers ? store_check_packs(o->store, &m, &o->scan, e) : 0;
 	if (r < 0) {
 		manifest_deinit(&m);
 		return r;
@@ -157,11 +154,12 @@ int store_read_open(struct store *store, const char *session, int64_t generation
 }
 
 int store_read_open_newest(struct store *store, const char *session, int64_t generation,
-			   int64_t *newest, struct store_read **read, struct error *e)
+			   struct store_numbers *numbers, struct store_read **read, struct error *e)
 {
 	cleanup(opening_deinit) struct opening o = { .store = store,
 						     .session = session,
 						     .generation = generation,
 						     .manifest = BUF_INIT(MANIFEST_MAX_BYTES) };
-	return open_checkpoint(&o, newest, read, e);
+	*numbers = (struct store_numbers) { -1, -1, -1 };
+	return open_checkpoint(&o, numbers, read, e);
 }

@@ -130,10 +130,13 @@ void *store_write_free(struct store_write *write); /* abandons unless committed;
 struct store_read;
 int store_read_open(struct store *store, const char *session, int64_t generation,
 		    struct store_read **read, struct error *e); /* -ENOENT */
-/* To go on from: it must be the session's newest that is not set aside, or -EBUSY and *newest is.
- * Every pack that it names must be there with its size. */
+/* To go on from: it must be the session's newest that is not set aside, or -EBUSY. Every pack that
+ * it names must be there with its size. *numbers (store_numbers()): all -1 when they are not known.
+ */
+struct store_numbers;
 int store_read_open_newest(struct store *store, const char *session, int64_t generation,
-			   int64_t *newest, struct store_read **read, struct error *e);
+			   struct store_numbers *numbers, struct store_read **read,
+			   struct error *e);
 const struct store_meta *store_read_meta(const struct store_read *read);
 /* The same for one more owner. */
 struct store_read *store_read_share(struct store_read *read);

@@ -472,6 +472,8 @@ static void test_working_set(void **state)
 	assert_true(in_set(list, count, 10, 640) && in_set(list, count, 10, 128));
 	assert_true(in_set(list, count, 20, 2000));
 	assert_false(in_set(list, count, 20, 640));
+	/* What came with them was not asked for. */
+	assert_false(in_set(list, count, 10, 641) || in_set(list, count, 20, 2003));
 	working_set_free(list, count);
 	let_go_and_check();
 	for (size_t i = 0; i < PROCESSES; i++) {
@@ -491,6 +493,73 @@ static void test_working_set(void **state)
 	assert_int_equal(atomic_load(&w.control->reads), before);
 	atomic_store(&w.control->hang, 0);
 	pages_go(w.pages);
+	let_go_and_check();
+}
+
+static void wait_recorded(void)
+{
+	struct working_set *list = NULL;
+	size_t count = 0;
+	while (working_set_load(w.dir, &list, &count, NULL) < 0)
+		usleep(1000);
+	working_set_free(list, count);
+}
+
+/* The rest stands back while it is recorded what is wanted, and comes when that has ended, also
+ * when nobody waits for it. */
+static void test_recording_ends(void **state)
+{
+	(void)state;
+	struct pages_status s;
+	wake_up();
+	do_it(0, "page 640");
+	usleep(100000);
+	pages_status(w.pages, &s);
+	assert_int_equal(s.missing, s.total);
+	wait_recorded();
+	for (int i = 0; i < 20000 && !s.arrived; i++) {
+		usleep(1000);
+		pages_status(w.pages, &s);
+	}
+	assert_true(s.arrived && s.missing == 0);
+	let_go_and_check();
+}
+
+/* Who waits for all of it does not wait for that, */
+static void test_nobody_waits_for_the_recording(void **state)
+{
+	(void)state;
+	struct error e = ERROR_INIT;
+	wake_up();
+	ask(0, "walk 4 500");
+	must(pages_wait(w.pages, 60000, &e), &e);
+	expect(0, "ok");
+	let_go_and_check();
+}
+
+/* ... nor does it go on for ever when nothing comes, nor hold up the end. */
+static void test_recording_a_stall(void **state)
+{
+	(void)state;
+	atomic_store(&w.control->fail, EIO);
+	wake_up();
+	ask(0, "page 640");
+	wait_stalled("the store is away");
+	w.pages = pages_free(w.pages);
+	for (int i = 0; i < 5000 && atomic_load(&w.control->freed) == 0; i++)
+		usleep(1000);
+	assert_int_equal(atomic_load(&w.control->freed), 1);
+}
+
+/* From one end to the other: most of it is there before it is asked for. */
+static void test_read_ahead(void **state)
+{
+	(void)state;
+	atomic_store(&w.control->delay_us, 4000);
+	wake_up();
+	do_it(0, "check");
+	do_it(1, "check");
+	assert_true(atomic_load(&w.control->reads) < PROCESSES * FRAMES / 2);
 	let_go_and_check();
 }
 
@@ -572,7 +641,7 @@ static void test_killed_at_random(void **state)
 	for (int round = 0; round < 6; round++) {
 		bool answered[PROCESSES] = { false };
 		int taken_up = 0;
-		atomic_store(&w.control->delay_us, 10000);
+		atomic_store(&w.control->delay_us, 40000);
 		struct service s = serve_and_restore();
 		ask(0, "stress 1500 %d", round * 2 + 1);
 		ask(1, "stress 1500 %d", round * 2 + 2);
@@ -705,6 +774,11 @@ int main(int argc, char **argv)
 		cmocka_unit_test_setup_teardown(test_free_while_reads_hang, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_restore_fails, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_working_set, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_recording_ends, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_nobody_waits_for_the_recording, set_up,
+						tear_down),
+		cmocka_unit_test_setup_teardown(test_recording_a_stall, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_read_ahead, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_keeper, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_killed_at_random, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_killed_and_away, set_up, tear_down),

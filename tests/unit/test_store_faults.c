@@ -479,28 +479,29 @@ static void test_open_newest(void **state)
 	struct model m;
 	struct error e = ERROR_INIT;
 	struct store_read *read;
-	int64_t newest = -1;
+	struct store_numbers n;
 	small_model(&m);
-	assert_int_equal(store_read_open_newest(k->s, SESSION, 1, &newest, &read, &e), -ENOENT);
-	assert_int_equal(newest, -1);
+	assert_int_equal(store_read_open_newest(k->s, SESSION, 1, &n, &read, &e), -ENOENT);
+	assert_int_equal(n.checkpoint, -1);
 	model_write(k->s, 1, &m, NULL);
 	model_write(k->s, 2, &m, NULL);
-	assert_int_equal(store_read_open_newest(k->s, SESSION, 1, &newest, &read, &e), -EBUSY);
-	assert_int_equal(newest, 2);
-	assert_int_equal(store_read_open_newest(k->s, SESSION, 3, &newest, &read, &e), -EBUSY);
-	assert_int_equal(store_read_open_newest(k->s, SESSION, 2, &newest, &read, &e), 0);
+	assert_int_equal(store_read_open_newest(k->s, SESSION, 1, &n, &read, &e), -EBUSY);
+	assert_int_equal(n.checkpoint, 2);
+	assert_int_equal(store_read_open_newest(k->s, SESSION, 3, &n, &read, &e), -EBUSY);
+	assert_int_equal(store_read_open_newest(k->s, SESSION, 2, &n, &read, &e), 0);
 	assert_null(store_read_free(store_read_share(read)));
 	assert_int_equal(store_read_meta(read)->generation, 2);
 	store_read_free(read);
 	/* A number that was only taken is none. */
 	int64_t taken, before;
 	assert_int_equal(store_take(k->s, SESSION, 2, "test", &taken, &before, &e), 0);
-	assert_int_equal(store_read_open_newest(k->s, SESSION, 2, &newest, &read, &e), 0);
+	assert_int_equal(store_read_open_newest(k->s, SESSION, 2, &n, &read, &e), 0);
+	assert_true(n.checkpoint == 2 && n.fence == taken && n.used == taken);
 	store_read_free(read);
 	assert_int_equal(store_read_open(k->s, SESSION, taken, &read, &e), -ENOENT);
 	assert_non_null(strstr(e.text, "fenced"));
 	assert_int_equal(store_set_aside(k->s, SESSION, 2, &e), 0);
-	assert_int_equal(store_read_open_newest(k->s, SESSION, 1, &newest, &read, &e), 0);
+	assert_int_equal(store_read_open_newest(k->s, SESSION, 1, &n, &read, &e), 0);
 	assert_false(store_read_meta(read)->aside);
 	store_read_free(read);
 	assert_int_equal(store_read_open(k->s, SESSION, 2, &read, &e), 0);
@@ -527,7 +528,7 @@ static void test_open_newest_misses_a_pack(void **state)
 	struct model m;
 	struct error e = ERROR_INIT;
 	struct store_read *read;
-	int64_t newest = -1;
+	struct store_numbers n;
 	cleanup_buf struct buf data = BUF_INIT(64 * MIB);
 	small_model(&m);
 	model_write(k->s, 1, &m, NULL);
@@ -541,8 +542,7 @@ static void test_open_newest_misses_a_pack(void **state)
 				object_put(k->s->objects, key, data.data, data.len - 1, true, &e),
 				0);
 		error_clear(&e);
-		assert_int_equal(store_read_open_newest(k->s, SESSION, 1, &newest, &read, &e),
-				 -EBADMSG);
+		assert_int_equal(store_read_open_newest(k->s, SESSION, 1, &n, &read, &e), -EBADMSG);
 		assert_int_equal(e.fault, FAULT_CORRUPT);
 		assert_non_null(strstr(e.text, key));
 	}
