@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import statistics
 import time
 from pathlib import Path
@@ -109,3 +110,18 @@ def prepared(server: Server, *cells: str) -> str:
 
 def median(rounds: list[dict], key: str) -> float:
     return statistics.median(r[key] for r in rounds)
+
+
+def run_parts(report, *parts) -> None:
+    """All of a group's, or those that ELSA_BENCH names, each in a directory that is empty."""
+    wanted = os.environ.get("ELSA_BENCH", "").split() or [part.__name__ for part in parts]
+    for part in parts:
+        if part.__name__ not in wanted:
+            continue
+        report.progress(part.__name__)
+        shutil.rmtree(DIRECTORY, ignore_errors=True)
+        DIRECTORY.mkdir(parents=True)
+        try:
+            part(report)
+        finally:
+            shutil.rmtree(DIRECTORY, ignore_errors=True)

@@ -10,17 +10,20 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
+import statistics
 import threading
 import time
 
+import evictions
 from basekit import wait_for
 from hubkit import Stack
 from podman import Podman
-from sides import DIRECTORY, Ours, prepared, settle
+from protection import protection
+from sides import DIRECTORY, Ours, prepared, run_parts, settle
 
 SESSIONS = int(os.environ.get("SPOT_SESSIONS", "4"))
 MIB = int(os.environ.get("SPOT_MIB", "2048"))
+EVICTIONS = int(os.environ.get("EVICTIONS", "200"))
 WINDOW_S = 30
 LONG_S = 600  # for what is only timed
 PAGE, FLOATS = 4096, 512
@@ -41,7 +44,6 @@ class Machine:
     """One that can be told that it goes away."""
 
     def __init__(self):
-        DIRECTORY.mkdir(parents=True, exist_ok=True)
         self.notice_file = DIRECTORY / "notice.json"
         self.stack = Stack(options={
             "node": {"notices": "file", "notice_file": str(self.notice_file),
@@ -112,13 +114,10 @@ def wake(ours: list[Ours], truths: list[str]) -> None:
             raise RuntimeError("other data came back")
 
 
-def measure(report) -> None:
-    shutil.rmtree(DIRECTORY, ignore_errors=True)
-    DIRECTORY.mkdir(parents=True)
-    machine = None
+def evacuation(report) -> None:
+    baseline = podman_exports(report)
+    machine = Machine()
     try:
-        baseline = podman_exports(report)
-        machine = Machine()
         ours = [Ours(machine.stack, f"spot{n}") for n in range(SESSIONS)]
         truths = [prepared(one.server, DATA, CHECK) for one in ours]
         settle()
@@ -134,11 +133,23 @@ def measure(report) -> None:
         report.progress(f"protected: {window['s']:.1f} s")
         machine.take_back()
         wake(ours, truths)
-        report.faster("evacuate_bare", bare["s"], baseline, 2.5)
-        report.faster("evacuate_protected_5pct", window["s"], baseline, 4)
-        report.plain("margin_of_30s", window["margin_ms"] / 1e3, "s")
-        report.plain("sent_protected_5pct", sum(s["bytes"] for s in window["sessions"]), "bytes")
     finally:
-        if machine:
-            machine.close()
-        shutil.rmtree(DIRECTORY, ignore_errors=True)
+        machine.close()
+    report.faster("evacuate_bare", bare["s"], baseline, 2.5)
+    report.faster("evacuate_protected_5pct", window["s"], baseline, 4)
+    report.plain("margin_of_30s", window["margin_ms"] / 1e3, "s")
+    report.plain("sent_protected_5pct", sum(s["bytes"] for s in window["sessions"]), "bytes")
+
+
+def taken_away(report) -> None:
+    """Machines that vanish at random moments, with and without notice, under sessions at work."""
+    outcome = evictions.run(EVICTIONS, int(time.time()), report.progress)
+    report.plain("evictions", outcome.evictions, "machines")
+    report.at_most("evictions_doubled", outcome.doubled, 0, "sessions that ran twice")
+    report.at_most("evictions_lost", len(outcome.lost), 0, "sessions")
+    report.at_most("evictions_work_lost", outcome.most_lost_s, evictions.RPO, "s")
+    report.plain("evictions_away", statistics.median(outcome.away_s), "s")
+
+
+def measure(report) -> None:
+    run_parts(report, evacuation, protection, taken_away)

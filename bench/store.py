@@ -19,7 +19,7 @@ from hubkit import Stack
 from podman import Podman
 from s3server import S3Server
 from sides import (COMMAND, DIRECTORY, ROUNDS, Ours, median, our_round, podman_round, prepared,
-                   settle)
+                   run_parts, settle)
 
 PAGE = 4096
 FLOATS = 512  # in a page
@@ -294,17 +294,5 @@ def machine(report) -> None:
 
 
 def measure(report) -> None:
-    shutil.rmtree(DIRECTORY, ignore_errors=True)
-    DIRECTORY.mkdir(parents=True)
-    parts = (machine, random_local, random_bucket, typical_local, second, wake_by_size, wake_from_far,
-             random_pages)
-    wanted = os.environ.get("ELSA_BENCH", "").split() or [p.__name__ for p in parts]
-    try:
-        for part in parts:
-            if part.__name__ in wanted:
-                report.progress(part.__name__)
-                part(report)
-                shutil.rmtree(DIRECTORY / "podman", ignore_errors=True)
-                shutil.rmtree(DIRECTORY / "s3", ignore_errors=True)
-    finally:
-        shutil.rmtree(DIRECTORY, ignore_errors=True)
+    run_parts(report, machine, random_local, random_bucket, typical_local, second, wake_by_size,
+              wake_from_far, random_pages)
