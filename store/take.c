@@ -184,7 +184,9 @@ static int take_all(struct take *t)
 	int64_t used = t->numbers.used;
 	int64_t last = (used > t->at_least ? used : t->at_least) + 1;
 	int64_t first = last - STORE_TAKEN_MOST + 1;
-	for (int64_t n = first > used ? first : used + 1; n <= last && r == 0; n++)
+	if (first <= used)
+		first = used + 1;
+	for (int64_t n = first > 0 ? first : 1; n <= last && r == 0; n++) /* 0 is no number */
 		r = take_number(t, n);
 	return r;
 }

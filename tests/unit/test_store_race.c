@@ -9,18 +9,7 @@
 
 #include <cmocka.h>
 
-#include "store_kit.h"
-
-#include <pthread.h>
-#include <time.h>
-
-/* Under a sanitizer a pair of steps takes ten times as long: then only some of the pairs,
- * differently from row to row. */
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-enum { STRIDE = 11 };
-#else
-enum { STRIDE = 1 };
-#endif
+#include "race_kit.h"
 
 static void tiny_model(struct model *m)
 {
@@ -45,140 +34,6 @@ static void kill_mark(struct store *s, const char *key)
 	cleanup_free char *text = str_printf("1 0000000000000000 %ld %llu\n%s", pid, ticks + 1,
 					     strchr(buf_text(&b), '\n') + 1);
 	put_text(s, key, text);
-}
-
-/* Two threads that can be made to stop before a request of theirs. */
-struct race {
-	pthread_mutex_t lock;
-	pthread_cond_t changed;
-	int single; /* the side that makes all its requests on one thread: */
-	pthread_t single_thread;
-	bool single_started;
-	int count[2], stop_at[2];
-	bool stopped[2], go[2], done[2];
-	int r[2];
-	struct store *s;
-	const struct model *next;
-	int (*run[2])(struct race *race);
-	int tar;
-};
-
-static int step(enum hook_call call, int number, const char *key, int *after, void *arg)
-{
-	struct race *race = arg;
-	(void)call;
-	(void)number;
-	(void)key;
-	(void)after;
-	pthread_mutex_lock(&race->lock);
-	bool is_single = race->single_started && pthread_equal(pthread_self(), race->single_thread);
-	int who = is_single ? race->single : !race->single;
-	if (race->count[who]++ == race->stop_at[who]) {
-		race->stopped[who] = true;
-		pthread_cond_broadcast(&race->changed);
-		while (!race->go[who])
-			pthread_cond_wait(&race->changed, &race->lock);
-	}
-	pthread_mutex_unlock(&race->lock);
-	return 0;
-}
-
-static void *run_side(struct race *race, int who)
-{
-	pthread_mutex_lock(&race->lock);
-	if (who == race->single) {
-		race->single_thread = pthread_self();
-		race->single_started = true;
-	}
-	pthread_mutex_unlock(&race->lock);
-	int r = race->run[who](race);
-	pthread_mutex_lock(&race->lock);
-	race->r[who] = r;
-	race->done[who] = true;
-	pthread_cond_broadcast(&race->changed);
-	pthread_mutex_unlock(&race->lock);
-	return NULL;
-}
-
-static void *run_a(void *arg)
-{
-	return run_side(arg, 0);
-}
-
-static void *run_b(void *arg)
-{
-	return run_side(arg, 1);
-}
-
-static void wait_stopped(struct race *race, int who)
-{
-	pthread_mutex_lock(&race->lock);
-	while (!race->stopped[who] && !race->done[who])
-		pthread_cond_wait(&race->changed, &race->lock);
-	pthread_mutex_unlock(&race->lock);
-}
-
-static void let_go(struct race *race, int who)
-{
-	pthread_mutex_lock(&race->lock);
-	race->go[who] = true;
-	pthread_cond_broadcast(&race->changed);
-	pthread_mutex_unlock(&race->lock);
-}
-
-/* Until it is done, or for a moment: it may be waiting for the other. */
-static void wait_done(struct race *race, int who)
-{
-	struct timespec until;
-	clock_gettime(CLOCK_REALTIME, &until);
-	until.tv_nsec += 30 * 1000000L;
-	until.tv_sec += until.tv_nsec / 1000000000L;
-	until.tv_nsec %= 1000000000L;
-	pthread_mutex_lock(&race->lock);
-	while (!race->done[who] && pthread_cond_timedwait(&race->changed, &race->lock, &until) == 0)
-		;
-	pthread_mutex_unlock(&race->lock);
-}
-
-/* A up to its request i, B up to its request j, the rest of A, the rest of B. False when i, or j
- * (with *j_over), is more than there are. */
-static bool play(struct race *race, int i, int j, void (*between)(struct race *race), bool *j_over)
-{
-	pthread_t a;
-	pthread_t b;
-	pthread_mutex_init(&race->lock, NULL);
-	pthread_cond_init(&race->changed, NULL);
-	race->stop_at[0] = i;
-	race->stop_at[1] = j;
-	hook_on(race->s);
-	hook.arg = race;
-	hook.before = step;
-	assert_int_equal(pthread_create(&a, NULL, run_a, race), 0);
-	wait_stopped(race, 0);
-	bool reached = race->stopped[0];
-	hook.before = NULL;
-	if (between)
-		between(race);
-	hook.before = step;
-	assert_int_equal(pthread_create(&b, NULL, run_b, race), 0);
-	wait_stopped(race, 1);
-	*j_over = !race->stopped[1];
-	let_go(race, 0);
-	wait_done(race, 0);
-	let_go(race, 1);
-	pthread_join(a, NULL);
-	pthread_join(b, NULL);
-	hook.before = NULL;
-	pthread_cond_destroy(&race->changed);
-	pthread_mutex_destroy(&race->lock);
-	return reached;
-}
-
-/* For each game a store of its own. */
-static void fresh_store(struct kit *k, const char *key)
-{
-	store_close(k->s);
-	k->s = kit_open(k, "", key);
 }
 
 static int write_next(struct race *race)
@@ -236,8 +91,8 @@ static void race_all(struct kit *k, void (*between)(struct race *race), bool wri
 	for (int i = 0, more_i = 1; more_i; i++) {
 		bool over = false;
 		assert_true(i < 100);
-		for (int j = i % STRIDE; !over; j += STRIDE) {
-			fresh_store(k, k->key);
+		for (int j = i % RACE_STRIDE; !over; j += RACE_STRIDE) {
+			race_fresh_store(k, k->key);
 			struct race race = { .s = k->s, .next = &next, .single = writer_first };
 			race.run[0] = writer_first ? write_next : remove_basis;
 			race.run[1] = writer_first ? remove_basis : write_next;
@@ -245,7 +100,7 @@ static void race_all(struct kit *k, void (*between)(struct race *race), bool wri
 			model_write(k->s, 1, &first, NULL);
 			model_write(k->s, 2, &first, NULL);
 			put_text(k->s, "s/" SESSION "/2/00000000000000aa-0", "garbage");
-			more_i = play(&race, i, j, between, &over);
+			more_i = race_play(&race, i, j, between, &over);
 			if (!writer_first) {
 				int r = race.r[0];
 				race.r[0] = race.r[1];
@@ -292,15 +147,15 @@ static void test_forget_within_write(void **state)
 	tiny_model(&next);
 	for (int i = 0, more_i = 1; more_i; i++) {
 		bool over = false;
-		for (int j = i % STRIDE; !over; j += STRIDE) {
+		for (int j = i % RACE_STRIDE; !over; j += RACE_STRIDE) {
 			struct error e = ERROR_INIT;
 			struct store_gc gc = { 0 };
-			fresh_store(k, k->key);
+			race_fresh_store(k, k->key);
 			struct race race = { .s = k->s, .next = &next, .single = 1 };
 			race.run[0] = write_next;
 			race.run[1] = forget_it;
 			model_write(k->s, 1, &next, NULL);
-			more_i = play(&race, i, j, NULL, &over);
+			more_i = race_play(&race, i, j, NULL, &over);
 			assert_int_equal(race.r[1], 0);
 			bool there = kit_count(k->s, "/3/manifest").count;
 			if (there)
@@ -350,8 +205,8 @@ static void race_import(struct kit *k, bool import_first)
 	for (int i = 0, more_i = 1; more_i; i++) {
 		bool over = false;
 		/* While it waits for the sweep an import makes requests without end. */
-		for (int j = i % STRIDE; !over && j < 25; j += STRIDE) {
-			fresh_store(k, from->key);
+		for (int j = i % RACE_STRIDE; !over && j < 25; j += RACE_STRIDE) {
+			race_fresh_store(k, from->key);
 			struct race race = {
 				.s = k->s, .next = &m, .tar = tar, .single = import_first
 			};
@@ -360,7 +215,7 @@ static void race_import(struct kit *k, bool import_first)
 			assert_int_equal(import_it(&race), 0);
 			assert_int_equal(
 				object_remove(k->s->objects, "s/" SESSION "/3/manifest", NULL), 0);
-			more_i = play(&race, i, j, NULL, &over);
+			more_i = race_play(&race, i, j, NULL, &over);
 			assert_int_equal(race.r[import_first], 0);
 			assert_int_equal(race.r[!import_first], 0);
 			assert_int_equal(kit_verify(k->s, 3, &e), 0);
