@@ -113,6 +113,27 @@ static int add_damaged(const char *session, int64_t generation, const struct err
 	return info->session && info->damaged ? 0 : -ENOMEM;
 }
 
+static int add_fence(const char *session, int64_t generation, int64_t taken_at, const char *by,
+		     void *arg)
+{
+	struct inquiry *q = arg;
+	struct checkpoint_info *info = grow(&q->list);
+	if (!info)
+		return -ENOMEM;
+	*info = (struct checkpoint_info) {
+		.session = strdup(session),
+		.generation = generation,
+		.created_at = taken_at,
+		.fence = strdup(by),
+	};
+	return info->session && info->fence ? 0 : -ENOMEM;
+}
+
+static int ask_fences(struct inquiry *q, struct store *store, struct error *e)
+{
+	return store_list_fences(store, q->session[0] ? q->session : NULL, add_fence, q, e);
+}
+
 static int ask_list(struct inquiry *q, struct store *store, struct error *e)
 {
 	return store_list(store, q->session[0] ? q->session : NULL, add_info, add_damaged, q, e);
@@ -186,9 +207,11 @@ static int ask_detail(struct inquiry *q, struct store *store, struct error *e)
 void api_checkpoints(struct http_exchange *x, void *node)
 {
 	const char *session = http_exchange_query(x, "session");
+	const char *fences = http_exchange_query(x, "fences");
 	struct error e = ERROR_INIT;
 	if (!session || id_valid(session)) {
-		inquire(x, node, session ? session : "", 0, ask_list);
+		inquire(x, node, session ? session : "", 0,
+			fences && strcmp(fences, "yes") == 0 ? ask_fences : ask_list);
 		return;
 	}
 	error_set(&e, EINVAL, "session: expected 16 hexadecimal digits");

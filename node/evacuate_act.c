@@ -211,7 +211,7 @@ static void save_session(struct evacuate *ev, size_t i, struct session *s)
 {
 	struct error e = ERROR_INIT;
 	struct evacuee *to = &ev->record.sessions[i];
-	int64_t generation = s->journal.generation + 1;
+	int64_t generation = journal_next(&s->journal);
 	if (ask_hibernation(ev, s, generation, &e) < 0) {
 		log_error("session %s cannot be evacuated yet: %s", s->id, e.text);
 		ev->more[i].retry_at = clock_wall() + PAUSE_MS;

@@ -44,6 +44,12 @@ const struct wire_struct wire_journal = {
 	.field_count = ARRAY_SIZE(journal_fields),
 };
 
+int64_t journal_next(const struct journal *j)
+{
+	int64_t newest = j->generation > j->fence ? j->generation : j->fence;
+	return (newest > j->tried ? newest : j->tried) + 1;
+}
+
 /* --- the two files ------------------------------------------------------------- */
 
 char *journal_dir(const struct node *node)

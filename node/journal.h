@@ -53,6 +53,9 @@ struct journal {
 
 extern const struct wire_struct wire_journal;
 
+/* The number of its next checkpoint, as far as this node knows. */
+int64_t journal_next(const struct journal *j);
+
 /* RUN_DIR/journal/BOOT; allocated, or NULL. */
 char *journal_dir(const struct node *node);
 

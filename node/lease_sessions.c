@@ -85,15 +85,64 @@ static bool is_named(const struct lease_grant *grant, const char *id)
 	return false;
 }
 
+/* It may have been fenced, and nothing come of that: what is in the store by now is not against it.
+ * Until that is known, or if it cannot be, a number of our own is refused and one of elsad's is
+ * not. */
+struct adoption {
+	struct node *node;
+	char id[ID_SIZE];
+	struct store_numbers numbers;
+	int r;
+};
+
+static void look_into_store(void *arg)
+{
+	struct adoption *a = arg;
+	struct store *store;
+	a->r = node_store(a->node, &store, NULL);
+	if (a->r == 0)
+		a->r = store_numbers(store, a->id, &a->numbers, NULL);
+}
+
+static void looked(void *arg)
+{
+	struct adoption *a = arg;
+	struct node *node = a->node;
+	struct session *s = session_find(node, a->id);
+	/* Held again: whose it is must be said anew. */
+	if (a->r == 0 && s && s->journal.pid && !hold_has(node, s, HOLD_LEASE) &&
+	    a->numbers.fence > s->journal.fence) {
+		pthread_mutex_lock(&node->lock);
+		s->journal.fence = a->numbers.fence;
+		pthread_mutex_unlock(&node->lock);
+		if (!s->effect)
+			journal_note(node, &s->journal, NULL);
+	}
+	free(a);
+}
+
+static void adopt(struct node *node, const struct session *s)
+{
+	struct adoption *a = calloc(1, sizeof(*a));
+	if (!a)
+		return;
+	a->node = node;
+	memcpy(a->id, s->id, ID_SIZE);
+	if (pool_submit(node->pool, look_into_store, looked, a, NULL) < 0)
+		free(a);
+}
+
 static void let_go(struct node *node, struct session *s)
 {
 	struct error e = ERROR_INIT;
 	if (!hold_has(node, s, HOLD_LEASE))
 		return;
-	if (hold_drop(node, s, HOLD_LEASE, &e) < 0)
+	if (hold_drop(node, s, HOLD_LEASE, &e) < 0) {
 		log_error("session %s: %s", s->id, e.text);
-	else
-		log_info("session %s goes on: the node has its lease again", s->id);
+		return;
+	}
+	log_info("session %s goes on: the node has its lease again", s->id);
+	adopt(node, s);
 }
 
 static bool was_strange(const struct lease *l, const char *id)

@@ -4,6 +4,7 @@
 #include "base/cleanup.h"
 #include "base/fs.h"
 #include "node/arrival.h"
+#include "node/evacuate.h"
 #include "node/hold.h"
 #include "node/images.h"
 #include "node/layers.h"
@@ -24,8 +25,17 @@ static int64_t newer(int64_t a, int64_t b)
 	return a > b ? a : b;
 }
 
-/* A fence, or a checkpoint, that came after the session did: another node has it now, or may. What
- * is here must not get ahead of it, whatever number it was told. */
+/*
+ * A fence, or a checkpoint, that came after the session did: another node has it now, or may, and
+ * what is here must not get ahead of it. elsad gives out no number above a fence but to the node
+ * whose session it is; so that need be asked only of numbers of our own, and while elsad has not
+ * said whose it is.
+ */
+static bool may_be_anothers(struct effect *ef)
+{
+	return evacuate_is_effect(ef->request.id) || hold_has(ef->node, ef->session, HOLD_LEASE);
+}
+
 static int check_ours(const struct journal *j, const struct store_numbers *n, struct error *e)
 {
 	int64_t known = newer(j->generation, j->fence);
@@ -48,7 +58,7 @@ static int check_number(struct effect *ef, struct store *store, struct error *e)
 	const struct journal *j = effect_journal(ef);
 	int64_t wanted = ef->request.generation;
 	int r = store_numbers(store, ef->session->id, &n, e);
-	if (r == 0)
+	if (r == 0 && may_be_anothers(ef))
 		r = check_ours(j, &n, e);
 	if (r == 0 && (wanted <= n.used || wanted <= j->generation))
 		r = error_set(e, EBUSY,

@@ -288,6 +288,7 @@ static const struct wire_field checkpoint_info_fields[] = {
 	{ STRING(checkpoint_info, criu) },
 	{ STRING(checkpoint_info, kernel) },
 	{ STRING(checkpoint_info, damaged) },
+	{ STRING(checkpoint_info, fence) },
 };
 WIRE_STRUCT_OF(checkpoint_info);
 

@@ -267,6 +267,7 @@ struct checkpoint_info {
 	char *criu;
 	char *kernel;
 	char *damaged; /* why it cannot be used: the rest may then be missing; NULL */
+	char *fence;   /* it is none, but a number that this node took, at `created_at`; NULL */
 };
 
 struct checkpoint_list {

@@ -303,6 +303,28 @@ def test_a_restore_that_outlives_the_lease_does_not_run(node, controller):
     session.restore(1)
 
 
+def test_fenced_and_its_own_after_all(node, controller):
+    """Nothing has come of the fence: it goes on, and is checkpointed."""
+    session = probe(node)
+    session.snapshot(1)
+    assert node.done("fence", session, 1)["generation"] == 2
+
+    def evacuee():
+        return next(s for s in node.get("/v1/evacuation")["sessions"] if s["session"] == session.id)
+    node.ask("POST", "/v1/drill", {"kind": "evict", "in_ms": 120000})
+    wait_for(lambda: "fenced" in (evacuee().get("why") or ""))
+    node.ask("DELETE", "/v1/drill", good=(200, 204))
+    wait_for(session.answers)
+    # elsad, which has given out that number, may ask; and when it has said whose it is, all may.
+    stopped_before([], controller.cut())
+    controller.heal()
+    wait_for(session.answers)
+    time.sleep(0.5)
+    node.ask("POST", "/v1/drill", {"kind": "evict", "in_ms": 120000})
+    wait_for(lambda: evacuee()["state"] == "saved", 40)
+    assert evacuee()["generation"] == 3 and whole(node, session, 3)
+
+
 # --- the store decides ------------------------------------------------------------------------------
 
 
@@ -321,7 +343,8 @@ def test_a_late_commit_of_a_node_that_was_cut_off(place, node, controller):
     other.config.write_text(node.config.read_text().replace(str(node.dir), str(other.dir))
                             .replace(f"file://{other.store}", f"file://{node.store}")
                             .replace(f"{other.dir}/store.key", f"{node.dir}/store.key")
-                            .replace('cgroup = "elsa-test"', 'cgroup = "elsa-test-b"'))
+                            .replace('cgroup = "elsa-test"', 'cgroup = "elsa-test-b"')
+                            .replace('name = "n1"', 'name = "n2"'))
     controller.heal()
     controller.sessions.clear()
     other.start()
@@ -329,6 +352,8 @@ def test_a_late_commit_of_a_node_that_was_cut_off(place, node, controller):
         fence = other.done("fence", session, 1)
         assert fence["generation"] == 2 and fence["checkpoint"] == 1 and not fence["running"]
         assert [c["generation"] for c in node.checkpoints(session)] == [1]
+        listed = other.get(f"/v1/checkpoints?session={session.id}&fences=yes")["items"]
+        assert [(f["generation"], f["fence"]) for f in listed] == [(2, "n2")]
         there = objects(node)
         # It does not know yet, and tries what it would have been asked for before; and after.
         for kind in ("hibernate", "snapshot"):

@@ -361,6 +361,7 @@ static struct checkpoint_info full_checkpoint = {
 	.criu = "4.2",
 	.kernel = "6.12.48",
 	.damaged = "its manifest is cut short",
+	.fence = "n2",
 };
 
 static struct checkpoint_detail full_detail = {
