@@ -12,7 +12,7 @@ from sides import DIRECTORY, ROUNDS, Ours, median, our_round, podman_round, prep
 
 GIB_CELL = "import numpy as np; data = np.random.rand(2**27); print(data.sum())"
 CHECK_CELL = "print(data.sum(), data[12345], data[-1])"
-CYCLES = int(os.environ.get("CYCLES", "100"))
+CYCLES = int(os.environ.get("ELSA_CYCLES", "100"))
 
 
 def against_podman(report, stack) -> None:

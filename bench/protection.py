@@ -13,7 +13,7 @@ from sides import Ours, median, prepared
 from store import FLOATS, PAGE, RANDOM, session, stack_with
 
 RPO = 60  # seconds
-SNAPSHOTS = int(os.environ.get("SNAPSHOTS", "5"))
+SNAPSHOTS = int(os.environ.get("ELSA_SNAPSHOTS", "5"))
 
 # In a hundred steps each minute, single pages in place, as store.TOUCH does.
 CHANGE = f"""

@@ -16,7 +16,7 @@ from podman import Podman
 
 COMMAND = ["python3", "-m", "jupyter_server", "--ip=0.0.0.0", "--port=8888", "--no-browser",
            "--ServerApp.port_retries=0", "--IdentityProvider.token=bench"]
-ROUNDS = int(os.environ.get("ROUNDS", "5"))
+ROUNDS = int(os.environ.get("ELSA_ROUNDS", "5"))
 DIRECTORY = Path("/var/lib/elsa/bench")
 
 

@@ -21,9 +21,9 @@ from podman import Podman
 from protection import protection
 from sides import DIRECTORY, Ours, prepared, run_parts, settle
 
-SESSIONS = int(os.environ.get("SPOT_SESSIONS", "4"))
-MIB = int(os.environ.get("SPOT_MIB", "2048"))
-EVICTIONS = int(os.environ.get("EVICTIONS", "200"))
+SESSIONS = int(os.environ.get("ELSA_SPOT_SESSIONS", "4"))
+MIB = int(os.environ.get("ELSA_SPOT_MIB", "2048"))
+EVICTIONS = int(os.environ.get("ELSA_EVICTIONS", "200"))
 WINDOW_S = 30
 LONG_S = 600  # for what is only timed
 PAGE, FLOATS = 4096, 512

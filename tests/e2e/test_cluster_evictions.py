@@ -5,8 +5,8 @@ import os
 
 import evictions
 
-COUNT = int(os.environ.get("EVICTIONS", "6"))
-SEED = int(os.environ.get("SEED", "1"))
+COUNT = int(os.environ.get("ELSA_EVICTIONS", "6"))
+SEED = int(os.environ.get("ELSA_SEED", "1"))
 # Between two snapshots, and until the second is durable; the machine of a test is a slow one.
 MOST_LOST = evictions.RPO + 4
 
