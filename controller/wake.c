@@ -93,14 +93,14 @@ static void drop_unborn(struct session *s)
 		sessions_remove(s);
 }
 
-static void start_failed(struct waiting *w, const struct error *e)
+static void start_failed(struct waiting *w, struct error e)
 {
 	struct session *s = w->session;
 	struct operation *op = s->operation;
 	bool ours = op && operation_running(op) && strcmp(op->id, w->operation) == 0;
 	waiting_free(s->controller->wake, w);
 	if (ours)
-		operation_fail(op, e);
+		operation_fail(op, &e);
 	drop_unborn(s);
 }
 
@@ -158,7 +158,7 @@ static void begin_waiting(struct waiting *w, struct node *node)
 	if (r == 0)
 		r = session_apply(s, &change, NULL, &e);
 	if (r < 0)
-		start_failed(w, &e);
+		start_failed(w, e);
 	else if (wake_is_waiting(s))
 		waiting_free(s->controller->wake, w);
 }
@@ -192,7 +192,7 @@ static void try_waiting(struct waiting *w)
 		want_machine(s, &what, true);
 	}
 	if (over || clock_mono() > w->deadline)
-		start_failed(w, &w->because);
+		start_failed(w, w->because);
 }
 
 /* --- sessions to be woken ----------------------------------------------------------------------
