@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/openat2.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/sendfile.h>
@@ -17,13 +18,19 @@
 
 #define REMAP "link_remap."
 
-enum { FILES_MOST = 256 << 20 };
+enum {
+	FILES_MOST = 256 << 20,
+	OPEN_MOST = 1 << 20,      /* bytes of an open file that is kept */
+	OPEN_ALL_MOST = 16 << 20, /* ... of all together */
+};
 
 struct job {
 	const struct session_spec *spec;
 	const char *keep;  /* DIR/remap */
 	struct buf *links; /* paths below the home, each ended by NUL; NULL where not wanted */
 	int home;
+	unsigned number;  /* of the file: its place in files.img */
+	uint64_t content; /* bytes of open files kept so far */
 	struct error *e;
 };
 
@@ -86,26 +93,62 @@ static int open_home(struct job *job)
 
 /* --- after a dump ------------------------------------------------------------- */
 
+static int keep_content(const struct job *job, int from, const char *name)
+{
+	if (mkdir(job->keep, 0700) < 0 && errno != EEXIST)
+		return error_errno(job->e, "cannot create directory %s", job->keep);
+	cleanup_free char *copy = fs_join(job->keep, name);
+	cleanup_fd int to = copy ? open(copy, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600) : -1;
+	if (to < 0 || copy_content(from, to) < 0)
+		return error_errno(job->e, "cannot keep a copy of a file in the home");
+	return 0;
+}
+
+static int keep_deleted(const struct job *job, const struct image_file *file, const char *path)
+{
+	struct stat st;
+	cleanup_fd int from = open_below(job->home, path, O_RDONLY, 0);
+	if (from < 0 || fstat(from, &st) < 0 || !S_ISREG(st.st_mode))
+		return error_errno(job->e, "cannot keep the deleted file %s", file->path);
+	int r = keep_content(job, from, remap_name(path));
+	if (r == 0 && buf_append(job->links, path, strlen(path) + 1) < 0)
+		r = error_set(job->e, ENOMEM, "too many deleted files");
+	return r;
+}
+
+static bool is_written(const struct image_file *file)
+{
+	return (file->flags & O_ACCMODE) != O_RDONLY;
+}
+
+/* Of the file with this place in files.img. */
+static const char *open_name(unsigned number, char to[32])
+{
+	snprintf(to, 32, "open.%u", number);
+	return to;
+}
+
+/* A file that is not there any more was deleted without a link: CRIU has that one in its images. */
+static int keep_open(struct job *job, const char *path)
+{
+	char name[32];
+	struct stat st;
+	cleanup_fd int from = open_below(job->home, path, O_RDONLY, 0);
+	if (from < 0 || fstat(from, &st) < 0 || !S_ISREG(st.st_mode) || st.st_size > OPEN_MOST ||
+	    job->content + (uint64_t)st.st_size > OPEN_ALL_MOST)
+		return 0;
+	job->content += (uint64_t)st.st_size;
+	return keep_content(job, from, open_name(job->number, name));
+}
+
 static int keep_one(const struct image_file *file, void *arg)
 {
 	struct job *job = arg;
 	const char *path = below_home(job->spec, file->path);
-	const char *name = path ? remap_name(path) : NULL;
-	struct stat st;
-	if (!name)
-		return 0;
-	if (mkdir(job->keep, 0700) < 0 && errno != EEXIST)
-		return error_errno(job->e, "cannot create directory %s", job->keep);
-	cleanup_free char *copy = fs_join(job->keep, name);
-	cleanup_fd int from = open_below(job->home, path, O_RDONLY, 0);
-	if (from < 0 || !copy || fstat(from, &st) < 0 || !S_ISREG(st.st_mode))
-		return error_errno(job->e, "cannot keep the deleted file %s", file->path);
-	cleanup_fd int to = open(copy, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-	if (to < 0 || copy_content(from, to) < 0)
-		return error_errno(job->e, "cannot keep the deleted file %s", file->path);
-	if (buf_append(job->links, path, strlen(path) + 1) < 0)
-		return error_set(job->e, ENOMEM, "too many deleted files");
-	return 0;
+	job->number++;
+	if (path && remap_name(path))
+		return keep_deleted(job, file, path);
+	return path && is_written(file) ? keep_open(job, path) : 0;
 }
 
 int images_keep(const char *dir, const struct session_spec *spec, const char *links,
@@ -175,11 +218,11 @@ static int put_back(const struct job *job, const struct image_file *file, const 
 	if (from < 0)
 		return 0; /* CRIU says which file it misses */
 	cleanup_fd int to = open_below(job->home, path, O_WRONLY | O_CREAT | O_EXCL, 0600);
-	if (to < 0 && errno == EEXIST)
-		return 0;
+	if (to < 0 && (errno == EEXIST || errno == ENOENT))
+		return 0; /* it is there; or its directory is gone */
 	if (to < 0 || fchown(to, (uid_t)job->spec->uid, (gid_t)job->spec->gid) < 0 ||
 	    fchmod(to, file->mode ? file->mode & 07777 : 0600) < 0 || copy_content(from, to) < 0)
-		return error_errno(job->e, "cannot put back the deleted file %s", file->path);
+		return error_errno(job->e, "cannot put back the file %s", file->path);
 	return 0;
 }
 
@@ -195,13 +238,18 @@ static int prepare_one(const struct image_file *file, void *arg)
 	struct job *job = arg;
 	const char *path = below_home(job->spec, file->path);
 	const char *name = path ? remap_name(path) : NULL;
+	char opened[32];
+	int r = 0;
+	job->number++;
 	if (!path)
 		return 0;
-	if (name) {
-		int r = put_back(job, file, path, name);
-		return r < 0 ? r : 1;
-	}
-	return !is_program(job->home, path);
+	if (name)
+		r = put_back(job, file, path, name);
+	else if (is_written(file))
+		r = put_back(job, file, path, open_name(job->number, opened));
+	if (r < 0)
+		return r;
+	return name || !is_program(job->home, path);
 }
 
 static int replace_files(const char *dir, const struct buf *content, struct error *e)

@@ -11,6 +11,9 @@
  *   a link "link_remap.N" beside it, and a restore removes that. The next
  *   restore of the same checkpoint would fail for want of it, so the content is
  *   kept in the checkpoint, too, and put back where it is missing.
+ * - A snapshot may be restored long after the session has gone on and removed a
+ *   file that was open then, such as a database's journal. So what is open for
+ *   writing and small is kept likewise. What is large must be there.
  * - A restore refuses when the size of an open file has changed. In a home that
  *   is common and harmless (a second server appends to the same history), but
  *   for programs and libraries, which must be the very ones that run. So sizes
@@ -32,6 +35,7 @@
 struct image_file {
 	char path[4096]; /* inside, without the leading slash */
 	uint32_t mode;   /* st_mode; 0: not known */
+	uint32_t flags;  /* of open(2) */
 };
 
 /* Calls `each` for every regular file; where it returns 1 the size is left out of the copy appended

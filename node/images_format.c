@@ -8,7 +8,7 @@
 #define IMG_COMMON_MAGIC 0x54564319u
 #define FILES_MAGIC      0x56303138u
 
-enum { ENTRY_REG = 3, REG_NAME = 6, REG_SIZE = 8, REG_MODE = 10 };
+enum { ENTRY_REG = 3, REG_FLAGS = 2, REG_NAME = 6, REG_SIZE = 8, REG_MODE = 10 };
 enum { WIRE_VARINT = 0, WIRE_FIXED64 = 1, WIRE_BYTES = 2, WIRE_FIXED32 = 5 };
 
 struct span {
@@ -106,6 +106,8 @@ static int read_file(struct span reg, struct image_file *file)
 	while ((r = take_field(&reg, &f)) > 0) {
 		if (f.number == REG_MODE)
 			file->mode = (uint32_t)f.value;
+		if (f.number == REG_FLAGS)
+			file->flags = (uint32_t)f.value;
 		if (f.number != REG_NAME)
 			continue;
 		if (!f.bytes.at)

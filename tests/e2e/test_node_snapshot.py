@@ -109,6 +109,34 @@ def test_what_it_was_comes_back_when_the_session_is_lost(node):
     assert_same(before, session.ask("state"))
 
 
+def test_open_files_that_the_session_removed_later_are_put_back(node):
+    """As databases do with their journals. One that is too large to be kept must be there."""
+    session = Session(node)
+    session.start()
+    session.ask("run", code=urllib.parse.quote("""
+probe.journal = open("/home/ada/own-journal", "w+"); probe.journal.write("page 7"); probe.journal.flush()
+"""))
+    before = session.ask("state")
+    session.snapshot(1)
+    for path in list(session.home.glob("*-journal")) + [session.home / "lock"]:
+        path.unlink()
+    kill_session(node, session)
+    session.restore(1)
+    after = session.ask("state")
+    assert_same(before, after)
+    journal = session.home / "own-journal"
+    assert journal.read_text() == "page 7" and journal.stat().st_uid == 1500
+    session.ask("run", code=urllib.parse.quote("probe.journal.truncate(2 << 20)"))
+    session.snapshot(2)
+    journal.unlink()
+    kill_session(node, session)
+    refused = node.effect("restore", session, 2)
+    assert refused["state"] == "failed" and "own-journal" in refused["text"]
+    journal.write_bytes(b"page 7" + bytes((2 << 20) - 6))
+    session.restore(2)
+    assert_same(before, session.ask("state"))
+
+
 def test_the_second_one_is_small(keeps_one):
     """And whole when that is gone whose pages it shares."""
     session = Session(keeps_one)

@@ -76,6 +76,7 @@ static const uint8_t files[] = {
 };
 
 struct seen {
+	uint32_t flags;
 	char paths[4][64];
 	uint32_t modes[4];
 	int count;
@@ -86,6 +87,7 @@ static int note(const struct image_file *file, void *arg)
 {
 	struct seen *seen = arg;
 	snprintf(seen->paths[seen->count], 64, "%.63s", file->path);
+	seen->flags = file->flags;
 	seen->modes[seen->count++] = file->mode;
 	return seen->answer;
 }
@@ -99,6 +101,7 @@ static void test_reading(void **state)
 	assert_int_equal(seen.count, 1);
 	assert_string_equal(seen.paths[0], "h/a");
 	assert_int_equal(seen.modes[0], 0100644);
+	assert_int_equal(seen.flags, 2);
 }
 
 static void test_copy_is_the_same(void **state)
