@@ -14,17 +14,6 @@
 #include <stdio.h>
 #include <string.h>
 
-static int64_t number(const json_t *object, const char *key)
-{
-	return json_integer_value(json_object_get(object, key));
-}
-
-static const char *text_at(const json_t *object, const char *key)
-{
-	const char *text = json_string_value(json_object_get(object, key));
-	return text ? text : "";
-}
-
 static void set_duration(json_t *row, const char *key, int64_t ms)
 {
 	char text[CLOCK_TEXT_SIZE];
@@ -36,12 +25,13 @@ static void set_duration(json_t *row, const char *key, int64_t ms)
 /* What the table shows beside what is there. */
 static void add_cells(const json_t *evacuation, json_t *row)
 {
-	bool saved = strcmp(text_at(row, "state"), "saved") == 0;
-	int64_t begun = number(row, "begun_at"), ended = number(row, "ended_at");
-	int64_t snapshot = number(row, "snapshot_at"), end = number(evacuation, "ended_at");
-	int64_t deadline = number(json_object_get(evacuation, "notice"), "at");
-	if (!*text_at(row, "label"))
-		json_object_set_new(row, "label", wire_text(text_at(row, "session")));
+	bool saved = strcmp(wire_text_at(row, "state"), "saved") == 0;
+	int64_t begun = wire_number_at(row, "begun_at"), ended = wire_number_at(row, "ended_at");
+	int64_t snapshot = wire_number_at(row, "snapshot_at"),
+		end = wire_number_at(evacuation, "ended_at");
+	int64_t deadline = wire_number_at(json_object_get(evacuation, "notice"), "at");
+	if (!*wire_text_at(row, "label"))
+		json_object_set_new(row, "label", wire_text(wire_text_at(row, "session")));
 	if (begun && ended)
 		json_object_set_new(row, "took_us", json_integer((ended - begun) * 1000));
 	if (saved)
@@ -63,9 +53,9 @@ static void print_head(const json_t *evacuation)
 	json_object_set(head, "source", json_object_get(notice, "source"));
 	json_object_set(head, "deadline", json_object_get(notice, "at"));
 	json_object_set(head, "begun_at", json_object_get(evacuation, "begun_at"));
-	if (number(evacuation, "ended_at")) {
+	if (wire_number_at(evacuation, "ended_at")) {
 		json_object_set(head, "ended_at", json_object_get(evacuation, "ended_at"));
-		set_duration(head, "margin", number(evacuation, "margin_ms"));
+		set_duration(head, "margin", wire_number_at(evacuation, "margin_ms"));
 	}
 	table_print_pairs(stdout, head, columns, ARRAY_SIZE(columns));
 }

@@ -13,12 +13,6 @@
 #include <stdio.h>
 #include <string.h>
 
-static const char *text_at(const json_t *object, const char *key)
-{
-	const char *text = json_string_value(json_object_get(object, key));
-	return text ? text : "";
-}
-
 /* --- list ------------------------------------------------------------------ */
 
 static bool is_set(const json_t *row, const char *key)
@@ -29,7 +23,7 @@ static bool is_set(const json_t *row, const char *key)
 /* What a node's state and what was seen of it come to. */
 static void add_state(json_t *row)
 {
-	const char *state = is_set(row, "drained") ? "drained" : text_at(row, "state");
+	const char *state = is_set(row, "drained") ? "drained" : wire_text_at(row, "state");
 	const char *more = is_set(row, "lost")      ? ", lost"
 			   : !is_set(row, "up")     ? ", no answer"
 			   : is_set(row, "leaving") ? ", leaving"
@@ -83,7 +77,7 @@ static void add_notice(json_t *row)
 	if (at)
 		clock_format_duration(left > 0 ? left : 0, in);
 	cleanup_free char *text =
-		str_printf("%s%s%s", text_at(shown, "kind"), at ? " in " : "", in);
+		str_printf("%s%s%s", wire_text_at(shown, "kind"), at ? " in " : "", in);
 	json_object_set_new(row, "notice", wire_text(text ? text : ""));
 }
 
@@ -124,7 +118,7 @@ static void print_token(const json_t *answer)
 	char text[CLOCK_TEXT_SIZE];
 	int64_t expires = json_integer_value(json_object_get(answer, "expires_at"));
 	int64_t uses = json_integer_value(json_object_get(answer, "uses"));
-	text_print_name(stdout, text_at(answer, "token"));
+	text_print_name(stdout, wire_text_at(answer, "token"));
 	printf("\n\nGood until %.19sZ", clock_format(expires, text));
 	if (uses)
 		printf(", for %lld %s", (long long)uses, uses == 1 ? "host" : "hosts");
@@ -132,7 +126,7 @@ static void print_token(const json_t *answer)
 	       "(for root's eyes only), and into /etc/elsa/elsa.toml:\n\n"
 	       "[node]\n"
 	       "controller = \"");
-	text_print_name(stdout, text_at(answer, "url"));
+	text_print_name(stdout, wire_text_at(answer, "url"));
 	printf("\"\n");
 }
 

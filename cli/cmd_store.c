@@ -14,25 +14,14 @@
 #include <stdio.h>
 #include <string.h>
 
-static const char *text_at(const json_t *object, const char *key)
-{
-	const char *text = json_string_value(json_object_get(object, key));
-	return text ? text : "";
-}
-
-static int64_t number_at(const json_t *object, const char *key)
-{
-	return json_integer_value(json_object_get(object, key));
-}
-
 static void print_name(const json_t *checkpoint)
 {
-	const char *server = text_at(checkpoint, "server");
-	const char *user = text_at(checkpoint, "user");
+	const char *server = wire_text_at(checkpoint, "server");
+	const char *user = wire_text_at(checkpoint, "user");
 	/* Of a damaged one of a session that elsad does not know. */
 	if (!*user) {
 		printf("session ");
-		text_print_name(stdout, text_at(checkpoint, "session"));
+		text_print_name(stdout, wire_text_at(checkpoint, "session"));
 		return;
 	}
 	text_print_name(stdout, user);
@@ -50,7 +39,7 @@ static void add_states(json_t *rows)
 	json_t *row;
 	size_t i;
 	json_array_foreach (rows, i, row) {
-		const char *damaged = text_at(row, "damaged");
+		const char *damaged = wire_text_at(row, "damaged");
 		cleanup_free char *text = NULL;
 		if (*damaged)
 			text = str_printf("damaged: %s", damaged);
@@ -115,7 +104,7 @@ static void print_checkpoint(json_t *checkpoint)
 		{ "OF ZEROS", "zero_pages", COLUMN_INT },
 	};
 	const json_t *list = json_object_get(checkpoint, "memories");
-	if (number_at(checkpoint, "basis") == 0)
+	if (wire_number_at(checkpoint, "basis") == 0)
 		json_object_del(checkpoint, "basis");
 	table_print_pairs(stdout, checkpoint, columns, ARRAY_SIZE(columns));
 	if (json_array_size(list)) {
@@ -131,10 +120,10 @@ int cmd_store_show(struct cli *cli, struct error *e)
 	int r = store_checkpoint(cli, &listed, e);
 	if (r < 0)
 		return r;
-	cleanup_free char *session = http_escape(text_at(listed, "session"));
+	cleanup_free char *session = http_escape(wire_text_at(listed, "session"));
 	cleanup_free char *path =
 		str_printf("/v1/checkpoint?session=%s&generation=%lld", session ? session : "",
-			   (long long)number_at(listed, "generation"));
+			   (long long)wire_number_at(listed, "generation"));
 	r = api_get(cli, path, &shown, e);
 	r = r < 0 ? r : api_check_object(shown, "session", e);
 	if (r < 0)
@@ -151,7 +140,7 @@ int cmd_store_show(struct cli *cli, struct error *e)
 static void say_verified(const json_t *checkpoint, const char *verdict)
 {
 	print_name(checkpoint);
-	printf(" generation %lld: ", (long long)number_at(checkpoint, "generation"));
+	printf(" generation %lld: ", (long long)wire_number_at(checkpoint, "generation"));
 	text_print_name(stdout, verdict);
 	putchar('\n');
 	fflush(stdout); /* the next one may take minutes */
@@ -212,10 +201,11 @@ int cmd_store_gc(struct cli *cli, struct error *e)
 		return 0;
 	}
 	printf("%lld objects of %s %s; %lld objects of %s are needed\n",
-	       (long long)number_at(end, "objects"), format_bytes(number_at(end, "bytes"), bytes),
+	       (long long)wire_number_at(end, "objects"),
+	       format_bytes(wire_number_at(end, "bytes"), bytes),
 	       cli->dry_run ? "would be removed" : "removed",
-	       (long long)number_at(end, "kept_objects"),
-	       format_bytes(number_at(end, "kept_bytes"), kept));
+	       (long long)wire_number_at(end, "kept_objects"),
+	       format_bytes(wire_number_at(end, "kept_bytes"), kept));
 	return 0;
 }
 
@@ -253,6 +243,6 @@ int cmd_store_rekey(struct cli *cli, struct error *e)
 		print_json(stdout, end);
 	else
 		printf("the keys of %lld sessions are wrapped anew\n",
-		       (long long)number_at(end, "count"));
+		       (long long)wire_number_at(end, "count"));
 	return 0;
 }

@@ -8,6 +8,7 @@
 #include "cli/table.h"
 #include "cli/text.h"
 #include "wire/codec.h"
+#include "wire/text.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -20,17 +21,6 @@ enum { PART = 1 << 20 };
 
 /* A part of an export may wait for a slow bucket. */
 #define PART_TIMEOUT_S 600
-
-static const char *text_at(const json_t *object, const char *key)
-{
-	const char *text = json_string_value(json_object_get(object, key));
-	return text ? text : "";
-}
-
-static int64_t number_at(const json_t *object, const char *key)
-{
-	return json_integer_value(json_object_get(object, key));
-}
 
 /* --- export -------------------------------------------------------------------- */
 
@@ -131,7 +121,7 @@ static int finish_output(struct output *to, struct error *e)
 
 static int check_id(const json_t *task, struct error *e)
 {
-	const char *id = text_at(task, "id");
+	const char *id = wire_text_at(task, "id");
 	if (*id && strspn(id, "0123456789abcdef") == strlen(id))
 		return 0;
 	return api_check_object(NULL, NULL, e);
@@ -151,16 +141,16 @@ int cmd_store_export(struct cli *cli, struct error *e)
 	r = r < 0 ? r : check_id(task, e);
 	if (!cli->timeout_s)
 		cli->timeout_s = PART_TIMEOUT_S;
-	int64_t total =
-		number_at(checkpoint, "stored_bytes") + number_at(checkpoint, "shared_bytes");
-	r = r < 0 ? r : fetch_all(cli, text_at(task, "id"), total, &to, e);
+	int64_t total = wire_number_at(checkpoint, "stored_bytes") +
+			wire_number_at(checkpoint, "shared_bytes");
+	r = r < 0 ? r : fetch_all(cli, wire_text_at(task, "id"), total, &to, e);
 	r = r < 0 ? r : finish_output(&to, e);
 	if (r < 0)
 		return r;
 	fprintf(to.part && !cli->json ? stdout : stderr, "%s of ", format_bytes(to.written, bytes));
 	text_print_name(to.part && !cli->json ? stdout : stderr, cli->user);
 	fprintf(to.part && !cli->json ? stdout : stderr, "'s checkpoint %lld%s%s\n",
-		(long long)number_at(checkpoint, "generation"), to.part ? " are in " : "",
+		(long long)wire_number_at(checkpoint, "generation"), to.part ? " are in " : "",
 		to.part ? to.path : " written");
 	return 0;
 }
@@ -218,14 +208,14 @@ static int send_all(struct cli *cli, const char *id, int fd, int64_t total, stru
 static void say_imported(const json_t *end)
 {
 	const json_t *checkpoint = json_object_get(end, "checkpoint");
-	const char *server = text_at(checkpoint, "server");
-	text_print_name(stdout, text_at(checkpoint, "user"));
+	const char *server = wire_text_at(checkpoint, "server");
+	text_print_name(stdout, wire_text_at(checkpoint, "user"));
 	if (*server) {
 		putchar('/');
 		text_print_name(stdout, server);
 	}
-	printf(" generation %lld: imported; ", (long long)number_at(checkpoint, "generation"));
-	text_print_name(stdout, text_at(end, "record"));
+	printf(" generation %lld: imported; ", (long long)wire_number_at(checkpoint, "generation"));
+	text_print_name(stdout, wire_text_at(end, "record"));
 	putchar('\n');
 }
 
@@ -241,9 +231,9 @@ int cmd_store_import(struct cli *cli, struct error *e)
 	r = r < 0 ? r : check_id(task, e);
 	if (!cli->timeout_s)
 		cli->timeout_s = PART_TIMEOUT_S;
-	r = r < 0 ? r : send_all(cli, text_at(task, "id"), fd, size, e);
+	r = r < 0 ? r : send_all(cli, wire_text_at(task, "id"), fd, size, e);
 	cli->timeout_s = timeout;
-	r = r < 0 ? r : store_task_follow(cli, "import", text_at(task, "id"), &end, e);
+	r = r < 0 ? r : store_task_follow(cli, "import", wire_text_at(task, "id"), &end, e);
 	if (r < 0)
 		return r;
 	if (cli->json)

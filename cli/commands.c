@@ -125,8 +125,9 @@ const struct cli_command cli_commands[] = {
 	  "Prints it, and what is to be done on that host (docs/nodes.md). It is a secret until it has "
 	  "been used up or its time is over, and is shown only once.",
 	  cmd_node_token, CLI_NO_USER, B(CLI_TTL) | B(CLI_USES), false },
-	{ "node drain", "NODE", "nothing new is placed on a node",
-	  "What runs there goes on.",
+	{ "node drain", "NODE", "sessions leave a node, and nothing new is placed there",
+	  "They are hibernated, a few at once (idle.concurrency), and those in use woken on another node. "
+	  "What cannot be checkpointed stays; so do all sessions of the hub's own host.",
 	  cmd_node_drain, CLI_NEEDS_NODE, 0, false },
 	{ "node undrain", "NODE", "the opposite of drain", NULL,
 	  cmd_node_undrain, CLI_NEEDS_NODE, 0, false },

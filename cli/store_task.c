@@ -14,17 +14,6 @@
 #define PAUSE_US       (100 * 1000)
 #define WAIT_DEFAULT_S 86400
 
-static const char *text_at(const json_t *object, const char *key)
-{
-	const char *text = json_string_value(json_object_get(object, key));
-	return text ? text : "";
-}
-
-static int64_t number_at(const json_t *object, const char *key)
-{
-	return json_integer_value(json_object_get(object, key));
-}
-
 /* --- work --------------------------------------------------------------------- */
 
 int store_task_begin(struct cli *cli, const char *kind, json_t *body, json_t **task,
@@ -39,7 +28,7 @@ int store_task_begin(struct cli *cli, const char *kind, json_t *body, json_t **t
 static int task_failure(const json_t *task, struct error *e)
 {
 	struct error told = ERROR_INIT;
-	if (strcmp(text_at(task, "state"), "failed") != 0)
+	if (strcmp(wire_text_at(task, "state"), "failed") != 0)
 		return 0;
 	wire_decode_error(task, 500, &told);
 	if (e)
@@ -68,9 +57,9 @@ int store_task_follow(struct cli *cli, const char *kind, const char *id, json_t 
 		*end = NULL;
 		r = api_get(cli, path, end, e);
 		r = r < 0 ? r : api_check_object(*end, "state", e);
-		if (r < 0 || strcmp(text_at(*end, "state"), "running") != 0)
+		if (r < 0 || strcmp(wire_text_at(*end, "state"), "running") != 0)
 			break;
-		bar_show(&bar, number_at(*end, "done"), number_at(*end, "total"));
+		bar_show(&bar, wire_number_at(*end, "done"), wire_number_at(*end, "total"));
 		if (clock_mono() >= deadline) {
 			r = too_late(kind, seconds, e);
 			break;
@@ -88,11 +77,11 @@ int store_task_run(struct cli *cli, const char *kind, json_t *body, json_t **end
 	if (r < 0)
 		return r;
 	/* Done at once: a dry run. */
-	if (strcmp(text_at(task, "state"), "done") == 0) {
+	if (strcmp(wire_text_at(task, "state"), "done") == 0) {
 		*end = steal_ptr(&task);
 		return 0;
 	}
-	const char *id = text_at(task, "id");
+	const char *id = wire_text_at(task, "id");
 	if (strspn(id, "0123456789abcdef") != strlen(id) || !*id)
 		return api_check_object(NULL, NULL, e);
 	return store_task_follow(cli, kind, id, end, e);
@@ -102,9 +91,9 @@ int store_task_run(struct cli *cli, const char *kind, json_t *body, json_t **end
 
 static bool is_asked_for(const struct cli *cli, const json_t *checkpoint)
 {
-	if (cli->user && strcmp(text_at(checkpoint, "user"), cli->user) != 0)
+	if (cli->user && strcmp(wire_text_at(checkpoint, "user"), cli->user) != 0)
 		return false;
-	return !cli->generation || number_at(checkpoint, "generation") == cli->generation;
+	return !cli->generation || wire_number_at(checkpoint, "generation") == cli->generation;
 }
 
 /* One session's by its name, a user's by looking through all. */
@@ -128,7 +117,7 @@ int store_checkpoints(struct cli *cli, json_t **list, struct error *e)
 static bool is_usable(const json_t *checkpoint)
 {
 	return !json_is_true(json_object_get(checkpoint, "aside")) &&
-	       !*text_at(checkpoint, "damaged");
+	       !*wire_text_at(checkpoint, "damaged");
 }
 
 static int none_found(const struct cli *cli, struct error *e)
@@ -154,11 +143,11 @@ int store_checkpoint(struct cli *cli, json_t **checkpoint, struct error *e)
 	if (r < 0)
 		return r;
 	json_array_foreach (list, i, candidate) {
-		if (strcmp(text_at(candidate, "server"), cli->server) != 0)
+		if (strcmp(wire_text_at(candidate, "server"), cli->server) != 0)
 			continue;
-		if (cli->generation ||
-		    (is_usable(candidate) && (!found || number_at(candidate, "generation") >
-								number_at(found, "generation"))))
+		if (cli->generation || (is_usable(candidate) &&
+					(!found || wire_number_at(candidate, "generation") >
+							   wire_number_at(found, "generation"))))
 			found = candidate;
 	}
 	if (!found)

@@ -7,6 +7,7 @@
 #include "cli/table.h"
 #include "cli/text.h"
 #include "wire/codec.h"
+#include "wire/text.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -27,30 +28,20 @@ struct waiting {
 	int64_t seconds;
 };
 
-static const char *text_at(const json_t *object, const char *key)
-{
-	const char *text = json_string_value(json_object_get(object, key));
-	return text ? text : "";
-}
-
-static int64_t number_at(const json_t *object, const char *key)
-{
-	return json_integer_value(json_object_get(object, key));
-}
-
 /* --- progress ---------------------------------------------------------------- */
 
 static void show_progress(const json_t *operation)
 {
 	char kind[64], step[64], done[32], total[32];
-	int64_t bytes = number_at(operation, "bytes_total");
+	int64_t bytes = wire_number_at(operation, "bytes_total");
 	if (!isatty(STDERR_FILENO) || !json_is_object(operation))
 		return;
-	text_harmless(text_at(operation, "kind"), kind, sizeof(kind));
-	text_harmless(text_at(operation, "step"), step, sizeof(step));
+	text_harmless(wire_text_at(operation, "kind"), kind, sizeof(kind));
+	text_harmless(wire_text_at(operation, "step"), step, sizeof(step));
 	fprintf(stderr, "\r\033[K%s: %s", kind, step);
 	if (bytes > 0)
-		fprintf(stderr, " %s of %s", format_bytes(number_at(operation, "bytes_done"), done),
+		fprintf(stderr, " %s of %s",
+			format_bytes(wire_number_at(operation, "bytes_done"), done),
 			format_bytes(bytes, total));
 	fflush(stderr);
 }
@@ -66,7 +57,7 @@ static void end_progress(void)
 /* CRIU's own words, ahead of the error they belong to. */
 static void print_log_tail(const struct cli *cli, const json_t *operation)
 {
-	const char *tail = text_at(operation, "log_tail");
+	const char *tail = wire_text_at(operation, "log_tail");
 	if (!*tail || cli->json)
 		return;
 	text_print(stderr, tail);
@@ -78,9 +69,9 @@ static void print_log_tail(const struct cli *cli, const json_t *operation)
 static int operation_failure(const struct waiting *w, const json_t *session, struct error *e)
 {
 	const json_t *operation = json_object_get(session, "operation");
-	const char *id = text_at(operation, "id");
+	const char *id = wire_text_at(operation, "id");
 	struct error told = ERROR_INIT;
-	if (strcmp(text_at(operation, "state"), "failed") != 0)
+	if (strcmp(wire_text_at(operation, "state"), "failed") != 0)
 		return 0;
 	if (strcmp(id, w->before) == 0 && strcmp(id, w->asked) != 0)
 		return 0;
@@ -95,11 +86,12 @@ static int operation_failure(const struct waiting *w, const json_t *session, str
 /* It came to an end that is not the one waited for, and nothing is under way. */
 static int other_end(const struct waiting *w, const json_t *session, struct error *e)
 {
-	const char *state = text_at(session, "state");
-	const char *reason = text_at(session, "reason");
+	const char *state = wire_text_at(session, "state");
+	const char *reason = wire_text_at(session, "reason");
 	bool ended = strcmp(state, "failed") == 0 || strcmp(state, "lost") == 0;
-	bool busy = strcmp(text_at(json_object_get(session, "operation"), "state"), "running") == 0;
-	if (!ended || busy || number_at(session, "changed_at") == w->changed_at)
+	bool busy = strcmp(wire_text_at(json_object_get(session, "operation"), "state"),
+			   "running") == 0;
+	if (!ended || busy || wire_number_at(session, "changed_at") == w->changed_at)
 		return 0;
 	int r = error_fault(e, FAULT_REFUSED, "the session is %s%s%s", state, *reason ? ": " : "",
 			    reason);
@@ -119,15 +111,16 @@ static int too_late(const struct waiting *w, const char *state, struct error *e)
 static void pause_for_news(struct cli *cli, const json_t *session)
 {
 	const json_t *operation = json_object_get(session, "operation");
-	const char *id = text_at(operation, "id");
-	if (strcmp(text_at(operation, "state"), "running") != 0 ||
+	const char *id = wire_text_at(operation, "id");
+	if (strcmp(wire_text_at(operation, "state"), "running") != 0 ||
 	    strspn(id, "0123456789abcdef-") != strlen(id)) {
 		usleep(PAUSE_US);
 		return;
 	}
 	cleanup_free char *path = str_printf("/v1/operation?id=%s&wait=1", id);
 	cleanup_json json_t *moved = NULL;
-	if (api_get(cli, path, &moved, NULL) < 0 || strcmp(text_at(moved, "state"), "running") != 0)
+	if (api_get(cli, path, &moved, NULL) < 0 ||
+	    strcmp(wire_text_at(moved, "state"), "running") != 0)
 		usleep(PAUSE_US);
 }
 
@@ -153,11 +146,11 @@ static int look(const struct waiting *w, struct error *e)
 	r = api_check_object(session, "state", e);
 	/* First: after a snapshot that failed it is running, too. */
 	r = r < 0 ? r : operation_failure(w, session, e);
-	if (r == 0 && w->target && strcmp(text_at(session, "state"), w->target) == 0)
+	if (r == 0 && w->target && strcmp(wire_text_at(session, "state"), w->target) == 0)
 		return 1;
 	r = r < 0 ? r : other_end(w, session, e);
 	if (r == 0 && late)
-		r = too_late(w, text_at(session, "state"), e);
+		r = too_late(w, wire_text_at(session, "state"), e);
 	if (r < 0)
 		return r;
 	show_progress(json_object_get(session, "operation"));
@@ -173,9 +166,9 @@ int wait_for_state(struct cli *cli, const char *target, const json_t *before, co
 		.cli = cli,
 		.target = target,
 		.path = path,
-		.before = text_at(json_object_get(before, "operation"), "id"),
-		.asked = text_at(asked, "id"),
-		.changed_at = number_at(before, "changed_at"),
+		.before = wire_text_at(json_object_get(before, "operation"), "id"),
+		.asked = wire_text_at(asked, "id"),
+		.changed_at = wire_number_at(before, "changed_at"),
 		.seconds = cli->timeout_s ? cli->timeout_s : WAIT_DEFAULT_S,
 	};
 	w.deadline = clock_mono() + (mono_us)w.seconds * 1000000;

@@ -4,17 +4,12 @@
 #include "base/cleanup.h"
 #include "base/fs.h"
 #include "cloud/capacity_backends.h"
+#include "wire/text.h"
 
 #include <errno.h>
 #include <jansson.h>
 #include <stdio.h>
 #include <string.h>
-
-static const char *text_of(const json_t *object, const char *name)
-{
-	const char *text = json_string_value(json_object_get(object, name));
-	return text ? text : "";
-}
 
 /* Numbers of 64 bits come as strings. */
 static int64_t number_of(const json_t *object, const char *name)
@@ -38,8 +33,10 @@ void gcp_read_refusal(const char *data, size_t len, struct cloud_refusal *refusa
 {
 	json_t *root = json_loadb(data, len, 0, NULL);
 	const json_t *error = json_object_get(root, "error");
-	const char *reason = text_of(json_array_get(json_object_get(error, "errors"), 0), "reason");
-	take(refusal, *reason ? reason : text_of(error, "status"), text_of(error, "message"));
+	const char *reason =
+		wire_text_at(json_array_get(json_object_get(error, "errors"), 0), "reason");
+	take(refusal, *reason ? reason : wire_text_at(error, "status"),
+	     wire_text_at(error, "message"));
 	json_decref(root);
 }
 
@@ -59,8 +56,8 @@ static enum cloud_instance_state state_of(const json_t *instance)
 					      "RESTARTING", "STARTING",
 					      "RESUMING" };
 	static const char *const calm[] = { "NONE", "REFRESHING" };
-	const char *action = text_of(instance, "currentAction");
-	const char *status = text_of(instance, "instanceStatus");
+	const char *action = wire_text_at(instance, "currentAction");
+	const char *status = wire_text_at(instance, "instanceStatus");
 	for (size_t i = 0; i < ARRAY_SIZE(making); i++)
 		if (strcmp(action, making[i]) == 0)
 			return CLOUD_PENDING;
@@ -99,7 +96,7 @@ static int take_refusal(struct cloud_pool *pool, struct cloud_instance *i, const
 	if (!first || i->state != CLOUD_PENDING)
 		return 0;
 	cleanup_free char *why =
-		str_printf("%s: %s", text_of(first, "code"), text_of(first, "message"));
+		str_printf("%s: %s", wire_text_at(first, "code"), wire_text_at(first, "message"));
 	if (!why)
 		return -ENOMEM;
 	int r = cloud_copy(&i->refused, why);
@@ -108,9 +105,9 @@ static int take_refusal(struct cloud_pool *pool, struct cloud_instance *i, const
 
 static int take_instance(struct cloud_pool *pool, const json_t *instance)
 {
-	const char *url = text_of(instance, "instance");
-	const char *name = text_of(instance, "name");
-	const char *number = text_of(instance, "id");
+	const char *url = wire_text_at(instance, "instance");
+	const char *name = wire_text_at(instance, "name");
+	const char *number = wire_text_at(instance, "id");
 	if (!*name)
 		name = last_part(url);
 	struct cloud_instance *i = cloud_pool_add(pool);
@@ -131,7 +128,7 @@ int gcp_read_instances(const char *data, size_t len, struct cloud_pool *pool, ch
 {
 	json_t *root = json_loadb(data, len, 0, NULL);
 	const json_t *list = json_object_get(root, "managedInstances");
-	const char *token = text_of(root, "nextPageToken");
+	const char *token = wire_text_at(root, "nextPageToken");
 	int r = json_is_object(root) && (!list || json_is_array(list)) ? 0 : -EBADMSG;
 	for (size_t i = 0; i < json_array_size(list) && r == 0; i++)
 		r = take_instance(pool, json_array_get(list, i));
@@ -148,11 +145,12 @@ int gcp_read_operation(const char *data, size_t len, struct gcp_operation *opera
 	const json_t *errors = json_object_get(json_object_get(root, "error"), "errors");
 	const json_t *first = json_array_get(errors, 0);
 	*operation = (struct gcp_operation) { 0 };
-	bool good = *text_of(root, "status") && strlen(text_of(root, "name")) < 128;
-	snprintf(operation->name, sizeof(operation->name), "%s", text_of(root, "name"));
-	operation->done = strcmp(text_of(root, "status"), "DONE") == 0;
+	bool good = *wire_text_at(root, "status") && strlen(wire_text_at(root, "name")) < 128;
+	snprintf(operation->name, sizeof(operation->name), "%s", wire_text_at(root, "name"));
+	operation->done = strcmp(wire_text_at(root, "status"), "DONE") == 0;
 	if (first)
-		take(&operation->refusal, text_of(first, "code"), text_of(first, "message"));
+		take(&operation->refusal, wire_text_at(first, "code"),
+		     wire_text_at(first, "message"));
 	json_decref(root);
 	return good ? 0 : -EBADMSG;
 }

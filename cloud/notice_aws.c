@@ -2,6 +2,7 @@
 #include "base/cleanup.h"
 #include "cloud/notice_provider.h"
 #include "wire/codec.h"
+#include "wire/text.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -9,19 +10,13 @@
 
 #define META "/latest/meta-data/"
 
-static const char *string_of(const json_t *object, const char *name)
-{
-	const char *text = json_string_value(json_object_get(object, name));
-	return text ? text : "";
-}
-
 /* Whatever the action is: the machine is taken. Of hibernate the guide says that it begins at once,
  * not after two minutes; its time is then about now. */
 int notice_aws_action(const char *text, size_t len, struct notice_items *to)
 {
 	*to = (struct notice_items) { 0 };
 	cleanup_json json_t *root = notice_json(text, len);
-	const char *action = string_of(root, "action");
+	const char *action = wire_text_at(root, "action");
 	if (!json_is_object(root) || (!*action && !json_object_get(root, "time")))
 		return -EBADMSG;
 	struct notice_item *item = notice_add(to, "instance-action", NOTICE_EVICT, text, len);
@@ -30,7 +25,7 @@ int notice_aws_action(const char *text, size_t len, struct notice_items *to)
 		notice_odd(to, "an action that is not known", action);
 	if (!json_is_string(json_object_get(root, "time")))
 		notice_odd(to, "no time in it", "");
-	notice_set_time(to, item, string_of(root, "time"));
+	notice_set_time(to, item, wire_text_at(root, "time"));
 	return 0;
 }
 
@@ -47,8 +42,8 @@ int notice_aws_rebalance(const char *text, size_t len, struct notice_items *to)
 
 static bool is_over(const json_t *event)
 {
-	const char *state = string_of(event, "State");
-	const char *description = string_of(event, "Description");
+	const char *state = wire_text_at(event, "State");
+	const char *description = wire_text_at(event, "Description");
 	return strcmp(state, "completed") == 0 || strcmp(state, "canceled") == 0 ||
 	       strncmp(description, "[Completed]", strlen("[Completed]")) == 0 ||
 	       strncmp(description, "[Canceled]", strlen("[Canceled]")) == 0;
@@ -65,8 +60,8 @@ static void add_event(struct notice_items *to, const json_t *event)
 		{ "system-maintenance", NOTICE_FREEZE },
 	};
 	enum notice_kind kind = NOTICE_NONE;
-	const char *code = string_of(event, "Code");
-	const char *id = string_of(event, "EventId");
+	const char *code = wire_text_at(event, "Code");
+	const char *id = wire_text_at(event, "EventId");
 	char detail[256];
 	for (size_t i = 0; i < ARRAY_SIZE(codes); i++)
 		if (strcmp(codes[i].code, code) == 0)
@@ -75,10 +70,10 @@ static void add_event(struct notice_items *to, const json_t *event)
 		notice_odd(to, "an event that is not known", code);
 		kind = NOTICE_REBALANCE;
 	}
-	snprintf(detail, sizeof(detail), "%s: %s", code, string_of(event, "Description"));
+	snprintf(detail, sizeof(detail), "%s: %s", code, wire_text_at(event, "Description"));
 	struct notice_item *item = notice_add(to, *id ? id : code, kind, detail, sizeof(detail));
 	if (item)
-		notice_set_time(to, item, string_of(event, "NotBefore"));
+		notice_set_time(to, item, wire_text_at(event, "NotBefore"));
 }
 
 int notice_aws_scheduled(const char *text, size_t len, struct notice_items *to)

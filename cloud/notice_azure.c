@@ -2,6 +2,7 @@
 #include "base/cleanup.h"
 #include "cloud/notice_provider.h"
 #include "wire/codec.h"
+#include "wire/text.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -13,12 +14,6 @@
 
 /* A machine's first question switches the service on, which takes up to two minutes. */
 enum { FIRST_MS = 150000 };
-
-static const char *string_of(const json_t *object, const char *name)
-{
-	const char *text = json_string_value(json_object_get(object, name));
-	return text ? text : "";
-}
 
 /* All machines of an availability set or scale set hear of each other's events. While it is not
  * known what this one is called, they are taken for its own: better to put sessions away for
@@ -48,7 +43,7 @@ static enum notice_kind kind_of(struct notice_items *to, const json_t *event)
 		{ "Redeploy", NOTICE_EVICT }, { "Reboot", NOTICE_REBOOT },
 		{ "Freeze", NOTICE_FREEZE },
 	};
-	const char *type = string_of(event, "EventType");
+	const char *type = wire_text_at(event, "EventType");
 	for (size_t i = 0; i < ARRAY_SIZE(types); i++)
 		if (strcmp(types[i].type, type) == 0)
 			return types[i].kind;
@@ -58,17 +53,17 @@ static enum notice_kind kind_of(struct notice_items *to, const json_t *event)
 
 static void add_event(struct notice_items *to, const json_t *event)
 {
-	const char *status = string_of(event, "EventStatus");
+	const char *status = wire_text_at(event, "EventStatus");
 	char detail[256];
 	if (strcmp(status, "Completed") == 0 || strcmp(status, "Canceled") == 0)
 		return;
-	snprintf(detail, sizeof(detail), "%s %s: %s", string_of(event, "EventType"), status,
-		 string_of(event, "Description"));
-	struct notice_item *item = notice_add(to, string_of(event, "EventId"), kind_of(to, event),
-					      detail, sizeof(detail));
+	snprintf(detail, sizeof(detail), "%s %s: %s", wire_text_at(event, "EventType"), status,
+		 wire_text_at(event, "Description"));
+	struct notice_item *item = notice_add(to, wire_text_at(event, "EventId"),
+					      kind_of(to, event), detail, sizeof(detail));
 	/* Empty once it has begun: then the list keeps the time from before. */
 	if (item)
-		notice_set_time(to, item, string_of(event, "NotBefore"));
+		notice_set_time(to, item, wire_text_at(event, "NotBefore"));
 }
 
 int notice_azure_events(const char *text, size_t len, const char *name, struct notice_items *to)
@@ -81,7 +76,7 @@ int notice_azure_events(const char *text, size_t len, const char *name, struct n
 	if (!json_is_array(events))
 		return -EBADMSG;
 	json_array_foreach (events, i, event) {
-		if (!*string_of(event, "EventId"))
+		if (!*wire_text_at(event, "EventId"))
 			return -EBADMSG;
 		if (is_ours(event, name))
 			add_event(to, event);
@@ -91,7 +86,7 @@ int notice_azure_events(const char *text, size_t len, const char *name, struct n
 
 static int take_string(const json_t *root, const char *name, char *to, size_t size)
 {
-	const char *text = string_of(root, name);
+	const char *text = wire_text_at(root, name);
 	return notice_fact(text, strlen(text), to, size);
 }
 
@@ -100,7 +95,7 @@ int notice_azure_facts(const char *text, size_t len, struct notice_facts *to)
 	cleanup_json json_t *root = notice_json(text, len);
 	char location[64];
 	char zone[16];
-	if (!json_is_object(root) || !*string_of(root, "vmId") ||
+	if (!json_is_object(root) || !*wire_text_at(root, "vmId") ||
 	    take_string(root, "vmId", to->instance, sizeof(to->instance)) < 0 ||
 	    take_string(root, "name", to->name, sizeof(to->name)) < 0 ||
 	    take_string(root, "vmSize", to->type, sizeof(to->type)) < 0 ||
@@ -109,7 +104,7 @@ int notice_azure_facts(const char *text, size_t len, struct notice_facts *to)
 		return -EBADMSG;
 	/* Zones are numbers within a location; some locations have none. */
 	snprintf(to->zone, sizeof(to->zone), "%s%s%s", location, *zone ? "-" : "", zone);
-	const char *priority = string_of(root, "priority");
+	const char *priority = wire_text_at(root, "priority");
 	bool spot = strcasecmp(priority, "Spot") == 0 || strcasecmp(priority, "Low") == 0;
 	snprintf(to->price, sizeof(to->price), "%s", spot ? "spot" : "on-demand");
 	return 0;

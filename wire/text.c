@@ -50,3 +50,14 @@ json_t *wire_text(const char *text)
 		return NULL;
 	return json_string(buf_text(&clean));
 }
+
+const char *wire_text_at(const json_t *object, const char *key)
+{
+	const char *text = json_string_value(json_object_get(object, key));
+	return text ? text : "";
+}
+
+int64_t wire_number_at(const json_t *object, const char *key)
+{
+	return json_integer_value(json_object_get(object, key));
+}
