@@ -186,10 +186,11 @@ const struct option options[] = {
 	  .check = value_check_pool,
 	  .doc = "Every session has one address from here for life." },
 	{ "network", "host_address", OPTION_STRING, AT(network.host_address), "\"10.99.0.1\"",
-	  .check = value_check_ipv4, .doc = "The node as its sessions see it." },
+	  .check = value_check_ipv4,
+	  .doc = "The hub's host as sessions see it, whichever host they are on." },
 	{ "network", "allow", OPTION_STRINGS, AT(network.allow),
 	  "[\"10.99.0.1:8081\", \"10.99.0.1:8082\"]", .check = value_check_endpoint,
-	  .doc = "What sessions may reach on the node or elsewhere, as \"address:port\" or\n"
+	  .doc = "What sessions may reach on the hub's host or elsewhere, as \"address:port\" or\n"
 		 "\"network/prefix:port\": the Hub's API and activity_listen at least." },
 	{ "network", "overlay", OPTION_STRING, AT(network.overlay), "\"10.98.0.0/16\"",
 	  .check = value_check_pool,
