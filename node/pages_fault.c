@@ -38,7 +38,8 @@ struct thread {
 	struct pages *p;
 	int number;
 	struct watch watch;
-	unsigned char kept[STORE_FRAME_BYTES];
+	/* Of two, since who is in the way of an event serves others meanwhile. */
+	unsigned char kept[STORE_FRAME_BYTES], now[STORE_FRAME_BYTES];
 };
 
 static bool gather(struct thread *t, int timeout_ms);
@@ -122,7 +123,7 @@ static int on_frame(uint32_t frame, const void *data, size_t len, void *arg)
 	do {
 		pthread_rwlock_rdlock(&p->spaces_lock);
 		int r = whole ? pages_put_frame(p, frame, data, l->fault)
-			      : pages_put_first(p, frame, data, l->fault);
+			      : pages_put_near(p, frame, data, l->fault);
 		pthread_rwlock_unlock(&p->spaces_lock);
 		again = r < 0 ? make_way(l->thread) : land(p, l->thread->number);
 		/* Somebody else wants some other page of it, or has been forked. */
@@ -222,6 +223,25 @@ static void serve(struct thread *t, const struct pages_fault *fault)
 	}
 }
 
+/* Of who leads: what needs no reading is quicker done than handed out. False: it is for the queue.
+ */
+static bool serve_now(struct thread *t, const struct pages_fault *fault)
+{
+	struct pages *p = t->p;
+	uint32_t frame = STORE_ZERO;
+	size_t len;
+	pthread_rwlock_rdlock(&p->spaces_lock);
+	enum found found = look_up(p, fault, &frame);
+	bool served = found == FOUND_NOTHING;
+	if (found == FOUND_FRAME && pages_find_kept(p, frame, t->now, &len) &&
+	    pages_withhold(p, frame, t->now, len))
+		served = pages_put_near(p, frame, t->now, fault) == 0;
+	pthread_rwlock_unlock(&p->spaces_lock);
+	if (served)
+		pages_note_served(p);
+	return served;
+}
+
 /* --- the leader ---------------------------------------------------------------------- */
 
 static int watch_update(struct pages *p, struct watch *w)
@@ -258,8 +278,9 @@ static void look_ahead(struct pages *p, const struct pages_fault *fault)
 }
 
 /* All that one of them has to tell. True when there was a fault. */
-static bool read_all(struct pages *p, int32_t number)
+static bool read_all(struct thread *t, int32_t number)
 {
+	struct pages *p = t->p;
 	struct pages_fault faults[16];
 	size_t count = 0;
 	bool any = true;
@@ -273,7 +294,8 @@ static bool read_all(struct pages *p, int32_t number)
 	pthread_rwlock_unlock(&p->spaces_lock);
 	for (size_t i = 0; i < count; i++) {
 		look_ahead(p, &faults[i]);
-		push(p, &faults[i]);
+		if (!serve_now(t, &faults[i]))
+			push(p, &faults[i]);
 	}
 	return count > 0;
 }
@@ -297,7 +319,7 @@ static bool gather(struct thread *t, int timeout_ms)
 	}
 	for (size_t i = 1; i < w->count; i++)
 		if (w->fds[i].revents & POLLIN)
-			any |= read_all(p, w->numbers[i]);
+			any |= read_all(t, w->numbers[i]);
 	if (any)
 		atomic_store(&p->last_fault, clock_mono());
 	return any;

@@ -124,8 +124,12 @@ static void join(struct pages *p, struct set *set, const struct pages_noted *fau
 {
 	for (size_t i = 0; i < count; i++)
 		add_once(set, faults[i].page);
-	for (size_t i = 0; i < count; i++)
-		add_range(p, set, faults[i].page.pid, faults[i].start, faults[i].end);
+	for (size_t i = 0; i < count; i++) {
+		const struct pages_noted *n = &faults[i];
+		uint64_t near = n->page.address / PAGES_NEAR * PAGES_NEAR;
+		add_range(p, set, n->page.pid, near, near + PAGES_NEAR);
+		add_range(p, set, n->page.pid, n->start, n->end);
+	}
 	pthread_mutex_lock(&p->lock);
 	for (size_t i = 0; i < p->last_set_count; i++)
 		if (is_there(p, &p->last_set[i]))

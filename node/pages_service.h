@@ -35,8 +35,9 @@ enum {
 	PAGES_FAULT_THREADS = 8,
 	PAGES_FETCH_THREADS = 2,
 	PAGES_AHEAD_THREADS = 4,
-	PAGES_AHEAD_QUEUE = 16, /* windows not yet taken up: of more the oldest is forgotten */
-	PAGES_QUEUE = 4096,     /* faults not yet taken up: threads of the session that wait */
+	PAGES_NEAR = 4 * STORE_PAGE, /* around a page: wanted with it */
+	PAGES_AHEAD_QUEUE = 16,      /* windows not yet taken up: of more the oldest is forgotten */
+	PAGES_QUEUE = 4096,          /* faults not yet taken up: threads of the session that wait */
 };
 
 /* Under the write lock, or read-only. */
@@ -207,9 +208,11 @@ int pages_put_zeros(struct pages_space *s, uint64_t address, size_t len);
 /* A frame's pages, wherever they are wanted; with `first` first of all that page there. */
 int pages_put_frame(struct pages *p, uint32_t frame, const void *data,
 		    const struct pages_fault *first);
-/* Only that page. */
+/* Only that page; or what the frame has of the PAGES_NEAR bytes around it. */
 int pages_put_first(struct pages *p, uint32_t frame, const void *data,
 		    const struct pages_fault *first);
+int pages_put_near(struct pages *p, uint32_t frame, const void *data,
+		   const struct pages_fault *fault);
 /* The same, with no lock held, until it is done; -ECANCELED: all is over. */
 int pages_place(struct pages *p, uint32_t frame, const void *data);
 bool pages_is_wanted(struct pages *p, uint32_t frame);

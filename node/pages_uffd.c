@@ -489,6 +489,25 @@ int pages_put_first(struct pages *p, uint32_t frame, const void *data,
 			 STORE_PAGE, true);
 }
 
+int pages_put_near(struct pages *p, uint32_t frame, const void *data,
+		   const struct pages_fault *fault)
+{
+	struct pages_fault near = { .number = fault->number };
+	uint64_t start = fault->address / PAGES_NEAR * PAGES_NEAR;
+	int r = pages_put_first(p, frame, data, fault);
+	struct pages_space *s = pages_space_find(p, fault->number);
+	for (uint64_t at = start; s && at < start + PAGES_NEAR && r == 0; at += STORE_PAGE) {
+		const struct pages_range *range = pages_map_at(&s->map->map, at);
+		unsigned slot;
+		near.address = at;
+		if (range && at != fault->address &&
+		    pages_index_frame(&p->index, range->page + (at - range->start) / STORE_PAGE,
+				      &slot) == frame)
+			r = pages_put_first(p, frame, data, &near);
+	}
+	return r;
+}
+
 int pages_put_frame(struct pages *p, uint32_t frame, const void *data,
 		    const struct pages_fault *first)
 {
