@@ -21,7 +21,7 @@
 enum {
 	RECORD_MS = 500,        /* of a session that runs and does not wait for pages, */
 	RECORD_MOST_MS = 10000, /* ... or in all */
-	WITHHELD_MOST = 48 << 20,
+	WITHHELD_MOST = 32 << 20,
 };
 
 bool pages_withhold(struct pages *p, uint32_t frame, const void *data, size_t len)
