@@ -50,3 +50,6 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo):
     stack = getattr(item, "funcargs", {}).get("stack")
     if report.when == "call" and report.failed and isinstance(stack, Stack):
         report.sections.append(("the stack's logs", stack.logs()))
+    bed = getattr(item, "funcargs", {}).get("bed")
+    if report.when == "call" and report.failed and bed is not None:
+        report.sections.append(("what became of the hosts", bed.story()))

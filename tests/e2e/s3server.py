@@ -9,6 +9,7 @@ or `address`.
         server.latency = 0.020       # from now on, each answer comes that much later
         server.stats()               # {"connections": .., "requests": .., "received": .., "sent": ..}
         server.ask(clock_ahead=1200, page=4)   # another clock; fewer entries in a listing
+        server.ask(failing=True)     # 503 SlowDown is all it says
 
 It checks what a server ought to: signatures (sigv4.py), the body's hash where it is signed, and
 x-amz-checksum-crc32. An object is a file, fdatasynced and renamed or linked into place before the
@@ -113,6 +114,7 @@ class Service:
         self.keys: dict[str, str] = {}
         self.latency = self.clock_ahead = 0.0
         self.page = 1000
+        self.failing = False
         self.numbers = itertools.count()
         self.connections = self.requests = self.received = self.sent = 0
         self.listener = socket.create_server((address, 0), backlog=128)
@@ -132,6 +134,7 @@ class Service:
         self.latency = settings.get("latency", self.latency)
         self.clock_ahead = settings.get("clock_ahead", self.clock_ahead)
         self.page = settings.get("page", self.page)
+        self.failing = settings.get("failing", self.failing)
         return {"port": self.port, "connections": self.connections, "requests": self.requests,
                 "received": self.received, "sent": self.sent}
 
@@ -179,6 +182,8 @@ class Connection:
         return True
 
     def handle(self) -> None:
+        if self.service.failing:
+            raise Refused(503, "SlowDown")
         sigv4.verify(self.service.keys, self.method, self.target, self.headers,
                       self.service.now())
         path, _, query = self.target.partition("?")

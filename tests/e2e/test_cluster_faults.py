@@ -1,0 +1,372 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What can go wrong when spot machines go away, one fault after the other on the same hosts, under two
+users whose kernels count. In the end of each the witness (observer.py) is heard: nothing ran twice,
+nothing is lost that was put away in time, and no more than the RPO of what was not."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from basekit import wait_for
+from clusterkit import Cluster, ClusterNode
+from evictions import LEASE, OPTIONS, RPO, Person, is_back
+from hubkit import ApiError
+from nodekit import Refused
+from observer import PER_SECOND
+
+pytestmark = pytest.mark.timeout(240)
+
+NODES = ("n1", "n2", "n3")
+# Between two snapshots, and until the second is durable; the machine of a test is a slow one.
+MOST_LOST = RPO + 4
+
+
+class Worker(Person):
+    """Who also has a variable that is in her kernel alone."""
+
+    def __init__(self, cluster: Cluster, user: str):
+        super().__init__(cluster, user)
+        self.kernel.run("import os; token = int.from_bytes(os.urandom(6))")
+        self.token = self.kernel.value("print(token)")
+        self.kernel.close()
+        self.snapshot()
+        self.returns = 0  # to a checkpoint, until the case that is under way
+
+    def snapshot(self) -> None:
+        done = self.cluster.api.wait_operation(
+            self.cluster.api.post("/v1/session/snapshot", user=self.user, server=""))
+        assert done["state"] == "done", done
+
+    @property
+    def session(self) -> dict:
+        return self.cluster.api.session(self.user)
+
+    def knows(self) -> bool:
+        try:
+            self.kernel.connect()
+            return self.kernel.value("print(token)", seconds=20) == self.token
+        except Exception:  # noqa: BLE001  whatever a browser may meet while its server is away
+            return False
+        finally:
+            self.kernel.close()
+
+    def runs_at(self) -> str:
+        """The node; "" while it does not run."""
+        with contextlib.suppress(OSError, ApiError):
+            session = self.session
+            return session["node"] if session["state"] in ("running", "snapshotting") else ""
+        return ""
+
+    def lost_s(self) -> float:
+        """Since the case began. Fails if it ran twice."""
+        witness = self.testify()
+        assert not witness.skipped, f"{self.user} ran twice: {witness}"
+        return sum(witness.lost[self.returns:]) / PER_SECOND
+
+
+class Bed:
+    """The hosts, and who is at work on them."""
+
+    def __init__(self, cluster: Cluster):
+        self.c = cluster
+        self.people = [Worker(cluster, "ada")]
+        # Beside each other to begin with.
+        self.drill(self.home, 600_000, kind="rebalance")
+        wait_for("the notice", lambda: self.c.node(self.home.name).get("notices"))
+        self.people.append(Worker(cluster, "bob"))
+        self.cancel(self.home)
+
+    @property
+    def home(self) -> ClusterNode:
+        return self.c.nodes[self.people[0].node]
+
+    def of(self, node: ClusterNode) -> list[Worker]:
+        return [p for p in self.people if p.node == node.name]
+
+    def begin(self) -> tuple[ClusterNode, list[Worker]]:
+        """The node that is to go, and whom it has."""
+        for person in self.people:
+            person.returns = len(person.testify().lost)
+        return self.home, self.of(self.home)
+
+    def drill(self, node: ClusterNode, in_ms: int, kind: str = "evict") -> None:
+        self.c.api.post("/v1/nodes/drill", node=node.name, kind=kind, in_ms=in_ms)
+
+    def cancel(self, node: ClusterNode) -> None:
+        self.c.api.post("/v1/nodes/drill/cancel", node=node.name)
+        wait_for("no notice", lambda: is_back(self.c, node.name))
+
+    def elsewhere(self, people: list[Worker], *gone: ClusterNode, seconds: float = 120) -> None:
+        names = {node.name for node in gone}
+        for person in people:
+            wait_for(f"{person.user} to go on elsewhere than at {names}",
+                     lambda p=person: p.runs_at() not in {"", *names}, seconds=seconds)
+
+    def end(self, moved: list[Worker], most_lost: float = 0) -> None:
+        """Everybody answers, nothing ran twice, those who moved have lost no more than that and the
+        others nothing."""
+        for person in self.people:
+            wait_for(f"{person.user}'s kernel", person.knows, seconds=60, pause=0.2)
+            before = person.testify().last
+            wait_for(f"{person.user} to count on", lambda p=person, n=before: p.testify().last > n)
+        lost = {p.user: p.lost_s() for p in self.people}
+        print(f"lost: {lost} s")
+        for person in self.people:
+            assert lost[person.user] <= (most_lost if person in moved else 0), lost
+
+    def put_right(self) -> None:
+        """As it was: every fault over, all machines on, both at work."""
+        self.c.s3.ask(failing=False, latency=0.0)
+        if not self.c.hub.elsad.alive:
+            self.c.hub.start_elsad()
+        if not self.c.hub.hub.alive:
+            self.c.hub.start_hub()
+        for node in self.c.nodes.values():
+            if node.host.is_on:
+                node.heal()
+                node.shape("")
+            else:
+                node.power_on()
+            wait_for(f"{node.name}'s elsa-node", node.answers)
+            with contextlib.suppress(Refused):
+                node.ask("DELETE", "/v1/drill")
+        for name in self.c.nodes:
+            wait_for(f"{name} to be back", lambda n=name: is_back(self.c, n))
+        for person in self.people:
+            wait_for(f"{person.user} to run", person.runs_at)
+
+    def story(self) -> str:
+        """What elsad thinks, for whoever looks into a failure."""
+        if not self.c.hub.elsad.alive:
+            return self.c.logs(25)
+        events = [" ".join(str(e[k]) for k in ("at", "user", "who", "what", "why", "detail"))
+                  for e in self.c.api.events() if e["what"] not in ("snapshot", "snapshotting")]
+        sessions = [str(p.session) for p in self.people]
+        return "\n".join([*sessions, *reversed(events[:40]), self.c.logs(25)])
+
+
+def own(node: ClusterNode) -> dict:
+    """The evacuation as the node itself tells it; none: empty."""
+    with contextlib.suppress(Refused, OSError):
+        return node.get("/v1/evacuation")
+    return {}
+
+
+def all_saved(node: ClusterNode) -> dict:
+    """The evacuation when it has ended, and saved all."""
+
+    def ended() -> dict:
+        last = own(node)
+        return last if last.get("ended_at") else {}
+
+    last = wait_for(f"the evacuation of {node.name}", ended)
+    assert {s["state"] for s in last["sessions"]} == {"saved"}, last
+    return last
+
+
+def evacuee_states(node: ClusterNode) -> set[str]:
+    return {s["state"] for s in own(node).get("sessions", [])}
+
+
+def wait_until(deadline: float) -> None:
+    wait_for("the deadline", lambda: time.monotonic() >= deadline)
+
+
+@pytest.fixture(scope="module")
+def bed() -> Iterator[Bed]:
+    with Cluster(nodes=NODES, spot=NODES, local=False, store="s3", options=OPTIONS) as cluster:
+        yield Bed(cluster)
+
+
+@pytest.fixture(autouse=True)
+def story(bed: Bed) -> Iterator[None]:
+    begun = time.monotonic()
+    yield
+    print(f"took {time.monotonic() - begun:.1f} s")
+    bed.put_right()
+
+
+# --- notices -----------------------------------------------------------------------------------------
+
+
+def test_two_are_evicted_together(bed: Bed):
+    """Each with one of the two; the third takes both."""
+    bed.begin()
+    first, second = (bed.c.nodes[p.node] for p in bed.people)
+    assert first is not second
+    for node in (first, second):
+        bed.drill(node, 60_000)
+    for node in (first, second):
+        assert all_saved(node)["margin_ms"] > 0
+    bed.elsewhere(bed.people, first, second)
+    first.power_off()
+    second.power_off()
+    bed.end(bed.people)
+
+
+def test_a_notice_of_120_s(bed: Bed):
+    """All is elsewhere long before the machine is gone."""
+    node, moved = bed.begin()
+    bed.drill(node, 120_000)
+    bed.elsewhere(moved, node)
+    assert all_saved(node)["margin_ms"] > 60_000
+    node.power_off()
+    bed.end(moved)
+
+
+@pytest.mark.parametrize("seconds", [30, 5, 0])
+def test_a_notice_that_is_kept_to_the_moment(bed: Bed, seconds: int):
+    node, moved = bed.begin()
+    deadline = time.monotonic() + seconds
+    bed.drill(node, seconds * 1000)
+    if seconds == 30:
+        bed.elsewhere(moved, node)
+        assert all_saved(node)["margin_ms"] > 0
+    wait_until(deadline)
+    in_time = {s["session"] for s in own(node).get("sessions", []) if s["state"] == "saved"}
+    node.power_off()
+    bed.elsewhere(moved, node)
+    bed.end(moved, 0 if in_time >= {p.session["id"] for p in moved} else MOST_LOST)
+
+
+# --- elsad -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("when", ["before", "during", "after"])
+def test_elsad_is_killed(bed: Bed, when: str):
+    """And started again when the machine is gone; killed after the evacuation, at once."""
+    node, moved = bed.begin()
+    elsad = bed.c.hub.elsad
+    if when == "before":
+        elsad.kill()
+    node.ask("POST", "/v1/drill", {"kind": "evict", "in_ms": 60_000})
+    if when == "during":
+        wait_for("the evacuation to begin", lambda: own(node))
+        elsad.kill()
+    all_saved(node)
+    if when == "after":
+        elsad.kill()
+        bed.c.hub.start_elsad()
+        bed.elsewhere(moved, node)
+    node.power_off()
+    if when != "after":
+        bed.c.hub.start_elsad()
+    bed.elsewhere(moved, node)
+    bed.end(moved)
+
+
+# --- partitions --------------------------------------------------------------------------------------
+
+
+def test_a_node_is_cut_off_from_elsad(bed: Bed):
+    """Not from the store. Its sessions are held, fenced and go on elsewhere; when it is back they give
+    way."""
+    node, moved = bed.begin()
+    newest = max(e["id"] for e in bed.c.api.events())
+    ids = {p.session["id"] for p in moved}
+    node.cut(bed.c.hub.address)
+    bed.elsewhere(moved, node)
+    held = node.sessions()
+    assert all(held[i]["held"] for i in ids)
+    for person in moved:
+        wait_for(f"{person.user}'s kernel", person.knows, seconds=60)
+    node.heal()
+    wait_for("them to give way", lambda: not any(
+        s["running"] for i, s in node.sessions().items() if i in ids))
+    wait_for("the events", lambda: {e["user"] for e in bed.c.api.events(after=newest)
+                                    if e["what"] == "gave-way"} >= {p.user for p in moved})
+    # It ran on until its lease ended, and elsad could ask for no snapshot.
+    bed.end(moved, MOST_LOST + LEASE)
+
+
+def test_a_node_is_cut_off_from_the_store_for_a_while(bed: Bed):
+    """While it is to put its sessions away."""
+    node, moved = bed.begin()
+    node.cut(bed.c.store_address)
+    bed.drill(node, 60_000)
+    wait_for("it to try", lambda: evacuee_states(node) & {"saving", "failed"})
+    node.heal()
+    assert all_saved(node)["margin_ms"] > 0
+    bed.elsewhere(moved, node)
+    node.power_off()
+    bed.end(moved)
+
+
+def test_a_node_is_cut_off_from_the_store_to_the_end(bed: Bed):
+    """Its sessions' last snapshots count."""
+    node, moved = bed.begin()
+    cut = time.monotonic()
+    node.cut(bed.c.store_address)
+    bed.drill(node, 3_000)
+    wait_until(cut + 3)
+    node.power_off()
+    gone = time.monotonic()
+    bed.elsewhere(moved, node)
+    bed.end(moved, MOST_LOST + gone - cut)
+
+
+def test_the_hub_is_down_meanwhile(bed: Bed):
+    node, moved = bed.begin()
+    bed.drill(node, 60_000)
+    wait_for("the evacuation to begin", lambda: own(node))
+    bed.c.hub.hub.kill()
+    all_saved(node)
+    bed.elsewhere(moved, node)
+    node.power_off()
+    bed.c.hub.start_hub()
+    bed.end(moved)
+    for person in moved:
+        assert bed.c.hub.hub_server(person.user)["ready"]
+
+
+# --- the store ---------------------------------------------------------------------------------------
+
+
+def test_the_store_is_slow(bed: Bed):
+    node, moved = bed.begin()
+    bed.c.s3.latency = 0.3
+    node.shape("100mbit")
+    bed.drill(node, 60_000)
+    assert all_saved(node)["margin_ms"] > 0
+    bed.elsewhere(moved, node)
+    node.power_off()
+    bed.end(moved)
+
+
+def test_the_store_fails_for_a_while(bed: Bed):
+    node, moved = bed.begin()
+    bed.c.s3.ask(failing=True)
+    bed.drill(node, 60_000)
+    wait_for("it to fail", lambda: "failed" in evacuee_states(node))
+    bed.c.s3.ask(failing=False)
+    assert all_saved(node)["margin_ms"] > 0
+    bed.elsewhere(moved, node)
+    node.power_off()
+    bed.end(moved)
+
+
+# --- where they go -----------------------------------------------------------------------------------
+
+
+def test_the_target_dies_during_the_restore(bed: Bed):
+    node, moved = bed.begin()
+    bed.drill(node, 60_000)
+
+    def target() -> ClusterNode | None:
+        for session in (p.session for p in moved):
+            if session["state"] == "restoring" and session["node"] != node.name:
+                return bed.c.nodes[session["node"]]
+        return None
+
+    died = wait_for("a restore", target, pause=0.01)
+    on_it = bed.of(died)
+    died.power_off()
+    all_saved(node)
+    bed.elsewhere([*moved, *on_it], node, died)
+    node.power_off()
+    # Who was there by then has been snapshotted before.
+    bed.end([*moved, *on_it], MOST_LOST)
