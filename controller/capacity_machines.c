@@ -72,11 +72,17 @@ struct machine *machine_find(struct capacity *cap, const char *id, const char *a
 /* --- nodes -------------------------------------------------------------------------------------
  */
 
+/* A machine that no cloud tells what it is goes by its node's name. */
+static bool is_on(const struct machine *m, const struct node *n)
+{
+	return is_called(m, n->info.instance || !n->info.name ? n->info.instance : n->name);
+}
+
 static struct node *node_on(struct capacity *cap, const struct machine *m)
 {
 	struct controller *c = cap->controller;
 	for (struct node *n = nodes_first(c); n; n = nodes_next(n))
-		if (!n->local && n->joined && is_called(m, n->info.instance))
+		if (!n->local && n->joined && is_on(m, n))
 			return n;
 	/* It did not say since elsad's start. */
 	struct node *known = m->kept.node ? nodes_find(c, m->kept.node) : NULL;

@@ -9,6 +9,7 @@
 #include "controller/idle.h"
 #include "controller/node.h"
 #include "controller/nodes_api.h"
+#include "controller/nodes_change.h"
 #include "controller/placing.h"
 #include "controller/record.h"
 #include "controller/retry.h"
@@ -123,6 +124,8 @@ static void node_lost(struct node *node)
 	cleanup_free char *detail = str_printf(
 		"node %s did not renew its lease: nothing runs there any more", node_name(node));
 	node->lost = true;
+	if (!node->joined && !node_sessions(node))
+		return; /* it was taken off the record, and nothing was there */
 	log_warning("%s", detail ? detail : "a node is lost");
 	record_note(node->controller, &(struct record) { .who = "lease",
 							 .what = "node-lost",

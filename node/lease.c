@@ -248,8 +248,10 @@ static void ask(struct lease *l)
 	struct lease_request question = { 0 };
 	l->asked_us = lease_boot_us();
 	l->ask_at_us = l->asked_us + pause_us(l);
-	if (access(l->cert_file, R_OK) < 0)
-		return; /* it has not joined yet */
+	if (access(l->cert_file, R_OK) < 0) { /* it has not joined yet: somebody may wait for it */
+		l->ask_at_us = l->asked_us + ASK_LEAST_MS * 1000LL;
+		return;
+	}
 	int r = fill(l, &question, &e);
 	cleanup_json json_t *json = r == 0 ? wire_encode(&wire_lease_request, &question) : NULL;
 	cleanup_free char *body = json ? json_dumps(json, JSON_COMPACT) : NULL;

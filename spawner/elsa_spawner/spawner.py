@@ -541,7 +541,8 @@ def _is_up(session: Json | None) -> bool:
 def _was_in_the_way(refusal: ElsaError, session: Json | None) -> bool:
     """A no that only means that something else is, or was, under way."""
     if session is None:
-        return False
+        # A start that only waited for a machine is not on record: elsad's restart forgets it.
+        return refusal.fault == SUPERSEDED
     if refusal.fault == "conflict":
         # The one conflict that does not go away: a checkpoint is on record but cannot be used.
         return session.get("state") != "hibernated" or bool(session.get("checkpoint_usable"))

@@ -64,6 +64,7 @@ class ClusterNode:
         self.node = Daemon("elsa-node", self.argv(), self.dir / "elsa-node.log", cwd=self.dir,
                            env=cluster.env, host=self.host)
         self.others: list[Daemon] = []
+        self.token = ""  # to join with; "": one of its own
 
     @property
     def address(self) -> str:
@@ -100,7 +101,7 @@ class ClusterNode:
 
     def start(self, *, wait: bool = True) -> ClusterNode:
         if self.cluster.join and not (self.dir / "state/identity/cert.pem").exists():
-            self.token_file.write_text(self.cluster.token() + "\n")
+            self.token_file.write_text((self.token or self.cluster.token()) + "\n")
             self.token_file.chmod(0o600)
         self.node.start()
         if wait:
@@ -235,6 +236,14 @@ class Cluster:
         if self.join:
             wait_for(f"{name} to have joined", lambda: (self.node(name) or {}).get("up"))
         return node
+
+    def boot(self, name: str, *, token: str, **options: Json) -> ClusterNode:
+        """One more spot machine, with what its user-data would say; not waited for."""
+        self.spot |= {name}
+        self.node_options[name] = options
+        node = self._make_node(name)
+        node.token = token
+        return node.start(wait=False)
 
     def shared(self) -> dict[str, Json]:
         """What all hosts' elsa.toml agree on."""

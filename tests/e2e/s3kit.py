@@ -45,18 +45,18 @@ def open_url(url: str, data: bytes | None = None, method: str | None = None) -> 
 
 
 @contextlib.contextmanager
-def moto(where: Path) -> Iterator[int]:
+def moto(where: Path, address: str = "127.0.0.1") -> Iterator[int]:
     """An S3 server on a port; it keeps all in memory and checks no signatures unless told to."""
     port = free_port()
     env = {k: v for k, v in os.environ.items() if "proxy" not in k.lower()}
     with open(where / "moto.log", "w") as log:
-        server = subprocess.Popen(["moto_server", "-H", "127.0.0.1", "-p", str(port)],
+        server = subprocess.Popen(["moto_server", "-H", address, "-p", str(port)],
                                   stdout=log, stderr=log, env=env)
     try:
         deadline = time.monotonic() + 60
         while True:
             try:
-                open_url(f"http://127.0.0.1:{port}/moto-api/")
+                open_url(f"http://{address}:{port}/moto-api/")
                 break
             except OSError:
                 assert server.poll() is None and time.monotonic() < deadline, "no moto"
