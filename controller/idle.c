@@ -81,6 +81,9 @@ bool idle_in_use(struct session *s)
 	policy.concurrency = 1;
 	policy.dry_run = false;
 	facts.refused_at = 0;
+	/* Who asks has just lost its machine, or is about to: that it does not answer now says
+	 * nothing, and what it said last counts. */
+	facts.server_seen |= s->seen.server_heard;
 	idle_decide(&policy, &facts, 1, 0, clock_wall(), &decision);
 	return !decision.hibernate;
 }

@@ -134,7 +134,7 @@ static void visit_free(struct visit *visit)
 static void take_facts(struct session *s, const struct server_facts *facts, wall_ms now)
 {
 	struct seen *seen = &s->seen;
-	seen->server_seen = true;
+	seen->server_seen = seen->server_heard = true;
 	if (facts->kernel_busy && !seen->kernel_busy)
 		seen->busy_since = facts->kernel_activity_at ? facts->kernel_activity_at : now;
 	seen->kernel_busy = facts->kernel_busy;

@@ -45,6 +45,7 @@ struct seen {
 	double cpu_share;        /* NAN: not known */
 	wall_ms cpu_quiet_since; /* 0: it is not quiet */
 	bool server_seen;        /* it answered when it was asked last */
+	bool server_heard;       /* it has answered since it runs: what follows is what it said */
 	bool kernel_busy;
 	wall_ms busy_since;
 	wall_ms kernel_activity_at, terminal_activity_at, request_at;

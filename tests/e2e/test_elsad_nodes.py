@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from basekit import wait_for
-from elsad_kit import ApiError, Elsad, Json, steps
+from elsad_kit import ApiError, Elsad, Json, Jupyter, steps
 from elsad_nodes_kit import Cluster, Joined
 
 
@@ -612,6 +612,32 @@ def test_an_evacuated_session_that_nobody_uses_sleeps(tmp_path: Path):
         home.evacuate(session["id"])
         cluster.elsad.wait_state("hibernated")
         wait_for("the Hub to be told", lambda: stopped == ["ada"])
+        assert not cluster.elsad.session()["waking"] and not other.running
+
+
+def test_a_server_that_falls_silent_is_not_in_use_for_that(tmp_path: Path):
+    """While it is put away it cannot be asked: what it said before counts."""
+    config = {"idle": {"timeout": "1s", "interval": "1d", "min_uptime": 0, "dry_run": True}}
+    with Cluster(tmp_path, **config) as cluster:
+        two(cluster)
+        cluster.elsad.hub.add("ada", **{"": "2020-01-01T00:00:00Z"})
+        session = cluster.elsad.run(env={"JUPYTERHUB_SERVICE_PREFIX": "/user/ada/"})
+        server = Jupyter(session["address"], session["port"], "/user/ada/", "token-ada")
+        server.kernels.append({"id": "k", "execution_state": "idle",
+                               "last_activity": "2020-01-01T00:00:00Z"})
+
+        def reason() -> str:
+            return cluster.elsad.post("/v1/policy/run", {})["decisions"][0]["reason"]
+
+        server.start()
+        try:
+            home, other = away(cluster)
+            wait_for("its word", lambda: reason() == "timeout")
+        finally:
+            server.stop()
+        wait_for("questions in vain", lambda: reason() == "unknown")
+        home.evacuate(session["id"])
+        cluster.elsad.wait_state("hibernated")
         assert not cluster.elsad.session()["waking"] and not other.running
 
 
