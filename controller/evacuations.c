@@ -172,6 +172,21 @@ static int keep(struct controller *c, const char *name, const struct evacuation 
 	return r;
 }
 
+/* While there is time its user can be told. */
+static void note_unsaved(const struct node *node, const struct evacuation *now)
+{
+	for (size_t i = 0; i < now->session_count; i++) {
+		const struct evacuee *one = &now->sessions[i];
+		struct session *s = sessions_by_id(node->controller, one->session);
+		bool unsaved = one->state == EVACUEE_FAILED && node->info.notice_count;
+		if (s && s->node == node)
+			snprintf(s->seen.unsaved, sizeof(s->seen.unsaved), "%s",
+				 !unsaved   ? ""
+				 : one->why ? one->why
+					    : "the node gives no reason");
+	}
+}
+
 /* --- asking ------------------------------------------------------------------------------- */
 
 /* False: the reply holds none. */
@@ -188,6 +203,7 @@ static bool take(struct node *node, const struct http_reply *reply)
 		r = keep(node->controller, node->name, &now, &e);
 		/* Not kept, it is asked for again. */
 		node->evacuation = r == 0 && now.ended_at ? EVACUATION_OVER : EVACUATION_OPEN;
+		note_unsaved(node, &now);
 		wire_free(&wire_evacuation, &now);
 	}
 	if (r < 0)

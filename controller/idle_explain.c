@@ -7,12 +7,16 @@
 
 #include <string.h>
 
-/* What its user may notice of its having been woken before its memory was there; allocated, NULL:
- * nothing. */
+/* What its user should know: its memory is not all there yet, or its machine goes away without it;
+ * allocated, NULL: nothing. */
 char *idle_note(const struct session *s)
 {
 	const struct seen *seen = &s->seen;
 	char at[CLOCK_TEXT_SIZE];
+	if (seen->unsaved[0])
+		return str_printf("its machine goes away, and it cannot be saved, so files should "
+				  "be: %s",
+				  seen->unsaved);
 	if (seen->stalled_since)
 		return str_printf("stalled since %s: %s", clock_format(seen->stalled_since, at),
 				  seen->stalled);

@@ -40,6 +40,7 @@ struct seen {
 	int64_t missing_bytes, missing_total; /* of its memory since it woke */
 	wall_ms stalled_since;                /* it waits for the store; 0: it does not */
 	char stalled[256];                    /* why */
+	char unsaved[256]; /* its machine goes away, and it cannot be saved: why; "" */
 	int64_t cpu_us;
 	mono_us cpu_at;          /* when cpu_us was read; 0: never */
 	double cpu_share;        /* NAN: not known */

@@ -12,9 +12,10 @@ from collections.abc import Iterator
 import pytest
 
 from basekit import wait_for
+from browser import Browser
 from clusterkit import Cluster, ClusterNode
 from evictions import LEASE, OPTIONS, RPO, Person, is_back
-from hubkit import ApiError
+from hubkit import ApiError, add_account
 from nodekit import Refused
 from observer import PER_SECOND
 
@@ -370,3 +371,48 @@ def test_the_target_dies_during_the_restore(bed: Bed):
     node.power_off()
     # Who was there by then has been snapshotted before.
     bed.end([*moved, *on_it], MOST_LOST)
+
+
+def test_who_cannot_be_checkpointed(bed: Bed):
+    """CRIU refuses it: it runs to the end, and begins anew elsewhere with its home as it was."""
+    c = bed.c
+    node, moved = bed.begin()
+    eve = refused_by_criu(c, bed)
+    home = c.hub.dir / "home" / "eve"
+    at = c.nodes[c.api.session("eve")["node"]]
+    moved = bed.of(at)
+    newest = max(e["id"] for e in c.api.events())
+    kernel = eve.new_kernel()
+    bed.drill(at, 20_000)
+    deadline = time.monotonic() + 20
+    wait_for("CRIU to refuse", lambda: "failed" in evacuee_states(at))
+    one = next(s for s in own(at)["sessions"] if s["state"] == "failed")
+    assert one["session"] == c.api.session("eve")["id"] and "Unsupported proto 262" in one["why"]
+    wait_for("its user to be told", lambda: "cannot be saved" in (c.api.session("eve")["note"] or ""))
+    # To the end.
+    wait_until(deadline)
+    kernel.run("open('last', 'w').write('words')")
+    at.power_off()
+    events = wait_for("the event", lambda: [e for e in c.api.events(after=newest)
+                                            if e["what"] == "left-behind" and e["user"] == "eve"])
+    assert "Unsupported proto 262" in events[0]["detail"]
+    assert (home / "last").read_text() == "words"
+    wait_for("the Hub to know", lambda: c.hub.hub_server("eve") is None)
+    eve.start_server()
+    assert c.api.session("eve")["node"] != at.name
+    assert eve.new_kernel().value("print(repr(open('last').read()).replace(\"'\", '\"'))") == "words"
+    bed.elsewhere(moved, at)
+    bed.end(moved)
+
+
+def refused_by_criu(c: Cluster, bed: Bed) -> Browser:
+    """Eve's server, never to be checkpointed: it has a socket that CRIU does not know."""
+    add_account(c.hub.dir / "home", "eve")
+    (c.hub.dir / "home/eve/.jupyter/jupyter_server_config.py").write_text(
+        "import socket\n"
+        "odd = socket.socket(socket.AF_INET, socket.SOCK_STREAM, 262)\n"
+        "odd.bind(('127.0.0.1', 0))\nodd.listen()\n"
+        "import builtins; builtins.odd = odd\n")
+    eve = c.hub.browser("eve").log_in()
+    eve.start_server()
+    return eve
