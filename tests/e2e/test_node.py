@@ -11,6 +11,7 @@ import subprocess
 import tempfile
 import threading
 import time
+import urllib.parse
 
 import pytest
 
@@ -538,15 +539,20 @@ def test_a_weaker_processor_is_refused(node, place):
 
 
 def test_what_the_home_lost_is_named(node):
+    """What is small and open for writing is put back; what is large must be there."""
     session = Session(node)
     session.start()
+    session.ask("run", code=urllib.parse.quote(
+        "probe.large = open('/home/ada/large', 'wb'); probe.large.truncate(2 << 20)"))
     session.hibernate(1)
-    (session.home / "lock").rename(session.home / "elsewhere")
+    (session.home / "lock").unlink()
+    (session.home / "large").rename(session.home / "elsewhere")
     result = node.effect("restore", session, 1)
     assert result["state"] == "failed" and result["fault"] == "refused"
-    assert "home/ada/lock" in result["text"] and result["remedy"]
-    (session.home / "elsewhere").rename(session.home / "lock")
+    assert "home/ada/large" in result["text"] and result["remedy"]
+    (session.home / "elsewhere").rename(session.home / "large")
     session.restore(1)
+    assert (session.home / "lock").exists()
 
 
 def test_a_home_that_lived_on_and_a_checkpoint_restored_twice(node):
