@@ -63,6 +63,8 @@ class Host:
     def __init__(self, lan: Lan, name: str, number: int):
         self.lan, self.name = lan, name
         self.address = f"{NETWORK}.{number}"
+        # For life: others would go on sending to that of the life before for half a minute.
+        self.mac = f"02:e5:61:00:00:{number:02x}"
         self.port = f"v-{name}"[:15]  # the switch's end of its cable
         self.cgroup = f"{lan.id}-{name}"
         self.volatile: list[Path] = []
@@ -94,7 +96,7 @@ class Host:
 
     def _plug_in(self) -> None:
         sh("ip", "link", "add", self.port, "type", "veth", "peer", "name", "eth0",
-           "netns", str(self.pid))
+           "address", self.mac, "netns", str(self.pid))
         sh("ip", "link", "set", self.port, "master", BRIDGE, "up")
         self.run("ip", "address", "add", f"{self.address}/24", "dev", "eth0")
         self.run("ip", "link", "set", "eth0", "up")

@@ -20,7 +20,7 @@ from urllib.parse import quote, unquote
 
 import pytest
 from faultproxy import FAULTS, SKEW, FaultProxy
-from nodekit import Node, Session, wait_for
+from nodekit import Node, Refused, Session, wait_for
 from s3server import S3Server
 from test_node import assert_same
 
@@ -122,9 +122,17 @@ def s3_place() -> Iterator[Place]:
 
 
 def work(node: Node, kind: str, **request: object) -> dict:
-    """Work on the store, to its end."""
-    task = node.ask("POST", "/v1/store", {"kind": kind, **request}, good=(202,))
-    return node.get(f"/v1/store/{task['id']}/end")
+    """Work on the store, to its end. The node's own first sweep may be under way."""
+
+    def begun() -> dict | None:
+        try:
+            return node.ask("POST", "/v1/store", {"kind": kind, **request}, good=(202,))
+        except Refused as refused:
+            if "another sweep" not in str(refused):
+                raise
+        return None
+
+    return node.get(f"/v1/store/{wait_for(begun)['id']}/end")
 
 
 # --- one request among those of an effect ----------------------------------------------------------

@@ -13,6 +13,7 @@ import pytest
 
 import login1
 import metadata
+from leasekit import pretend_lease
 from nodekit import BUILD, Node, Refused, Session, wait_for
 
 pytestmark = [pytest.mark.skipif(os.geteuid() != 0, reason="needs root"), pytest.mark.timeout(60)]
@@ -660,6 +661,7 @@ def test_a_shutdown_waits_for_sessions(make_node, system_bus):
 def test_azure_may_go_on_when_all_is_put_away(make_node, azure):
     node = make_node(f'notices = "azure"\nmetadata_url = "{azure.url}"\n'
                      'controller = "https://127.0.0.1:9"')
+    pretend_lease(node.dir / "run", pathlib.Path("/proc/sys/kernel/random/boot_id").read_text())
     node.start()
     session = Session(node)
     node.done("start", session)  # only the hub's host reaches it

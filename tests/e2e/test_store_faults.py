@@ -139,6 +139,7 @@ def together(sleepers: list[Sleeper], what: Callable[[Sleeper], bool]) -> None:
 
 def swept(place: Place, sleepers: list[Sleeper]) -> None:
     """The node's sweep removes what nothing needs, that and no more."""
+    work(place.node, "gc", dry_run=True)  # behind the one that a node begins with
     strange = [key for s in sleepers for key in place.bucket.strangers(s.session.id)]
     kept = set(place.bucket.keys("s/")) - set(strange)
     asked = work(place.node, "gc", dry_run=True)
