@@ -539,7 +539,6 @@ def test_a_weaker_processor_is_refused(node, place):
 
 
 def test_what_the_home_lost_is_named(node):
-    """What is small and open for writing is put back; what is large must be there."""
     session = Session(node)
     session.start()
     session.ask("run", code=urllib.parse.quote(
@@ -552,7 +551,7 @@ def test_what_the_home_lost_is_named(node):
     assert "home/ada/large" in result["text"] and result["remedy"]
     (session.home / "elsewhere").rename(session.home / "large")
     session.restore(1)
-    assert (session.home / "lock").exists()
+    assert (session.home / "lock").exists()  # small and open for writing: put back
 
 
 def test_a_home_that_lived_on_and_a_checkpoint_restored_twice(node):
