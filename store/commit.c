@@ -317,7 +317,7 @@ static int make_manifest(struct commit *c, struct store_meta *meta)
 
 enum whose { OURS, THEIRS, FENCED, NOBODYS, UNKNOWN };
 
-/* Only what proves itself is somebody else's: what arrives may be wrong. */
+/* Both: only what proves itself is somebody else's, for what arrives may be wrong. */
 static bool is_fence(struct commit *c, const struct buf *back)
 {
 	return fence_is(back->data, back->len) &&
