@@ -65,6 +65,7 @@ struct config {
 		char *controller;      /* https://host:port; "": elsad is on this host */
 		char *join_token_file; /* read until it has a certificate */
 		char *listen;          /* where it serves elsad */
+		char *move_listen;     /* where other nodes fetch sessions; "" is off */
 		char *address;         /* of this host, for others; "": found out */
 		char *price;           /* "auto", "spot", "on-demand" */
 		char *notices;      /* "auto", "none", "aws", "gcp", "azure", "file", "command" */
@@ -127,6 +128,11 @@ struct config {
 		int64_t notice_ms;      /* of a notice without a time */
 		char *rebalance;        /* "ignore", "avoid", "evacuate" */
 	} spot;
+	struct {
+		int64_t patience_ms; /* before it is given: how long each side waits for the other
+				      */
+		int64_t concurrency; /* of one node, to and from */
+	} move;
 	struct {
 		char *provider; /* "none", "autoscaling", "fleet", "gcp", "command" */
 		char **pools;   /* in order of preference */

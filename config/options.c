@@ -26,6 +26,7 @@ const struct option_section option_sections[] = {
 	{ "network", "Addresses of sessions and what they may reach." },
 	{ "store", "Where checkpoints are kept." },
 	{ "spot", "Machines that may go away at short notice, or at none." },
+	{ "move", "Live migration between nodes (docs/migration.md)." },
 	{ "capacity", "Machines that elsad asks the cloud for, and gives back." },
 	{ "idle",
 	  "When a session is put to sleep. This section's own timeout and the like hold for\n"
@@ -108,6 +109,10 @@ const struct option options[] = {
 	{ "node", "listen", OPTION_STRING, AT(node.listen), "\"0.0.0.0:8444\"",
 	  .check = value_check_listen,
 	  .doc = "Where a joined node serves elsad, as \"host:port\"." },
+	{ "node", "move_listen", OPTION_STRING, AT(node.move_listen), "\"0.0.0.0:8445\"",
+	  .check = value_check_listen,
+	  .doc = "Where other nodes fetch the sessions that move to them (docs/migration.md), as\n"
+		 "\"host:port\". \"\": nothing is moved while it runs." },
 	{ "node", "address", OPTION_STRING, AT(node.address), "\"\"",
 	  .check = value_check_ipv4_or_none,
 	  .doc = "This host as other hosts reach it. \"\": from where it reaches elsad." },
@@ -261,6 +266,12 @@ const struct option options[] = {
 	  .choices = "ignore avoid evacuate",
 	  .doc = "What is done about a recommendation to rebalance: ignore it, avoid the node for\n"
 		 "new sessions, evacuate it." },
+
+	{ "move", "patience", OPTION_DURATION, AT(move.patience_ms), "\"10s\"", 500, HOUR,
+	  .doc = "How long a session that is about to move stands still for a node that does not\n"
+		 "answer, before it goes on where it was." },
+	{ "move", "concurrency", OPTION_INTEGER, AT(move.concurrency), "2", 1, 64,
+	  .doc = "Sessions that may move to and from one node at the same time." },
 
 	{ "capacity", "provider", OPTION_STRING, AT(capacity.provider), "\"none\"",
 	  .choices = "none autoscaling fleet gcp command",

@@ -29,6 +29,8 @@ const struct plan *effect_plan(enum effect_kind kind)
 		[EFFECT_HIBERNATE] = &plan_hibernate, [EFFECT_SNAPSHOT] = &plan_snapshot,
 		[EFFECT_RESTORE] = &plan_restore,     [EFFECT_STOP] = &plan_stop,
 		[EFFECT_FORGET] = &plan_forget,       [EFFECT_FENCE] = &plan_fence,
+		[EFFECT_MIGRATE] = &plan_migrate,     [EFFECT_DEPART] = &plan_depart,
+		[EFFECT_RETURN] = &plan_return,
 	};
 	return plans[kind];
 }

@@ -46,6 +46,12 @@ struct journal {
 	int64_t tried;    /* a checkpoint of this number may be ours, although storing it failed */
 	int64_t arriving; /* the checkpoint that its processes' memory still comes from; 0 */
 
+	/* Live migration. On the node that it left, from the commit on: who has it, by which
+	 * effect. What stands still here is the memory of that. */
+	char *given_to, *given_id;
+	/* On the node that took it over, until all memory is in: where it comes from. */
+	char *moved_from, *moved_from_at, *moved_id;
+
 	struct effect_result *results; /* the last effect's, not acknowledged; none or one */
 	size_t result_count;
 	bool interrupted; /* that one was cut short: asked again it is done again */

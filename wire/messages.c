@@ -8,6 +8,14 @@ const char *const effect_kind_names[EFFECT_KIND_COUNT] = {
 	[EFFECT_HIBERNATE] = "hibernate", [EFFECT_SNAPSHOT] = "snapshot",
 	[EFFECT_RESTORE] = "restore",     [EFFECT_STOP] = "stop",
 	[EFFECT_FORGET] = "forget",       [EFFECT_FENCE] = "fence",
+	[EFFECT_MIGRATE] = "migrate",     [EFFECT_DEPART] = "depart",
+	[EFFECT_RETURN] = "return",
+};
+
+const char *const departure_state_names[DEPARTURE_STATE_COUNT] = {
+	[DEPARTURE_GRANTED] = "granted", [DEPARTURE_UNDER_WAY] = "under-way",
+	[DEPARTURE_GIVEN] = "given",     [DEPARTURE_OVER] = "over",
+	[DEPARTURE_KEPT] = "kept",
 };
 
 const char *const notice_kind_names[NOTICE_KIND_COUNT] = {
@@ -94,6 +102,8 @@ static const struct wire_field effect_request_fields[] = {
 	{ ENUM(effect_request, kind, enum effect_kind, effect_kind_names), REQUIRED },
 	{ INT(effect_request, generation), NOT_NEGATIVE, REQUIRED },
 	{ BOOL(effect_request, force) },
+	{ STRING(effect_request, from) },
+	{ STRING(effect_request, from_at) },
 	{ STRUCT(effect_request, session, struct session_spec, wire_session_spec), REQUIRED },
 };
 WIRE_STRUCT_OF(effect_request);
@@ -115,6 +125,7 @@ static const struct wire_field effect_result_fields[] = {
 	{ STRING(effect_result, remedy) },
 	{ STRING(effect_result, log_tail) },
 	{ BOOL(effect_result, running), REQUIRED },
+	{ BOOL(effect_result, kept) },
 	{ INT(effect_result, generation), NOT_NEGATIVE },
 	{ INT(effect_result, checkpoint), NOT_NEGATIVE },
 	{ INT(effect_result, memory_bytes), NOT_NEGATIVE },
@@ -139,6 +150,7 @@ static const struct wire_field session_status_fields[] = {
 	{ STRING(session_status, effect) },
 	{ STRING(session_status, ended) },
 	{ BOOL(session_status, held) },
+	{ STRING(session_status, given_to) },
 	{ INT(session_status, missing_bytes), NOT_NEGATIVE },
 	{ INT(session_status, missing_total), NOT_NEGATIVE },
 	{ INT(session_status, stalled_since), NOT_NEGATIVE },
@@ -152,6 +164,21 @@ static const struct wire_field session_status_list_fields[] = {
 	  REQUIRED },
 };
 WIRE_STRUCT_OF(session_status_list);
+
+static const struct wire_field departure_fields[] = {
+	{ STRING(departure, id), REQUIRED },
+	{ STRING(departure, session), REQUIRED },
+	{ STRING(departure, to), REQUIRED },
+	{ ENUM(departure, state, enum departure_state, departure_state_names) },
+	{ STRING(departure, why) },
+};
+WIRE_STRUCT_OF(departure);
+
+static const struct wire_field moving_request_fields[] = {
+	{ STRING(moving_request, session), REQUIRED },
+	{ STRING(moving_request, effect), REQUIRED },
+};
+WIRE_STRUCT_OF(moving_request);
 
 static const struct wire_field node_notice_fields[] = {
 	{ STRING(node_notice, id), REQUIRED },
@@ -187,6 +214,7 @@ static const struct wire_field node_info_fields[] = {
 	{ STRING(node_info, zone) },
 	{ STRING(node_info, price) },
 	{ STRING(node_info, underlay) },
+	{ INT(node_info, move_port), RANGE(0, 65535) },
 	{ STRINGS(node_info, images) },
 	{ INT(node_info, lease_left_ms), RANGE(-1, INT64_MAX) },
 	{ BOOL(node_info, evacuating) },

@@ -43,6 +43,9 @@ enum effect_kind {
 	EFFECT_FORGET,    /* as stop, and delete the checkpoints */
 	EFFECT_FENCE,     /* take the next number above `generation` in the store, so that no
 			   * node commits one that is not new; needs nothing of the session */
+	EFFECT_MIGRATE,   /* take it over from node `from`, where it runs (docs/migration.md) */
+	EFFECT_DEPART,    /* a node's own: the other side of that */
+	EFFECT_RETURN,    /* likewise: what departed runs again, for it came to nothing */
 	EFFECT_KIND_COUNT
 };
 extern const char *const effect_kind_names[EFFECT_KIND_COUNT];
@@ -51,7 +54,9 @@ struct effect_request {
 	char *id; /* the same id asked again attaches to the same work or gets its result again */
 	enum effect_kind kind;
 	int64_t generation;
-	bool force; /* start and restore: also where the node is about to go away */
+	bool force;    /* start and restore: also where the node is about to go away */
+	char *from;    /* migrate: the node that has it; depart: the one it goes to; NULL */
+	char *from_at; /* migrate: "address:port" of that node's node.move_listen; NULL */
 	struct session_spec session;
 };
 
@@ -77,6 +82,7 @@ struct effect_result {
 
 	/* What is true now, done or failed: */
 	bool running; /* the session's processes exist and are not frozen */
+	bool kept;    /* migrate, failed: it is still its source's, as if nothing had been */
 	int64_t generation;
 	int64_t checkpoint; /* fence: the newest that is in the store; 0: none */
 
@@ -100,10 +106,11 @@ struct session_status {
 	int64_t cpu_us; /* used since start of its cgroup */
 	int64_t processes;
 	int64_t started_at;
-	char *effect; /* id of the one under way, or NULL */
-	char *ended;  /* why there is no process although nobody asked: "exited", "oom-killed",
-		       * "evacuated" (to `generation`); NULL else */
-	bool held;    /* frozen since the node's lease has lapsed */
+	char *effect;   /* id of the one under way, or NULL */
+	char *ended;    /* why there is no process although nobody asked: "exited", "oom-killed",
+			 * "evacuated" (to `generation`); NULL else */
+	bool held;      /* frozen since the node's lease has lapsed */
+	char *given_to; /* another node has it: what stands still here is memory it still needs */
 	/* Woken before its memory was there: */
 	int64_t missing_bytes, missing_total; /* still to come, of so much */
 	int64_t stalled_since;                /* the store does not give it; 0: it does */
@@ -157,6 +164,7 @@ struct node_info {
 	char *zone;
 	char *price;                /* "spot", "on-demand"; NULL: not known */
 	char *underlay;             /* its address as other hosts reach it; NULL */
+	int64_t move_port;          /* of node.move_listen there; 0: nothing can be moved */
 	char **images;              /* those of the question that are here */
 	int64_t lease_left_ms;      /* until it would freeze its sessions; -1: it needs no lease */
 	bool evacuating;            /* it puts its sessions away by itself */
@@ -251,6 +259,36 @@ struct evacuation {
 	size_t session_count;
 };
 
+/* --- live migration: docs/migration.md --- */
+
+enum departure_state {
+	DEPARTURE_GRANTED = 0, /* nobody came for it yet, or not for long */
+	DEPARTURE_UNDER_WAY,
+	DEPARTURE_GIVEN, /* the other node has it, and still fetches memory */
+	DEPARTURE_OVER,  /* ... has all of it: nothing is left here */
+	DEPARTURE_KEPT,  /* it came to nothing: the session is this node's */
+	DEPARTURE_STATE_COUNT
+};
+extern const char *const departure_state_names[DEPARTURE_STATE_COUNT];
+
+/* PUT, GET /v1/departures/ID, with the id of the other node's effect: elsad lets node `to` fetch
+ * the session. POST /v1/departures/ID/take-back: nothing of it runs at `to` any more nor ever will.
+ * DELETE: what is left of it here is to end; nothing if it was not given. All are idempotent. */
+struct departure {
+	char *id;
+	char *session; /* id */
+	char *to;      /* name of a node */
+	enum departure_state state;
+	char *why; /* kept: what went wrong; NULL */
+};
+
+/* POST /v1/nodes/moving, from the target to elsad: it stands still, and packets for it may be sent
+ * here from now on. Answered when the hub's host does so. */
+struct moving_request {
+	char *session; /* id */
+	char *effect;
+};
+
 struct checkpoint_info {
 	char *session;
 	int64_t generation;
@@ -331,7 +369,8 @@ struct store_task {
 extern const struct wire_struct wire_session_spec, wire_effect_request, wire_effect_result,
 	wire_session_status, wire_session_status_list, wire_node_info, wire_checkpoint_info,
 	wire_checkpoint_list, wire_checkpoint_detail, wire_store_request, wire_store_task,
-	wire_node_notice, wire_drill_request, wire_node_question, wire_join_request,
-	wire_join_answer, wire_lease_request, wire_lease_grant, wire_overlay_state, wire_evacuation;
+	wire_node_notice, wire_departure, wire_moving_request, wire_drill_request,
+	wire_node_question, wire_join_request, wire_join_answer, wire_lease_request,
+	wire_lease_grant, wire_overlay_state, wire_evacuation;
 
 #endif

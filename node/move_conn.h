@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef ELSA_NODE_MOVE_CONN_H
+#define ELSA_NODE_MOVE_CONN_H
+
+/*
+ * A move connection (node/move_wire.h): TLS with both sides' certificates of
+ * elsad's authority. Blocking, one thread at a time; move_conn_hang_up() from any.
+ */
+
+#include "node/identity.h"
+#include "node/move_wire.h"
+
+struct move_conn;
+
+/* Files are read when this is made. `name`: this node's. */
+struct move_tls;
+int move_tls_new(const struct identity *id, struct move_tls **tls, struct error *e);
+void *move_tls_free(struct move_tls *tls); /* returns NULL; after its connections */
+
+/* To node `node` at "address:port": it must show that node's certificate. */
+int move_connect(struct move_tls *tls, const char *at, const char *node, int timeout_ms,
+		 struct move_conn **conn, struct error *e);
+/* A connection that was accepted: takes `fd` over, also when it fails. The peer's name is in
+ * move_conn_peer(). */
+int move_accept(struct move_tls *tls, int fd, int timeout_ms, struct move_conn **conn,
+		struct error *e);
+/* Without TLS, over a socket pair, for unit tests. Takes `fd` over. */
+int move_conn_plain(int fd, const char *peer, struct move_conn **conn, struct error *e);
+const char *move_conn_peer(const struct move_conn *conn);
+
+int move_send(struct move_conn *conn, enum move_type type, const void *body, size_t len,
+	      struct error *e);
+int move_send_text(struct move_conn *conn, enum move_type type, const struct wire_struct *what,
+		   const void *of, struct error *e);
+int move_send_error(struct move_conn *conn, const struct error *why);
+/* `body` is emptied first. -ETIMEDOUT: nothing came, the connection can go on; -ECONNRESET: it has
+ * ended. */
+int move_recv(struct move_conn *conn, enum move_type *type, struct buf *body, int timeout_ms,
+	      struct error *e);
+/* Sends, and receives an answer of type `want`; MOVE_ERROR becomes *e and its errno. */
+int move_ask(struct move_conn *conn, enum move_type type, const void *body, size_t len,
+	     enum move_type want, struct buf *answer, int timeout_ms, struct error *e);
+
+void move_conn_hang_up(struct move_conn *conn); /* whoever is in a call returns soon */
+void *move_conn_free(struct move_conn *conn);   /* returns NULL */
+
+#endif

@@ -1,0 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "node/effect.h"
+
+const struct plan plan_migrate = { .name = "migrate" };
