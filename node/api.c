@@ -293,6 +293,11 @@ static int begin_or_attach(struct node *node, struct http_exchange *x,
 		return error_set(e, EAGAIN, "elsa-node is about to end");
 	if (!ef)
 		r = evacuate_refuses(node, request, e);
+	if (ef && request->force) {
+		pthread_mutex_lock(&node->lock);
+		ef->request.force = true;
+		pthread_mutex_unlock(&node->lock);
+	}
 	if (!ef && r == 0)
 		r = effect_begin(node, request, &ef, e);
 	if (r == 0)

@@ -51,7 +51,7 @@ struct effect {
 	struct node *node;
 	struct session *session;
 	const struct plan *plan;
-	struct effect_request request; /* owned */
+	struct effect_request request; /* owned; `force` may be set later, under node->lock */
 	struct effect_result result;   /* under node->lock; owned */
 	struct sandbox sandbox;
 	char *work;        /* CRIU's work directory */

@@ -26,6 +26,7 @@ static const char *const event_names[EVENT_COUNT] = {
 	[EVENT_START_FRESH] = "start-fresh",
 	[EVENT_HIBERNATE] = "hibernate",
 	[EVENT_SNAPSHOT] = "snapshot",
+	[EVENT_MIGRATE] = "migrate",
 	[EVENT_STOP] = "stop",
 	[EVENT_FORGET] = "forget",
 	[EVENT_EFFECT_DONE] = "effect-done",
@@ -38,6 +39,7 @@ static const char *const event_names[EVENT_COUNT] = {
 	[EVENT_FENCED] = "fenced",
 	[EVENT_EVACUATED] = "evacuated",
 	[EVENT_FOUND] = "found",
+	[EVENT_TAKEN_BACK] = "taken-back",
 };
 
 static const char *const action_names[ACTION_COUNT] = {
@@ -45,6 +47,7 @@ static const char *const action_names[ACTION_COUNT] = {
 	[ACTION_HIBERNATE] = "hibernate", [ACTION_SNAPSHOT] = "snapshot",
 	[ACTION_RESTORE] = "restore",     [ACTION_STOP] = "stop",
 	[ACTION_FORGET] = "forget",       [ACTION_FENCE] = "fence",
+	[ACTION_MIGRATE] = "migrate",
 };
 
 /* Everything that can come of an event, whatever the state. */
@@ -69,12 +72,14 @@ enum outcome {
 	O_BUSY_FENCING,
 	O_IS_RUNNING,
 	O_NOT_RUNNING,
+	O_NOTHING_TO_MOVE,
 	O_NO_CHECKPOINT,
 
 	O_START,
 	O_RESTORE,
 	O_HIBERNATE,
 	O_SNAPSHOT,
+	O_MIGRATE,
 	O_STOP,
 	O_FORGET,
 	O_FORGET_NEWER,
@@ -83,6 +88,7 @@ enum outcome {
 	O_FENCE_START,
 	O_FENCE_WAKE,
 	O_FENCE_STOP,
+	O_FENCE_FAILED,
 
 	O_RUNNING,
 	O_RAN_ALREADY,
@@ -108,6 +114,7 @@ enum outcome {
 	O_FENCED_LOST,
 	O_EVACUATED,
 	O_FOUND,
+	O_TAKEN_BACK,
 	OUTCOME_COUNT
 };
 
@@ -143,6 +150,7 @@ static const struct {
 	[O_BUSY_FENCING] = { STEP_CONFLICT, .why = "fencing" },
 	[O_IS_RUNNING] = { STEP_CONFLICT, .why = "running" },
 	[O_NOT_RUNNING] = { STEP_CONFLICT, .why = "not-running", .wishing = NO_WISH },
+	[O_NOTHING_TO_MOVE] = { STEP_CONFLICT, .why = "not-running" },
 	[O_NO_CHECKPOINT] = { STEP_CONFLICT, .why = "no-usable-checkpoint" },
 
 	[O_START] = { STEP_TAKEN, SESSION_STARTING, ACTION_START, true, 0, "start" },
@@ -150,6 +158,7 @@ static const struct {
 	[O_HIBERNATE] = { STEP_TAKEN, SESSION_CHECKPOINTING, ACTION_HIBERNATE, false, 1,
 			  "hibernate" },
 	[O_SNAPSHOT] = { STEP_TAKEN, SESSION_SNAPSHOTTING, ACTION_SNAPSHOT, false, 1, "snapshot" },
+	[O_MIGRATE] = { STEP_TAKEN, SESSION_MIGRATING, ACTION_MIGRATE, false, 0, "migrate" },
 	[O_STOP] = { STEP_TAKEN, SESSION_STOPPING, ACTION_STOP, false, 0, "stop", NO_WISH },
 	[O_FORGET] = { STEP_TAKEN, SESSION_FORGETTING, ACTION_FORGET, false, 0, "forget", NO_WISH },
 	[O_FORGET_NEWER] = { STEP_TAKEN, SESSION_FORGETTING, ACTION_FORGET, false, 1, "forget",
@@ -163,6 +172,8 @@ static const struct {
 			   TO_WAKE },
 	[O_FENCE_STOP] = { STEP_TAKEN, SESSION_FENCING, ACTION_FENCE, false, 0, "node-lost",
 			   TO_STOP },
+	[O_FENCE_FAILED] = { STEP_TAKEN, SESSION_FENCING, ACTION_FENCE, false, 0,
+			     "migration-failed", TO_WAKE },
 
 	[O_RUNNING] = { STEP_TAKEN, SESSION_RUNNING, .why = "done", .wishing = NO_WISH },
 	[O_RAN_ALREADY] = { STEP_TAKEN, SESSION_RUNNING, .why = "ran-already", .wishing = NO_WISH },
@@ -194,6 +205,7 @@ static const struct {
 	[O_FENCED_LOST] = { STEP_TAKEN, SESSION_LOST, .why = "node-lost", .wishing = NO_WISH },
 	[O_EVACUATED] = { STEP_TAKEN, SESSION_HIBERNATED, .why = "evacuated" },
 	[O_FOUND] = { STEP_TAKEN, SESSION_RUNNING, .why = "node-back", .wishing = NO_WISH },
+	[O_TAKEN_BACK] = { STEP_TAKEN, SESSION_RUNNING, .why = "taken-back", .wishing = NO_WISH },
 };
 
 /* What comes of an event without and with a usable checkpoint. */
@@ -240,6 +252,11 @@ struct cell {
  * - A lost session, or one that sleeps since its fence, may be found where it was, held. Nothing
  * else of it ran, or its node would be another: it goes on there, for that is newer than any
  * checkpoint.
+ * - Migrating is running to its user, as is snapshotting; what ends the session waits for its end,
+ * even forgetting, since until then two nodes have something of it. The effect is the target's:
+ * that one being lost is what NODE_LOST says here; of a source that is lost the target tells. When
+ *   nothing of it runs although it was given away, the fence comes before anything else, and what
+ * the source still holds before any checkpoint.
  * - Evacuated with an effect under way: the effect knows; the news stays to be told after it.
  */
 static const struct cell cells[SESSION_STATE_COUNT][EVENT_COUNT] = {
@@ -248,6 +265,7 @@ static const struct cell cells[SESSION_STATE_COUNT][EVENT_COUNT] = {
 		[EVENT_START_FRESH] = ONE(O_START),
 		[EVENT_HIBERNATE] = ONE(O_NOT_RUNNING),
 		[EVENT_SNAPSHOT] = ONE(O_NOT_RUNNING),
+		[EVENT_MIGRATE] = ONE(O_NOTHING_TO_MOVE),
 		[EVENT_STOP] = ONE(O_ALREADY_ASLEEP),
 		[EVENT_FORGET] = ONE(O_FORGET),
 		[EVENT_IMPORTED] = TWO(O_STALE, O_IMPORTED),
@@ -257,6 +275,7 @@ static const struct cell cells[SESSION_STATE_COUNT][EVENT_COUNT] = {
 		[EVENT_START_FRESH] = ONE(O_UNDER_WAY),
 		[EVENT_HIBERNATE] = ONE(O_BUSY_STARTING),
 		[EVENT_SNAPSHOT] = ONE(O_BUSY_STARTING),
+		[EVENT_MIGRATE] = ONE(O_BUSY_STARTING),
 		[EVENT_STOP] = ONE(O_STOP),
 		[EVENT_FORGET] = ONE(O_FORGET),
 		[EVENT_EFFECT_DONE] = ONE(O_RUNNING),
@@ -272,6 +291,7 @@ static const struct cell cells[SESSION_STATE_COUNT][EVENT_COUNT] = {
 		[EVENT_START_FRESH] = ONE(O_IS_RUNNING),
 		[EVENT_HIBERNATE] = ONE(O_HIBERNATE),
 		[EVENT_SNAPSHOT] = ONE(O_SNAPSHOT),
+		[EVENT_MIGRATE] = ONE(O_MIGRATE),
 		[EVENT_STOP] = ONE(O_STOP),
 		[EVENT_FORGET] = ONE(O_FORGET),
 		[EVENT_EXITED] = ONE(O_EXITED),
@@ -284,6 +304,7 @@ static const struct cell cells[SESSION_STATE_COUNT][EVENT_COUNT] = {
 		[EVENT_START_FRESH] = ONE(O_IS_RUNNING),
 		[EVENT_HIBERNATE] = ONE(O_HIBERNATE),
 		[EVENT_SNAPSHOT] = ONE(O_SNAPSHOT),
+		[EVENT_MIGRATE] = ONE(O_NOTHING_TO_MOVE),
 		[EVENT_STOP] = ONE(O_STOP),
 		[EVENT_FORGET] = ONE(O_FORGET),
 		[EVENT_EXITED] = ONE(O_EXITED),
@@ -296,6 +317,7 @@ static const struct cell cells[SESSION_STATE_COUNT][EVENT_COUNT] = {
 		[EVENT_START_FRESH] = ONE(O_BUSY_CHECKPOINTING),
 		[EVENT_HIBERNATE] = ONE(O_SLEEP_THEN),
 		[EVENT_SNAPSHOT] = ONE(O_BUSY_CHECKPOINTING),
+		[EVENT_MIGRATE] = ONE(O_BUSY_CHECKPOINTING),
 		[EVENT_STOP] = ONE(O_BUSY_CHECKPOINTING),
 		[EVENT_FORGET] = ONE(O_FORGET_NEWER),
 		[EVENT_EFFECT_DONE] = ONE(O_HIBERNATED),
@@ -311,6 +333,7 @@ static const struct cell cells[SESSION_STATE_COUNT][EVENT_COUNT] = {
 		[EVENT_START_FRESH] = ONE(O_IS_RUNNING),
 		[EVENT_HIBERNATE] = ONE(O_BUSY_SNAPSHOTTING),
 		[EVENT_SNAPSHOT] = ONE(O_UNDER_WAY),
+		[EVENT_MIGRATE] = ONE(O_BUSY_SNAPSHOTTING),
 		[EVENT_STOP] = ONE(O_BUSY_SNAPSHOTTING),
 		[EVENT_FORGET] = ONE(O_FORGET_NEWER),
 		[EVENT_EFFECT_DONE] = ONE(O_SNAPSHOT_TAKEN),
@@ -326,6 +349,7 @@ static const struct cell cells[SESSION_STATE_COUNT][EVENT_COUNT] = {
 		[EVENT_START_FRESH] = ONE(O_START),
 		[EVENT_HIBERNATE] = ONE(O_ALREADY_ASLEEP),
 		[EVENT_SNAPSHOT] = TWO(O_NO_CHECKPOINT, O_ALREADY),
+		[EVENT_MIGRATE] = ONE(O_NOTHING_TO_MOVE),
 		[EVENT_STOP] = ONE(O_ENDED),
 		[EVENT_FORGET] = ONE(O_FORGET),
 		[EVENT_EVACUATED] = ONE(O_EVACUATED),
@@ -336,6 +360,7 @@ static const struct cell cells[SESSION_STATE_COUNT][EVENT_COUNT] = {
 		[EVENT_START_FRESH] = ONE(O_BUSY_RESTORING),
 		[EVENT_HIBERNATE] = ONE(O_BUSY_RESTORING),
 		[EVENT_SNAPSHOT] = ONE(O_BUSY_RESTORING),
+		[EVENT_MIGRATE] = ONE(O_BUSY_RESTORING),
 		[EVENT_STOP] = ONE(O_STOP),
 		[EVENT_FORGET] = ONE(O_FORGET),
 		[EVENT_EFFECT_DONE] = ONE(O_RUNNING),
@@ -351,14 +376,15 @@ static const struct cell cells[SESSION_STATE_COUNT][EVENT_COUNT] = {
 		[EVENT_START_FRESH] = ONE(O_IS_RUNNING),
 		[EVENT_HIBERNATE] = ONE(O_BUSY_MIGRATING),
 		[EVENT_SNAPSHOT] = ONE(O_BUSY_MIGRATING),
+		[EVENT_MIGRATE] = ONE(O_UNDER_WAY),
 		[EVENT_STOP] = ONE(O_BUSY_MIGRATING),
-		[EVENT_FORGET] = ONE(O_FORGET),
+		[EVENT_FORGET] = ONE(O_BUSY_MIGRATING),
 		[EVENT_EFFECT_DONE] = ONE(O_RUNNING),
 		[EVENT_EFFECT_REFUSED] = ONE(O_RUNS_ON),
-		[EVENT_EFFECT_FAILED] = TWO(O_GONE_LOST, O_GONE_OLDER),
+		[EVENT_EFFECT_FAILED] = ONE(O_FENCE_FAILED),
 		[EVENT_EXITED] = ONE(O_VERDICT),
 		[EVENT_NODE_REBOOTED] = ONE(O_VERDICT),
-		[EVENT_NODE_LOST] = ONE(O_FENCE),
+		[EVENT_NODE_LOST] = ONE(O_FENCE_WAKE),
 		[EVENT_EVACUATED] = ONE(O_VERDICT),
 	},
 	[SESSION_STOPPING] = {
@@ -366,6 +392,7 @@ static const struct cell cells[SESSION_STATE_COUNT][EVENT_COUNT] = {
 		[EVENT_START_FRESH] = ONE(O_BUSY_STOPPING),
 		[EVENT_HIBERNATE] = ONE(O_BUSY_STOPPING),
 		[EVENT_SNAPSHOT] = ONE(O_BUSY_STOPPING),
+		[EVENT_MIGRATE] = ONE(O_BUSY_STOPPING),
 		[EVENT_STOP] = ONE(O_UNDER_WAY),
 		[EVENT_FORGET] = ONE(O_FORGET),
 		[EVENT_EFFECT_DONE] = ONE(O_STOPPED),
@@ -381,6 +408,7 @@ static const struct cell cells[SESSION_STATE_COUNT][EVENT_COUNT] = {
 		[EVENT_START_FRESH] = ONE(O_BUSY_FORGETTING),
 		[EVENT_HIBERNATE] = ONE(O_BUSY_FORGETTING),
 		[EVENT_SNAPSHOT] = ONE(O_BUSY_FORGETTING),
+		[EVENT_MIGRATE] = ONE(O_BUSY_FORGETTING),
 		[EVENT_STOP] = ONE(O_UNDER_WAY),
 		[EVENT_FORGET] = ONE(O_UNDER_WAY),
 		[EVENT_EFFECT_DONE] = ONE(O_FORGOTTEN),
@@ -396,6 +424,7 @@ static const struct cell cells[SESSION_STATE_COUNT][EVENT_COUNT] = {
 		[EVENT_START_FRESH] = ONE(O_START),
 		[EVENT_HIBERNATE] = TWO(O_NOT_RUNNING, O_ALREADY),
 		[EVENT_SNAPSHOT] = ONE(O_NOT_RUNNING),
+		[EVENT_MIGRATE] = ONE(O_NOTHING_TO_MOVE),
 		[EVENT_STOP] = ONE(O_ENDED),
 		[EVENT_FORGET] = ONE(O_FORGET),
 		[EVENT_EVACUATED] = ONE(O_EVACUATED),
@@ -405,6 +434,7 @@ static const struct cell cells[SESSION_STATE_COUNT][EVENT_COUNT] = {
 		[EVENT_START_FRESH] = ONE(O_START),
 		[EVENT_HIBERNATE] = ONE(O_NOT_RUNNING),
 		[EVENT_SNAPSHOT] = ONE(O_NOT_RUNNING),
+		[EVENT_MIGRATE] = ONE(O_NOTHING_TO_MOVE),
 		[EVENT_STOP] = ONE(O_ENDED),
 		[EVENT_FORGET] = ONE(O_FORGET),
 		[EVENT_EVACUATED] = ONE(O_EVACUATED),
@@ -415,6 +445,7 @@ static const struct cell cells[SESSION_STATE_COUNT][EVENT_COUNT] = {
 		[EVENT_START_FRESH] = ONE(O_BUSY_FENCING),
 		[EVENT_HIBERNATE] = ONE(O_SLEEP_THEN),
 		[EVENT_SNAPSHOT] = ONE(O_BUSY_FENCING),
+		[EVENT_MIGRATE] = ONE(O_BUSY_FENCING),
 		[EVENT_STOP] = ONE(O_STOP_THEN),
 		[EVENT_FORGET] = ONE(O_FORGET_NEWER),
 		[EVENT_EXITED] = ONE(O_VERDICT),
@@ -423,6 +454,7 @@ static const struct cell cells[SESSION_STATE_COUNT][EVENT_COUNT] = {
 		[EVENT_FENCED] = TWO(O_FENCED_LOST, O_FENCED),
 		[EVENT_EVACUATED] = ONE(O_VERDICT),
 		[EVENT_FOUND] = ONE(O_VERDICT),
+		[EVENT_TAKEN_BACK] = ONE(O_TAKEN_BACK),
 	},
 };
 

@@ -15,10 +15,14 @@
  *   one session one after the other.
  * - Stop ends a session for good: of a hibernated one it sets the checkpoint aside.
  * - A stopped session that was forgotten has no record any more: the shell deletes it.
+ * - A session that migrates is its source's until the effect, which the target does, says
+ * otherwise; what came to nothing after the session was given away is fenced, and then the source
+ * asked to take it up again: EVENT_TAKEN_BACK, or EVENT_FENCED when nothing is left there
+ *   (docs/migration.md).
  * - A session's node is lost when nothing can run there any more (docs/nodes.md). A fence is then
  *   asked of other nodes, over and over, until one of them has done it: EVENT_FENCED. With that
- * event, and with EVENT_EVACUATED, *now says what was told: the newest number and checkpoint in the
- * store.
+ * event, with EVENT_TAKEN_BACK and with EVENT_EVACUATED, *now says what was told: the newest number
+ * and checkpoint in the store.
  */
 
 #include <stdbool.h>
@@ -33,7 +37,7 @@ enum session_state {
 	SESSION_SNAPSHOTTING,  /* the same, but it runs on: frozen for a moment only */
 	SESSION_HIBERNATED,    /* no process anywhere, checkpoint in the store */
 	SESSION_RESTORING,
-	SESSION_MIGRATING,
+	SESSION_MIGRATING,  /* it runs, here or there: another node is taking it over */
 	SESSION_STOPPING,   /* its processes are being ended */
 	SESSION_FORGETTING, /* ... and its checkpoints deleted */
 	SESSION_FAILED,     /* could not be started or restored; reason says what to do */
@@ -47,20 +51,23 @@ enum session_event {
 	EVENT_START_FRESH, /* ... and not from the checkpoint: that one is set aside */
 	EVENT_HIBERNATE,
 	EVENT_SNAPSHOT, /* a checkpoint of it is wanted, and it goes on */
+	EVENT_MIGRATE,  /* it is to go on on another node, and not to end meanwhile */
 	EVENT_STOP,
 	EVENT_FORGET,         /* the server was deleted, or its user */
 	EVENT_EFFECT_DONE,    /* what the state was waiting for is done */
-	EVENT_EFFECT_REFUSED, /* it failed; the session runs on, untouched (checkpoint) */
+	EVENT_EFFECT_REFUSED, /* it failed; the session runs on, untouched (checkpoint, migration)
+			       */
 	EVENT_EFFECT_FAILED,  /* it failed; nothing runs (start, restore, or it ended meanwhile) */
 	EVENT_EXITED,         /* the processes ended by themselves */
 	EVENT_NODE_REBOOTED,  /* the node came back without them */
-	EVENT_IMPORTED,  /* somebody has put its newest checkpoint into the store, to be woken from
-			  */
-	EVENT_NODE_LOST, /* nothing runs on its node any more, and nobody can be asked there */
-	EVENT_FENCED,    /* nothing that comes from its lost node counts any more */
-	EVENT_EVACUATED, /* its node has put it away by itself, into a newer checkpoint than known
-			  */
-	EVENT_FOUND,     /* its node is back and holds it, frozen, as it was */
+	EVENT_IMPORTED,   /* somebody has put its newest checkpoint into the store, to be woken from
+			   */
+	EVENT_NODE_LOST,  /* nothing runs on its node any more, and nobody can be asked there */
+	EVENT_FENCED,     /* nothing that comes from its lost node counts any more */
+	EVENT_EVACUATED,  /* its node has put it away by itself, into a newer checkpoint than known
+			   */
+	EVENT_FOUND,      /* its node is back and holds it, frozen, as it was */
+	EVENT_TAKEN_BACK, /* fenced, and it runs again where it was given away from */
 	EVENT_COUNT
 };
 
@@ -70,6 +77,7 @@ enum session_action {
 	ACTION_START,
 	ACTION_HIBERNATE,
 	ACTION_SNAPSHOT,
+	ACTION_MIGRATE,
 	ACTION_RESTORE,
 	ACTION_STOP,
 	ACTION_FORGET,

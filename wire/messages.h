@@ -54,7 +54,10 @@ struct effect_request {
 	char *id; /* the same id asked again attaches to the same work or gets its result again */
 	enum effect_kind kind;
 	int64_t generation;
-	bool force;    /* start and restore: also where the node is about to go away */
+	/* start and restore: also where the node is about to go away. migrate, asked again with it:
+	 * the source is lost. Who still asks it for the session ends as failed, not kept, and never
+	 * asks again. */
+	bool force;
 	char *from;    /* migrate: the node that has it; depart: the one it goes to; NULL */
 	char *from_at; /* migrate: "address:port" of that node's node.move_listen; NULL */
 	struct session_spec session;

@@ -121,6 +121,54 @@ static const struct {
 	{ SESSION_SNAPSHOTTING, 2, EVENT_EXITED, STEP_IGNORE, SESSION_SNAPSHOTTING, ACTION_NONE, 7,
 	  false, "effect-under-way" },
 
+	/* to another node */
+	{ SESSION_RUNNING, 2, EVENT_MIGRATE, STEP_TAKEN, SESSION_MIGRATING, ACTION_MIGRATE, 7,
+	  false, "migrate" },
+	{ SESSION_MIGRATING, 2, EVENT_MIGRATE, STEP_JOIN, SESSION_MIGRATING, ACTION_NONE, 7, false,
+	  "under-way" },
+	{ SESSION_SNAPSHOTTING, 2, EVENT_MIGRATE, STEP_CONFLICT, SESSION_SNAPSHOTTING, ACTION_NONE,
+	  7, false, "snapshotting" },
+	{ SESSION_CHECKPOINTING, 2, EVENT_MIGRATE, STEP_CONFLICT, SESSION_CHECKPOINTING,
+	  ACTION_NONE, 7, false, "checkpointing" },
+	{ SESSION_STARTING, 2, EVENT_MIGRATE, STEP_CONFLICT, SESSION_STARTING, ACTION_NONE, 7,
+	  false, "starting" },
+	{ SESSION_RESTORING, 2, EVENT_MIGRATE, STEP_CONFLICT, SESSION_RESTORING, ACTION_NONE, 7,
+	  false, "restoring" },
+	{ SESSION_STOPPING, 2, EVENT_MIGRATE, STEP_CONFLICT, SESSION_STOPPING, ACTION_NONE, 7,
+	  false, "stopping" },
+	{ SESSION_FENCING, 2, EVENT_MIGRATE, STEP_CONFLICT, SESSION_FENCING, ACTION_NONE, 7, false,
+	  "fencing" },
+	{ SESSION_HIBERNATED, 2, EVENT_MIGRATE, STEP_CONFLICT, SESSION_HIBERNATED, ACTION_NONE, 7,
+	  false, "not-running" },
+	{ SESSION_STOPPED, 2, EVENT_MIGRATE, STEP_CONFLICT, SESSION_STOPPED, ACTION_NONE, 7, false,
+	  "not-running" },
+	{ SESSION_MIGRATING, 2, EVENT_START, STEP_JOIN, SESSION_MIGRATING, ACTION_NONE, 7, false,
+	  "already" },
+	{ SESSION_MIGRATING, 2, EVENT_HIBERNATE, STEP_CONFLICT, SESSION_MIGRATING, ACTION_NONE, 7,
+	  false, "migrating" },
+	{ SESSION_MIGRATING, 2, EVENT_SNAPSHOT, STEP_CONFLICT, SESSION_MIGRATING, ACTION_NONE, 7,
+	  false, "migrating" },
+	{ SESSION_MIGRATING, 2, EVENT_STOP, STEP_CONFLICT, SESSION_MIGRATING, ACTION_NONE, 7, false,
+	  "migrating" },
+	{ SESSION_MIGRATING, 2, EVENT_FORGET, STEP_CONFLICT, SESSION_MIGRATING, ACTION_NONE, 7,
+	  false, "migrating" },
+	{ SESSION_MIGRATING, 2, EVENT_EFFECT_DONE, STEP_TAKEN, SESSION_RUNNING, ACTION_NONE, 7,
+	  false, "done" },
+	{ SESSION_MIGRATING, 2, EVENT_EFFECT_REFUSED, STEP_TAKEN, SESSION_RUNNING, ACTION_NONE, 7,
+	  false, "refused" },
+	{ SESSION_MIGRATING, 2, EVENT_EFFECT_FAILED, STEP_TAKEN, SESSION_FENCING, ACTION_FENCE, 7,
+	  false, "migration-failed" },
+	{ SESSION_MIGRATING, 2, EVENT_NODE_LOST, STEP_TAKEN, SESSION_FENCING, ACTION_FENCE, 7,
+	  false, "node-lost" },
+	{ SESSION_MIGRATING, 2, EVENT_EXITED, STEP_IGNORE, SESSION_MIGRATING, ACTION_NONE, 7, false,
+	  "effect-under-way" },
+	{ SESSION_MIGRATING, 2, EVENT_EVACUATED, STEP_IGNORE, SESSION_MIGRATING, ACTION_NONE, 7,
+	  false, "effect-under-way" },
+	{ SESSION_FENCING, 2, EVENT_TAKEN_BACK, STEP_TAKEN, SESSION_RUNNING, ACTION_NONE, 7, false,
+	  "taken-back" },
+	{ SESSION_HIBERNATED, 2, EVENT_TAKEN_BACK, STEP_IGNORE, SESSION_HIBERNATED, ACTION_NONE, 7,
+	  false, "stale" },
+
 	/* the end */
 	{ SESSION_RUNNING, 2, EVENT_STOP, STEP_TAKEN, SESSION_STOPPING, ACTION_STOP, 7, false,
 	  "stop" },
@@ -246,7 +294,7 @@ static void test_cases(void **state)
 /* News of which *now says what was told. */
 static bool tells(enum session_event event)
 {
-	return event == EVENT_FENCED || event == EVENT_EVACUATED;
+	return event == EVENT_FENCED || event == EVENT_EVACUATED || event == EVENT_TAKEN_BACK;
 }
 
 static void check_numbers(const struct session_now *now, enum session_event event,
@@ -303,7 +351,10 @@ static void check_step(const struct session_now *now, enum session_event event,
 		assert_false(session_state_has_processes(now->state));
 	/* fenced is what may run somewhere out of reach, and nothing else */
 	if (s->action == ACTION_FENCE)
-		assert_true(event == EVENT_NODE_LOST && session_state_has_processes(now->state));
+		assert_true((event == EVENT_NODE_LOST && session_state_has_processes(now->state)) ||
+			    (event == EVENT_EFFECT_FAILED && now->state == SESSION_MIGRATING));
+	if (s->action == ACTION_MIGRATE)
+		assert_true(now->state == SESSION_RUNNING && event == EVENT_MIGRATE);
 	if (s->next == SESSION_HIBERNATED && now->state != SESSION_HIBERNATED)
 		assert_true(now->checkpoint || event == EVENT_EFFECT_DONE || tells(event));
 	if (s->next == SESSION_LOST && now->state != SESSION_LOST)
@@ -385,6 +436,8 @@ static const struct {
 	{ SESSION_STOPPING, WISH_NONE, EVENT_NODE_LOST, WISH_STOPPED },
 	{ SESSION_CHECKPOINTING, WISH_NONE, EVENT_NODE_LOST, WISH_NONE },
 	{ SESSION_CHECKPOINTING, WISH_AWAKE, EVENT_NODE_LOST, WISH_AWAKE },
+	{ SESSION_MIGRATING, WISH_NONE, EVENT_NODE_LOST, WISH_AWAKE },
+	{ SESSION_MIGRATING, WISH_NONE, EVENT_EFFECT_FAILED, WISH_AWAKE },
 	{ SESSION_RUNNING, WISH_AWAKE, EVENT_NODE_LOST, WISH_AWAKE },
 	{ SESSION_RUNNING, WISH_NONE, EVENT_NODE_LOST, WISH_NONE },
 	{ SESSION_RUNNING, WISH_AWAKE, EVENT_EVACUATED, WISH_AWAKE },
@@ -400,11 +453,13 @@ static const struct {
 	{ SESSION_CHECKPOINTING, WISH_AWAKE, EVENT_HIBERNATE, WISH_NONE },
 	{ SESSION_HIBERNATED, WISH_AWAKE, EVENT_HIBERNATE, WISH_NONE },
 	{ SESSION_HIBERNATED, WISH_AWAKE, EVENT_STOP, WISH_NONE },
+	{ SESSION_HIBERNATED, WISH_AWAKE, EVENT_MIGRATE, WISH_AWAKE },
 	{ SESSION_STOPPED, WISH_START, EVENT_STOP, WISH_NONE },
 	{ SESSION_STOPPED, WISH_START, EVENT_HIBERNATE, WISH_NONE },
 	/* it holds until it runs, or cannot */
 	{ SESSION_FENCING, WISH_AWAKE, EVENT_FENCED, WISH_AWAKE },
 	{ SESSION_FENCING, WISH_STOPPED, EVENT_FENCED, WISH_NONE },
+	{ SESSION_FENCING, WISH_AWAKE, EVENT_TAKEN_BACK, WISH_NONE },
 	{ SESSION_HIBERNATED, WISH_AWAKE, EVENT_START, WISH_AWAKE },
 	{ SESSION_HIBERNATED, WISH_AWAKE, EVENT_FOUND, WISH_NONE },
 	{ SESSION_RESTORING, WISH_AWAKE, EVENT_EFFECT_DONE, WISH_NONE },
@@ -485,7 +540,9 @@ static void test_transient_states_end(void **state)
 		for (int e = first; e <= last; e++) {
 			struct session_step step = lifecycle_step(&now, (enum session_event)e);
 			assert_int_equal(step.verdict, STEP_TAKEN);
-			assert_false(session_state_is_transient(step.next));
+			/* what migrated and runs nowhere is fenced first */
+			bool lost = now.state == SESSION_MIGRATING && e == EVENT_EFFECT_FAILED;
+			assert_int_equal(session_state_is_transient(step.next), lost);
 		}
 		/* ... and none waits for ever for a node that is gone */
 		if (!fenced)
@@ -512,6 +569,7 @@ struct world {
 	int64_t top;       /* newest number in the store, of a checkpoint or a fence */
 	int64_t committed; /* newest checkpoint there */
 	bool usable;       /* ... and not set aside */
+	bool given;        /* by another node, which stands still with it for as long */
 	bool excused;      /* processes went by the user's wish or by accident */
 };
 
@@ -557,6 +615,38 @@ static enum session_event perform_checkpoint(struct world *w, bool good, uint32_
 	return EVENT_EFFECT_DONE;
 }
 
+/* Given away or not, and then running there or not: only in the one case does nothing run. */
+static enum session_event perform_migration(struct world *w, bool good, uint32_t luck)
+{
+	if (!w->processes)
+		return EVENT_EFFECT_FAILED;
+	if (good)
+		return EVENT_EFFECT_DONE;
+	if (luck / 4 % 2)
+		return EVENT_EFFECT_REFUSED;
+	w->excused = true;
+	w->processes = false;
+	w->given = luck / 8 % 2;
+	return EVENT_EFFECT_FAILED;
+}
+
+/* What was given away is taken back only when it is fenced, so that nothing newer can come of it.
+ */
+static enum session_event perform_fence(struct world *w)
+{
+	bool back = w->given && !w->processes;
+	w->excused = true;
+	w->top = (w->top > w->pending_generation ? w->top : w->pending_generation) + 1;
+	w->given = false;
+	if (!back)
+		return EVENT_FENCED;
+	if (w->held) /* on the one that it was given to */
+		assert_true(w->top >= w->held_next);
+	w->held_is_home = false;
+	w->processes = true;
+	return EVENT_TAKEN_BACK;
+}
+
 /* Does the pending effect and answers as a node would: done, failed with the session running on, or
  * failed with nothing running. */
 static enum session_event perform(struct world *w, uint32_t luck)
@@ -569,10 +659,10 @@ static enum session_event perform(struct world *w, uint32_t luck)
 	case ACTION_SNAPSHOT:
 	case ACTION_HIBERNATE:
 		return perform_checkpoint(w, good, luck);
+	case ACTION_MIGRATE:
+		return perform_migration(w, good, luck);
 	case ACTION_FENCE:
-		w->excused = true;
-		w->top = (w->top > w->pending_generation ? w->top : w->pending_generation) + 1;
-		return EVENT_FENCED;
+		return perform_fence(w);
 	default:
 		w->excused = true;
 		if (!good && w->processes)
@@ -594,7 +684,10 @@ static enum session_event lose_node(struct world *w, uint32_t luck)
 		return EVENT_NODE_LOST; /* another one: nothing of this session is there */
 	w->excused = true;
 	w->held = (held || w->processes) && luck % 3;
-	w->held_is_home = w->held;
+	/* the one that is lost in a migration is the target, which is nobody's home yet */
+	bool moving = w->record.state == SESSION_MIGRATING;
+	w->given = moving && luck / 8 % 2;
+	w->held_is_home = w->held && !moving;
 	w->held_next = w->record.generation + 1;
 	if (w->held_next <= w->top)
 		w->held_next = w->top + 1;
@@ -640,6 +733,8 @@ static enum session_event pick_event(struct world *w, uint32_t *seed)
 		return return_node(w);
 	if (dice == 18)
 		evacuate_late(w);
+	if (dice == 19)
+		return EVENT_MIGRATE;
 	return (enum session_event)(dice % 4 + EVENT_START_FRESH) % EVENT_EFFECT_DONE;
 }
 
@@ -647,7 +742,7 @@ static enum session_event pick_event(struct world *w, uint32_t *seed)
 static struct session_now now_of(const struct world *w, enum session_event event, bool in_use)
 {
 	struct session_now now = w->record;
-	if (event == EVENT_FENCED) {
+	if (event == EVENT_FENCED || event == EVENT_TAKEN_BACK) {
 		now.generation = w->top;
 		now.checkpoint = w->usable ? w->committed : 0;
 	}
