@@ -147,7 +147,7 @@ static int add_dump(struct criu_run *run, struct sandbox *sb, pid_t init, struct
 	/* A connection not yet accepted cannot be dumped. Who waits there is told by a reset. */
 	criu_args_add(a, "--skip-in-flight");
 	if (run->inherited >= 0) {
-		criu_args_add(a, "--page-server");
+		criu_args_add(a, "%s", run->options->lazy ? "--lazy-pages" : "--page-server");
 		criu_args_add(a, "--ps-socket");
 		criu_args_add(a, "%d", run->inherited);
 	}

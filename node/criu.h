@@ -32,12 +32,15 @@ struct criu_options {
 	const struct criu_features *features;
 	int timeout_ms;
 	bool lazy; /* of a restore: memory that can be lazy is left to who listens in `work`
-		    * (node/pages.h) */
+		    * (node/pages.h). Of a dump: the images only say where it is, and it is read
+		    * from the processes (node/depart_memory.h) */
 	const char *images; /* directory of the images; must exist */
 	const char *work;   /* directory for logs and the like, not part of the checkpoint; made */
 	int page_socket; /* of a dump: memory goes there (node/page_sink.h) instead of into images;
 			  * criu_dump() closes it in any case, at the latest when the images are
-			  * complete. 0: none */
+			  * complete. 0: none. Of a lazy dump CRIU would answer for memory there
+			  * until the other end is closed: that is to be done before it is let go of
+			  */
 	/* When timeout_ms of a dump are over, before CRIU is killed as long after that, which the
 	 * processes may not survive: makes whoever takes the memory fail. May be NULL. */
 	void (*give_up)(void *arg);

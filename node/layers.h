@@ -17,4 +17,8 @@ int layers_save(const char *upper, struct store_write *write, int timeout_ms, st
 /* Into an `upper` that is empty, or holds what an earlier attempt left. */
 int layers_load(const char *upper, struct store_read *read, int timeout_ms, struct error *e);
 
+/* The same with a file on this machine. */
+int layers_pack(const char *upper, const char *file, int timeout_ms, struct error *e);
+int layers_unpack(const char *upper, const char *file, int timeout_ms, struct error *e);
+
 #endif

@@ -43,16 +43,17 @@ static int make_dirs(const struct node *node, struct error *e)
 	return r;
 }
 
-/* CRIU asks for pipes of up to 4 MiB, which only CAP_SYS_RESOURCE may make against the limit. */
+/* CRIU asks for pipes of up to 4 MiB, which only CAP_SYS_RESOURCE may make against the limit; with
+ * larger ones it takes fewer turns to write down a session that moves. */
 static void raise_pipe_size(void)
 {
 	static const char path[] = "/proc/sys/fs/pipe-max-size";
-	enum { WANTED = 4 << 20 };
+	enum { WANTED = 16 << 20 };
 	cleanup_buf struct buf text = BUF_INIT(64);
 	struct error e = ERROR_INIT;
 	if (fs_read(path, &text, &e) == 0 && strtol(buf_text(&text), NULL, 10) >= WANTED)
 		return;
-	if (fs_write(path, "4194304", &e) < 0)
+	if (fs_write(path, "16777216", &e) < 0)
 		log_warning("pipes stay small, which slows checkpoints down: %s", e.text);
 }
 
