@@ -1,0 +1,212 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "base/cleanup.h"
+#include "node/move_wire.h"
+
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+enum { PAGE = 4096 };
+
+static void test_headers(void **state)
+{
+	(void)state;
+	static const struct {
+		unsigned char bytes[MOVE_HEADER_BYTES];
+		int result;
+		struct move_header header;
+	} table[] = {
+		{ { 'E', 'M', 1, MOVE_GIVE, 0, 0, 0, 0 }, 0, { MOVE_GIVE, 0 } },
+		{ { 'E', 'M', 1, MOVE_DATA, 1, 2, 3, 0 }, 0, { MOVE_DATA, 0x30201 } },
+		{ { 'E', 'M', 1, MOVE_DATA, 0, 0, 64, 0 }, 0, { MOVE_DATA, MOVE_BODY_MOST } },
+		{ { 'E', 'M', 1, MOVE_DATA, 1, 0, 64, 0 }, -EBADMSG },
+		{ { 'E', 'M', 1, 0, 0, 0, 0, 0 }, -EBADMSG },
+		{ { 'E', 'M', 1, MOVE_ABORT + 1, 0, 0, 0, 0 }, -EBADMSG },
+		{ { 'E', 'M', 1, MOVE_DATA + 1, 0, 0, 0, 0 }, -EBADMSG },
+		{ { 'E', 'M', 2, MOVE_GIVE, 0, 0, 0, 0 }, -EBADMSG },
+		{ { 'H', 'T', 'T', 'P', 0, 0, 0, 0 }, -EBADMSG },
+	};
+	for (size_t i = 0; i < ARRAY_SIZE(table); i++) {
+		struct move_header h;
+		unsigned char again[MOVE_HEADER_BYTES];
+		assert_int_equal(move_header_read(table[i].bytes, &h, NULL), table[i].result);
+		if (table[i].result < 0)
+			continue;
+		assert_int_equal(h.type, table[i].header.type);
+		assert_int_equal(h.len, table[i].header.len);
+		move_header_write(&h, again);
+		assert_memory_equal(again, table[i].bytes, sizeof(again));
+	}
+}
+
+static void test_texts(void **state)
+{
+	(void)state;
+	const struct move_hello hello = { MOVE_VERSION, "d1", "s1", true };
+	struct move_hello back;
+	struct move_offer offer;
+	cleanup_json json_t *json = wire_encode(&wire_move_hello, &hello);
+	assert_int_equal(wire_decode(&wire_move_hello, json, &back, NULL), 0);
+	assert_string_equal(back.departure, "d1");
+	assert_string_equal(back.session, "s1");
+	assert_true(back.control);
+	wire_free(&wire_move_hello, &back);
+	assert_int_equal(wire_decode_text(&wire_move_hello, "{}", 2, &back, NULL), -EINVAL);
+	assert_int_equal(wire_decode_text(&wire_move_offer, "{}", 2, &offer, NULL), -EINVAL);
+}
+
+/* --- ranges ------------------------------------------------------------------------ */
+
+static void test_ranges(void **state)
+{
+	(void)state;
+	static const struct {
+		struct move_range ranges[2];
+		size_t count;
+		int result;
+	} table[] = {
+		{ { { 1, 1, 0 } }, 1, 0 },
+		{ { { 7, 512, 0x7f0000001000 } }, 1, 0 },
+		{ { { 1, 500, 0x1000 }, { 1, 12, 0x1000 } }, 2, 0 },
+		{ { { 1, 500, 0x1000 }, { 1, 13, 0x1000 } }, 2, -EBADMSG },
+		{ { { 1, 513, 0x1000 } }, 1, -EBADMSG },
+		{ { { 1, 0, 0x1000 } }, 1, -EBADMSG },
+		{ { { 0, 1, 0x1000 } }, 1, -EBADMSG },
+		{ { { -1, 1, 0x1000 } }, 1, -EBADMSG },
+		{ { { 1, 1, 0x1001 } }, 1, -EBADMSG },
+		{ { { 1, 2, UINT64_MAX - PAGE + 1 } }, 1, -EBADMSG },
+		{ { { 1, 1, 0 } }, 0, -EBADMSG },
+	};
+	for (size_t i = 0; i < ARRAY_SIZE(table); i++) {
+		cleanup_buf struct buf b = BUF_INIT(1 << 20);
+		cleanup_free struct move_range *back = NULL;
+		size_t count;
+		bool squeeze;
+		assert_int_equal(
+			move_ranges_write(table[i].ranges, table[i].count, i % 2, &b, NULL), 0);
+		assert_int_equal(move_ranges_read(b.data, b.len, &back, &count, &squeeze, NULL),
+				 table[i].result);
+		if (table[i].result < 0)
+			continue;
+		assert_int_equal(count, table[i].count);
+		assert_int_equal(squeeze, i % 2);
+		assert_memory_equal(back, table[i].ranges, count * sizeof(*back));
+		free(steal_ptr(&back));
+		assert_int_equal(move_ranges_read(b.data, b.len - 1, &back, &count, &squeeze, NULL),
+				 -EBADMSG);
+	}
+}
+
+/* --- pages --------------------------------------------------------------------------- */
+
+static unsigned char *make_pages(const char *kinds)
+{
+	size_t count = strlen(kinds);
+	unsigned char *pages = calloc(count, PAGE);
+	uint32_t noise = 1;
+	assert_non_null(pages);
+	for (size_t i = 0; i < count * PAGE; i++) {
+		noise = noise * 1664525 + 1013904223;
+		if (kinds[i / PAGE] == 'n')
+			pages[i] = (unsigned char)(noise >> 24);
+		else if (kinds[i / PAGE] == 't')
+			pages[i] = (unsigned char)("hello world "[i % 12]);
+	}
+	/* One byte makes the difference, wherever it is. */
+	for (size_t i = 0; i < count; i++)
+		if (kinds[i] == 'l')
+			pages[i * PAGE + PAGE - 1] = 1;
+	return pages;
+}
+
+static size_t there_and_back(const char *kinds, bool squeeze)
+{
+	size_t count = strlen(kinds);
+	cleanup_free unsigned char *pages = make_pages(kinds);
+	cleanup_free unsigned char *back = malloc(count * PAGE + 1);
+	cleanup_buf struct buf b = BUF_INIT(MOVE_BODY_MOST);
+	assert_int_equal(move_pages_write(pages, count, squeeze, &b, NULL), 0);
+	memset(back, 0x55, count * PAGE);
+	assert_int_equal(move_pages_read(b.data, b.len, back, count, NULL), 0);
+	assert_memory_equal(back, pages, count * PAGE);
+	for (size_t cut = 0; cut < b.len; cut += cut < 64 ? 1 : 997)
+		assert_int_equal(move_pages_read(b.data, cut, back, count, NULL), -EBADMSG);
+	assert_int_equal(buf_append(&b, "x", 1), 0);
+	assert_int_equal(move_pages_read(b.data, b.len, back, count, NULL), -EBADMSG);
+	return b.len - 1;
+}
+
+static void test_pages(void **state)
+{
+	(void)state;
+	static const struct {
+		const char *kinds; /* 0: zeros, n: noise, t: text, l: zeros but for its last byte */
+		size_t least, most;     /* bytes, */
+		size_t least_q, most_q; /* ... squeezed */
+	} table[] = {
+		{ "0", 2, 2, 2, 2 },
+		{ "00000000", 2, 2, 2, 2 },
+		{ "000000000", 3, 3, 3, 3 },
+		{ "l", PAGE + 2, PAGE + 2, 3, 200 },
+		{ "n", PAGE + 2, PAGE + 2, PAGE + 2, PAGE + 2 },
+		{ "t0t0t0t0", 4 * PAGE + 2, 4 * PAGE + 2, 3, 400 },
+		{ "0tttttttttttttttttttttttttttttttttt0", 34 * PAGE + 6, 34 * PAGE + 6, 7, 1000 },
+		{ "ttttttttttttttttnnnnnnnnnnnnnnnn", 32 * PAGE + 5, 32 * PAGE + 5, 16 * PAGE,
+		  16 * PAGE + 1000 },
+		{ "t0tttttttttttttttttnnnnnnnnnnnnnnnnn00000l", 36 * PAGE, 38 * PAGE, 16 * PAGE,
+		  20 * PAGE },
+	};
+	for (size_t i = 0; i < ARRAY_SIZE(table); i++) {
+		assert_in_range(there_and_back(table[i].kinds, false), table[i].least,
+				table[i].most);
+		assert_in_range(there_and_back(table[i].kinds, true), table[i].least_q,
+				table[i].most_q);
+	}
+}
+
+static void test_most_pages(void **state)
+{
+	(void)state;
+	char kinds[MOVE_PAGES_MOST + 1];
+	memset(kinds, 'n', MOVE_PAGES_MOST);
+	kinds[MOVE_PAGES_MOST] = '\0';
+	assert_in_range(there_and_back(kinds, true), MOVE_PAGES_MOST * PAGE, MOVE_BODY_MOST);
+	cleanup_buf struct buf b = BUF_INIT(MOVE_BODY_MOST);
+	assert_int_equal(move_pages_write(kinds, MOVE_PAGES_MOST + 1, false, &b, NULL), -EINVAL);
+}
+
+static void test_bad_pages(void **state)
+{
+	(void)state;
+	static unsigned char to[16 * PAGE];
+	static const struct {
+		unsigned char bytes[8];
+		size_t len, count;
+	} table[] = {
+		{ { 2, 0 }, 2, 1 },                     /* an unknown form */
+		{ { 0, 2 }, 2, 1 },                     /* a bit behind the last page */
+		{ { 0 }, 1, 1 },                        /* no map */
+		{ { 1, 1, 0, 0, 0 }, 5, 1 },            /* cut in the length */
+		{ { 1, 1, 0, 0, 0, 0 }, 6, 1 },         /* no bytes */
+		{ { 1, 1, 255, 255, 255, 255 }, 6, 1 }, /* more than there are */
+		{ { 1, 1, 1, 0, 0, 0, 9 }, 7, 1 },      /* squeezed in no known way */
+	};
+	for (size_t i = 0; i < ARRAY_SIZE(table); i++)
+		assert_int_equal(
+			move_pages_read(table[i].bytes, table[i].len, to, table[i].count, NULL),
+			-EBADMSG);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_headers),    cmocka_unit_test(test_texts),
+		cmocka_unit_test(test_ranges),     cmocka_unit_test(test_pages),
+		cmocka_unit_test(test_most_pages), cmocka_unit_test(test_bad_pages),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
