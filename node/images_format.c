@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "node/images.h"
 
+#include "node/protobuf.h"
+
 #include <errno.h>
 #include <string.h>
 
@@ -9,72 +11,6 @@
 #define FILES_MAGIC      0x56303138u
 
 enum { ENTRY_REG = 3, REG_FLAGS = 2, REG_NAME = 6, REG_SIZE = 8, REG_MODE = 10 };
-enum { WIRE_VARINT = 0, WIRE_FIXED64 = 1, WIRE_BYTES = 2, WIRE_FIXED32 = 5 };
-
-struct span {
-	const uint8_t *at, *end;
-};
-
-struct field {
-	uint32_t number;
-	uint64_t value;    /* of a varint */
-	struct span bytes; /* of a length-delimited one */
-	struct span all;   /* with its key, to be copied */
-};
-
-static bool take_varint(struct span *s, uint64_t *value)
-{
-	*value = 0;
-	for (unsigned shift = 0; s->at < s->end && shift < 64; shift += 7) {
-		uint8_t byte = *s->at++;
-		*value |= (uint64_t)(byte & 0x7f) << shift;
-		if (!(byte & 0x80))
-			return true;
-	}
-	return false;
-}
-
-static bool skip(struct span *s, uint64_t len)
-{
-	if (len > (uint64_t)(s->end - s->at))
-		return false;
-	s->at += len;
-	return true;
-}
-
-/* 1 and a field, 0 at the end, -EBADMSG. */
-static int take_field(struct span *s, struct field *f)
-{
-	uint64_t key, len;
-	*f = (struct field) { .all.at = s->at };
-	if (s->at == s->end)
-		return 0;
-	if (!take_varint(s, &key))
-		return -EBADMSG;
-	f->number = (uint32_t)(key >> 3);
-	bool ok = false;
-	switch (key & 7) {
-	case WIRE_VARINT:
-		ok = take_varint(s, &f->value);
-		break;
-	case WIRE_FIXED64:
-		ok = skip(s, 8);
-		break;
-	case WIRE_FIXED32:
-		ok = skip(s, 4);
-		break;
-	case WIRE_BYTES:
-		ok = take_varint(s, &len);
-		f->bytes.at = s->at;
-		ok = ok && skip(s, len);
-		f->bytes.end = s->at;
-		break;
-	default:
-		break;
-	}
-	f->all.end = s->at;
-	return ok ? 1 : -EBADMSG;
-}
 
 static int append(struct buf *to, struct span s)
 {
@@ -103,7 +39,7 @@ static int read_file(struct span reg, struct image_file *file)
 	struct field f;
 	int r;
 	*file = (struct image_file) { 0 };
-	while ((r = take_field(&reg, &f)) > 0) {
+	while ((r = protobuf_next(&reg, &f)) > 0) {
 		if (f.number == REG_MODE)
 			file->mode = (uint32_t)f.value;
 		if (f.number == REG_FLAGS)
@@ -127,7 +63,7 @@ static int without_size(struct span reg, struct buf *to)
 {
 	struct field f;
 	int r;
-	while ((r = take_field(&reg, &f)) > 0) {
+	while ((r = protobuf_next(&reg, &f)) > 0) {
 		if (f.number != REG_SIZE && append(to, f.all) < 0)
 			return -ENOMEM;
 	}
@@ -141,7 +77,7 @@ static int copy_entry(struct span entry, bool drop_size, struct buf *to)
 	cleanup_buf struct buf reg = BUF_INIT(64 << 10);
 	struct field f;
 	int r;
-	while ((r = take_field(&entry, &f)) > 0) {
+	while ((r = protobuf_next(&entry, &f)) > 0) {
 		if (!drop_size || f.number != ENTRY_REG) {
 			r = append(&copy, f.all);
 		} else {
@@ -168,7 +104,7 @@ static int do_entry(struct span entry, int (*each)(const struct image_file *file
 	struct span rest = entry;
 	struct field f;
 	int r, drop = 0;
-	while ((r = take_field(&rest, &f)) > 0) {
+	while ((r = protobuf_next(&rest, &f)) > 0) {
 		if (f.number != ENTRY_REG)
 			continue;
 		if (!f.bytes.at)
@@ -182,32 +118,25 @@ static int do_entry(struct span entry, int (*each)(const struct image_file *file
 	return r < 0 ? r : copy_entry(entry, drop > 0, to);
 }
 
-static bool take_u32(struct span *s, uint32_t *value)
-{
-	if (s->end - s->at < 4)
-		return false;
-	memcpy(value, s->at, 4);
-	s->at += 4;
-	return true;
-}
-
 int images_files(const void *data, size_t len,
 		 int (*each)(const struct image_file *file, void *arg), void *arg, struct buf *to,
 		 struct error *e)
 {
 	struct span s = { data, (const uint8_t *)data + len };
-	uint32_t common, magic, size;
-	if (!take_u32(&s, &common) || !take_u32(&s, &magic) || common != IMG_COMMON_MAGIC ||
+	uint32_t common, magic;
+	if (!protobuf_u32(&s, &common) || !protobuf_u32(&s, &magic) || common != IMG_COMMON_MAGIC ||
 	    magic != FILES_MAGIC)
 		return error_set(e, EBADMSG, "this is no files.img");
 	int r = append_u32(to, common);
 	if (r == 0)
 		r = append_u32(to, magic);
-	while (r == 0 && s.at < s.end) {
-		struct span entry = { .at = s.at + 4 };
-		if (!take_u32(&s, &size) || !skip(&s, size))
+	while (r == 0) {
+		struct span entry;
+		int more = protobuf_message(&s, &entry);
+		if (more == 0)
+			break;
+		if (more < 0)
 			return error_set(e, EBADMSG, "files.img is cut short");
-		entry.end = s.at;
 		r = do_entry(entry, each, arg, to);
 	}
 	if (r == -EBADMSG)

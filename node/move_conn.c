@@ -493,7 +493,7 @@ int move_recv(struct move_conn *conn, enum move_type *type, struct buf *body, in
 	return read_body(conn, body, h.len, e);
 }
 
-static int take_failure(const struct move_conn *c, const struct buf *body, struct error *e)
+int move_failure_read(const struct move_conn *c, const struct buf *body, struct error *e)
 {
 	struct move_failure f;
 	struct error bad = ERROR_INIT;
@@ -521,7 +521,7 @@ int move_ask(struct move_conn *conn, enum move_type type, const void *body, size
 	if (r < 0)
 		return r;
 	if (got == MOVE_ERROR)
-		return take_failure(conn, answer, e);
+		return move_failure_read(conn, answer, e);
 	if (got == want)
 		return 0;
 	conn->broken = true;

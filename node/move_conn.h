@@ -15,7 +15,7 @@ struct move_conn;
 /* Files are read when this is made. `name`: this node's. */
 struct move_tls;
 int move_tls_new(const struct identity *id, struct move_tls **tls, struct error *e);
-void *move_tls_free(struct move_tls *tls); /* returns NULL; after its connections */
+void *move_tls_free(struct move_tls *tls); /* returns NULL; connections keep what they need of it */
 
 /* To node `node` at "address:port": it must show that node's certificate. */
 int move_connect(struct move_tls *tls, const char *at, const char *node, int timeout_ms,
@@ -37,6 +37,8 @@ int move_send_error(struct move_conn *conn, const struct error *why);
  * ended. */
 int move_recv(struct move_conn *conn, enum move_type *type, struct buf *body, int timeout_ms,
 	      struct error *e);
+/* What a MOVE_ERROR that was received says: its errno. */
+int move_failure_read(const struct move_conn *conn, const struct buf *body, struct error *e);
 /* Sends, and receives an answer of type `want`; MOVE_ERROR becomes *e and its errno. */
 int move_ask(struct move_conn *conn, enum move_type type, const void *body, size_t len,
 	     enum move_type want, struct buf *answer, int timeout_ms, struct error *e);

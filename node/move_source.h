@@ -18,10 +18,18 @@ struct move_source_options {
 	const char *node, *at;                               /* where it is */
 	struct move_tls *(*tls)(void *arg, struct error *e); /* a new one, with the certificate that
 							      * counts now */
+	/* That node has said that nothing of it is left there: it will never have all its memory.
+	 * Once, on any thread; may be NULL. */
+	void (*gone)(void *arg);
 	void *arg;
+	void (*drop)(void *arg); /* nobody has it any more: also when opening fails */
 };
 
 int move_source_open(const struct move_source_options *options, struct page_source *source,
 		     struct error *e);
+
+/* Whether pages are to be compressed on the way: when the link has brought so many bytes a second,
+ * and when that was with or without. Pure. */
+bool move_squeeze_pays(uint64_t bytes_per_s, bool squeezing);
 
 #endif

@@ -14,6 +14,11 @@
 /* The pagemap image of `memory`, whose pages are in pages-ID.img. -ENOMEM, -ENOBUFS. Pure. */
 int pagemap_image(const struct store_memory *memory, uint32_t pages_id, struct buf *to);
 
+/* Pages that a pagemap image leaves to a page service, ascending; allocated, NULL when there are
+ * none. -EBADMSG. Pure. */
+int pagemap_lazy_extents(const void *image, size_t len, struct store_extent **extents,
+			 size_t *count, struct error *e);
+
 /* Which pages are written: all of them, or only those that CRIU does not leave to a page service.
  */
 enum pages_part { PAGES_ALL, PAGES_EAGER };
