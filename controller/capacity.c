@@ -427,6 +427,11 @@ void capacity_changed(struct controller *c)
 /* --- who wants one -----------------------------------------------------------------------------
  */
 
+bool capacity_can_grow(const struct controller *c)
+{
+	return strcmp(c->config->capacity.provider, "none") != 0;
+}
+
 bool capacity_wanted(struct controller *c, const struct capacity_want *want)
 {
 	struct capacity *cap = c->capacity;

@@ -15,12 +15,14 @@ struct placing {
 	double cpus;
 	const char *features; /* that its checkpoint needs; NULL: none */
 	const char *image;
+	const struct node *not_on; /* it has failed there just now; NULL: none */
 };
 
 /* Of the session as it is: started again as it was, or woken from its checkpoint. */
 struct placing placing_of(const struct session *s, bool restore);
 
-/* With one machine that is the local node, whatever it says. -EAGAIN (full): no node can take it,
+/* With one machine that is the local node, whatever it says. Else none on which this wake has
+ * failed, and one that was lost during it only before none. -EAGAIN (full): no node can take it,
  * and *e says of each why; with EINPROGRESS in place of that it may be known in a moment. */
 int placing_choose(struct session *s, const struct placing *what, struct node **to,
 		   struct error *e);

@@ -61,6 +61,9 @@ enum session_event {
 	EVENT_EVACUATED, /* its node has put it away by itself, into a newer checkpoint than known
 			  */
 	EVENT_FOUND,     /* its node is back and holds it, frozen, as it was */
+	EVENT_EFFECT_ELSEWHERE, /* it failed for its node's sake, and nothing runs there: another
+				 * node may do it */
+	EVENT_GIVEN_UP,         /* ... and none is left that may */
 	EVENT_COUNT
 };
 
