@@ -324,6 +324,37 @@ static void test_hold(void **state)
 	box_end(&box);
 }
 
+/* What comes for it meanwhile is there when it goes on, in order and with checksums: a datagram is
+ * sent once. */
+static void test_kept(void **state)
+{
+	static const char receiver[] =
+		"import socket\n"
+		"s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)\n"
+		"s.bind(('', 7777))\n"
+		"print('bound', flush=True)\n"
+		"print('got', [len(s.recv(2000)) for i in range(3)], flush=True)\n"
+		"import time; time.sleep(1000)\n";
+	static const size_t sizes[] = { 1, 1400, 700 };
+	(void)state;
+	struct error e = ERROR_INIT;
+	struct box box;
+	char data[1400] = "x";
+	struct sockaddr_in to = { .sin_family = AF_INET, .sin_port = htons(7777) };
+	cleanup_fd int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	inet_pton(AF_INET, "10.99.0.2", &to.sin_addr);
+	box_prepare(&box, FIRST, "10.99.0.2");
+	box_start(&box, "python3", "-c", receiver);
+	wait_for_log(&box, "bound");
+	ok(sandbox_hold(&box.sb, &e), &e);
+	for (size_t i = 0; i < ARRAY_SIZE(sizes); i++)
+		assert_int_equal(sendto(fd, data, sizes[i], 0, (struct sockaddr *)&to, sizeof(to)),
+				 sizes[i]);
+	ok(sandbox_release(&box.sb, &e), &e);
+	wait_for_log(&box, "got [1, 1400, 700]");
+	box_end(&box);
+}
+
 /* --- starting -------------------------------------------------------------------------- */
 
 static void expect_no_start(const char *command, const char *reason)
@@ -516,12 +547,12 @@ static void test_idempotent(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_isolation),  cmocka_unit_test(test_hidden),
-		cmocka_unit_test(test_network),    cmocka_unit_test(test_internet),
-		cmocka_unit_test(test_hold),       cmocka_unit_test(test_no_start),
-		cmocka_unit_test(test_bad_spec),   cmocka_unit_test(test_limits),
-		cmocka_unit_test(test_freeze),     cmocka_unit_test(test_end),
-		cmocka_unit_test(test_idempotent),
+		cmocka_unit_test(test_isolation), cmocka_unit_test(test_hidden),
+		cmocka_unit_test(test_network),   cmocka_unit_test(test_internet),
+		cmocka_unit_test(test_hold),      cmocka_unit_test(test_kept),
+		cmocka_unit_test(test_no_start),  cmocka_unit_test(test_bad_spec),
+		cmocka_unit_test(test_limits),    cmocka_unit_test(test_freeze),
+		cmocka_unit_test(test_end),       cmocka_unit_test(test_idempotent),
 	};
 	return cmocka_run_group_tests(tests, set_up, tear_down);
 }
