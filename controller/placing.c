@@ -48,7 +48,7 @@ static bool has_notice(const struct node *node, enum notice_kind kind)
 
 bool placing_is_doomed(const struct node *node)
 {
-	return node->leaving || node->info.evacuating || has_notice(node, NOTICE_EVICT) ||
+	return node->info.evacuating || has_notice(node, NOTICE_EVICT) ||
 	       has_notice(node, NOTICE_REBOOT);
 }
 

@@ -30,7 +30,7 @@ int placing_choose(struct session *s, const struct placing *what, struct node **
 /* Memory that the session counts for on its node. */
 int64_t placing_memory(const struct session *s);
 
-/* A notice says that it ends, it says so itself, or it puts its sessions away already. */
+/* A notice says that it ends, or it puts its sessions away already. */
 bool placing_is_doomed(const struct node *node);
 /* Sessions are to leave it while there is time. */
 bool placing_is_draining(const struct node *node);

@@ -349,6 +349,37 @@ def test_an_unknown_node_gets_no_lease(cluster: Cluster):
     assert node.grants == grants
 
 
+def test_a_node_that_ends_gives_its_lease_back(tmp_path: Path):
+    """What is under way for it goes elsewhere long before the lease would have lapsed."""
+    with Cluster(tmp_path, lease="120s") as cluster:
+        home, other = asleep(cluster)
+        home.reject["restore"] = 503  # it begins nothing any more
+        cluster.elsad.start_session()
+        wait_for("the question", lambda: restores(home))
+        assert where(cluster) == home.name
+        home.leaving = True
+        wait_runs_on(cluster, other)
+        shown = cluster.shown(home.name)
+        assert shown["leaving"] and shown["lost"] and shown["lease_left_ms"] == 0
+        events = [e["what"] for e in cluster.elsad.events()]
+        assert events.count("node-leaving") == 1 and "node-lost" not in events
+        home.leaving = False
+        wait_for("it to be back", lambda: not cluster.shown(home.name)["lost"]
+                 and cluster.shown(home.name)["up"])  # fmt: skip
+        assert not cluster.shown(home.name)["leaving"]
+
+
+def test_a_late_word_gives_nothing_back(cluster: Cluster):
+    """A process that ended said so, and elsad hears it after the next one has a lease."""
+    (node, _) = two(cluster)
+    late = {"boot_id": node.boot_id, "leaving": True, "asked_at": 1}
+    for change in ({}, {"boot_id": "another", "asked_at": 1 << 60}):
+        with pytest.raises(ApiError) as refused:
+            node.ask_elsad("lease", {**late, **change}, node.context)
+        assert refused.value.status == 409
+    assert not cluster.shown("n1")["lost"] and not cluster.shown("n1")["leaving"]
+
+
 def test_a_node_that_is_removed_with_its_sessions(cluster: Cluster):
     two(cluster)
     cluster.elsad.run()
