@@ -49,8 +49,7 @@ class Ours:
 
     def resume(self) -> float:
         """Until the first HTTP answer; returns when it was asked for. As the Hub does it: the server is
-        spoken to when elsad says that it is there. A caller who comes while its packets are held
-        back would wait for TCP's next try, a second later."""
+        spoken to when elsad says that it is there."""
         begin = time.monotonic()
         self.wake([])
         self.server.wait_answer()

@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "base/cleanup.h"
 #include "cloud/capacity_backends.h"
 #include "cloud/ec2_query.h"
 #include "cloud/ec2_xml.h"
@@ -13,37 +12,10 @@
 
 static const struct ec2_service service = { "autoscaling", "2011-01-01" };
 
-struct autoscaling {
-	struct cloud_capacity base;
-	struct cloud_api api;
-};
-
-static void autoscaling_free(struct cloud_capacity *c)
-{
-	struct autoscaling *a = (struct autoscaling *)c;
-	cloud_api_deinit(&a->api);
-	free(a);
-}
-
 static int autoscaling_open(const struct cloud_options *options, struct cloud_capacity **capacity,
 			    struct error *e)
 {
-	struct autoscaling *a = calloc(1, sizeof(*a));
-	if (!a)
-		return error_set(e, ENOMEM, "out of memory");
-	int r = ec2_open(&a->api, &service, options, e);
-	if (r < 0) {
-		autoscaling_free(&a->base);
-		return r;
-	}
-	*capacity = &a->base;
-	return 0;
-}
-
-static int call(struct cloud_capacity *c, struct cloud_call *x, const struct sigv4_pair *what,
-		struct error *e)
-{
-	return ec2_call(&((struct autoscaling *)c)->api, x, &service, what, e);
+	return ec2_capacity_open(&service, options, capacity, e);
 }
 
 static int64_t present(const struct cloud_pool *state)
@@ -61,7 +33,7 @@ static int ask_activities(struct cloud_capacity *c, const char *pool, struct clo
 					   { "MaxRecords", "10" },
 					   { 0 } };
 	struct cloud_call x = { .action = "autoscaling:DescribeScalingActivities", .pool = pool };
-	int r = call(c, &x, what, NULL);
+	int r = ec2_capacity_call(c, &x, what, NULL);
 	if (r == 0)
 		r = ec2_read_activities(buf_text(&x.answer), x.answer.len, state);
 	cloud_call_deinit(&x);
@@ -73,7 +45,7 @@ static int autoscaling_describe(struct cloud_capacity *c, const char *pool,
 {
 	const struct sigv4_pair what[] = { { "AutoScalingGroupNames.member.1", pool }, { 0 } };
 	struct cloud_call x = { .action = "autoscaling:DescribeAutoScalingGroups", .pool = pool };
-	int r = call(c, &x, what, e);
+	int r = ec2_capacity_call(c, &x, what, e);
 	if (r == 0) {
 		r = ec2_read_group(buf_text(&x.answer), x.answer.len, state);
 		if (r == -ENOENT) {
@@ -96,7 +68,7 @@ static int set_desired(struct cloud_capacity *c, const char *pool, int64_t desir
 					   { "HonorCooldown", "false" },
 					   { 0 } };
 	struct cloud_call x = { .action = "autoscaling:SetDesiredCapacity", .pool = pool };
-	int r = call(c, &x, what, e);
+	int r = ec2_capacity_call(c, &x, what, e);
 	cloud_call_deinit(&x);
 	return r;
 }
@@ -117,20 +89,13 @@ static int autoscaling_shrink(struct cloud_capacity *c, const char *pool,
 	struct cloud_call x = { .action = "autoscaling:TerminateInstanceInAutoScalingGroup",
 				.pool = pool,
 				.once = true };
-	struct error inner = ERROR_INIT;
-	int r = call(c, &x, what, &inner);
-	cloud_call_deinit(&x);
-	if (r < 0 && inner.fault == FAULT_NOT_FOUND)
-		return 0;
-	if (r < 0 && e)
-		*e = inner;
-	return r;
+	return ec2_capacity_end(c, &x, what, e);
 }
 
 const struct capacity_backend capacity_autoscaling = {
 	.name = "autoscaling",
 	.open = autoscaling_open,
-	.free = autoscaling_free,
+	.free = ec2_capacity_free,
 	.describe = autoscaling_describe,
 	.grow = autoscaling_grow,
 	.lower = set_desired,

@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "base/cleanup.h"
 #include "cloud/capacity_backends.h"
 #include "cloud/ec2_query.h"
 #include "cloud/ec2_xml.h"
@@ -21,11 +20,6 @@
 enum { NAME_MOST = 160, PAGES_MOST = 100 };
 
 static const struct ec2_service service = { "ec2", "2016-11-15" };
-
-struct fleets {
-	struct cloud_capacity base;
-	struct cloud_api api;
-};
 
 struct pool_name {
 	char template[NAME_MOST], version[NAME_MOST];
@@ -58,32 +52,10 @@ static int fleet_check_pool(const char *pool, struct error *e)
 	return split_name(pool, &name, e);
 }
 
-static void fleet_free(struct cloud_capacity *c)
-{
-	struct fleets *f = (struct fleets *)c;
-	cloud_api_deinit(&f->api);
-	free(f);
-}
-
 static int fleet_open(const struct cloud_options *options, struct cloud_capacity **capacity,
 		      struct error *e)
 {
-	struct fleets *f = calloc(1, sizeof(*f));
-	if (!f)
-		return error_set(e, ENOMEM, "out of memory");
-	int r = ec2_open(&f->api, &service, options, e);
-	if (r < 0) {
-		fleet_free(&f->base);
-		return r;
-	}
-	*capacity = &f->base;
-	return 0;
-}
-
-static int call(struct cloud_capacity *c, struct cloud_call *x, const struct sigv4_pair *what,
-		struct error *e)
-{
-	return ec2_call(&((struct fleets *)c)->api, x, &service, what, e);
+	return ec2_capacity_open(&service, options, capacity, e);
 }
 
 static int describe_page(struct cloud_capacity *c, const char *pool, struct cloud_pool *state,
@@ -98,7 +70,7 @@ static int describe_page(struct cloud_capacity *c, const char *pool, struct clou
 					   { *next ? "NextToken" : NULL, next },
 					   { 0 } };
 	struct cloud_call x = { .action = "ec2:DescribeInstances", .pool = pool };
-	int r = call(c, &x, what, e);
+	int r = ec2_capacity_call(c, &x, what, e);
 	if (r == 0) {
 		r = ec2_read_instances(buf_text(&x.answer), x.answer.len, state, next);
 		if (r < 0)
@@ -150,7 +122,7 @@ static int create(struct cloud_capacity *c, const char *pool, const struct pool_
 	};
 	x->action = "ec2:CreateFleet";
 	x->pool = pool;
-	return call(c, x, what, e);
+	return ec2_capacity_call(c, x, what, e);
 }
 
 /* Fewer than asked for is fine: the rest is asked for again, of this pool or the next. */
@@ -172,7 +144,7 @@ static int fleet_grow(struct cloud_capacity *c, const char *pool, const struct c
 		if (r < 0)
 			error_set(e, -r, "what became of the fleet cannot be read");
 		else if (!fleet.launched && fleet.refusal.code[0])
-			r = cloud_refuse(&((struct fleets *)c)->api, &x, &fleet.refusal, e);
+			r = cloud_refuse(ec2_capacity_api(c), &x, &fleet.refusal, e);
 		else if (!fleet.launched)
 			r = error_fault(e, FAULT_FULL, "the fleet launched nothing");
 	}
@@ -185,20 +157,13 @@ static int fleet_shrink(struct cloud_capacity *c, const char *pool,
 {
 	const struct sigv4_pair what[] = { { "InstanceId.1", instance->id }, { 0 } };
 	struct cloud_call x = { .action = "ec2:TerminateInstances", .pool = pool };
-	struct error inner = ERROR_INIT;
-	int r = call(c, &x, what, &inner);
-	cloud_call_deinit(&x);
-	if (r < 0 && inner.fault == FAULT_NOT_FOUND)
-		return 0;
-	if (r < 0 && e)
-		*e = inner;
-	return r;
+	return ec2_capacity_end(c, &x, what, e);
 }
 
 const struct capacity_backend capacity_fleet = {
 	.name = "fleet",
 	.open = fleet_open,
-	.free = fleet_free,
+	.free = ec2_capacity_free,
 	.check_pool = fleet_check_pool,
 	.describe = fleet_describe,
 	.grow = fleet_grow,

@@ -3,9 +3,11 @@
 
 #include "base/cleanup.h"
 #include "base/fs.h"
+#include "cloud/capacity_backends.h"
 #include "cloud/ec2_xml.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 enum { BODY_MOST = 64 << 10, PARAMETERS = 32 };
@@ -67,8 +69,8 @@ static int find_region(char **region, const struct cloud_options *options, struc
 	return error_remedy(e, r, "set capacity.region");
 }
 
-int ec2_open(struct cloud_api *api, const struct ec2_service *service,
-	     const struct cloud_options *options, struct error *e)
+static int open_api(struct cloud_api *api, const struct ec2_service *service,
+		    const struct cloud_options *options, struct error *e)
 {
 	cleanup_free char *region = NULL;
 	int r = find_region(&region, options, e);
@@ -91,14 +93,48 @@ int ec2_open(struct cloud_api *api, const struct ec2_service *service,
 	return r;
 }
 
-int ec2_call(struct cloud_api *api, struct cloud_call *call, const struct ec2_service *service,
-	     const struct sigv4_pair *what, struct error *e)
+struct ec2_capacity {
+	struct cloud_capacity base;
+	struct cloud_api api;
+	const struct ec2_service *service;
+};
+
+void ec2_capacity_free(struct cloud_capacity *c)
+{
+	cloud_api_deinit(ec2_capacity_api(c));
+	free(c);
+}
+
+int ec2_capacity_open(const struct ec2_service *service, const struct cloud_options *options,
+		      struct cloud_capacity **capacity, struct error *e)
+{
+	struct ec2_capacity *c = calloc(1, sizeof(*c));
+	if (!c)
+		return error_set(e, ENOMEM, "out of memory");
+	c->service = service;
+	int r = open_api(&c->api, service, options, e);
+	if (r < 0) {
+		ec2_capacity_free(&c->base);
+		return r;
+	}
+	*capacity = &c->base;
+	return 0;
+}
+
+struct cloud_api *ec2_capacity_api(struct cloud_capacity *c)
+{
+	return &((struct ec2_capacity *)c)->api;
+}
+
+int ec2_capacity_call(struct cloud_capacity *c, struct cloud_call *call,
+		      const struct sigv4_pair *what, struct error *e)
 {
 	struct sigv4_pair all[PARAMETERS];
 	size_t count = 0;
 	cleanup_buf struct buf body = BUF_INIT(BODY_MOST);
 	all[count++] = (struct sigv4_pair) { "Action", strchr(call->action, ':') + 1 };
-	all[count++] = (struct sigv4_pair) { "Version", service->version };
+	all[count++] =
+		(struct sigv4_pair) { "Version", ((struct ec2_capacity *)c)->service->version };
 	for (; what->name && count < PARAMETERS; what++)
 		all[count++] = *what;
 	int r = sigv4_query(&body, all, count);
@@ -108,7 +144,20 @@ int ec2_call(struct cloud_api *api, struct cloud_call *call, const struct ec2_se
 	call->path = "";
 	call->body = buf_text(&body);
 	call->content_type = "application/x-www-form-urlencoded; charset=utf-8";
-	r = cloud_call(api, call, e);
+	r = cloud_call(ec2_capacity_api(c), call, e);
 	call->body = NULL;
+	return r;
+}
+
+int ec2_capacity_end(struct cloud_capacity *c, struct cloud_call *call,
+		     const struct sigv4_pair *what, struct error *e)
+{
+	struct error inner = ERROR_INIT;
+	int r = ec2_capacity_call(c, call, what, &inner);
+	cloud_call_deinit(call);
+	if (r < 0 && inner.fault == FAULT_NOT_FOUND)
+		return 0;
+	if (r < 0 && e)
+		*e = inner;
 	return r;
 }

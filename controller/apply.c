@@ -13,6 +13,7 @@
 #include "controller/record.h"
 #include "controller/rows.h"
 #include "controller/steps.h"
+#include "controller/tried.h"
 #include "controller/wake.h"
 
 #include <math.h>
@@ -67,6 +68,10 @@ static bool writes_checkpoint(enum session_state state)
 static const char *event_what(const struct draft *d)
 {
 	const struct session_change *change = d->change;
+	if (change->event == EVENT_GIVEN_UP)
+		return "failed";
+	if (change->event == EVENT_EFFECT_ELSEWHERE && d->step.next != SESSION_FAILED)
+		return "node-failed";
 	if (d->step.next == SESSION_LOST)
 		return "lost";
 	if (change->ended && is_done(change->event))
@@ -99,6 +104,28 @@ static int write_event(struct session *s, const struct draft *d, struct error *e
 			    e);
 }
 
+/* What has been tried counts until it runs, or nobody wants that any more. */
+static void draft_tried(const struct session *s, const struct draft *d, struct db_session *row)
+{
+	const struct session_change *change = d->change;
+	bool gone = change->event == EVENT_NODE_LOST;
+	bool wakes = d->step.next == SESSION_RESTORING || d->step.next == SESSION_FENCING ||
+		     (d->step.next == SESSION_HIBERNATED && d->step.wish == WISH_AWAKE);
+	if (!wakes) {
+		replace_text(&row->tried, NULL);
+		return;
+	}
+	if (s->state != SESSION_RESTORING || (!gone && change->event != EVENT_EFFECT_ELSEWHERE))
+		return;
+	const struct effect_result *result = change->result;
+	const char *why = result && result->text ? result->text : change->reason;
+	char *tried = tried_add(row->tried, node_name(s->node), why ? why : "failed", gone);
+	if (!tried)
+		abort(); /* as replace_text() */
+	free(row->tried);
+	row->tried = tried;
+}
+
 /* The fields that follow from the step alone. */
 static void draft_row(struct session *s, struct draft *d)
 {
@@ -112,6 +139,7 @@ static void draft_row(struct session *s, struct draft *d)
 	row->generation = d->step.newest;
 	row->checkpoint = d->step.checkpoint;
 	row->wish = d->step.wish;
+	draft_tried(s, d, row);
 	if (d->step.next == SESSION_RUNNING && was_started)
 		row->started_at = d->now;
 	if (change->ended && change->ended->kind == EFFECT_HIBERNATE)
@@ -128,7 +156,8 @@ static void draft_effect(struct session *s, struct draft *d)
 	d->effect.generation = d->step.generation;
 	d->effect.created_at = d->now;
 	memcpy(d->effect.session, s->row.id, ID_SIZE);
-	if (waiting)
+	/* The effects of a wake that goes from node to node are each one of their own. */
+	if (waiting && !s->row.tried)
 		memcpy(d->effect.id, waiting->id, ID_SIZE);
 	else
 		id_new(d->effect.id);
@@ -158,6 +187,12 @@ static int write_session(struct session *s, struct draft *d, struct error *e)
 	return r;
 }
 
+/* Who waits for the operation waits on: another effect will end it. */
+static bool goes_on(const struct draft *d)
+{
+	return d->change->event == EVENT_EFFECT_ELSEWHERE && d->step.next != SESSION_FAILED;
+}
+
 static int write_effect(struct session *s, struct draft *d, struct error *e)
 {
 	struct db *db = s->controller->db;
@@ -180,7 +215,7 @@ static int write_draft(struct session *s, struct draft *d, struct error *e)
 		r = change->prepare(s, &d->row, change->arg, e);
 	draft_row(s, d);
 	draft_effect(s, d);
-	if (change->ended && change->result)
+	if (change->ended && change->result && !goes_on(d))
 		d->outcome = operation_outcome(s, change->ended->kind, &change->ended->row,
 					       change->result);
 	/* What refers to a session is written after it and deleted before it. */
@@ -282,8 +317,12 @@ static void settle_effect(struct session *s, struct draft *d)
 		operation_orphan(s);
 	if (d->outcome && op)
 		operation_end(op, d->outcome);
+	if (goes_on(d) && op)
+		operation_step(op, "another-node");
 	if (d->effect.kind) {
-		operation_begin(s, d->effect.id, effect_kind_of(d->step.action), d->effect.who,
+		enum effect_kind kind = effect_kind_of(d->step.action);
+		const struct operation *waiting = operation_waiting(s, kind);
+		operation_begin(s, waiting ? waiting->id : d->effect.id, kind, d->effect.who,
 				d->effect.why);
 		effect_begin(s, &d->effect, replaced, replaced_node);
 	}

@@ -20,6 +20,9 @@ int capacity_new(struct controller *c, struct error *e); /* nothing when provide
 void capacity_free(struct controller *c);
 void capacity_reload(struct controller *c);
 
+/* Machines can be had for the asking. */
+bool capacity_can_grow(const struct controller *c);
+
 /* A session that no node has room for. */
 struct capacity_want {
 	const char *session; /* id */

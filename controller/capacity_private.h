@@ -106,7 +106,26 @@ struct capacity {
 	bool dirty;                /* what is to be kept is not yet */
 };
 
+struct capacity_pass {
+	struct capacity_facts facts;
+	struct capacity_wanted *wanted;
+	struct capacity_pool *pools;
+	struct capacity_machine *machines;
+	struct machine **of; /* facts.machines[i] is this one */
+	wall_ms next_at;     /* somebody's patience ends; 0: nobody's */
+};
+
 enum pool_task_kind { POOL_DESCRIBE, POOL_GROW, POOL_LOWER, POOL_SHRINK };
+
+/* capacity_facts.c: for a pass. 0 or -ENOMEM; to be freed all the same. */
+int capacity_collect(struct capacity *cap, struct capacity_pass *pass, wall_ms now);
+void capacity_pass_deinit(struct capacity_pass *pass);
+
+/* capacity_wants.c. for_doomed: sessions in use on a node that ends, and that no other has room
+ * for, are wanted elsewhere before they are put away. */
+void wants_for_doomed(struct capacity *cap, wall_ms now);
+void wants_forget(struct capacity *cap, wall_ms now);
+void want_drop(struct capacity *cap, struct want *w);
 
 /* capacity_kept.c: the record. */
 int capacity_load(struct capacity *cap, struct error *e);

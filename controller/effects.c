@@ -5,6 +5,7 @@
 #include "base/fs.h"
 #include "base/log.h"
 #include "base/names.h"
+#include "controller/capacity.h"
 #include "controller/checkpoints.h"
 #include "controller/node.h"
 #include "controller/operations.h"
@@ -13,7 +14,9 @@
 #include "controller/retry.h"
 #include "controller/rows.h"
 #include "controller/steps.h"
+#include "controller/tried.h"
 #include "controller/wake.h"
+#include "policies/place.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -178,6 +181,55 @@ static char *fence_text(const struct effect *effect, const struct effect_result 
 			  node);
 }
 
+/* --- restores that fail ------------------------------------------------------------------------
+ */
+
+/* Nothing of it is left on its node, and it is perhaps that node's own fault. */
+static bool is_of_its_node(const struct effect *effect, const struct effect_result *result)
+{
+	return effect->kind == EFFECT_RESTORE && effect_event(result) == EVENT_EFFECT_FAILED &&
+	       nodes_next(effect->session->controller->nodes->local) &&
+	       place_elsewhere(fault_from_name(result->fault), result->step);
+}
+
+/* False: *e says why not. */
+static bool is_another_left(const struct effect *effect, struct error *e)
+{
+	struct session *s = effect->session;
+	struct placing what = placing_of(s, true);
+	struct node *to = NULL;
+	what.not_on = effect->node;
+	if (tried_count(s->row.tried) + 1 >= TRIED_MOST) {
+		error_set(e, EAGAIN, "%d nodes were tried", TRIED_MOST);
+		return false;
+	}
+	int r = placing_choose(s, &what, &to, e);
+	return r == 0 || r == -EINPROGRESS || (r == -EAGAIN && capacity_can_grow(s->controller));
+}
+
+/* Whether its failure is not the end of the wake. Else `told` may say more of it; its text is
+ * *text's then. */
+static bool goes_elsewhere(const struct effect *effect, struct effect_result *told, char **text)
+{
+	struct error why = ERROR_INIT;
+	if (!is_of_its_node(effect, told))
+		return false;
+	if (is_another_left(effect, &why))
+		return true;
+	*text = str_printf("%s (on %s), and %s", told->text ? told->text : "no reason was given",
+			   node_name(effect->node), why.text);
+	if (*text)
+		told->text = *text;
+	return false;
+}
+
+static char *elsewhere_text(const struct effect *effect, const struct effect_result *result)
+{
+	return str_printf("could not be restored on %s: %s; another node is tried",
+			  node_name(effect->node),
+			  result->text ? result->text : "the node gave no reason");
+}
+
 static void finish(struct effect *effect, const struct effect_result *result)
 {
 	struct session *s = effect->session;
@@ -187,16 +239,22 @@ static void finish(struct effect *effect, const struct effect_result *result)
 	char session_id[ID_SIZE];
 	bool failed = result->state == EFFECT_FAILED;
 	bool fence = effect->kind == EFFECT_FENCE;
-	cleanup_free char *reason = failed  ? failure_text(effect, result)
-				    : fence ? fence_text(effect, result)
-					    : NULL;
+	struct effect_result told = *result; /* borrows its texts */
+	cleanup_free char *nowhere = NULL;
+	bool elsewhere = failed && goes_elsewhere(effect, &told, &nowhere);
+	cleanup_free char *reason = elsewhere ? elsewhere_text(effect, result)
+				    : failed  ? failure_text(effect, &told)
+				    : fence   ? fence_text(effect, result)
+					      : NULL;
 	const struct session_change change = {
-		.event = fence ? EVENT_FENCED : effect_event(result),
+		.event = fence       ? EVENT_FENCED
+			 : elsewhere ? EVENT_EFFECT_ELSEWHERE
+				     : effect_event(result),
 		.who = effect->row.who,
 		.why = effect->row.why,
 		.reason = reason,
 		.ended = effect,
-		.result = result,
+		.result = &told,
 	};
 	if (failed && fence) {
 		fence_failed(effect, result);

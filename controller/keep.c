@@ -65,6 +65,8 @@ int session_set_wish(struct session *s, enum session_wish wish, struct error *e)
 {
 	struct db_session draft = session_copy_row(&s->row);
 	draft.wish = wish;
+	if (wish == WISH_NONE)
+		replace_text(&draft.tried, NULL);
 	return keep(s, &draft, NULL, NULL, NULL, e);
 }
 

@@ -211,20 +211,46 @@ static void take_notices(struct node *node, struct lease_request *request)
 	request->notice_count = count;
 }
 
+/* One that comes late, behind others, says what is so no more. That matters where it gives back a
+ * lease which was granted anew since. */
+static bool is_late(const struct node *node, const struct lease_request *request)
+{
+	if (!node->lease_boot)
+		return false;
+	if (strcmp(node->lease_boot, request->boot_id) != 0)
+		return request->leaving;
+	return request->asked_at < node->lease_asked_at;
+}
+
 static void take_request(struct node *node, struct lease_request *request)
 {
-	bool leaves = request->leaving && !node->leaving;
 	bool doomed = placing_is_doomed(node);
+	replace_text(&node->lease_boot, request->boot_id);
+	node->lease_asked_at = request->asked_at;
 	node->leaving = request->leaving;
 	take_notices(node, request);
-	if (placing_is_doomed(node) != doomed)
-		capacity_changed(node->controller);
-	if (leaves)
-		record_note(node->controller,
-			    &(struct record) { .who = "lease",
-					       .what = "node-leaving",
-					       .why = node_name(node),
-					       .detail = "it ends, and gets nothing new" });
+	if (placing_is_doomed(node) == doomed)
+		return;
+	capacity_changed(node->controller);
+	node_look_soon(node); /* at what it makes of that */
+}
+
+/* It has no session, and begins none before it is granted a lease again: what is under way for it
+ * here is nowhere. */
+static void given_back(struct http_exchange *x, struct node *node)
+{
+	const struct lease_grant none = { 0 };
+	http_reply_json(x, 200, wire_encode(&wire_lease_grant, &none));
+	if (node->lost)
+		return;
+	node->lost = true;
+	log_info("%s has ended, and had no sessions", node_name(node));
+	record_note(
+		node->controller,
+		&(struct record) { .who = "lease",
+				   .what = "node-leaving",
+				   .why = node_name(node),
+				   .detail = "elsa-node has ended there, and had no sessions" });
 }
 
 /* It may have another address since it started anew. Words that cannot be used change nothing. */
@@ -266,17 +292,23 @@ void lease_asked(struct http_exchange *x, void *controller)
 	int r = node && node->joined
 			? wire_decode_text(&wire_lease_request, body ? body : "", len, &request, &e)
 			: error_fault(&e, FAULT_DENIED, "no such node has joined");
+	if (r == 0 && is_late(node, &request))
+		r = error_fault(&e, FAULT_CONFLICT, "a later question was answered");
+	bool leaves = request.leaving;
 	if (r == 0) {
 		take_place(x, node, request.listen);
 		take_request(node, &request);
-		r = grant(x, node, &e);
+		if (leaves)
+			given_back(x, node);
+		else
+			r = grant(x, node, &e);
 	}
 	wire_free(&wire_lease_request, &request);
 	if (r < 0) {
 		http_reply_error(x, &e);
 		return;
 	}
-	if (!node->up)
+	if (!node->up && !leaves)
 		node_look_soon(node);
 	wake_soon(c);
 }

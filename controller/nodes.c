@@ -302,6 +302,7 @@ static void node_free(struct node *node)
 	free(node->listen);
 	free(node->boot_id);
 	free(node->new_boot_id);
+	free(node->lease_boot);
 	free(node->strange);
 	wire_free(&wire_node_info, &node->info);
 	free(node);

@@ -22,7 +22,7 @@ struct node {
 	bool joined;     /* on another host, and on record */
 	bool was_joined; /* of nodes_reload() */
 	bool draining;   /* its sessions are to leave it */
-	bool leaving;    /* it said that it ends */
+	bool leaving;    /* it gave its lease back, and did not come again */
 	bool drained;    /* ... and have */
 	char *listen;    /* of its API; NULL */
 	char *overlay;   /* its address there; NULL */
@@ -32,12 +32,14 @@ struct node {
 	bool up;
 	wall_ms seen_at; /* of its last lease; 0: none since elsad began */
 	mono_us lease_until;
-	mono_us back_at;       /* when it renewed its lapsed lease; 0: never */
-	bool lost;             /* its lease has lapsed: nothing runs there */
-	bool checked;          /* its effects and checkpoints were compared since it came up */
-	char *boot_id;         /* as recorded; NULL: never seen */
-	char *new_boot_id;     /* it rebooted, and not all sessions know it yet */
-	struct node_info info; /* as it said last; zeroed until then */
+	char *lease_boot;       /* in which it was asked for last; NULL */
+	int64_t lease_asked_at; /* when, in its own time */
+	mono_us back_at;        /* when it renewed its lapsed lease; 0: never */
+	bool lost;              /* its lease has lapsed: nothing runs there */
+	bool checked;           /* its effects and checkpoints were compared since it came up */
+	char *boot_id;          /* as recorded; NULL: never seen */
+	char *new_boot_id;      /* it rebooted, and not all sessions know it yet */
+	struct node_info info;  /* as it said last; zeroed until then */
 	enum {
 		EVACUATION_UNKNOWN, /* on record, or not */
 		EVACUATION_OPEN,

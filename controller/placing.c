@@ -5,6 +5,7 @@
 #include "controller/lease.h"
 #include "controller/node.h"
 #include "controller/nodes.h"
+#include "controller/tried.h"
 #include "policies/place.h"
 
 #include <errno.h>
@@ -12,7 +13,7 @@
 #include <string.h>
 
 #define CPU_OVERCOMMIT 4.0 /* of a node's processors, before others come first */
-#define EXPLAIN_MOST   512
+#define EXPLAIN_MOST   900
 
 int64_t placing_memory(const struct session *s)
 {
@@ -47,7 +48,7 @@ static bool has_notice(const struct node *node, enum notice_kind kind)
 
 bool placing_is_doomed(const struct node *node)
 {
-	return node->leaving || node->info.evacuating || has_notice(node, NOTICE_EVICT) ||
+	return node->info.evacuating || has_notice(node, NOTICE_EVICT) ||
 	       has_notice(node, NOTICE_REBOOT);
 }
 
@@ -88,7 +89,8 @@ static void add_sessions(struct controller *c, struct place_node *places)
 	}
 }
 
-static struct place_node place_of(struct node *node, const struct session *s, const char *image)
+static struct place_node place_of(struct node *node, const struct session *s,
+				  const struct placing *what, const struct tried *tried)
 {
 	const struct node_info *info = &node->info;
 	return (struct place_node) {
@@ -98,17 +100,20 @@ static struct place_node place_of(struct node *node, const struct session *s, co
 		.local = node->local,
 		.draining = placing_is_draining(node),
 		.doomed = placing_is_doomed(node),
-		.avoid = is_avoided(node),
+		.avoid = is_avoided(node) || tried->gone,
 		.memory_bytes = info->memory_bytes,
 		.reserve_bytes = node->controller->config->nodes.reserve_bytes,
 		.available_bytes =
 			info->memory_available_bytes > 0 ? info->memory_available_bytes : -1,
 		.cpus = (double)info->cpus,
 		.features = info->features,
-		.has_image = node_has_image(node, image) > 0,
+		.has_image = node_has_image(node, what->image) > 0,
 		.price = info->price,
 		.zone = info->zone,
 		.last = s->node == node,
+		.failed = tried->failed          ? tried->why
+			  : what->not_on == node ? "tried last"
+						 : NULL,
 	};
 }
 
@@ -119,6 +124,7 @@ struct choice {
 	struct place_node *places;
 	struct place_verdict *verdicts;
 	struct node **nodes;
+	struct tried *tried; /* of each */
 	size_t count;
 	bool asking; /* a node is being asked what it holds, or whether it has the image */
 };
@@ -128,9 +134,31 @@ static void choice_deinit(struct choice *choice)
 	free(choice->places);
 	free(choice->verdicts);
 	free(choice->nodes);
+	free(choice->tried);
 }
 
-static int collect(struct session *s, const char *image, struct choice *choice)
+/* A node that has not answered yet, and may in a moment. One that does not renew its lease is lost
+ * some time. That is waited for where the alternative is to give a wake up. */
+static bool is_expected(const struct session *s, const struct placing *what, const struct node *n)
+{
+	bool wakes = s->row.tried || what->not_on;
+	return wakes && !n->local && !n->up && node_in_reach(n) && what->not_on != n;
+}
+
+static void add_choice(const struct session *s, const struct placing *what, struct node *n,
+		       struct choice *choice)
+{
+	struct tried *tried = &choice->tried[choice->count];
+	*tried = tried_on(s->row.tried, node_name(n));
+	bool asks =
+		n->up && node_in_reach(n) && (!n->checked || node_has_image(n, what->image) < 0);
+	if (!tried->failed && (asks || is_expected(s, what, n)))
+		choice->asking = true;
+	choice->places[choice->count] = place_of(n, s, what, tried);
+	choice->nodes[choice->count++] = n;
+}
+
+static int collect(struct session *s, const struct placing *what, struct choice *choice)
 {
 	struct controller *c = s->controller;
 	size_t most = 0;
@@ -139,14 +167,11 @@ static int collect(struct session *s, const char *image, struct choice *choice)
 	choice->places = calloc(most, sizeof(*choice->places));
 	choice->verdicts = calloc(most, sizeof(*choice->verdicts));
 	choice->nodes = calloc(most, sizeof(*choice->nodes));
-	if (!choice->places || !choice->verdicts || !choice->nodes)
+	choice->tried = calloc(most, sizeof(*choice->tried));
+	if (!choice->places || !choice->verdicts || !choice->nodes || !choice->tried)
 		return -ENOMEM;
-	for (struct node *n = nodes_first(c); n; n = nodes_next(n)) {
-		choice->asking = choice->asking || (n->up && node_in_reach(n) &&
-						    (!n->checked || node_has_image(n, image) < 0));
-		choice->places[choice->count] = place_of(n, s, image);
-		choice->nodes[choice->count++] = n;
-	}
+	for (struct node *n = nodes_first(c); n; n = nodes_next(n))
+		add_choice(s, what, n, choice);
 	add_sessions(c, choice->places);
 	return 0;
 }
@@ -176,7 +201,7 @@ static int choose(struct session *s, const struct placing *what, struct node **t
 		.local_allowed = config->nodes.local,
 		.cpu_overcommit = CPU_OVERCOMMIT,
 	};
-	if (collect(s, what->image, &choice) < 0)
+	if (collect(s, what, &choice) < 0)
 		return error_set(e, ENOMEM, "out of memory");
 	int i = place(&request, choice.places, choice.count, choice.verdicts);
 	if (i < 0)

@@ -15,12 +15,14 @@ struct placing {
 	double cpus;
 	const char *features; /* that its checkpoint needs; NULL: none */
 	const char *image;
+	const struct node *not_on; /* it has failed there just now; NULL: none */
 };
 
 /* Of the session as it is: started again as it was, or woken from its checkpoint. */
 struct placing placing_of(const struct session *s, bool restore);
 
-/* With one machine that is the local node, whatever it says. -EAGAIN (full): no node can take it,
+/* With one machine that is the local node, whatever it says. Else none on which this wake has
+ * failed, and one that was lost during it only before none. -EAGAIN (full): no node can take it,
  * and *e says of each why; with EINPROGRESS in place of that it may be known in a moment. */
 int placing_choose(struct session *s, const struct placing *what, struct node **to,
 		   struct error *e);
@@ -28,7 +30,7 @@ int placing_choose(struct session *s, const struct placing *what, struct node **
 /* Memory that the session counts for on its node. */
 int64_t placing_memory(const struct session *s);
 
-/* A notice says that it ends, it says so itself, or it puts its sessions away already. */
+/* A notice says that it ends, or it puts its sessions away already. */
 bool placing_is_doomed(const struct node *node);
 /* Sessions are to leave it while there is time. */
 bool placing_is_draining(const struct node *node);

@@ -277,6 +277,7 @@ struct db_session session_copy_row(const struct db_session *row)
 	copy.spec = copy_text(row->spec);
 	copy.api_token = copy_text(row->api_token);
 	copy.spawner = copy_text(row->spawner);
+	copy.tried = copy_text(row->tried);
 	return copy;
 }
 

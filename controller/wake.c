@@ -2,6 +2,7 @@
 #include "controller/wake.h"
 
 #include "base/cleanup.h"
+#include "base/fs.h"
 #include "base/log.h"
 #include "controller/api.h"
 #include "controller/capacity.h"
@@ -12,6 +13,7 @@
 #include "controller/retry.h"
 #include "controller/rows.h"
 #include "controller/spec.h"
+#include "controller/tried.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -70,12 +72,6 @@ bool wake_is_waiting(const struct session *s)
 	return find_waiting(s);
 }
 
-/* Machines can be had for the asking. */
-static bool can_grow(const struct controller *c)
-{
-	return strcmp(c->config->capacity.provider, "none") != 0;
-}
-
 static void waiting_free(struct wake *wake, struct waiting *w)
 {
 	TAILQ_REMOVE(&wake->starts, w, entry);
@@ -115,8 +111,8 @@ bool wake_start_later(struct session *s, const struct wake_start *start,
 		      const struct error *because)
 {
 	struct controller *c = s->controller;
-	int64_t wait_ms = can_grow(c) ? c->config->capacity.start_timeout_ms : IMAGE_MS;
-	if (!start->asking && !can_grow(c))
+	int64_t wait_ms = capacity_can_grow(c) ? c->config->capacity.start_timeout_ms : IMAGE_MS;
+	if (!start->asking && !capacity_can_grow(c))
 		return false;
 	struct waiting *w = calloc(1, sizeof(*w));
 	if (!w)
@@ -186,7 +182,7 @@ static void try_waiting(struct waiting *w)
 	}
 	/* Now that the nodes said that they have its image there is no room: that is to be known.
 	 */
-	bool over = w->asking && r != -EINPROGRESS && !can_grow(s->controller);
+	bool over = w->asking && r != -EINPROGRESS && !capacity_can_grow(s->controller);
 	if (r != -EINPROGRESS) {
 		w->because = e;
 		want_machine(s, &what, true);
@@ -223,6 +219,35 @@ static void note_why_not(struct session *s, const struct error *e)
 	log_warning("%s: it is to go on, but %s", s->label, e->text);
 }
 
+/* Where it was tried in vain, and nobody is left to try it, there is nothing to wait for. */
+static bool is_given_up(const struct session *s, int r, struct error *e)
+{
+	if (tried_count(s->row.tried) >= TRIED_MOST) {
+		error_set(e, EAGAIN, "%d nodes have failed or were lost with it", TRIED_MOST);
+		return true;
+	}
+	return r == -EAGAIN && tried_any_failed(s->row.tried) && !capacity_can_grow(s->controller);
+}
+
+static void give_up(struct session *s, const struct error *because)
+{
+	struct error e = ERROR_INIT;
+	cleanup_free char *reason = str_printf("could not be restored: %s%s%s", because->text,
+					       because->remedy[0] ? ". " : "", because->remedy);
+	const struct session_change change = { .event = EVENT_GIVEN_UP,
+					       .who = WHO,
+					       .reason = reason };
+	struct operation *op = s->operation;
+	if (session_apply(s, &change, NULL, &e) < 0) {
+		log_error("%s: that it is given up cannot be recorded: %s", s->label, e.text);
+		return;
+	}
+	if (op && operation_running(op))
+		operation_fail(op, because);
+	replace_text(&s->waiting, NULL);
+	capacity_unwanted(s->controller, s->row.id);
+}
+
 static void wake(struct session *s)
 {
 	struct session_change change = { .event = EVENT_START, .who = WHO, .why = "in-use" };
@@ -231,6 +256,10 @@ static void wake(struct session *s)
 	const struct placing what = placing_of(s, restore);
 	struct error e = ERROR_INIT;
 	int r = placing_choose(s, &what, &change.node, &e);
+	if (is_given_up(s, r, &e)) {
+		give_up(s, &e);
+		return;
+	}
 	if (r == 0)
 		r = session_apply(s, &change, NULL, &e);
 	if (r < 0) {

@@ -114,6 +114,8 @@ static const char *const migrations[] = {
 	"	uses_left INTEGER NOT NULL,"
 	"	created_at INTEGER NOT NULL"
 	") STRICT, WITHOUT ROWID;",
+	/* 4: on which nodes a wake has failed already */
+	"ALTER TABLE sessions ADD COLUMN tried TEXT;",
 };
 
 static int read_number(struct db *db, const char *sql, int64_t *value, struct error *e)

@@ -291,6 +291,9 @@ static int begin_or_attach(struct node *node, struct http_exchange *x,
 		return r < 0 ? r : 0;
 	if (!ef && node->stopping)
 		return error_set(e, EAGAIN, "elsa-node is about to end");
+	if (!ef && r == 0 && acknowledged_has(&node->acknowledged, request->id, clock_mono()))
+		return error_set(e, EBUSY, "effect %s was acknowledged: it is not done again",
+				 request->id);
 	if (!ef)
 		r = evacuate_refuses(node, request, e);
 	if (ef && request->force) {

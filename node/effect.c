@@ -424,6 +424,7 @@ int effect_acknowledge(struct node *node, const char *id, struct error *e)
 	struct effect *ef = effect_find(node, id);
 	if (ef && !has_result(ef))
 		return error_set(e, EBUSY, "effect %s is still under way", id);
+	acknowledged_add(&node->acknowledged, id, clock_mono());
 	if (ef) {
 		ef->acknowledged = true;
 		return 0;

@@ -7,6 +7,7 @@
 #include "node/hold.h"
 #include "node/join.h"
 #include "node/notices.h"
+#include "node/sandbox.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -185,12 +186,22 @@ static void granted(struct lease *l, const struct lease_grant *grant)
 	l->said[0] = '\0';
 }
 
+static void wake_in(struct lease *l, int64_t us)
+{
+	struct timeval t = { us / 1000000, us % 1000000 };
+	event_add(l->tick, &t);
+}
+
 static void answered(const struct http_reply *reply, void *arg)
 {
 	struct lease *l = arg;
 	struct lease_grant grant = { 0 };
 	struct error e = reply->error;
 	l->call = NULL;
+	if (l->leaves)
+		return;
+	if (l->ask_at_us == 0) /* there was news meanwhile */
+		wake_in(l, 0);
 	if (reply->status == 403)
 		join_refused(l->node);
 	if (e.fault == FAULT_NONE && reply->status != 200)
@@ -235,6 +246,8 @@ static int post(struct lease *l, const char *body, struct error *e)
 static int fill(const struct lease *l, struct lease_request *question, struct error *e)
 {
 	const struct node *node = l->node;
+	question->asked_at = l->asked_us;
+	question->leaving = l->leaves;
 	question->boot_id = strdup(node->boot_id);
 	question->listen = join_listen(node->config);
 	if (!question->boot_id || !question->listen)
@@ -262,13 +275,61 @@ static void ask(struct lease *l)
 	wire_free(&wire_lease_request, &question);
 }
 
-/* --- time goes on --------------------------------------------------------------------------- */
-
-static void wake_in(struct lease *l, int64_t us)
+void lease_soon(struct node *node)
 {
-	struct timeval t = { us / 1000000, us % 1000000 };
-	event_add(l->tick, &t);
+	struct lease *l = node->lease;
+	if (!l || !l->tick || l->leaves)
+		return;
+	l->ask_at_us = 0; /* behind the question that is under way, which does not say it yet */
+	if (!l->call)
+		wake_in(l, 0);
 }
+
+/* --- it is given back ------------------------------------------------------------------------- */
+
+/* Here it has ended before elsad hears of it. The guard has nothing to guard any more. */
+static void give_back(struct lease *l)
+{
+	l->leaves = true;
+	l->time = (struct lease_time) { 0 };
+	guard_page_put(l->page, &l->time);
+	atomic_store(&l->lapsed, true);
+	atomic_fetch_add(&l->epoch, 1);
+	event_del(l->tick);
+	if (l->call)
+		http_call_cancel(l->call);
+	l->call = NULL;
+}
+
+static int count_one(const char *id, void *arg)
+{
+	size_t *count = arg;
+	(void)id;
+	++*count;
+	return 0;
+}
+
+/* Nor any of which the journal could not be read. */
+static bool has_no_session(const struct node *node)
+{
+	size_t count = 0;
+	return !node->sessions && sandbox_each(node->config, count_one, &count, NULL) == 0 &&
+	       count == 0;
+}
+
+bool lease_leave(struct node *node)
+{
+	struct lease *l = node->lease;
+	if (!l || !l->tick)
+		return false;
+	if (!l->leaves && !atomic_load(&l->lapsed) && has_no_session(node)) {
+		give_back(l);
+		ask(l);
+	}
+	return l->leaves && l->call;
+}
+
+/* --- time goes on --------------------------------------------------------------------------- */
 
 static void look_at_guard(struct lease *l)
 {

@@ -22,6 +22,12 @@ int lease_open(struct node *node, struct error *e);
 void lease_take_over(struct node *node);
 /* Asks, from now on. On the loop. */
 int lease_start(struct node *node, struct error *e);
+/* What elsad is told with the lease has changed: it is renewed at once. On the loop. */
+void lease_soon(struct node *node);
+/* At the end of this program: a node without sessions gives its lease back, so that elsad need not
+ * wait for it. Idempotent; true while the answer may still come. With sessions, which go on without
+ * this program, the lease is left to itself. On the loop. */
+bool lease_leave(struct node *node);
 void lease_close(struct node *node); /* idempotent; the guard stays */
 
 /* Thread-safe. Whether sessions may run at this moment. */

@@ -81,7 +81,7 @@ static void on_drain(evutil_socket_t fd, short what, void *arg)
 	struct daemon *d = arg;
 	size_t load = pool_load(d->node.pool) + store_jobs_load(&d->node) +
 		      evacuate_load(&d->node) + notices_load(&d->node);
-	if (load == 0) {
+	if (load == 0 && (d->again || !lease_leave(&d->node))) {
 		event_base_loopexit(d->node.base, NULL);
 		return;
 	}

@@ -12,7 +12,6 @@
 #include <linux/neighbour.h>
 #include <linux/rtnetlink.h>
 #include <linux/veth.h>
-#include <net/if.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -23,7 +22,9 @@ enum {
 	MAC = 6,
 };
 
-#define INSIDE "eth0"
+#define INSIDE     "eth0"
+#define LINK_PLAIN "keep IPv6 off the link"
+#define LINK_UP    "bring the link up"
 
 /* The node's end of every link, on every node. */
 static const unsigned char node_mac[MAC] = { 0x02, 0xe5, 0, 0, 0, 0x01 };
@@ -76,28 +77,6 @@ static void put_pair(struct netlink *n, const struct ends *ends, int netns_fd)
 	netlink_nest_end(n, info);
 }
 
-/* No IPv6 address of its own: to be said before it comes up. */
-static void put_plain(struct netlink *n, uint32_t index)
-{
-	const uint8_t none = IN6_ADDR_GEN_MODE_NONE;
-	struct ifinfomsg head = { .ifi_family = AF_UNSPEC, .ifi_index = (int)index };
-	netlink_begin(n, "keep IPv6 off the link", RTM_SETLINK, NLM_F_ACK, &head, sizeof(head));
-	size_t spec = netlink_nest(n, IFLA_AF_SPEC, NULL, 0);
-	size_t inet6 = netlink_nest(n, AF_INET6, NULL, 0);
-	netlink_put(n, IFLA_INET6_ADDR_GEN_MODE, &none, sizeof(none));
-	netlink_nest_end(n, inet6);
-	netlink_nest_end(n, spec);
-}
-
-static void put_up(struct netlink *n, uint32_t index)
-{
-	struct ifinfomsg head = { .ifi_family = AF_UNSPEC,
-				  .ifi_index = (int)index,
-				  .ifi_flags = IFF_UP,
-				  .ifi_change = IFF_UP };
-	netlink_begin(n, "bring the link up", RTM_SETLINK, NLM_F_ACK, &head, sizeof(head));
-}
-
 static void put_address(struct netlink *n, uint32_t index, struct in_addr address)
 {
 	struct ifaddrmsg head = { .ifa_family = AF_INET, .ifa_prefixlen = 32, .ifa_index = index };
@@ -138,10 +117,10 @@ static int configure_inside(const struct ends *ends, int netns_fd, struct error 
 	uint32_t index = netlink_index(fd, INSIDE);
 	if (!index)
 		return error_set(e, ENODEV, "the link does not end in the session's namespace");
-	put_up(&n, LOOPBACK);
-	put_plain(&n, index);
+	netlink_link_up(&n, LINK_UP, LOOPBACK);
+	netlink_link_plain(&n, LINK_PLAIN, index);
 	put_address(&n, index, ends->address);
-	put_up(&n, index);
+	netlink_link_up(&n, LINK_UP, index);
 	put_neighbour(&n, index, ends->host, node_mac);
 	begin_route(&n, index,
 		    (struct rtmsg) { .rtm_scope = RT_SCOPE_UNIVERSE, .rtm_flags = RTNH_F_ONLINK });
@@ -153,8 +132,8 @@ static int configure_outside(const struct ends *ends, int fd, struct error *e)
 {
 	struct netlink n = NETLINK_INIT;
 	uint32_t index = netlink_index(fd, ends->name);
-	put_plain(&n, index);
-	put_up(&n, index);
+	netlink_link_plain(&n, LINK_PLAIN, index);
+	netlink_link_up(&n, LINK_UP, index);
 	put_neighbour(&n, index, ends->address, ends->mac);
 	begin_route(&n, index, (struct rtmsg) { .rtm_scope = RT_SCOPE_LINK, .rtm_dst_len = 32 });
 	netlink_put(&n, RTA_DST, &ends->address, sizeof(ends->address));

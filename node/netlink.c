@@ -7,6 +7,8 @@
 #include <arpa/inet.h>
 #include <assert.h>
 #include <errno.h>
+#include <linux/if_link.h>
+#include <linux/rtnetlink.h>
 #include <net/if.h>
 #include <pthread.h>
 #include <sched.h>
@@ -118,6 +120,27 @@ size_t netlink_nest(struct netlink *n, int type, const void *head, size_t len)
 void netlink_nest_end(struct netlink *n, size_t nest)
 {
 	((struct nlattr *)(void *)(n->data + nest))->nla_len = (uint16_t)(n->len - nest);
+}
+
+void netlink_link_plain(struct netlink *n, const char *what, uint32_t index)
+{
+	const uint8_t none = IN6_ADDR_GEN_MODE_NONE;
+	struct ifinfomsg head = { .ifi_family = AF_UNSPEC, .ifi_index = (int)index };
+	netlink_begin(n, what, RTM_SETLINK, NLM_F_ACK, &head, sizeof(head));
+	size_t spec = netlink_nest(n, IFLA_AF_SPEC, NULL, 0);
+	size_t inet6 = netlink_nest(n, AF_INET6, NULL, 0);
+	netlink_put(n, IFLA_INET6_ADDR_GEN_MODE, &none, sizeof(none));
+	netlink_nest_end(n, inet6);
+	netlink_nest_end(n, spec);
+}
+
+void netlink_link_up(struct netlink *n, const char *what, uint32_t index)
+{
+	struct ifinfomsg head = { .ifi_family = AF_UNSPEC,
+				  .ifi_index = (int)index,
+				  .ifi_flags = IFF_UP,
+				  .ifi_change = IFF_UP };
+	netlink_begin(n, what, RTM_SETLINK, NLM_F_ACK, &head, sizeof(head));
 }
 
 /* --- sending --------------------------------------------------------------------- */

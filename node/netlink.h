@@ -53,6 +53,10 @@ void netlink_put_be32(struct netlink *n, int type, uint32_t value);
 size_t netlink_nest(struct netlink *n, int type, const void *head, size_t len);
 void netlink_nest_end(struct netlink *n, size_t nest);
 
+/* Whole messages about a link. No IPv6 address of its own: to be said before it comes up. */
+void netlink_link_plain(struct netlink *n, const char *what, uint32_t index);
+void netlink_link_up(struct netlink *n, const char *what, uint32_t index);
+
 /* Sends all of it and waits for the answers. The first failure is returned, with what it was about
  * in *e; what comes behind it has been done all the same, except in a batch of netfilter's. */
 int netlink_send(struct netlink *n, int fd, struct error *e);

@@ -13,6 +13,7 @@
 
 #include "base/error.h"
 #include "config/config.h"
+#include "node/acknowledged.h"
 #include "node/criu.h"
 #include "node/fault.h"
 #include "node/pool.h"
@@ -55,8 +56,9 @@ struct node {
 
 	pthread_mutex_t lock;
 	struct session *sessions;
-	pthread_mutex_t hold_lock; /* node/hold.h */
-	bool stopping;             /* the loop's: nothing new is begun */
+	pthread_mutex_t hold_lock;        /* node/hold.h */
+	bool stopping;                    /* the loop's: nothing new is begun */
+	struct acknowledged acknowledged; /* the loop's */
 
 	pthread_mutex_t store_lock;
 	struct store *store; /* NULL until node_store() could open it */

@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "base/names.h"
 #include "node/evacuate.h"
+#include "node/lease.h"
 #include "node/notices_private.h"
 
 #include <errno.h>
@@ -140,6 +141,7 @@ static void on_change(enum notice_change change, const struct node_notice *notic
 {
 	struct notices *n = arg;
 	say(change, notice);
+	lease_soon(n->node);
 	if (change == NOTICE_CANCELLED || !ends_sessions(n, notice))
 		release(n, notice);
 	else if (change == NOTICE_CHANGED && find_pressed(n, notice->id))

@@ -73,29 +73,6 @@ static void put_device(struct netlink *n, const struct overlay_device *d)
 	netlink_nest_end(n, info);
 }
 
-/* Without IPv6: to be said before it comes up. */
-static void put_plain(struct netlink *n, uint32_t index)
-{
-	const uint8_t none = IN6_ADDR_GEN_MODE_NONE;
-	struct ifinfomsg head = { .ifi_family = AF_UNSPEC, .ifi_index = (int)index };
-	netlink_begin(n, "keep IPv6 off the overlay", RTM_SETLINK, NLM_F_ACK, &head, sizeof(head));
-	size_t spec = netlink_nest(n, IFLA_AF_SPEC, NULL, 0);
-	size_t inet6 = netlink_nest(n, AF_INET6, NULL, 0);
-	netlink_put(n, IFLA_INET6_ADDR_GEN_MODE, &none, sizeof(none));
-	netlink_nest_end(n, inet6);
-	netlink_nest_end(n, spec);
-}
-
-static void put_up(struct netlink *n, uint32_t index, uint32_t mtu)
-{
-	struct ifinfomsg head = { .ifi_family = AF_UNSPEC,
-				  .ifi_index = (int)index,
-				  .ifi_flags = IFF_UP,
-				  .ifi_change = IFF_UP };
-	netlink_begin(n, "bring the overlay up", RTM_SETLINK, NLM_F_ACK, &head, sizeof(head));
-	netlink_put_u32(n, IFLA_MTU, mtu);
-}
-
 static void put_address(struct netlink *n, uint32_t index, uint32_t address)
 {
 	struct ifaddrmsg head = { .ifa_family = AF_INET, .ifa_prefixlen = 32, .ifa_index = index };
@@ -198,8 +175,9 @@ static int ensure_device(int fd, const struct overlay_device *d, struct error *e
 	if (!index)
 		return error_set(e, ENODEV, "the overlay's device has vanished");
 	if (fresh)
-		put_plain(&n, index);
-	put_up(&n, index, d->mtu);
+		netlink_link_plain(&n, "keep IPv6 off the overlay", index);
+	netlink_link_up(&n, "bring the overlay up", index);
+	netlink_put_u32(&n, IFLA_MTU, d->mtu);
 	put_address(&n, index, d->address);
 	r = netlink_flush(&n, fd, 0, e);
 	return r < 0 ? r : (int)index;

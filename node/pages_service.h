@@ -171,7 +171,9 @@ struct pages {
 	struct error stalled;
 };
 
-/* pages.c */
+/* pages.c. make: takes the source over, also when it fails. */
+int pages_make(const struct pages_options *options, const struct page_source *source,
+	       struct pages **pages, struct error *e);
 int pages_make_index(struct pages *p, struct error *e);
 /* A thread with a reference, which it gives back at its end. */
 int pages_thread(struct pages *p, void *(*run)(void *arg), void *arg, struct error *e);
@@ -202,7 +204,11 @@ int pages_read_message(struct pages *p, struct pages_space *s, struct pages_faul
 /* For writing. An event as it was told, or is told again by the record. */
 int pages_apply(struct pages *p, struct pages_space *s, const struct uffd_msg *m, int32_t child,
 		int child_fd);
-/* 0, or -EAGAIN: an event comes first, nothing or only a part is done. */
+/* For writing. Closes and forgets all of them. */
+void pages_drop_all(struct pages *p);
+
+/* pages_put.c. With spaces_lock held for reading unless said otherwise.
+ * 0, or -EAGAIN: an event comes first, nothing or only a part is done. */
 int pages_put(struct pages_space *s, uint64_t address, const void *data, size_t len, bool wake);
 int pages_put_zeros(struct pages_space *s, uint64_t address, size_t len);
 /* A frame's pages, wherever they are wanted; with `first` first of all that page there. */
@@ -220,8 +226,6 @@ bool pages_is_wanted(struct pages *p, uint32_t frame);
 void pages_frame_done(struct pages *p, uint32_t frame);
 void pages_wake_all(struct pages *p);
 void pages_wake(struct pages *p, const struct pages_fault *fault); /* takes the lock itself */
-/* For writing. Closes and forgets all of them. */
-void pages_drop_all(struct pages *p);
 
 /* pages_fault.c */
 int pages_fault_start(struct pages *p, struct error *e);

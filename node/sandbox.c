@@ -6,6 +6,7 @@
 #include "base/fs.h"
 #include "base/id.h"
 #include "node/net.h"
+#include "node/net_keep.h"
 #include "node/rootfs.h"
 
 #include <arpa/inet.h>
@@ -99,6 +100,7 @@ void sandbox_deinit(struct sandbox *sb)
 	free(sb->root);
 	free(sb->netns);
 	free(sb->log);
+	net_keep_free(sb->keep);
 	cgroup_deinit(&sb->cgroup);
 	*sb = (struct sandbox) { 0 };
 }
@@ -117,6 +119,13 @@ static struct net_session net_of(const struct sandbox *sb)
 }
 
 /* --- preparing ---------------------------------------------------------------------- */
+
+/* Once they are held: what got through before is not to come twice. */
+static void keep_packets(struct sandbox *sb, const struct net_session *net)
+{
+	net_keep_free(sb->keep);
+	sb->keep = net_keep_begin(net);
+}
 
 /* The bound name can be lost while the session lives on: its init leads back to the namespace. */
 static int prepare_net(struct sandbox *sb, bool held, struct error *e)
@@ -138,7 +147,9 @@ static int prepare_net(struct sandbox *sb, bool held, struct error *e)
 		r = net_session_setup(&net, held, e);
 	/* Only one that was there before can be held already. */
 	if (r == 0 && !held && (old || init))
-		r = net_release(&net, e);
+		r = sandbox_release(sb, e);
+	if (r == 0 && held)
+		keep_packets(sb, &net);
 	return r;
 }
 
@@ -163,13 +174,18 @@ int sandbox_unmount(struct sandbox *sb, struct error *e)
 int sandbox_hold(struct sandbox *sb, struct error *e)
 {
 	struct net_session net = net_of(sb);
-	return net_hold(&net, e);
+	int r = net_hold(&net, e);
+	if (r == 0)
+		keep_packets(sb, &net);
+	return r;
 }
 
 int sandbox_release(struct sandbox *sb, struct error *e)
 {
 	struct net_session net = net_of(sb);
-	return net_release(&net, e);
+	int r = net_release(&net, e);
+	sb->keep = r < 0 ? net_keep_free(sb->keep) : net_keep_give(sb->keep);
+	return r;
 }
 
 /* --- cgroup ------------------------------------------------------------------------- */

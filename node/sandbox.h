@@ -46,6 +46,7 @@ struct sandbox {
 	char *netns; /* RUN_DIR/netns/ID */
 	char *log;   /* the session's standard output, as seen from outside: in `upper` */
 	struct cgroup cgroup;
+	struct net_keep *keep;               /* while its packets are held; may be NULL */
 	struct sandbox_mount_pair mounts[2]; /* ended by a NULL `inside` */
 };
 
@@ -55,7 +56,8 @@ int sandbox_init(struct sandbox *sb, const struct config *config, const struct s
 void sandbox_deinit(struct sandbox *sb);
 
 /* Directories, cgroup with its limits, network namespace with address, routes and packet filter.
- * `held`: no packet passes the session's interfaces, loopback included, until sandbox_release(). */
+ * `held`: no packet passes the session's interfaces, loopback included, until sandbox_release(),
+ * which gives it those that came for it meanwhile (node/net_keep.h). */
 int sandbox_prepare(struct sandbox *sb, bool held, struct error *e);
 
 /* Mounts the overlay (and what CRIU wants to find in it) at sb->root in our mount namespace, for

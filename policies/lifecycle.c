@@ -40,6 +40,8 @@ static const char *const event_names[EVENT_COUNT] = {
 	[EVENT_EVACUATED] = "evacuated",
 	[EVENT_FOUND] = "found",
 	[EVENT_TAKEN_BACK] = "taken-back",
+	[EVENT_EFFECT_ELSEWHERE] = "effect-elsewhere",
+	[EVENT_GIVEN_UP] = "given-up",
 };
 
 static const char *const action_names[ACTION_COUNT] = {
@@ -100,6 +102,8 @@ enum outcome {
 	O_ENDED,
 	O_START_FAILED,
 	O_RESTORE_FAILED,
+	O_ELSEWHERE,
+	O_GIVEN_UP,
 	O_FORGOTTEN,
 	O_FORGET_REFUSED,
 	O_FORGET_FAILED,
@@ -188,6 +192,9 @@ static const struct {
 			     .wishing = NO_WISH },
 	[O_RESTORE_FAILED] = { STEP_TAKEN, SESSION_FAILED, .why = "restore-failed",
 			       .wishing = NO_WISH },
+	[O_ELSEWHERE] = { STEP_TAKEN, SESSION_HIBERNATED, .why = "node-failed",
+			  .wishing = TO_WAKE },
+	[O_GIVEN_UP] = { STEP_TAKEN, SESSION_FAILED, .why = "no-node-left", .wishing = NO_WISH },
 	[O_FORGOTTEN] = { STEP_TAKEN, SESSION_STOPPED, .why = "done" },
 	[O_FORGET_REFUSED] = { STEP_TAKEN, SESSION_RUNNING, ACTION_NONE, true, 0, "forget-failed" },
 	[O_FORGET_FAILED] = { STEP_TAKEN, SESSION_FAILED, ACTION_NONE, true, 0, "forget-failed" },
@@ -257,6 +264,8 @@ struct cell {
  * that one being lost is what NODE_LOST says here; of a source that is lost the target tells. When
  *   nothing of it runs although it was given away, the fence comes before anything else, and what
  * the source still holds before any checkpoint.
+ * - A restore that failed for its node's sake has ended there, undone: it sleeps again, and is
+ * woken on another node. One that found none that is left to try has failed.
  * - Evacuated with an effect under way: the effect knows; the news stays to be told after it.
  */
 static const struct cell cells[SESSION_STATE_COUNT][EVENT_COUNT] = {
@@ -354,6 +363,7 @@ static const struct cell cells[SESSION_STATE_COUNT][EVENT_COUNT] = {
 		[EVENT_FORGET] = ONE(O_FORGET),
 		[EVENT_EVACUATED] = ONE(O_EVACUATED),
 		[EVENT_FOUND] = ONE(O_FOUND),
+		[EVENT_GIVEN_UP] = ONE(O_GIVEN_UP),
 	},
 	[SESSION_RESTORING] = {
 		[EVENT_START] = ONE(O_UNDER_WAY),
@@ -366,6 +376,7 @@ static const struct cell cells[SESSION_STATE_COUNT][EVENT_COUNT] = {
 		[EVENT_EFFECT_DONE] = ONE(O_RUNNING),
 		[EVENT_EFFECT_REFUSED] = ONE(O_RAN_ALREADY),
 		[EVENT_EFFECT_FAILED] = ONE(O_RESTORE_FAILED),
+		[EVENT_EFFECT_ELSEWHERE] = TWO(O_RESTORE_FAILED, O_ELSEWHERE),
 		[EVENT_EXITED] = ONE(O_VERDICT),
 		[EVENT_NODE_REBOOTED] = ONE(O_VERDICT),
 		[EVENT_NODE_LOST] = ONE(O_FENCE_WAKE),

@@ -68,6 +68,9 @@ enum session_event {
 			   */
 	EVENT_FOUND,      /* its node is back and holds it, frozen, as it was */
 	EVENT_TAKEN_BACK, /* fenced, and it runs again where it was given away from */
+	EVENT_EFFECT_ELSEWHERE, /* it failed for its node's sake, and nothing runs there: another
+				 * node may do it */
+	EVENT_GIVEN_UP,         /* ... and none is left that may */
 	EVENT_COUNT
 };
 

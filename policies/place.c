@@ -16,6 +16,7 @@ static const struct {
 	[PLACE_LOCAL] = { "local", "is the hub's own, which is to run none" },
 	[PLACE_DRAINING] = { "draining", "draining" },
 	[PLACE_DOOMED] = { "doomed", "goes away" },
+	[PLACE_FAILED] = { "failed", "failed" },
 	[PLACE_FEATURES] = { "features", "lacks" },
 	[PLACE_IMAGE] = { "image", "has not the session's image" },
 	[PLACE_MEMORY] = { "memory", "short" },
@@ -52,6 +53,8 @@ static enum place_reason reason_for(const struct place_request *r, const struct 
 {
 	if (n->local && !r->local_allowed)
 		return PLACE_LOCAL;
+	if (n->failed)
+		return PLACE_FAILED;
 	if (!n->up)
 		return PLACE_DOWN;
 	if (n->doomed)
@@ -101,6 +104,27 @@ static int compare(const struct place_request *r, const struct place_node *a,
 	return strcmp(a->name, b->name);
 }
 
+/* In "open" the node asks the store for the checkpoint: what it says of that is so everywhere, but
+ * not that it could not ask. */
+bool place_elsewhere(enum fault fault, const char *step)
+{
+	bool opens = !step || strcmp(step, "open") == 0;
+	switch (fault) {
+	case FAULT_INTERNAL:
+	case FAULT_DENIED:
+	case FAULT_UNAVAILABLE:
+	case FAULT_TIMEOUT:
+	case FAULT_FULL:
+		return true;
+	case FAULT_NOT_FOUND:
+	case FAULT_CONFLICT:
+	case FAULT_REFUSED:
+		return !opens;
+	default:
+		return false;
+	}
+}
+
 int place(const struct place_request *request, const struct place_node *nodes, size_t count,
 	  struct place_verdict *verdicts)
 {
@@ -136,6 +160,8 @@ static void explain_one(const struct place_request *r, const struct place_node *
 	if (v->reason == PLACE_FEATURES) {
 		features_missing(r->features, n->features, missing, sizeof(missing));
 		snprintf(to, size, "lacks %s", missing);
+	} else if (v->reason == PLACE_FAILED) {
+		snprintf(to, size, "%s", n->failed);
 	} else if (v->reason == PLACE_MEMORY) {
 		explain_memory(v->left_bytes, to, size);
 	} else {

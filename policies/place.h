@@ -7,10 +7,10 @@
  * Pure and thread-safe; sizes in bytes.
  *
  * A node is refused when it may get nothing (down, draining, doomed, the hub's
- * own where that is not allowed), when it cannot run the session (CPU
- * features, image), and when the session's memory has no room. CPU is a soft
- * request: a node whose CPU would be promised more than `cpu_overcommit` times
- * comes behind those where it would not, and is not refused.
+ * own where that is not allowed), when the session's restore has failed there
+ * already, when it cannot run the session (CPU features, image), and when the session's memory has
+ * no room. CPU is a soft request: a node whose CPU would be promised more than `cpu_overcommit`
+ * times comes behind those where it would not, and is not refused.
  *
  * Of the others the first one is taken, in this order:
  *   1. those not to be avoided,
@@ -21,6 +21,8 @@
  *   6. the session's last node, then the hub's own, then by name.
  * So the choice does not depend on the order of the nodes.
  */
+
+#include "base/error.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -46,6 +48,7 @@ struct place_node {
 	const char *price;    /* "spot", "on-demand"; NULL: not known */
 	const char *zone;     /* NULL: not known */
 	bool last;            /* the session ran here last */
+	const char *failed;   /* why it could not be restored here before; NULL: not tried */
 };
 
 struct place_request {
@@ -64,6 +67,7 @@ enum place_reason {
 	PLACE_LOCAL,
 	PLACE_DRAINING,
 	PLACE_DOOMED,
+	PLACE_FAILED, /* it was tried there */
 	PLACE_FEATURES,
 	PLACE_IMAGE,
 	PLACE_MEMORY, /* there will be room when others have gone */
@@ -76,6 +80,10 @@ struct place_verdict {
 	int64_t left_bytes;  /* over, with the session on it; negative: so much is short */
 	bool cpu_overcommit; /* its CPU would be promised more often than wanted */
 };
+
+/* Whether what a restore failed of is perhaps of the node that tried it, and not of the checkpoint.
+ * `step`: of the node's plan; NULL: not known. */
+bool place_elsewhere(enum fault fault, const char *step);
 
 /* Index of the node taken, or -1. verdicts[i] is about nodes[i]; NULL: not wanted. */
 int place(const struct place_request *request, const struct place_node *nodes, size_t count,

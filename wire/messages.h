@@ -200,7 +200,9 @@ struct join_answer {       /* also of POST /v1/nodes/renew, which has a csr alon
 struct lease_request { /* POST /v1/nodes/lease */
 	char *boot_id;
 	char *listen;
-	bool leaving; /* it ends for good: give it nothing more */
+	int64_t asked_at; /* microseconds since that boot; 0: not said. None counts behind a later
+			     one */
+	bool leaving;     /* elsa-node ends, has no session, and gives its lease back */
 	struct node_notice *notices;
 	size_t notice_count;
 };

@@ -27,6 +27,8 @@ STEP_TEXTS = {
     "adopt": "Starting its processes",
     "unmount": "Tidying up",
     "tidy": "Tidying up",
+    # elsad's own
+    "another-node": "It could not be woken there; another machine is tried",
 }
 START_TEXTS = {"check": "Looking for a place"}
 

@@ -148,6 +148,7 @@ class Node(Double):
         self.effects: dict[str, Json] = {}  # id -> result
         self.asked: list[Json] = []  # every PUT
         self.acknowledged: list[str] = []
+        self.results: dict[str, Json] = {}  # for who waits while they are acknowledged
         self.logs: dict[str, str] = {}
         self.seconds = 0.0  # that an effect takes
         self.hold: dict[str, threading.Event] = {}  # kind -> until when it takes
@@ -240,6 +241,7 @@ class Node(Double):
                 return self.reject[kind], _error("bad-input", "the node does not like it"), {}
             known = effect in self.effects
             if not known:
+                self.results.pop(effect, None)
                 self.effects[effect] = {
                     "id": effect, "state": "running", "running": False, "step": "begin",
                     "bytes_done": 0, "bytes_total": 100,
@@ -248,7 +250,7 @@ class Node(Double):
             threading.Thread(target=self.work, args=(effect, request), daemon=True).start()
         while True:
             with self.lock:
-                result = self.effects.get(effect)
+                result = self.effects.get(effect) or self.results.get(effect)
                 if result and result["state"] != "running":
                     return 200, result, {}
                 if not result:  # acknowledged meanwhile
@@ -270,6 +272,7 @@ class Node(Double):
             else:
                 result = {"state": "done", **self.do(kind, request)}
             self.effects[effect] = {**self.effects[effect], "duration_us": 1000, **result}
+            self.results[effect] = self.effects[effect]
 
     def do(self, kind: str, request: Json) -> Json:
         session, generation = request["session"]["id"], request["generation"]

@@ -54,6 +54,7 @@ class Joined(Node):
         self.cut = False  # from elsad: it renews nothing and answers nothing
         self.lease_until = 0.0
         self.leaving = False
+        self.asked_offset_us = 0
         self.notices: list[Json] = []
         self.overlays: list[Json] = []
         self.overlay_status = 200
@@ -114,13 +115,14 @@ class Joined(Node):
         asked = time.monotonic()
         try:
             body = {"boot_id": self.boot_id, "listen": f"{self.where[0]}:{self.where[1]}",
+                    "asked_at": int(asked * 1e6) + self.asked_offset_us,
                     "leaving": self.leaving, "notices": self.notices}  # fmt: skip
             grant = self.ask_elsad("lease", body, self.context)
         except (OSError, http.client.HTTPException, Exception):  # noqa: BLE001
             return
         with self.lock:
             self.lease_until = asked + grant["lease_ms"] / 1000
-            self.own = grant["sessions"]
+            self.own = grant.get("sessions", [])
             self.grants += 1
             for session in [s for s in self.held if s in self.own]:
                 self.held.discard(session)

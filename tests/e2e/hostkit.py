@@ -34,6 +34,7 @@ from basekit import uninterrupted, wait_for
 NETWORK = "10.97.0"
 TEST_ADDRESS = f"{NETWORK}.254"
 BRIDGE = "lan0"
+BRIDGE_MAC = "02:e5:61:00:00:fe"
 BOOT_ID = "/proc/sys/kernel/random/boot_id"
 
 # The first process of a host. $1: its name, $2: a file with its boot id.
@@ -239,7 +240,9 @@ class Lan:
         self.id = f"t{secrets.token_hex(2)}"
         self.dir = Path(tempfile.mkdtemp(prefix="lan-", dir="/run"))
         self.hosts: dict[str, Host] = {}
-        sh("ip", "link", "add", BRIDGE, "type", "bridge")
+        # Its own address for good. By itself a bridge takes the lowest of its ports', another one
+        # whenever such a port comes or goes, and hosts would go on sending to that for a minute.
+        sh("ip", "link", "add", BRIDGE, "address", BRIDGE_MAC, "type", "bridge")
         sh("ip", "address", "add", f"{TEST_ADDRESS}/24", "dev", BRIDGE)
         sh("ip", "link", "set", BRIDGE, "up")
 

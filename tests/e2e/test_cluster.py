@@ -14,7 +14,7 @@ import pytest
 
 from basekit import wait_for
 from clusterkit import Cluster
-from hostkit import BOOT_ID, TEST_ADDRESS, Host, Lan
+from hostkit import BOOT_ID, BRIDGE, TEST_ADDRESS, Host, Lan, sh
 from nodekit import PROBE, new_id
 from traces import Traces
 
@@ -180,6 +180,26 @@ def test_shaped(lan: Lan):
             client.close(), other.close()
     finally:
         a.shape("")
+
+
+def test_a_port_that_goes_takes_no_address_with_it(lan: Lan):
+    """A bridge without an address of its own has the lowest of its ports': others would go on sending
+    to one that is gone, until they ask again."""
+    a = lan.hosts["a"]
+    sh("ip", "link", "add", "v-low", "address", "02:00:00:00:00:01", "type", "veth", "peer", "name", "low")
+    sh("ip", "link", "set", "v-low", "master", BRIDGE, "up")
+    with socket.create_server((TEST_ADDRESS, 0)) as server:
+        with a.inside():
+            client = socket.create_connection(server.getsockname())
+        other, _ = server.accept()
+        with client, other:
+            for end in (client, other):
+                end.settimeout(5)
+            client.sendall(b"before")
+            assert other.recv(6) == b"before"
+            sh("ip", "link", "del", "v-low")
+            client.sendall(b"after")
+            assert other.recv(5) == b"after"
 
 
 def test_power(lan: Lan):

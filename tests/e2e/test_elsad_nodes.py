@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import http.client
 import sqlite3
 import threading
 from pathlib import Path
@@ -347,6 +349,37 @@ def test_an_unknown_node_gets_no_lease(cluster: Cluster):
     assert node.grants == grants
 
 
+def test_a_node_that_ends_gives_its_lease_back(tmp_path: Path):
+    """What is under way for it goes elsewhere long before the lease would have lapsed."""
+    with Cluster(tmp_path, lease="120s") as cluster:
+        home, other = asleep(cluster)
+        home.reject["restore"] = 503  # it begins nothing any more
+        cluster.elsad.start_session()
+        wait_for("the question", lambda: restores(home))
+        assert where(cluster) == home.name
+        home.leaving = True
+        wait_runs_on(cluster, other)
+        shown = cluster.shown(home.name)
+        assert shown["leaving"] and shown["lost"] and shown["lease_left_ms"] == 0
+        events = [e["what"] for e in cluster.elsad.events()]
+        assert events.count("node-leaving") == 1 and "node-lost" not in events
+        home.leaving = False
+        wait_for("it to be back", lambda: not cluster.shown(home.name)["lost"]
+                 and cluster.shown(home.name)["up"])  # fmt: skip
+        assert not cluster.shown(home.name)["leaving"]
+
+
+def test_a_late_word_gives_nothing_back(cluster: Cluster):
+    """A process that ended said so, and elsad hears it after the next one has a lease."""
+    (node, _) = two(cluster)
+    late = {"boot_id": node.boot_id, "leaving": True, "asked_at": 1}
+    for change in ({}, {"boot_id": "another", "asked_at": 1 << 60}):
+        with pytest.raises(ApiError) as refused:
+            node.ask_elsad("lease", {**late, **change}, node.context)
+        assert refused.value.status == 409
+    assert not cluster.shown("n1")["lost"] and not cluster.shown("n1")["leaving"]
+
+
 def test_a_node_that_is_removed_with_its_sessions(cluster: Cluster):
     two(cluster)
     cluster.elsad.run()
@@ -565,6 +598,125 @@ def test_the_target_dies_during_the_restore(cluster: Cluster):
     last.hold.clear()
     target.partition()
     wait_runs_on(cluster, last)
+
+
+# --- a restore that fails --------------------------------------------------------------------------
+
+FULL = {"fault": "full", "text": "the disk is full", "remedy": "make room", "step": "images"}
+
+
+def asleep(cluster: Cluster) -> tuple[Joined, Joined]:
+    two(cluster)
+    cluster.elsad.run()
+    cluster.elsad.follow(cluster.elsad.act("hibernate"))
+    return away(cluster)
+
+
+def all_up(cluster: Cluster) -> None:
+    for name in cluster.joined:
+        wait_for(f"{name} to be up", lambda: cluster.shown(name)["up"])  # noqa: B023
+
+
+def restores(node: Joined) -> int:
+    return len({r["id"] for r in node.asked if r["kind"] == "restore"})
+
+
+def test_what_fails_on_one_node_is_tried_on_another(cluster: Cluster):
+    home, other = asleep(cluster)
+    home.fail["restore"] = FULL
+    done = cluster.elsad.follow(cluster.elsad.start_session())
+    # Who waits for it need not know.
+    assert done["state"] == "done" and done["kind"] == "restore"
+    session = wait_runs_on(cluster, other)
+    assert session["reason"] is None and (restores(home), restores(other)) == (1, 1)
+    event = next(e for e in cluster.elsad.events() if e["what"] == "node-failed")
+    assert "the disk is full" in event["detail"] and home.name in event["detail"]
+    assert session["checkpoint"] == 1 and cluster.place_of(session["id"]) == [other.name]
+    # Another wake is another matter.
+    home.fail.clear()
+    other.fail["restore"] = FULL
+    cluster.elsad.follow(cluster.elsad.act("hibernate"))
+    assert cluster.elsad.follow(cluster.elsad.start_session())["state"] == "done"
+    wait_runs_on(cluster, home)
+
+
+def test_none_is_left(cluster: Cluster):
+    home, other = asleep(cluster)
+    third = cluster.add("n3")
+    cluster.elsad.post("/v1/nodes/drain", {"node": "n3"})
+    for node in (home, other):
+        node.fail["restore"] = {**FULL, "text": f"the disk of {node.name} is full"}
+    done = cluster.elsad.follow(cluster.elsad.start_session())
+    assert done["state"] == "failed" and done["error"]["fault"] == "full"
+    session = cluster.elsad.session()
+    assert session["state"] == "failed" and session["checkpoint_usable"] and not session["waking"]
+    for words in ("the disk of n1 is full", "the disk of n2 is full", "n3: draining"):
+        assert words in session["reason"] and words in done["error"]["text"]
+    assert (restores(home), restores(other), restores(third)) == (1, 1, 0)
+    # It can be asked again, of all of them.
+    home.fail.clear()
+    other.fail.clear()
+    assert cluster.elsad.follow(cluster.elsad.start_session())["state"] == "done"
+    assert restores(home) + restores(other) == 3
+
+
+def test_there_is_an_end_to_trying(cluster: Cluster):
+    asleep(cluster)
+    for name in ("n3", "n4", "n5"):
+        cluster.add(name)
+    for node in cluster.joined.values():
+        node.fail["restore"] = {"fault": "internal", "text": "CRIU failed", "step": "restore"}
+    done = cluster.elsad.follow(cluster.elsad.start_session())
+    assert done["state"] == "failed" and "4 nodes were tried" in done["error"]["text"]
+    assert sorted(map(restores, cluster.joined.values())) == [0, 1, 1, 1, 1]
+
+
+@pytest.mark.parametrize("failure", [
+    {"fault": "corrupt", "text": "frame 3 is damaged", "step": "images"},
+    {"fault": "not-found", "text": "no such checkpoint", "step": "open"},
+    {"fault": "conflict", "text": "there is a newer one", "step": "open"},
+])
+def test_what_would_fail_anywhere_is_not(cluster: Cluster, failure: Json):
+    home, other = asleep(cluster)
+    home.fail["restore"] = failure
+    done = cluster.elsad.follow(cluster.elsad.start_session())
+    assert done["state"] == "failed" and done["error"]["fault"] == failure["fault"]
+    assert (restores(home), restores(other)) == (1, 0)
+    assert cluster.elsad.session()["state"] == "failed"
+
+
+@pytest.mark.parametrize("step", [s for s in steps() if s.startswith("restore.")])
+def test_elsad_dies_at_each_step_of_a_restore_that_fails(cluster: Cluster, step: str):
+    home, other = asleep(cluster)
+    home.fail["restore"] = FULL
+    cluster.elsad.end()
+    cluster.elsad.start("--fault", step)
+    all_up(cluster)
+    with contextlib.suppress(OSError, http.client.HTTPException):
+        cluster.elsad.start_session()
+    assert cluster.elsad.wait_dead() == -9
+    cluster.elsad.start()
+    if cluster.elsad.session()["state"] == "hibernated" and not cluster.elsad.session()["waking"]:
+        all_up(cluster)
+        cluster.elsad.start_session()  # it was not decided yet
+    session = wait_runs_on(cluster, other)
+    assert cluster.place_of(session["id"]) == [other.name] and restores(other) == 1
+
+
+def test_one_that_was_lost_with_it_is_tried_only_before_none(cluster: Cluster):
+    home, other = asleep(cluster)
+    other.fail["restore"] = FULL
+    home.hold["restore"] = threading.Event()
+    cluster.elsad.start_session()
+    wait_for("the question", lambda: restores(home))
+    home.partition()
+    # The other one is asked, fails, and there is none left: the lost one is out of reach.
+    failed = cluster.elsad.wait_state("failed")
+    assert "the disk is full" in failed["reason"] and restores(other) == 1
+    home.hold.clear()
+    home.heal()
+    wait_for("it to be back", lambda: cluster.shown(home.name)["up"])
+    assert cluster.elsad.follow(cluster.elsad.start_session())["state"] == "done"
 
 
 # --- evacuation ------------------------------------------------------------------------------------

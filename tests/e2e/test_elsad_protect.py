@@ -56,11 +56,13 @@ def test_where(tmp_path: Path, price: str | None, protect: str, count: int):
         if count:
             wait_snapshots(elsad, count)
             return
-        # Looks pass as many times as they did for the others.
-        looks = elsad.get("/v1/health")  # it is up
-        assert looks["node"] == "up"
-        time.sleep(RPO + 1)  # what must not happen has its time to happen
+        due = elsad.session()["started_at"] / 1000 + RPO
+        wait_for("it to be due if it were protected", lambda: time.time() > due)
         assert snapshots(elsad) == 0 and elsad.session()["protection"] is None
+        # By nothing else is it kept from being taken.
+        elsad.write_config(spot={"protect": "all"})
+        elsad.reload()
+        wait_snapshots(elsad, 1)
 
 
 def test_one_of_a_node_at_a_time(tmp_path: Path):

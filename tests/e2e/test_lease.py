@@ -221,6 +221,69 @@ def test_a_node_that_needs_no_lease_any_more(node, place):
     assert node.lease_left() == -1
 
 
+# --- said at once -----------------------------------------------------------------------------------
+
+
+def questions(controller, since):
+    return [question for at, question, *_ in controller.asked if at >= since]
+
+
+def test_news_is_told_at_once(place):
+    """And not with the next renewal, which comes ten seconds later at the earliest."""
+    controller = Controller(place / "elsad", lease_ms=120_000)
+    node = JoinedNode(place / "node", controller).start()
+    try:
+        node.leased()
+        since = time.time()
+        node.ask("POST", "/v1/drill", {"kind": "evict", "in_ms": 3_600_000, "who": "a test"})
+        told = wait_for(lambda: questions(controller, since), 5)
+        assert [n["kind"] for n in told[0]["notices"]] == ["evict"]
+        since = time.time()
+        node.ask("DELETE", "/v1/drill", good=(200, 204))
+        assert wait_for(lambda: questions(controller, since), 5)[0].get("notices", []) == []
+        # While a question hangs it is told behind that.
+        controller.cut()
+        node.ask("POST", "/v1/drill", {"kind": "reboot", "in_ms": 3_600_000, "who": "a test"})
+        wait_for(lambda: controller.asked[-1][3] == "hang", 5)
+        node.ask("DELETE", "/v1/drill", good=(200, 204))
+        controller.heal()
+        wait_for(lambda: not controller.asked[-1][1].get("notices"), 5)
+    finally:
+        node.teardown()
+        controller.close()
+
+
+def test_a_node_without_sessions_gives_its_lease_back(place):
+    controller = Controller(place / "elsad", lease_ms=120_000)
+    node = JoinedNode(place / "node", controller).start()
+    try:
+        node.leased()
+        asked = [q["asked_at"] for _, q, *_ in controller.asked]
+        node.stop()
+        last = controller.asked[-1][1]
+        assert last["leaving"] and last["asked_at"] > max(asked)
+        # The next one has none of it.
+        controller.cut("refuse")
+        node.start()
+        assert node.lease_left() == 0
+        controller.heal()
+        node.leased()
+        assert not controller.asked[-1][1].get("leaving") and node.guards()
+        # elsad does not answer: it ends all the same.
+        controller.cut()
+        node.stop()
+    finally:
+        node.teardown()
+        controller.close()
+
+
+def test_a_node_with_sessions_keeps_its_lease(node, controller):
+    ticker = Ticker(node)
+    node.stop()
+    assert not any(q.get("leaving") for _, q, *_ in controller.asked)
+    assert ticker.runs() and node.guards()
+
+
 # --- with effects -----------------------------------------------------------------------------------
 
 

@@ -198,6 +198,21 @@ def test_results_are_kept_until_acknowledged(node):
     wait_for(session.answers)
 
 
+def test_a_question_that_comes_late_begins_nothing(node):
+    """elsad has heard the end, and may have had it done elsewhere since."""
+    session = Session(node)
+    effect, stop = new_id(), new_id()
+    node.done("start", session, effect_id=effect)
+    node.done("stop", session, effect_id=stop)
+    for acknowledged in (effect, stop):
+        node.ask("DELETE", f"/v1/effects/{acknowledged}")
+    with pytest.raises(Refused) as refused:
+        node.effect("start", session, effect_id=effect)
+    assert refused.value.status == 409 and node.sessions() == {}
+    node.done("start", session)
+    wait_for(session.answers)
+
+
 # --- what is asked at the same time ------------------------------------------------------
 
 

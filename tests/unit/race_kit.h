@@ -17,6 +17,13 @@ enum { RACE_STRIDE = 11 };
 enum { RACE_STRIDE = 1 };
 #endif
 
+/* As small as can be: it is written thousands of times. */
+static inline void tiny_model(struct model *m)
+{
+	*m = (struct model) { .file_count = 1, .file_seed = 5, .last_file = 5000 };
+	model_add(m, "pagemap-1.img", 60, 1001);
+}
+
 /* Two threads that can be made to stop before a request of theirs. */
 struct race {
 	pthread_mutex_t lock;

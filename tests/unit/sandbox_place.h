@@ -180,7 +180,7 @@ UNUSED static char *box_output(struct box *box)
 {
 	struct buf log = BUF_INIT(1 << 20);
 	pid_t init = 1;
-	for (int i = 0; i < 600 && init; i++) {
+	for (int i = 0; i < 1200 && init; i++) {
 		assert_int_equal(sandbox_find_init(&box->sb, &init, NULL), 0);
 		usleep(50000);
 	}
@@ -191,7 +191,7 @@ UNUSED static char *box_output(struct box *box)
 
 UNUSED static void wait_for_log(struct box *box, const char *text)
 {
-	for (int i = 0; i < 600; i++) {
+	for (int i = 0; i < 3000; i++) {
 		cleanup_buf struct buf log = BUF_INIT(1 << 20);
 		if (fs_read(box->sb.log, &log, NULL) == 0 && strstr(buf_text(&log), text))
 			return;
@@ -208,7 +208,7 @@ UNUSED static void expect(const char *output, const char *line)
 		fail_msg("no \"%s\" in\n%s", line, output);
 }
 
-UNUSED static bool can_connect(const char *address, int port)
+UNUSED static bool connects_within(int ms, const char *address, int port)
 {
 	struct sockaddr_in in = { .sin_family = AF_INET, .sin_port = htons((uint16_t)port) };
 	cleanup_fd int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
@@ -218,7 +218,7 @@ UNUSED static bool can_connect(const char *address, int port)
 	inet_pton(AF_INET, address, &in.sin_addr);
 	if (connect(fd, (struct sockaddr *)&in, sizeof(in)) < 0 && errno != EINPROGRESS)
 		return false;
-	return poll(&p, 1, 500) == 1 && getsockopt(fd, SOL_SOCKET, SO_ERROR, &code, &len) == 0 &&
+	return poll(&p, 1, ms) == 1 && getsockopt(fd, SOL_SOCKET, SO_ERROR, &code, &len) == 0 &&
 	       code == 0;
 }
 

@@ -99,6 +99,7 @@ struct model {
 	struct model_memory memories[4];
 	size_t memory_count;
 	size_t file_count; /* files "f/N" of N * 70000 bytes, and one of 3 MiB */
+	size_t last_file;  /* ... or of so many bytes */
 	uint32_t file_seed;
 };
 
@@ -164,7 +165,9 @@ static inline int put_memory(struct store_write *w, const struct model_memory *m
 
 static inline size_t model_file_size(const struct model *m, size_t i)
 {
-	return i + 1 == m->file_count ? 3 * MIB + 5 : i * 70000;
+	if (i + 1 < m->file_count)
+		return i * 70000;
+	return m->last_file ? m->last_file : 3 * MIB + 5;
 }
 
 static inline unsigned char *model_file(const struct model *m, size_t i)

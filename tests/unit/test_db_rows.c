@@ -63,6 +63,7 @@ static void test_session(void **state)
 		.refused_at = -6,
 		.checkpoint = 7,
 		.wish = 2,
+		.tried = "[1,2]",
 	};
 	struct db_session got;
 	assert_int_equal(db_session_put(db, &s, NULL), 0);
@@ -80,6 +81,7 @@ static void test_session(void **state)
 	assert_true(got.generation == INT64_MAX && got.created_at == 1 && got.changed_at == 2 &&
 		    got.started_at == 3 && got.person_at == 4 && got.keep_awake_until == 5 &&
 		    got.refused_at == -6 && got.checkpoint == 7 && got.wish == 2);
+	assert_string_equal(got.tried, "[1,2]");
 	db_session_deinit(&got);
 	db_session_deinit(&got);
 

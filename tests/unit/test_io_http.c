@@ -309,11 +309,16 @@ static void test_answer_cap(void **state)
 static void test_timeout(void **state)
 {
 	struct world *w = *state;
-	cleanup_answer struct answer a;
-	call(w, (struct http_request) { .unix_socket = w->path, .timeout_ms = 50 }, "/hold", &a);
-	assert_int_equal(a.status, 0);
-	assert_int_equal(a.error.fault, FAULT_TIMEOUT);
-	run_until(w, w->closed == 1);
+	/* On a busy machine a short time may be over before the request is there. */
+	for (int ms = 50; w->closed == 0 && ms < 20000; ms *= 2) {
+		cleanup_answer struct answer a;
+		call(w, (struct http_request) { .unix_socket = w->path, .timeout_ms = ms }, "/hold",
+		     &a);
+		assert_int_equal(a.status, 0);
+		assert_int_equal(a.error.fault, FAULT_TIMEOUT);
+		run_until(w, w->closed || !w->held);
+	}
+	assert_int_equal(w->closed, 1);
 }
 
 static void test_nobody_there(void **state)
@@ -386,8 +391,8 @@ static void test_retry_after(void **state)
 	assert_int_equal(retry_after(w, "-5"), 0);
 	assert_int_equal(retry_after(w, "soon"), 0);
 	assert_int_equal(retry_after(w, "99999999"), 6 * 3600);
-	assert_in_range(retry_at(w, 100), 90, 100);
-	assert_int_equal(retry_at(w, -100), 0);
+	assert_in_range(retry_at(w, 1000), 900, 1000);
+	assert_int_equal(retry_at(w, -1000), 0);
 }
 
 static void test_proxies_are_not_used(void **state)

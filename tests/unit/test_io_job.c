@@ -4,6 +4,7 @@
 
 #include "base/cleanup.h"
 #include "base/clock.h"
+#include "base/fs.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -164,28 +165,36 @@ static void test_check(void **state)
 
 /* --- deadlines ------------------------------------------------------------ */
 
+/* On a busy machine the time may be over before the shell has come to the point: then it gets more.
+ */
 static void assert_times_out(const char *script, const char *out, int status)
 {
-	cleanup_result struct job_result result;
-	struct error e = ERROR_INIT;
-	struct job_options o = JOB_OPTIONS(SH(script), .timeout_ms = 100);
-	assert_int_equal(job_run(&o, &result, &e), -ETIMEDOUT);
-	assert_true(result.timed_out);
-	assert_int_equal(e.fault, FAULT_TIMEOUT);
-	assert_string_equal(e.text, "sh did not end within 100 ms");
-	assert_string_equal(buf_text(&result.out), out);
-	assert_int_equal(result.status, status);
+	for (int ms = 100;; ms *= 2) {
+		cleanup_result struct job_result result;
+		struct error e = ERROR_INIT;
+		struct job_options o = JOB_OPTIONS(SH(script), .timeout_ms = ms);
+		cleanup_free char *text = str_printf("sh did not end within %d ms", ms);
+		assert_int_equal(job_run(&o, &result, &e), -ETIMEDOUT);
+		assert_true(result.timed_out);
+		assert_int_equal(e.fault, FAULT_TIMEOUT);
+		assert_string_equal(e.text, text);
+		if (ms < 10000 &&
+		    (strcmp(buf_text(&result.out), out) != 0 || result.status != status))
+			continue;
+		assert_string_equal(buf_text(&result.out), out);
+		assert_int_equal(result.status, status);
+		return;
+	}
 }
 
 static void test_deadline(void **state)
 {
 	(void)state;
-	mono_us start = clock_mono();
+	/* SIGTERM is enough: none of them is waited for any further. */
 	assert_times_out("echo begun; exec sleep 60", "begun\n", 128 + SIGTERM);
 	/* Waiting for a grandchild that holds the output is part of the job, too. */
-	assert_times_out("sleep 60 & exit 7", "", 7);
+	assert_times_out("(trap 'echo bye; exit' TERM; sleep 60 & wait) & exit 7", "bye\n", 7);
 	assert_times_out("trap 'echo bye; exit 9' TERM; sleep 60 & wait", "bye\n", 9);
-	assert_true(clock_mono() - start < 2000000); /* none of them needed SIGKILL */
 }
 
 /* One that ignores SIGTERM beside one that has left the process group with the output in its hands,
@@ -194,10 +203,10 @@ static void test_deadline_kills(void **state)
 {
 	(void)state;
 	mono_us start = clock_mono();
-	assert_times_out("setsid sleep 4 & trap '' TERM; while :; do sleep "
+	assert_times_out("setsid sleep 100 & trap '' TERM; while :; do sleep "
 			 "1; done >&-",
 			 "", 128 + SIGKILL);
-	assert_true(clock_mono() - start < 3800000);
+	assert_true(clock_mono() - start < 90 * 1000000LL);
 }
 
 /* --- what it inherits ----------------------------------------------------- */

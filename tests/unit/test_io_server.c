@@ -303,6 +303,35 @@ static void test_server_goes_away(void **state)
 
 /* --- slow ones ------------------------------------------------------------ */
 
+/* Where silence is not borne for long, a busy machine can be too slow for it itself: then what is
+ * to be tried is begun anew. */
+
+static void assert_serves_in_time(struct world *w)
+{
+	cleanup_answer struct answer a = { 0 };
+	mono_us end = clock_mono() + WAIT_S * 1000000LL;
+	while (a.status == 0 && clock_mono() < end) {
+		buf_deinit(&a.body);
+		get(w, "/hello", &a);
+	}
+	assert_int_equal(a.status, 200);
+}
+
+static struct http_exchange *call_held(struct world *w, const char *path, struct answer *a)
+{
+	cleanup_free char *url = str_printf("http://x%s", path);
+	struct http_request request = { .url = url, .unix_socket = w->path };
+	mono_us end = clock_mono() + WAIT_S * 1000000LL;
+	for (w->held = NULL; !w->held && clock_mono() < end;) {
+		buf_deinit(&a->body);
+		*a = (struct answer) { 0 };
+		http_client_call(w->client, &request, on_answer, a, NULL, NULL);
+		run_until(w, w->held || a->done);
+	}
+	assert_non_null(w->held);
+	return w->held;
+}
+
 static void test_idle_connections_end(void **state)
 {
 	struct world *w = *state;
@@ -317,7 +346,7 @@ static void test_idle_connections_end(void **state)
 		raw_send(w, fd, beginnings[i], strlen(beginnings[i]));
 		raw_receive(w, fd, NULL, &said);
 	}
-	assert_still_serving(w);
+	assert_serves_in_time(w);
 }
 
 static bool fired;
@@ -344,14 +373,8 @@ static void test_waiting_for_an_answer_is_not_idle(void **state)
 	struct world *w = *state;
 	world_serve(w, &(struct http_server_options) { .idle_ms = 50 });
 	struct answer hold = { 0 }, stream = { 0 };
-	struct http_request request = { .url = "http://x/hold", .unix_socket = w->path };
-	http_client_call(w->client, &request, on_answer, &hold, NULL, NULL);
-	run_until(w, w->held);
-	struct http_exchange *held = w->held;
-	w->held = NULL;
-	request.url = "http://x/stream";
-	http_client_call(w->client, &request, on_answer, &stream, NULL, NULL);
-	run_until(w, w->held);
+	struct http_exchange *held = call_held(w, "/hold", &hold);
+	call_held(w, "/stream", &stream);
 	wait_idly(w);
 	assert_int_equal(w->closed, 0);
 	reply_string(held, "at last");
@@ -369,13 +392,20 @@ static void test_idle_after_pieces(void **state)
 {
 	struct world *w = *state;
 	cleanup_buf struct buf said = BUF_INIT(10000);
-	world_serve(w, &(struct http_server_options) { .idle_ms = 50 });
+	world_serve(w, &(struct http_server_options) { .idle_ms = 1000 });
 	cleanup_fd int fd = raw_connect(w);
 	raw_send(w, fd, REQUEST("/stream") "\r\n", strlen(REQUEST("/stream") "\r\n"));
 	run_until(w, w->held);
 	http_reply_end(w->held);
 	raw_receive(w, fd, NULL, &said);
 	assert_non_null(strstr(buf_text(&said), "\r\n0\r\n\r\n"));
+}
+
+/* Also when there is something left to be read. */
+static bool has_hung_up(int fd)
+{
+	struct pollfd p = { .fd = fd, .events = POLLRDHUP };
+	return poll(&p, 1, 0) == 1;
 }
 
 static void test_reader_that_stalls(void **state)
@@ -387,10 +417,10 @@ static void test_reader_that_stalls(void **state)
 	cleanup_fd int fd = raw_connect(w);
 	raw_send(w, fd, REQUEST("/big?size=8388608") "\r\n",
 		 strlen(REQUEST("/big?size=8388608") "\r\n"));
-	wait_idly(w);
+	run_until(w, has_hung_up(fd));
 	raw_receive(w, fd, NULL, &said);
 	assert_true(said.len < SIZE);
-	assert_still_serving(w);
+	assert_serves_in_time(w);
 }
 
 /* One that reads nothing at all of an endless answer does not fill the memory. */

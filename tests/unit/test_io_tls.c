@@ -330,20 +330,25 @@ static void test_bad_certificates(void **state)
 	assert_me(t, "n1", "n1");
 }
 
-/* It said nothing wrong when it came. */
+/* It said nothing wrong when it came: which it must while it is good, be the machine busy or not.
+ */
 static void test_expires_on_the_way(void **state)
 {
 	struct tls_world *t = *state;
 	cleanup_answer struct answer a = { 0 };
-	make_leaf(t->w, "ca", "brief", -HOUR, 2000);
-	mono_us end = clock_mono() + 2000000;
-	assert_me(t, "brief", "brief");
-	while (clock_mono() < end)
-		turn(t->w);
-	do {
+	for (int64_t ms = 2000; a.status != 200; ms *= 2) {
+		assert_true(ms < 60000);
+		buf_deinit(&a.body);
+		make_leaf(t->w, "ca", "brief", -HOUR, ms);
+		ask(t, "brief", (struct http_request) { 0 }, "/me", &a);
+	}
+	assert_string_equal(buf_text(&a.body), "brief");
+	mono_us end = clock_mono() + 60 * 1000000LL;
+	while (a.status == 200 && clock_mono() < end) {
+		usleep(20000);
 		buf_deinit(&a.body);
 		ask(t, "brief", (struct http_request) { 0 }, "/me", &a);
-	} while (a.status == 200 && clock_mono() < end + 5000000);
+	}
 	assert_int_equal(a.status, 403);
 	assert_non_null(strstr(buf_text(&a.body), "has expired"));
 }
@@ -352,12 +357,14 @@ static void test_reports_are_few(void **state)
 {
 	struct tls_world *t = *state;
 	make_leaf(t->w, "ca", "late", -2 * HOUR, -HOUR);
+	mono_us begun = clock_mono();
 	for (int i = 0; i < 20; i++) {
 		cleanup_answer struct answer a;
 		ask(t, "late", (struct http_request) { 0 }, "/open", &a);
 		assert_int_equal(a.status, 0);
 	}
-	assert_in_range(t->reports, 1, 5);
+	/* of each minute that it took */
+	assert_in_range(t->reports, 1, 5 + 5 * ((clock_mono() - begun) / 60000000));
 }
 
 static void test_admit(void **state)
@@ -558,7 +565,14 @@ static void test_slow_handshake(void **state)
 	raw_receive(t->w, silent, NULL, &said); /* until it hangs up */
 	raw_receive(t->w, begun, NULL, &said);
 	assert_int_equal(said.len, 0);
-	assert_me(t, "n1", "n1");
+	/* Who is quick enough for it gets on. */
+	cleanup_answer struct answer a = { 0 };
+	mono_us end = clock_mono() + WAIT_S * 1000000LL;
+	while (a.status != 200 && clock_mono() < end) {
+		buf_deinit(&a.body);
+		ask(t, "n1", (struct http_request) { 0 }, "/me", &a);
+	}
+	assert_string_equal(buf_text(&a.body), "n1");
 }
 
 static void test_no_tls(void **state)

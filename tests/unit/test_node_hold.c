@@ -89,7 +89,7 @@ static struct place *need_root(void **state)
 static bool becomes(struct place *p, bool wanted)
 {
 	bool frozen = !wanted;
-	for (int i = 0; i < 2000 && frozen != wanted; i++) {
+	for (int i = 0; i < 20000 && frozen != wanted; i++) {
 		assert_int_equal(cgroup_frozen(&p->cg, &frozen, NULL), 0);
 		usleep(1000);
 	}

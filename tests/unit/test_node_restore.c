@@ -127,7 +127,7 @@ static long rounds(struct box *box)
 static void expect_progress(struct box *box)
 {
 	long before = rounds(box);
-	for (int i = 0; i < 100 && rounds(box) < before + 3; i++)
+	for (int i = 0; i < 600 && rounds(box) < before + 3; i++)
 		usleep(100000);
 	if (rounds(box) < before + 3) {
 		cleanup_buf struct buf log = BUF_INIT(16 << 20);
@@ -141,7 +141,7 @@ static void echo(int fd, const char *text)
 	char answer[16] = "";
 	struct pollfd p = { .fd = fd, .events = POLLIN };
 	assert_int_equal(send(fd, text, 4, MSG_NOSIGNAL), 4);
-	assert_int_equal(poll(&p, 1, 5000), 1);
+	assert_int_equal(poll(&p, 1, 60000), 1);
 	assert_int_equal(recv(fd, answer, sizeof(answer), 0), 4);
 	assert_memory_equal(answer, text, 4);
 }

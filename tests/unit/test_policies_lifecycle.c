@@ -224,6 +224,18 @@ static const struct {
 	  "under-way" },
 	{ SESSION_FENCING, 2, EVENT_FORGET, STEP_TAKEN, SESSION_FORGETTING, ACTION_FORGET, 8, false,
 	  "forget" },
+	{ SESSION_RESTORING, 1, EVENT_EFFECT_ELSEWHERE, STEP_TAKEN, SESSION_HIBERNATED, ACTION_NONE,
+	  7, false, "node-failed" },
+	{ SESSION_STARTING, 2, EVENT_EFFECT_ELSEWHERE, STEP_IGNORE, SESSION_STARTING, ACTION_NONE,
+	  7, false, "stale" },
+	{ SESSION_RUNNING, 2, EVENT_EFFECT_ELSEWHERE, STEP_IGNORE, SESSION_RUNNING, ACTION_NONE, 7,
+	  false, "stale" },
+	{ SESSION_HIBERNATED, 2, EVENT_GIVEN_UP, STEP_TAKEN, SESSION_FAILED, ACTION_NONE, 7, false,
+	  "no-node-left" },
+	{ SESSION_RESTORING, 2, EVENT_GIVEN_UP, STEP_IGNORE, SESSION_RESTORING, ACTION_NONE, 7,
+	  false, "stale" },
+	{ SESSION_RUNNING, 2, EVENT_GIVEN_UP, STEP_IGNORE, SESSION_RUNNING, ACTION_NONE, 7, false,
+	  "stale" },
 	{ SESSION_FENCING, 2, EVENT_FOUND, STEP_IGNORE, SESSION_FENCING, ACTION_NONE, 7, false,
 	  "effect-under-way" },
 	{ SESSION_LOST, 2, EVENT_FOUND, STEP_TAKEN, SESSION_RUNNING, ACTION_NONE, 7, false,
@@ -462,6 +474,9 @@ static const struct {
 	{ SESSION_FENCING, WISH_AWAKE, EVENT_TAKEN_BACK, WISH_NONE },
 	{ SESSION_HIBERNATED, WISH_AWAKE, EVENT_START, WISH_AWAKE },
 	{ SESSION_HIBERNATED, WISH_AWAKE, EVENT_FOUND, WISH_NONE },
+	{ SESSION_RESTORING, WISH_NONE, EVENT_EFFECT_ELSEWHERE, WISH_AWAKE },
+	{ SESSION_RESTORING, WISH_AWAKE, EVENT_EFFECT_ELSEWHERE, WISH_AWAKE },
+	{ SESSION_HIBERNATED, WISH_AWAKE, EVENT_GIVEN_UP, WISH_NONE },
 	{ SESSION_RESTORING, WISH_AWAKE, EVENT_EFFECT_DONE, WISH_NONE },
 	{ SESSION_RESTORING, WISH_AWAKE, EVENT_EFFECT_FAILED, WISH_NONE },
 	{ SESSION_STARTING, WISH_START, EVENT_EFFECT_DONE, WISH_NONE },
@@ -588,7 +603,7 @@ static void commit_checkpoint(struct world *w, int64_t generation)
 }
 
 /* A start or restore: the one thing that must never be where processes are or could come back. */
-static enum session_event perform_run(struct world *w, bool good)
+static enum session_event perform_run(struct world *w, bool good, uint32_t luck)
 {
 	assert_false(w->processes);
 	if (w->held) /* what stands still out of reach can write nothing any more */
@@ -597,7 +612,10 @@ static enum session_event perform_run(struct world *w, bool good)
 		assert_true(w->usable && w->pending_generation == w->committed);
 	w->held_is_home = false;
 	w->processes = good;
-	return good ? EVENT_EFFECT_DONE : EVENT_EFFECT_FAILED;
+	if (good)
+		return EVENT_EFFECT_DONE;
+	bool elsewhere = w->pending == ACTION_RESTORE && luck % 8 == 0;
+	return elsewhere ? EVENT_EFFECT_ELSEWHERE : EVENT_EFFECT_FAILED;
 }
 
 static enum session_event perform_checkpoint(struct world *w, bool good, uint32_t luck)
@@ -655,7 +673,7 @@ static enum session_event perform(struct world *w, uint32_t luck)
 	switch (w->pending) {
 	case ACTION_START:
 	case ACTION_RESTORE:
-		return perform_run(w, good);
+		return perform_run(w, good, luck);
 	case ACTION_SNAPSHOT:
 	case ACTION_HIBERNATE:
 		return perform_checkpoint(w, good, luck);

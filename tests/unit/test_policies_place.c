@@ -122,6 +122,18 @@ static const struct place_case {
 	  "b",
 	  "" },
 	{ "ties: by name", { .memory_bytes = GIB }, { NODE("b", 4), NODE("a", 4) }, "a", "" },
+	{ "where its restore failed it is not tried again, whatever else is said of that node",
+	  { .memory_bytes = GIB },
+	  { NODE("a", 1, .failed = "the disk is full"), NODE("b", 64),
+	    BARE("c", 1, -1, X86, .failed = "CRIU failed") },
+	  "b",
+	  "a: the disk is full; c: CRIU failed" },
+	{ "and when none is left, each says why",
+	  { .memory_bytes = GIB },
+	  { NODE("a", 8, .failed = "the disk is full"), NODE("b", 8, .doomed = true),
+	    NODE("c", 8, .draining = true, .failed = "") },
+	  NULL,
+	  "a: the disk is full; b: goes away; c: " },
 	{ "a processor nobody knows lacks everything",
 	  { .memory_bytes = GIB, .features = "x86_64" },
 	  { BARE("a", 4, -1, NULL, UP) },
@@ -203,14 +215,15 @@ static void random_world(struct place_request *r, struct place_node *nodes, size
 						 .has_image = dice(5) != 0,
 						 .price = prices[dice(3)],
 						 .zone = zones[dice(3)],
-						 .last = dice(4) == 0 };
+						 .last = dice(4) == 0,
+						 .failed = dice(6) == 0 ? "it failed" : NULL };
 }
 
 static bool may_run(const struct place_request *r, const struct place_node *n)
 {
 	bool measured =
 		n->available_bytes < 0 || n->available_bytes - n->arriving_bytes >= r->memory_bytes;
-	return n->up && !n->draining && !n->doomed && n->has_image &&
+	return n->up && !n->failed && !n->draining && !n->doomed && n->has_image &&
 	       (!n->local || r->local_allowed) &&
 	       !features_missing(r->features, n->features, NULL, 0) && measured &&
 	       n->memory_bytes - n->reserve_bytes - n->committed_bytes >= r->memory_bytes;
@@ -277,6 +290,43 @@ static void test_features(void **state)
 	assert_string_equal(missing, "");
 }
 
+/* What may be of the node that tried it, and what is of the checkpoint wherever it is tried. */
+static void test_elsewhere(void **state)
+{
+	static const struct {
+		enum fault fault;
+		const char *step;
+		bool elsewhere;
+	} failures[] = {
+		{ FAULT_INTERNAL, "restore", true },
+		{ FAULT_INTERNAL, "open", true },
+		{ FAULT_INTERNAL, NULL, true },
+		{ FAULT_FULL, "images", true },
+		{ FAULT_UNAVAILABLE, "open", true }, /* its way to the store */
+		{ FAULT_UNAVAILABLE, "thaw", true }, /* its lease */
+		{ FAULT_TIMEOUT, "restore", true },
+		{ FAULT_DENIED, "open", true }, /* its key */
+		{ FAULT_REFUSED, "check", true },
+		{ FAULT_REFUSED, "restore", true },
+		{ FAULT_NOT_FOUND, "images", true },
+		{ FAULT_NOT_FOUND, "mount", true },
+		{ FAULT_NOT_FOUND, "open", false }, /* there is no such checkpoint */
+		{ FAULT_NOT_FOUND, NULL, false },
+		{ FAULT_CONFLICT, "open", false }, /* there is a newer one, or it runs */
+		{ FAULT_CONFLICT, "mount", true },
+		{ FAULT_REFUSED, "open", false },
+		{ FAULT_CORRUPT, "open", false },
+		{ FAULT_CORRUPT, "images", false },
+		{ FAULT_BAD_INPUT, "check", false },
+		{ FAULT_NONE, "restore", false },
+		{ FAULT_COUNT, "restore", false },
+	};
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(failures); i++)
+		if (place_elsewhere(failures[i].fault, failures[i].step) != failures[i].elsewhere)
+			fail_msg("%s in %s", fault_name(failures[i].fault), failures[i].step);
+}
+
 static void test_names(void **state)
 {
 	(void)state;
@@ -288,9 +338,8 @@ static void test_names(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_table),
-		cmocka_unit_test(test_properties),
-		cmocka_unit_test(test_features),
+		cmocka_unit_test(test_table),    cmocka_unit_test(test_properties),
+		cmocka_unit_test(test_features), cmocka_unit_test(test_elsewhere),
 		cmocka_unit_test(test_names),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -13,12 +13,6 @@
 
 #include "store/fence.h"
 
-static void tiny_model(struct model *m)
-{
-	*m = (struct model) { .file_count = 1, .file_seed = 5 };
-	model_add(m, "pagemap-1.img", 60, 1001);
-}
-
 static void take(struct store *s, int64_t at_least, int64_t taken, int64_t newest)
 {
 	struct error e = ERROR_INIT;

@@ -318,6 +318,7 @@ static struct join_answer full_joined = {
 static struct lease_request full_lease = {
 	.boot_id = "6f1e",
 	.listen = "10.0.0.5:8444",
+	.asked_at = 123456789,
 	.leaving = true,
 	.notices = (struct node_notice[]) { FULL_NOTICE },
 	.notice_count = 1,
