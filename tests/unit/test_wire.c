@@ -216,7 +216,22 @@ static struct effect_request full_request = {
 	.id = "00000000000000e1",
 	.kind = EFFECT_FORGET,
 	.generation = 42,
+	.from = "n1",
+	.from_at = "10.0.0.5:8445",
 	.session = FULL_SPEC,
+};
+
+static struct departure full_departure = {
+	.id = "00000000000000e1",
+	.session = "00000000000000a1",
+	.to = "n2",
+	.state = DEPARTURE_KEPT,
+	.why = "n2 did not come for it",
+};
+
+static struct moving_request full_moving = {
+	.session = "00000000000000a1",
+	.effect = "00000000000000e1",
 };
 
 static struct effect_result full_result = {
@@ -245,6 +260,7 @@ static struct session_status full_status = {
 	.running = true,
 	.frozen = true,
 	.held = true,
+	.given_to = "n2",
 	.pid = 4242,
 	.generation = 3,
 	.rss_bytes = 1 << 20,
@@ -291,6 +307,7 @@ static struct node_info full_node = {
 	.zone = "eu-west-1a",
 	.price = "spot",
 	.underlay = "10.0.0.5",
+	.move_port = 8445,
 	.images = (char *[]) { "/", NULL },
 	.lease_left_ms = -1,
 	.evacuating = true,
@@ -413,6 +430,8 @@ static const struct {
 	{ &wire_session_spec, &full_spec, sizeof(full_spec) },
 	{ &wire_effect_request, &full_request, sizeof(full_request) },
 	{ &wire_effect_result, &full_result, sizeof(full_result) },
+	{ &wire_departure, &full_departure, sizeof(full_departure) },
+	{ &wire_moving_request, &full_moving, sizeof(full_moving) },
 	{ &wire_session_status, &full_status, sizeof(full_status) },
 	{ &wire_session_status_list, &full_status_list, sizeof(full_status_list) },
 	{ &wire_node_info, &full_node, sizeof(full_node) },
