@@ -219,7 +219,7 @@ static void attach(struct http_exchange *x, struct effect *ef)
 	http_reply_error(x, &e);
 }
 
-static bool effect_id_valid(const char *id)
+bool api_id_valid(const char *id)
 {
 	static const char letters[] =
 		"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
@@ -236,13 +236,14 @@ static int read_request(struct http_exchange *x, struct effect_request *request,
 	int r = wire_decode_text(&wire_effect_request, body ? body : "", len, request, e);
 	if (r < 0)
 		return r;
-	if (!effect_id_valid(id) || strcmp(request->id, id) != 0)
+	if (!api_id_valid(id) || strcmp(request->id, id) != 0)
 		r = error_set(e, EINVAL,
 			      "id: must be the one of the path, of letters, digits, '.', "
 			      "'_', '-', at most %d",
 			      EFFECT_ID_MOST);
-	else if (request->kind == EFFECT_NONE)
-		r = error_set(e, EINVAL, "kind: unknown value");
+	else if (request->kind == EFFECT_NONE || request->kind == EFFECT_DEPART ||
+		 request->kind == EFFECT_RETURN)
+		r = error_set(e, EINVAL, "kind: none that can be asked for");
 	else if (!id_valid(request->session.id))
 		r = error_set(e, EINVAL, "session.id: expected 16 hexadecimal digits");
 	if (r < 0)
@@ -401,6 +402,10 @@ static const struct http_route routes[] = {
 	{ "GET", "/v1/effects/{id}", get_effect },
 	{ "GET", "/v1/effects", get_effects },
 	{ "DELETE", "/v1/effects/{id}", delete_effect },
+	{ "PUT", "/v1/departures/{id}", api_departure_grant },
+	{ "GET", "/v1/departures/{id}", api_departure },
+	{ "DELETE", "/v1/departures/{id}", api_departure_end },
+	{ "POST", "/v1/departures/{id}/take-back", api_departure_take_back },
 	{ "GET", "/v1/overlay", get_overlay },
 	{ "PUT", "/v1/overlay", put_overlay },
 	{ "GET", "/v1/checkpoints", api_checkpoints },

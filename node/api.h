@@ -32,6 +32,15 @@ void api_store_give(struct http_exchange *x, void *node);
 void api_drill(struct http_exchange *x, void *node);
 void api_drill_cancel(struct http_exchange *x, void *node);
 
+/* ... and about sessions that leave while they run. */
+void api_departure_grant(struct http_exchange *x, void *node);
+void api_departure(struct http_exchange *x, void *node);
+void api_departure_take_back(struct http_exchange *x, void *node);
+void api_departure_end(struct http_exchange *x, void *node);
+
+/* An id that effects and what else is asked for may have. */
+bool api_id_valid(const char *id);
+
 /* Answers with a struct by its table, or with a 500. */
 void api_reply(struct http_exchange *x, const struct wire_struct *type, const void *value);
 

@@ -45,6 +45,7 @@ int cgroup_find(struct cgroup_mounts *to, struct error *e);
 
 struct cgroup_usage {
 	int64_t memory_bytes; /* anonymous and shared, no page cache */
+	int64_t shared_bytes; /* ... of these: memory files, what is in a tmpfs */
 	int64_t cpu_us;
 	int64_t processes;
 	int64_t oom_kills;

@@ -75,8 +75,8 @@ static int v1_usage(const struct cgroup *cg, struct cgroup_usage *usage, struct 
 		int r = cgroup_read(cg->dirs[CGROUP_MEMORY], "memory.stat", &stat, e);
 		if (r < 0)
 			return r;
-		usage->memory_bytes =
-			cgroup_stat(buf_text(&stat), "rss") + cgroup_stat(buf_text(&stat), "shmem");
+		usage->shared_bytes = cgroup_stat(buf_text(&stat), "shmem");
+		usage->memory_bytes = cgroup_stat(buf_text(&stat), "rss") + usage->shared_bytes;
 		cleanup_buf struct buf oom = BUF_INIT(4096);
 		r = cgroup_read(cg->dirs[CGROUP_MEMORY], "memory.oom_control", &oom, e);
 		if (r < 0)

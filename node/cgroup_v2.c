@@ -92,8 +92,8 @@ static int v2_usage(const struct cgroup *cg, struct cgroup_usage *usage, struct 
 	int r = 0;
 	if (cg->dirs[CGROUP_MEMORY]) {
 		r = cgroup_read(dir_of(cg), "memory.stat", &text, e);
-		usage->memory_bytes = cgroup_stat(buf_text(&text), "anon") +
-				      cgroup_stat(buf_text(&text), "shmem");
+		usage->shared_bytes = cgroup_stat(buf_text(&text), "shmem");
+		usage->memory_bytes = cgroup_stat(buf_text(&text), "anon") + usage->shared_bytes;
 		buf_reset(&text);
 		if (r == 0)
 			r = cgroup_read(dir_of(cg), "memory.events", &text, e);

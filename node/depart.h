@@ -18,8 +18,10 @@ struct departures;
 /* After recovery: takes up what was given away before this program was started. Nothing is listened
  * to before the node has joined. */
 int depart_init(struct node *node, struct error *e);
+/* Nothing is given from now on: who waits for a word of the other node runs on here. */
+void depart_stop(struct node *node);
 void depart_free(struct node *node); /* idempotent; hangs up */
-/* It has joined, or has a new certificate. */
+/* It has joined: listens, if it does not yet. Each connection uses the certificate of its time. */
 void depart_identity_changed(struct node *node);
 
 /* Port of node.move_listen while it is listened to; 0. */
@@ -33,6 +35,9 @@ int depart_show(struct node *node, const char *id, struct departure *to, struct 
 /* The session runs here again. -ENOENT: nothing of it is left here; -EBUSY: in a moment. */
 int depart_take_back(struct node *node, const char *id, struct error *e);
 int depart_end(struct node *node, const char *id, struct error *e);
+
+/* By node/effect.c, of every effect. */
+void depart_effect_ended(struct node *node, const struct effect *ef);
 
 /* True from the commit on: never let it run by itself. Under node->lock or on the session's
  * worker. */

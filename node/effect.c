@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "base/names.h"
 #include "node/arrival.h"
+#include "node/depart.h"
 #include "node/estimate.h"
 #include "node/evacuate.h"
 #include "node/hold.h"
@@ -180,6 +181,21 @@ static int refuse_second(struct node *node, const struct session *s, struct erro
 	return r;
 }
 
+/* Its remains here are another node's memory: they are ended, or taken back. */
+static bool is_for_remains(enum effect_kind kind)
+{
+	return kind == EFFECT_NONE || kind == EFFECT_STOP || kind == EFFECT_FORGET ||
+	       kind == EFFECT_RETURN;
+}
+
+static int refuse_given(const struct session *s, struct error *e)
+{
+	int r = error_fault(e, FAULT_CONFLICT,
+			    "session %s was given to node %s, which still fetches its memory here",
+			    s->id, s->journal.given_to);
+	return error_remedy(e, r, "Try again when that node has all of it.");
+}
+
 static void set_under_way(struct node *node, struct effect **slot, struct effect *ef)
 {
 	pthread_mutex_lock(&node->lock);
@@ -233,6 +249,10 @@ static int begin_on(struct node *node, struct session *s, struct effect_request 
 	if (s->effect && !may_queue(s, request)) {
 		wire_free(&wire_effect_request, request);
 		return refuse_second(node, s, e);
+	}
+	if (!s->effect && session_is_given(s) && !is_for_remains(request->kind)) {
+		wire_free(&wire_effect_request, request);
+		return refuse_given(s, e);
 	}
 	if (is_open(s, request))
 		return begin_open(node, s, request, to, e);
@@ -352,6 +372,7 @@ static void done(void *arg)
 	arrival_tidy(node, s);
 	estimate_ended(node, ef);
 	evacuate_effect_ended(node, ef);
+	depart_effect_ended(node, ef);
 	if (begin_again(ef))
 		return;
 	effect_tell(ef);

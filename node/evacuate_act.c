@@ -4,6 +4,7 @@
 #include "base/cleanup.h"
 #include "base/fs.h"
 #include "base/log.h"
+#include "node/depart.h"
 #include "node/estimate.h"
 #include "node/hold.h"
 
@@ -41,6 +42,12 @@ static bool is_ending(const struct effect *ef)
 	return kind == EFFECT_NONE || kind == EFFECT_STOP || kind == EFFECT_FORGET;
 }
 
+/* What was given to another node is that one's to save. */
+static bool is_here(const struct node *node, const struct session *s)
+{
+	return session_alive(node, s) && !session_is_given(s);
+}
+
 static enum evacuate_state state_of(const struct evacuate *ev, size_t i, const struct session *s,
 				    wall_ms now)
 {
@@ -51,14 +58,14 @@ static enum evacuate_state state_of(const struct evacuate *ev, size_t i, const s
 		enum effect_kind kind = s->effect ? s->effect->request.kind : s->journal.kind;
 		return kind == EFFECT_HIBERNATE ? EVACUATE_SAVING : EVACUATE_BUSY;
 	}
-	if (!session_alive(ev->node, s) || ev->more[i].retry_at > now)
+	if (!is_here(ev->node, s) || ev->more[i].retry_at > now)
 		return EVACUATE_OVER;
 	return EVACUATE_WAITING;
 }
 
 static bool is_candidate(const struct node *node, const struct session *s)
 {
-	return !is_ending(s->effect) && (s->effect || s->journal.effect || session_alive(node, s));
+	return !is_ending(s->effect) && (s->effect || s->journal.effect || is_here(node, s));
 }
 
 void evacuate_find_sessions(struct evacuate *ev)
@@ -74,7 +81,7 @@ void evacuate_find_sessions(struct evacuate *ev)
 		}
 		/* It was saved, and has been let run here again. */
 		if (i >= 0 && ev->record.sessions[i].state == EVACUEE_SAVED && !s->effect &&
-		    session_alive(ev->node, s)) {
+		    is_here(ev->node, s)) {
 			ev->record.sessions[i].state = EVACUEE_WAITING;
 			ev->more[i] = (struct evacuee_more) { 0 };
 		}

@@ -5,6 +5,7 @@
 #include "base/fs.h"
 #include "base/log.h"
 #include "node/cgroup.h"
+#include "node/depart.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -90,7 +91,8 @@ int hold_drop(struct node *node, struct session *s, enum hold_reason why, struct
 	pthread_mutex_lock(&node->hold_lock);
 	bool last = s->held == 1U << why;
 	s->held &= ~(1U << why);
-	int r = last && !s->freezer_owned && !undecided ? ask(node, s, false, e) : 0;
+	bool runs = last && !s->freezer_owned && !undecided && !session_is_given(s);
+	int r = runs ? ask(node, s, false, e) : 0;
 	pthread_mutex_unlock(&node->hold_lock);
 	return r < 0 ? r : remove_note(node, s, why, e);
 }
@@ -124,7 +126,8 @@ void hold_recover(struct node *node, struct session *s)
 	}
 	pthread_mutex_lock(&node->hold_lock);
 	s->held = held;
-	int r = held && !s->freezer_owned && !s->journal.effect ? ask(node, s, true, &e) : 0;
+	bool stands = held || session_is_given(s);
+	int r = stands && !s->freezer_owned && !s->journal.effect ? ask(node, s, true, &e) : 0;
 	pthread_mutex_unlock(&node->hold_lock);
 	if (r < 0)
 		log_error("session %s: it is to stand still: %s", s->id, e.text);
@@ -152,7 +155,7 @@ int hold_settle(struct node *node, struct session *s, struct error *e)
 {
 	pthread_mutex_lock(&node->hold_lock);
 	s->freezer_owned = false;
-	int r = ask(node, s, s->held != 0, e);
+	int r = ask(node, s, s->held != 0 || session_is_given(s), e);
 	pthread_mutex_unlock(&node->hold_lock);
 	return r;
 }

@@ -12,6 +12,9 @@
  * not the machine's boot, which no process outlives either, and one may be made
  * by another program (hold_note()).
  *
+ * What was given to another node (node/depart.h) stands still whether or not there
+ * is a reason here.
+ *
  * An effect that freezes, dumps, restores or kills a session owns its freezer for
  * that time: a reason that comes meanwhile is noted, and acted on when it gives
  * the freezer back. Thread-safe, and never long: whoever must know that the last

@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "io/http_client.h"
 #include "node/api.h"
+#include "node/depart.h"
 #include "node/identity.h"
 #include "wire/identity.h"
 
@@ -75,6 +76,7 @@ static void serve(struct join *j)
 	const struct http_tls files = { .cert_file = j->id.cert_file,
 					.key_file = j->id.key_file,
 					.ca_file = j->id.ca_file };
+	depart_identity_changed(j->node);
 	if (api_serves_tls(j->node))
 		return;
 	if (api_start_tls(j->node, &files, &e) < 0) {

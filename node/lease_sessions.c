@@ -5,6 +5,7 @@
 #include "base/fs.h"
 #include "base/log.h"
 #include "node/cgroup.h"
+#include "node/depart.h"
 #include "node/hold.h"
 
 #include <stdlib.h>
@@ -141,6 +142,8 @@ static void let_go(struct node *node, struct session *s)
 		log_error("session %s: %s", s->id, e.text);
 		return;
 	}
+	if (!s->effect && session_is_given(s))
+		return;
 	log_info("session %s goes on: the node has its lease again", s->id);
 	adopt(node, s);
 }
@@ -157,7 +160,7 @@ static bool was_strange(const struct lease *l, const char *id)
 static bool is_strange(const struct session *s)
 {
 	return s->journal.pid && !s->effect && !s->queued && !s->journal.effect &&
-	       s->journal.result_count == 0 && !s->journal.ended;
+	       s->journal.result_count == 0 && !s->journal.ended && !session_is_given(s);
 }
 
 /*

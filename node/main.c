@@ -5,6 +5,7 @@
 #include "base/names.h"
 #include "config/config.h"
 #include "node/api.h"
+#include "node/depart.h"
 #include "node/doctor.h"
 #include "node/effect.h"
 #include "node/estimate.h"
@@ -99,6 +100,7 @@ static void begin_end(struct daemon *d)
 	static const struct timeval tenth = { .tv_usec = 100000 };
 	d->node.stopping = true;
 	store_jobs_stop(&d->node);
+	depart_stop(&d->node);
 	sd_notify(0, d->again ? "RELOADING=1" : "STOPPING=1");
 	event_add(d->drain, &tenth);
 }
@@ -148,6 +150,7 @@ static void close_daemon(struct daemon *d)
 {
 	join_stop(&d->node);
 	api_stop(&d->node);
+	depart_free(&d->node);
 	notices_free(&d->node);
 	store_jobs_free(&d->node);
 	evacuate_free(&d->node);
@@ -184,6 +187,8 @@ static int open_daemon(struct daemon *d, const struct options *o, struct error *
 		r = lease_open(&d->node, e);
 	if (r == 0)
 		r = recover_all(&d->node, e);
+	if (r == 0)
+		r = depart_init(&d->node, e);
 	if (r == 0)
 		r = evacuate_init(&d->node, e);
 	if (r == 0)

@@ -5,6 +5,7 @@
 #include "base/fs.h"
 #include "base/log.h"
 #include "node/cpu.h"
+#include "node/depart.h"
 #include "node/estimate.h"
 #include "node/evacuate.h"
 #include "node/hold.h"
@@ -190,6 +191,7 @@ int node_info(const struct node *node, struct node_info *info, struct error *e)
 		.evacuating = evacuate_under_way(node),
 		.upload_bytes_per_s = estimate_upload(node),
 		.lease_left_ms = lease_left_ms(node),
+		.move_port = depart_port(node),
 	};
 	if (!info->name || !info->version || !info->boot_id || !info->criu || !info->features)
 		r = error_set(e, ENOMEM, "out of memory");

@@ -31,6 +31,7 @@ struct evacuate;
 struct notices;
 struct store_jobs;
 struct join;
+struct departures;
 struct lease;
 struct http_server;
 
@@ -50,6 +51,7 @@ struct node {
 	struct estimates *estimates;    /* node/estimate.h */
 	struct evacuate *evacuate;      /* node/evacuate.h */
 	atomic_bool evacuating;         /* ... is under way */
+	struct departures *departures;  /* node/depart.h */
 	struct overlay_state overlay;   /* the loop's; what is in effect, see node/overlay.h */
 	struct notices *notices;        /* node/notices.h */
 	struct lease *lease;            /* node/lease.h; NULL: it needs none */

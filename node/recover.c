@@ -28,6 +28,11 @@ static int load(const char *id, void *arg)
 		return -ENOMEM;
 	}
 	s->journal = j;
+	/* Its end was all but written down: what is left of it is a stray's. */
+	if (session_is_over(s)) {
+		session_remove(node, s);
+		return journal_remove(node, id, &e) < 0 ? -EIO : 0;
+	}
 	return 0;
 }
 
@@ -76,7 +81,8 @@ static int note_stray(const char *id, void *arg)
 static int remove_work(const struct node *node, const char *id, struct error *e)
 {
 	static const char *const names[] = { "criu", "images" };
-	int r = 0;
+	cleanup_free char *near = str_printf("%s/images/%s", node->config->node.run_dir, id);
+	int r = near ? fs_remove_tree(near, e) : error_set(e, ENOMEM, "out of memory");
 	for (size_t i = 0; r == 0 && i < ARRAY_SIZE(names); i++) {
 		cleanup_free char *path = node_path(node, names[i], id, "");
 		r = path ? fs_remove_tree(path, e) : error_set(e, ENOMEM, "out of memory");

@@ -3,6 +3,7 @@
 
 #include "base/cleanup.h"
 #include "base/log.h"
+#include "node/depart.h"
 #include "node/evacuate.h"
 #include "node/hold.h"
 
@@ -69,6 +70,8 @@ int effect_set_processes(struct effect *ef, pid_t init, struct error *e)
 	j->start_time = (int64_t)ticks;
 	int r = journal_set(&j->boot_id, ef->node->boot_id, e);
 	j->arriving = 0;
+	journal_set(&j->given_to, NULL, NULL);
+	journal_set(&j->given_id, NULL, NULL);
 	if (init) {
 		j->started_at = clock_wall();
 		journal_set(&j->ended, NULL, NULL);
@@ -138,7 +141,7 @@ static void note_timing(struct effect *ef, const char *name, mono_us took)
 static bool is_running(struct effect *ef)
 {
 	bool frozen = false;
-	if (!session_alive(ef->node, ef->session))
+	if (!session_alive(ef->node, ef->session) || session_is_given(ef->session))
 		return false;
 	if (hold_any(ef->node, ef->session))
 		return true;
@@ -164,17 +167,24 @@ static void fill_result(struct effect *ef, const struct error *failure)
 	pthread_mutex_unlock(&ef->node->lock);
 }
 
-/* Of the session's own end nobody wants the result. */
+/* Of the session's own end nobody wants the result, nor of either side of a departure: what came of
+ * that is told by node/depart.h. */
+static bool is_wanted(const struct effect *ef)
+{
+	enum effect_kind kind = ef->request.kind;
+	return ef->request.id && kind != EFFECT_DEPART && kind != EFFECT_RETURN;
+}
+
 static void keep_result(struct effect *ef)
 {
 	struct journal *j = effect_journal(ef);
-	struct effect_result *copy = ef->request.id ? calloc(1, sizeof(*copy)) : NULL;
+	struct effect_result *copy = is_wanted(ef) ? calloc(1, sizeof(*copy)) : NULL;
 	if (copy && journal_copy_result(copy, &ef->result, NULL) < 0) {
 		free(copy);
 		copy = NULL;
 	}
 	pthread_mutex_lock(&ef->node->lock);
-	if (ef->request.id)
+	if (is_wanted(ef))
 		journal_drop_results(j);
 	if (copy) {
 		j->results = copy;

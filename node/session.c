@@ -4,6 +4,7 @@
 #include "base/cleanup.h"
 #include "base/fs.h"
 #include "node/arrival.h"
+#include "node/depart.h"
 #include "node/effect.h"
 #include "node/hold.h"
 #include "node/rootfs.h"
@@ -164,7 +165,9 @@ static int fill_status(struct node *node, struct session *s, struct session_stat
 		r = journal_set(&st->ended, j->ended, e);
 	if (r == 0 && ef && ef->request.id)
 		r = journal_set(&st->effect, ef->request.id, e);
-	st->running = session_alive(node, s);
+	if (r == 0 && j->given_to)
+		r = journal_set(&st->given_to, j->given_to, e);
+	st->running = session_alive(node, s) && !session_is_given(s);
 	st->held = st->running && hold_has(node, s, HOLD_LEASE);
 	st->pid = st->running ? j->pid : 0;
 	st->generation = j->generation;
@@ -180,11 +183,12 @@ int session_status(struct node *node, struct session *s, struct session_status *
 	*st = (struct session_status) { 0 };
 	pthread_mutex_lock(&node->lock);
 	int r = fill_status(node, s, st, e);
-	if (r == 0 && st->running)
+	bool there = st->running || st->given_to;
+	if (r == 0 && there)
 		r = journal_copy_spec(&spec, &s->journal.session, e);
 	pthread_mutex_unlock(&node->lock);
 	struct sandbox sb = { 0 };
-	if (r < 0 || !st->running || sandbox_init(&sb, node->config, &spec, NULL) < 0) {
+	if (r < 0 || !there || sandbox_init(&sb, node->config, &spec, NULL) < 0) {
 		wire_free(&wire_session_spec, &spec);
 		return r;
 	}

@@ -1,5 +1,259 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "node/effect.h"
+#define _GNU_SOURCE
+#include "base/cleanup.h"
+#include "base/fs.h"
+#include "node/arrival.h"
+#include "node/depart_private.h"
+#include "node/hold.h"
+#include "node/images.h"
+#include "node/layers.h"
+#include "node/lease.h"
+#include "node/steps.h"
+#include "node/steps_checkpoint.h"
 
-const struct plan plan_depart = { .name = "depart" };
-const struct plan plan_return = { .name = "return" };
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+/*
+ * The side that a session leaves (docs/migration.md). It stands still from
+ * "freeze" on, and its processes are the memory that the other node fetches; what
+ * they are besides is written down in images and layers. Until "give" has made it
+ * durable that the other node has it, all can be undone by letting it run.
+ */
+
+static const char *departure_of(const struct effect *ef)
+{
+	return ef->request.id + strlen(DEPART_EFFECT);
+}
+
+/* --- before it stands still --------------------------------------------------------------- */
+
+/* CRIU puts all memory into pipes for a moment. */
+static int check_pipes(const struct node *node, struct error *e)
+{
+	enum { NEEDED = 4 << 20 };
+	cleanup_buf struct buf text = BUF_INIT(64);
+	long most = fs_read("/proc/sys/fs/pipe-max-size", &text, NULL) < 0
+			    ? 0
+			    : strtol(buf_text(&text), NULL, 10);
+	if (most >= NEEDED || !node->criu.needs_real_ids)
+		return 0;
+	int r = error_fault(e, FAULT_REFUSED,
+			    "a session cannot move from here while it runs: pipes are limited to "
+			    "%ld bytes",
+			    most);
+	return error_remedy(e, r, "sysctl -w fs.pipe-max-size=%d", 4 * NEEDED);
+}
+
+static int check(struct effect *ef, struct error *e)
+{
+	struct sandbox_usage usage;
+	const char *id = ef->session->id;
+	if (!session_alive(ef->node, ef->session))
+		return error_set(e, ESRCH, "session %s does not run here", id);
+	if (hold_has(ef->node, ef->session, HOLD_LEASE))
+		return error_fault(e, FAULT_CONFLICT,
+				   "session %s is held: elsad has not said whose it is", id);
+	int r = check_pipes(ef->node, e);
+	if (r == 0)
+		r = sandbox_usage(&ef->sandbox, &usage, e);
+	if (r < 0)
+		return r;
+	pthread_mutex_lock(&ef->node->lock);
+	ef->result.memory_bytes = usage.rss_bytes;
+	pthread_mutex_unlock(&ef->node->lock);
+	return 0;
+}
+
+/* Memory may have been waited for meanwhile. */
+static int freeze(struct effect *ef, struct error *e)
+{
+	int r = depart_check_wanted(ef->node->departures, departure_of(ef), e);
+	return r < 0 ? r : checkpoint_freeze(ef, e);
+}
+
+/* --- what it is but for its memory ------------------------------------------------------------ */
+
+/* What was in /dev/shm and the like is in the images, and that is not for memory that nobody has
+ * reckoned with (see steps_restore.c). */
+static int choose_place(struct effect *ef, struct error *e)
+{
+	enum { SMALL = 64 << 20 };
+	struct cgroup_usage usage;
+	int r = cgroup_usage(&ef->sandbox.cgroup, &usage, e);
+	ef->laid_out = usage.shared_bytes <= SMALL ? ef->images_near : ef->images;
+	return r;
+}
+
+static int make_dirs(struct effect *ef, char **criu, struct error *e)
+{
+	int r = choose_place(ef, e);
+	if (r == 0)
+		r = steps_drop_images(ef, e);
+	if (r == 0)
+		r = fs_mkdirs(ef->images, 0700, e);
+	if (r == 0)
+		r = fs_mkdirs(ef->laid_out, 0700, e);
+	if (r < 0)
+		return r;
+	*criu = fs_join(ef->laid_out, "criu");
+	return *criu ? fs_mkdirs(*criu, 0700, e) : error_set(e, ENOMEM, "out of memory");
+}
+
+/* Nobody asks CRIU for the memory: its end of the socket is closed behind the dump. */
+static int run_dump(struct effect *ef, const char *images, struct error *e)
+{
+	struct criu_options options;
+	int ends[2];
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) < 0)
+		return error_errno(e, "cannot make a socket for CRIU");
+	effect_criu_options(ef, &options);
+	options.images = images;
+	options.lazy = true;
+	options.page_socket = ends[0];
+	int r = criu_dump(&ef->sandbox, (pid_t)effect_journal(ef)->pid, &options, &ef->dump,
+			  &ef->log_tail, e);
+	close(ends[1]);
+	return r;
+}
+
+static int dump(struct effect *ef, struct error *e)
+{
+	cleanup_free char *images = NULL;
+	int r = make_dirs(ef, &images, e);
+	if (r == 0)
+		r = run_dump(ef, images, e);
+	return r < 0 ? r : images_keep(ef->laid_out, &ef->request.session, ef->links, e);
+}
+
+static int undump(struct effect *ef, struct error *e)
+{
+	int r = checkpoint_abandon_dump(ef, e);
+	return r < 0 ? r : fs_remove_tree(ef->images_near, e);
+}
+
+/* With the links that CRIU has made for deleted files. */
+static int layers(struct effect *ef, struct error *e)
+{
+	cleanup_free char *file = fs_join(ef->images, DEPART_LAYERS);
+	if (!file)
+		return error_set(e, ENOMEM, "out of memory");
+	return layers_pack(ef->sandbox.upper, file, (int)ef->node->config->node.effect_timeout_ms,
+			   e);
+}
+
+/* CRIU takes its links away again. The processes are as before, and stay frozen. */
+static int let_criu_go(struct effect *ef, struct error *e)
+{
+	bool frozen = false;
+	ef->dump = criu_dump_abandon(ef->dump);
+	unlink(ef->links);
+	int r = sandbox_frozen(&ef->sandbox, &frozen, e);
+	if (r == 0 && !frozen)
+		r = error_fault(e, FAULT_INTERNAL, "the session does not stand still");
+	return r;
+}
+
+/* --- the other node's word ----------------------------------------------------------------------
+ */
+
+static int offer(struct effect *ef, struct error *e)
+{
+	struct move_skeleton skeleton = { .frozen_us = clock_mono() - ef->frozen_since };
+	int r = depart_files_bytes(ef->node, ef->session->id, &skeleton.files_bytes, e);
+	if (r < 0)
+		return r;
+	return depart_offer(ef->node->departures, departure_of(ef), &skeleton, e);
+}
+
+/* It is to be stopped, or has ended. */
+static bool is_wanted_here(void *arg)
+{
+	struct effect *ef = arg;
+	pthread_mutex_lock(&ef->node->lock);
+	bool queued = ef->session->queued;
+	pthread_mutex_unlock(&ef->node->lock);
+	return queued || !session_alive(ef->node, ef->session);
+}
+
+static int await(struct effect *ef, struct error *e)
+{
+	return depart_await(ef->node->departures, departure_of(ef), is_wanted_here, ef, e);
+}
+
+static int set_given(struct effect *ef, const char *to, const char *id, struct error *e)
+{
+	struct journal *j = effect_journal(ef);
+	pthread_mutex_lock(&ef->node->lock);
+	bool queued = ef->session->queued;
+	int r = queued && to ? error_set(e, EBUSY, "something else is to be done to the session")
+			     : journal_set(&j->given_id, id, e);
+	if (r == 0)
+		r = journal_set(&j->given_to, to, e);
+	pthread_mutex_unlock(&ef->node->lock);
+	return r;
+}
+
+/* The commit. A lease that has lapsed meanwhile may have made it another node's already. */
+static int give(struct effect *ef, struct error *e)
+{
+	int r = lease_check(ef, e);
+	if (r == 0 && !session_alive(ef->node, ef->session))
+		r = error_set(e, ESRCH, "session %s has ended", ef->session->id);
+	if (r == 0)
+		r = set_given(ef, ef->request.from, departure_of(ef), e);
+	if (r == 0)
+		r = journal_save(ef->node, effect_journal(ef), e);
+	if (r == 0)
+		depart_given(ef->node->departures, departure_of(ef));
+	return r;
+}
+
+/* Could not be made durable: said before it runs again. */
+static int take_back(struct effect *ef, struct error *e)
+{
+	if (!session_is_given(ef->session))
+		return 0;
+	int r = set_given(ef, NULL, NULL, e);
+	return r < 0 ? r : journal_save(ef->node, effect_journal(ef), e);
+}
+
+/* The other node has it all, and what it has not, memory, is not there. */
+static int tidy(struct effect *ef, struct error *e)
+{
+	checkpoint_note_frozen(ef);
+	int r = steps_drop_images(ef, e);
+	return r < 0 ? r : fs_remove_tree(ef->work, e);
+}
+
+static int resume(struct effect *ef, size_t at, struct error *e)
+{
+	(void)at;
+	(void)e;
+	return session_is_given(ef->session) ? (int)plan_depart.commit : -1;
+}
+
+static const struct step steps[] = {
+	{ .name = "check", .run = check },
+	{ .name = "arrive", .run = arrival_wait },
+	{ .name = "freeze", .run = freeze, .undo = checkpoint_thaw },
+	{ .name = "hold", .run = checkpoint_hold, .undo = checkpoint_release },
+	{ .name = "dump", .run = dump, .undo = undump },
+	{ .name = "layers", .run = layers },
+	{ .name = "let-go", .run = let_criu_go },
+	{ .name = "offer", .run = offer },
+	{ .name = "await", .run = await },
+	{ .name = "give", .run = give, .undo = take_back },
+	{ .name = "tidy", .run = tidy },
+};
+
+const struct plan plan_depart = {
+	.name = "depart",
+	.steps = steps,
+	.count = ARRAY_SIZE(steps),
+	.commit = ARRAY_SIZE(steps) - 1,
+	.resume = resume,
+};

@@ -3,6 +3,7 @@
 
 #include "base/cleanup.h"
 #include "base/fs.h"
+#include "node/depart.h"
 #include "node/hold.h"
 #include "node/images.h"
 
@@ -17,7 +18,8 @@ static int end(struct effect *ef, struct error *e)
 {
 	struct sandbox *sb = &ef->sandbox;
 	/* With a lapsed lease it may run elsewhere by now, and must not do another step here. */
-	int grace_ms = hold_has(ef->node, ef->session, HOLD_LEASE) ? 0 : GRACE_MS;
+	bool others = session_is_given(ef->session) || hold_has(ef->node, ef->session, HOLD_LEASE);
+	int grace_ms = others ? 0 : GRACE_MS;
 	hold_own(ef->node, ef->session);
 	int r = criu_end_orphans(ef->work, (int)ef->node->config->node.effect_timeout_ms, e);
 	if (r == 0)
@@ -45,6 +47,9 @@ static int note_end(struct effect *ef, struct error *e)
 	struct journal *j = effect_journal(ef);
 	struct sandbox_usage usage = { 0 };
 	const char *why = "exited";
+	/* Whether that one has ended its new node knows. */
+	if (session_is_given(ef->session))
+		return 0;
 	sandbox_usage(&ef->sandbox, &usage, NULL);
 	if (usage.oom_kills)
 		why = "oom-killed";

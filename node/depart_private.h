@@ -1,0 +1,106 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef ELSA_NODE_DEPART_PRIVATE_H
+#define ELSA_NODE_DEPART_PRIVATE_H
+
+/*
+ * What node/depart*.c and the steps of a departure share. A departure is spoken
+ * of by three: the loop, which begins and ends effects; the worker of the effect;
+ * and the threads of connections. Each says what it wants or has done in struct
+ * departing, under `lock`, and wakes the others.
+ *
+ * `lock` and node->lock are never held together.
+ */
+
+#include "node/depart.h"
+#include "node/move_conn.h"
+
+#include <pthread.h>
+
+#define DEPART_EFFECT "move-" /* the effect's id is this and the departure's */
+#define RETURN_EFFECT "back-"
+
+enum depart_word { DEPART_NO_WORD = 0, DEPART_GIVE, DEPART_ABORT };
+
+struct departing {
+	struct departing *next;
+	unsigned users; /* threads that know it */
+	bool dropped;   /* out of the list: freed with its last user */
+	char *id, *session, *to;
+	enum departure_state state;
+	struct error why; /* kept: what went wrong; granted: why it could not begin */
+
+	/* For the loop: */
+	bool asked;  /* the other node wants it to stand still */
+	bool ending; /* what is left of it here is to end */
+	bool returning;
+
+	/* For its effect's worker: */
+	enum depart_word word;
+	unsigned controls; /* connections that speak for it */
+	mono_us left_at;   /* when the last of them ended */
+	mono_us heard_at;  /* when the other node last said anything */
+
+	/* From it: */
+	bool ready; /* it stands still and is written down */
+	struct move_skeleton skeleton;
+};
+
+struct departures {
+	struct node *node;
+	pthread_mutex_t lock;
+	pthread_cond_t changed; /* by the monotonic clock */
+	struct departing *list;
+	bool stopping, closing; /* depart_stop(), depart_free() */
+	struct depart_listen *listen;
+};
+
+/* --- node/depart.c ------------------------------------------------------------------ */
+
+struct departures *departures_new(struct node *node);
+void *departures_free(struct departures *all); /* NULL */
+
+/* Under the lock; NULL. */
+struct departing *departing_find(struct departures *all, const char *id);
+struct departing *departing_add(struct departures *all, const struct departure *what);
+void departing_use(struct departing *d);
+void departing_leave(struct departures *all, struct departing *d);
+/* Waits for a change, at most so long. */
+void departing_wait(struct departures *all, int ms);
+void departing_wake(struct departures *all);
+
+/* From any thread, not under the lock: the loop looks what is wanted. */
+void depart_look_soon(struct departures *all);
+
+/* For the steps, with the departure's id. It is written down, and the other node may know. */
+int depart_offer(struct departures *all, const char *id, const struct move_skeleton *skeleton,
+		 struct error *e);
+/* Nobody has taken back that it is to stand still. */
+int depart_check_wanted(struct departures *all, const char *id, struct error *e);
+/* Waits for the other node's word. 0: it is to have it. `busy`: something else is wanted here;
+ * asked now and then. */
+int depart_await(struct departures *all, const char *id, bool (*busy)(void *arg), void *arg,
+		 struct error *e);
+/* It is durable that the other node has it. */
+void depart_given(struct departures *all, const char *id);
+
+/* --- node/depart_listen.c --------------------------------------------------------------- */
+
+struct depart_listen;
+int depart_listen_open(struct departures *all, struct depart_listen **to, struct error *e);
+void *depart_listen_close(struct depart_listen *l); /* NULL; waits for its threads */
+int depart_listen_port(const struct depart_listen *l);
+
+/* --- node/depart_serve.c ---------------------------------------------------------------- */
+
+/* Answers until the connection ends or all->closing. Blocking; `conn` stays the caller's. */
+void depart_serve(struct departures *all, struct move_conn *conn);
+
+/* --- node/depart_files.c ---------------------------------------------------------------- */
+
+/* STATE_DIR/images/ID or the one in memory, whichever there is. */
+int depart_files_send(struct node *node, const char *session, struct move_conn *conn,
+		      struct error *e);
+int depart_files_bytes(struct node *node, const char *session, int64_t *bytes, struct error *e);
+#define DEPART_LAYERS "layers.tar"
+
+#endif

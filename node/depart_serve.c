@@ -1,0 +1,453 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What is answered to the node that fetches a session. */
+#include "node/depart_private.h"
+
+#include "base/cleanup.h"
+#include "base/log.h"
+#include "node/depart_memory.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum {
+	HELLO_MS = 10000,
+	IDLE_MS = 5000, /* between looks whether this program ends */
+	SLICE_MS = 500, /* between looks whether the other node is there */
+};
+
+struct talk {
+	struct departures *all;
+	struct move_conn *conn;
+	struct departing *d;
+	bool control;
+	struct buf body, answer;
+	struct depart_memory *memory; /* opened with the first question for pages */
+	void *pages;
+};
+
+/* --- hello ------------------------------------------------------------------------------- */
+
+static int check_hello(const struct departing *d, const struct move_hello *hello, const char *peer,
+		       struct error *e)
+{
+	if (hello->version != MOVE_VERSION)
+		return error_fault(e, FAULT_REFUSED,
+				   "it speaks version %lld of the move protocol, "
+				   "this node %d",
+				   (long long)hello->version, MOVE_VERSION);
+	if (!d)
+		return error_set(e, ENOENT, "departure %s is not known here", hello->departure);
+	if (strcmp(d->to, peer) != 0)
+		return error_set(e, EACCES, "departure %s is not node %s's", d->id, peer);
+	if (strcmp(d->session, hello->session) != 0)
+		return error_fault(e, FAULT_CONFLICT, "departure %s is of another session", d->id);
+	return 0;
+}
+
+static int take_hello(struct talk *t, const struct move_hello *hello, struct error *e)
+{
+	pthread_mutex_lock(&t->all->lock);
+	struct departing *d = departing_find(t->all, hello->departure);
+	int r = check_hello(d, hello, move_conn_peer(t->conn), e);
+	if (r == 0) {
+		departing_use(d);
+		t->d = d;
+		t->control = hello->control;
+		d->controls += hello->control;
+		d->heard_at = clock_mono();
+	}
+	pthread_mutex_unlock(&t->all->lock);
+	return r;
+}
+
+/* Of one that is over nothing is known any more; who asks knows that, too. */
+static int fill_offer(const struct talk *t, struct move_offer *to, struct error *e)
+{
+	struct node *node = t->all->node;
+	char *none[] = { NULL };
+	struct session_spec unknown = session_spec_of(t->d->session);
+	unknown.cmd = unknown.env = none;
+	unknown.port = 1;
+	pthread_mutex_lock(&node->lock);
+	const struct session *s = session_find(node, t->d->session);
+	const struct journal *j = s ? &s->journal : NULL;
+	int r = journal_copy_spec(&to->spec, j && j->session.id ? &j->session : &unknown, e);
+	if (j) {
+		to->generation = j->generation;
+		to->fence = j->fence;
+		to->tried = j->tried;
+		to->started_at = j->started_at;
+	}
+	pthread_mutex_unlock(&node->lock);
+	if (r == 0)
+		r = journal_set(&to->criu, node->criu.version, e);
+	return r < 0 ? r : journal_set(&to->cpu, node->cpu ? node->cpu : "", e);
+}
+
+static int64_t resident(const struct talk *t)
+{
+	struct cgroup cg;
+	struct cgroup_usage usage = { 0 };
+	if (cgroup_init(&cg, t->all->node->config->node.cgroup, t->d->session, NULL) < 0)
+		return 0;
+	if (cgroup_exists(&cg))
+		cgroup_usage(&cg, &usage, NULL);
+	cgroup_deinit(&cg);
+	return usage.memory_bytes;
+}
+
+static int send_offer(const struct talk *t, struct error *e)
+{
+	struct move_offer offer = { .version = MOVE_VERSION, .memory_bytes = resident(t) };
+	int r = fill_offer(t, &offer, e);
+	if (r == 0)
+		r = move_send_text(t->conn, MOVE_OFFER, &wire_move_offer, &offer, e);
+	else
+		r = move_send_error(t->conn, e);
+	wire_free(&wire_move_offer, &offer);
+	return r;
+}
+
+static int greet(struct talk *t, struct error *e)
+{
+	enum move_type type;
+	struct move_hello hello = { 0 };
+	int r = move_recv(t->conn, &type, &t->body, HELLO_MS, e);
+	if (r < 0)
+		return r;
+	if (type != MOVE_HELLO)
+		return error_set(e, EBADMSG, "it does not say hello");
+	r = wire_decode_text(&wire_move_hello, buf_text(&t->body), t->body.len, &hello, e);
+	if (r == 0)
+		r = take_hello(t, &hello, e);
+	wire_free(&wire_move_hello, &hello);
+	if (r < 0) {
+		move_send_error(t->conn, e);
+		return r;
+	}
+	return t->control ? send_offer(t, e) : move_send(t->conn, MOVE_OK, NULL, 0, e);
+}
+
+/* --- it stands still ------------------------------------------------------------------------ */
+
+/* Under the lock: what there is to say of one that is not as it should be. */
+static int say_why_not(const struct departing *d, struct error *e)
+{
+	if (d->dropped)
+		return error_set(e, ENOENT, "departure %s is not granted any more", d->id);
+	if (d->why.fault != FAULT_NONE && d->state != DEPARTURE_GIVEN) {
+		*e = d->why;
+		e->fault = FAULT_CONFLICT;
+		return error_wrap(e, -fault_errno(FAULT_CONFLICT), "session %s stays here",
+				  d->session);
+	}
+	return error_fault(e, FAULT_CONFLICT, "departure %s is %s", d->id,
+			   departure_state_names[d->state]);
+}
+
+static bool is_on_its_way(const struct departing *d)
+{
+	return !d->dropped && ((d->state == DEPARTURE_GRANTED && d->asked) ||
+			       (d->state == DEPARTURE_UNDER_WAY && !d->ready));
+}
+
+/* Nothing is to come while it waits for us. */
+static int look_at_peer(struct talk *t, struct error *e)
+{
+	enum move_type type;
+	struct error quiet = ERROR_INIT;
+	int r = move_recv(t->conn, &type, &t->body, 1, &quiet);
+	if (r == -ETIMEDOUT)
+		return 0;
+	if (e)
+		*e = quiet;
+	return r < 0 ? r : error_set(e, EBADMSG, "it asks before it was answered");
+}
+
+static int wait_for_skeleton(struct talk *t, struct error *e)
+{
+	int r = 0;
+	pthread_mutex_lock(&t->all->lock);
+	while (r == 0 && is_on_its_way(t->d) && !t->all->closing) {
+		departing_wait(t->all, SLICE_MS);
+		if (!is_on_its_way(t->d))
+			break;
+		pthread_mutex_unlock(&t->all->lock);
+		r = look_at_peer(t, e);
+		pthread_mutex_lock(&t->all->lock);
+	}
+	pthread_mutex_unlock(&t->all->lock);
+	return r;
+}
+
+static int answer_freeze(struct talk *t, struct error *e)
+{
+	struct move_skeleton skeleton;
+	struct error why = ERROR_INIT;
+	pthread_mutex_lock(&t->all->lock);
+	if (t->d->state == DEPARTURE_GRANTED && !t->d->dropped) {
+		t->d->asked = true;
+		error_clear(&t->d->why);
+	}
+	pthread_mutex_unlock(&t->all->lock);
+	depart_look_soon(t->all);
+	int r = wait_for_skeleton(t, e);
+	if (r < 0)
+		return r;
+	pthread_mutex_lock(&t->all->lock);
+	bool ready = t->d->ready;
+	skeleton = t->d->skeleton;
+	if (!ready)
+		say_why_not(t->d, &why);
+	pthread_mutex_unlock(&t->all->lock);
+	if (!ready)
+		return move_send_error(t->conn, &why);
+	return move_send_text(t->conn, MOVE_SKELETON, &wire_move_skeleton, &skeleton, e);
+}
+
+static bool is_still(struct talk *t)
+{
+	pthread_mutex_lock(&t->all->lock);
+	bool still = t->d->state == DEPARTURE_GIVEN ||
+		     (t->d->state == DEPARTURE_UNDER_WAY && t->d->ready);
+	pthread_mutex_unlock(&t->all->lock);
+	return still;
+}
+
+static int refuse(struct talk *t)
+{
+	struct error why = ERROR_INIT;
+	pthread_mutex_lock(&t->all->lock);
+	say_why_not(t->d, &why);
+	pthread_mutex_unlock(&t->all->lock);
+	return move_send_error(t->conn, &why);
+}
+
+static int answer_files(struct talk *t, struct error *e)
+{
+	struct error own = ERROR_INIT;
+	if (!is_still(t))
+		return refuse(t);
+	int r = depart_files_send(t->all->node, t->d->session, t->conn, &own);
+	if (r < 0)
+		return move_send_error(t->conn, &own);
+	return move_send(t->conn, MOVE_OK, NULL, 0, e);
+}
+
+/* --- it is given ------------------------------------------------------------------------------ */
+
+/* Says it to the worker, who may have been told otherwise before, and waits for what comes of it.
+ */
+static enum departure_state say_word(struct talk *t, enum depart_word word)
+{
+	struct departing *d = t->d;
+	pthread_mutex_lock(&t->all->lock);
+	if (d->state == DEPARTURE_UNDER_WAY && d->word == DEPART_NO_WORD &&
+	    (d->ready || word == DEPART_ABORT))
+		d->word = word;
+	departing_wake(t->all);
+	while (d->state == DEPARTURE_UNDER_WAY && d->word != DEPART_NO_WORD && !d->dropped &&
+	       !t->all->closing)
+		departing_wait(t->all, SLICE_MS);
+	enum departure_state state = d->state;
+	pthread_mutex_unlock(&t->all->lock);
+	return state;
+}
+
+static int answer_give(struct talk *t, struct error *e)
+{
+	enum departure_state state = say_word(t, DEPART_GIVE);
+	if (state == DEPARTURE_GIVEN || state == DEPARTURE_OVER)
+		return move_send(t->conn, MOVE_OK, NULL, 0, e);
+	/* Neither yes nor no: it asks again. */
+	if (state == DEPARTURE_UNDER_WAY)
+		return error_set(e, ECONNRESET, "elsa-node ends");
+	return refuse(t);
+}
+
+static void withdraw(struct talk *t)
+{
+	pthread_mutex_lock(&t->all->lock);
+	if (t->d->state == DEPARTURE_GRANTED && !t->d->asked) {
+		t->d->state = DEPARTURE_KEPT;
+		error_fault(&t->d->why, FAULT_UNAVAILABLE, "node %s gave up", t->d->to);
+	}
+	pthread_mutex_unlock(&t->all->lock);
+}
+
+static int answer_abort(struct talk *t, struct error *e)
+{
+	withdraw(t);
+	enum departure_state state = say_word(t, DEPART_ABORT);
+	if (state == DEPARTURE_GIVEN || state == DEPARTURE_OVER)
+		return refuse(t);
+	return move_send(t->conn, MOVE_OK, NULL, 0, e);
+}
+
+static int answer_arrived(struct talk *t, struct error *e)
+{
+	struct departing *d = t->d;
+	pthread_mutex_lock(&t->all->lock);
+	if (d->state == DEPARTURE_GIVEN)
+		d->ending = true;
+	pthread_mutex_unlock(&t->all->lock);
+	depart_look_soon(t->all);
+	pthread_mutex_lock(&t->all->lock);
+	while (d->state == DEPARTURE_GIVEN && d->ending && !d->dropped && !t->all->closing)
+		departing_wait(t->all, SLICE_MS);
+	enum departure_state state = d->state;
+	pthread_mutex_unlock(&t->all->lock);
+	if (state != DEPARTURE_OVER)
+		return refuse(t);
+	return move_send(t->conn, MOVE_OK, NULL, 0, e);
+}
+
+/* --- its memory ----------------------------------------------------------------------------------
+ */
+
+static int open_memory(struct talk *t, struct error *e)
+{
+	struct cgroup cg;
+	if (t->memory)
+		return 0;
+	if (!t->pages)
+		t->pages = malloc((size_t)MOVE_PAGES_MOST * (size_t)sysconf(_SC_PAGESIZE));
+	if (!t->pages)
+		return error_set(e, ENOMEM, "out of memory");
+	int r = cgroup_init(&cg, t->all->node->config->node.cgroup, t->d->session, e);
+	if (r < 0)
+		return r;
+	r = depart_memory_open(&cg, &t->memory, e);
+	cgroup_deinit(&cg);
+	return r;
+}
+
+static int read_ranges(struct talk *t, const struct move_range *ranges, size_t count, bool squeeze,
+		       struct error *e)
+{
+	size_t page = (size_t)sysconf(_SC_PAGESIZE), pages = 0;
+	for (size_t i = 0; i < count; i++) {
+		if (ranges[i].pages > MOVE_PAGES_MOST - pages)
+			return error_set(e, EINVAL, "it asks for more than %d pages at once",
+					 MOVE_PAGES_MOST);
+		int r = depart_memory_read(t->memory, &ranges[i], (char *)t->pages + pages * page,
+					   e);
+		if (r < 0)
+			return r;
+		pages += ranges[i].pages;
+	}
+	return move_pages_write(t->pages, pages, squeeze, &t->answer, e);
+}
+
+static int read_pages(struct talk *t, struct error *e)
+{
+	struct move_range *ranges = NULL;
+	size_t count = 0;
+	bool squeeze = false;
+	buf_reset(&t->answer);
+	int r = move_ranges_read(buf_text(&t->body), t->body.len, &ranges, &count, &squeeze, e);
+	if (r == 0)
+		r = open_memory(t, e);
+	if (r == 0)
+		r = read_ranges(t, ranges, count, squeeze, e);
+	free(ranges);
+	return r;
+}
+
+/* Looked at before and behind: what was read while it was let run is nobody's memory. */
+static int answer_pages(struct talk *t, struct error *e)
+{
+	struct error own = ERROR_INIT;
+	if (!is_still(t))
+		return refuse(t);
+	int r = read_pages(t, &own);
+	if (!is_still(t))
+		return refuse(t);
+	if (r < 0)
+		return move_send_error(t->conn, &own);
+	return move_send(t->conn, MOVE_DATA, t->answer.data, t->answer.len, e);
+}
+
+/* --- one question after the other
+ * ------------------------------------------------------------------ */
+
+static const struct {
+	int (*answer)(struct talk *t, struct error *e);
+	bool control; /* only by the one that speaks for the session */
+} answers[] = {
+	[MOVE_FREEZE] = { answer_freeze, true },    [MOVE_FILES] = { answer_files, false },
+	[MOVE_GIVE] = { answer_give, true },        [MOVE_PAGES] = { answer_pages, false },
+	[MOVE_ARRIVED] = { answer_arrived, false }, [MOVE_ABORT] = { answer_abort, true },
+};
+
+static void note_heard(struct talk *t)
+{
+	pthread_mutex_lock(&t->all->lock);
+	t->d->heard_at = clock_mono();
+	pthread_mutex_unlock(&t->all->lock);
+}
+
+static int answer(struct talk *t, enum move_type type, struct error *e)
+{
+	bool known = type < ARRAY_SIZE(answers) && answers[type].answer;
+	if (!known || (answers[type].control && !t->control))
+		return error_set(e, EBADMSG, "it asks what is no question here (%d)", (int)type);
+	note_heard(t);
+	int r = answers[type].answer(t, e);
+	note_heard(t);
+	return r;
+}
+
+static bool is_closing(struct talk *t)
+{
+	pthread_mutex_lock(&t->all->lock);
+	bool closing = t->all->closing;
+	pthread_mutex_unlock(&t->all->lock);
+	return closing;
+}
+
+static int talk(struct talk *t, struct error *e)
+{
+	enum move_type type;
+	int r = greet(t, e);
+	while (r == 0 && !is_closing(t)) {
+		r = move_recv(t->conn, &type, &t->body, IDLE_MS, e);
+		if (r == -ETIMEDOUT)
+			r = 0;
+		else if (r == 0)
+			r = answer(t, type, e);
+	}
+	return r;
+}
+
+static void leave(struct talk *t)
+{
+	if (!t->d)
+		return;
+	pthread_mutex_lock(&t->all->lock);
+	t->d->controls -= t->control;
+	if (t->control && t->d->controls == 0)
+		t->d->left_at = clock_mono();
+	departing_leave(t->all, t->d);
+	departing_wake(t->all);
+	pthread_mutex_unlock(&t->all->lock);
+}
+
+void depart_serve(struct departures *all, struct move_conn *conn)
+{
+	struct error e = ERROR_INIT;
+	struct talk t = { .all = all,
+			  .conn = conn,
+			  .body = BUF_INIT(MOVE_BODY_MOST),
+			  .answer = BUF_INIT(MOVE_BODY_MOST) };
+	int r = talk(&t, &e);
+	if (r < 0 && r != -ECONNRESET)
+		log_warning("node %s fetches a session: %s", move_conn_peer(conn), e.text);
+	leave(&t);
+	depart_memory_free(t.memory);
+	free(t.pages);
+	buf_deinit(&t.body);
+	buf_deinit(&t.answer);
+}

@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "base/cleanup.h"
+#include "node/depart_private.h"
+#include "node/hold.h"
+#include "node/lease.h"
+
+#include <errno.h>
+#include <string.h>
+
+/*
+ * What was given to another node runs here again, as it was handed over: elsad
+ * has seen to it that nothing of it runs there any more, nor ever will.
+ */
+
+static int set_given(struct effect *ef, const char *to, const char *id)
+{
+	struct journal *j = effect_journal(ef);
+	pthread_mutex_lock(&ef->node->lock);
+	int r = journal_set(&j->given_id, id, NULL);
+	if (r == 0)
+		r = journal_set(&j->given_to, to, NULL);
+	pthread_mutex_unlock(&ef->node->lock);
+	return r;
+}
+
+static int take(struct effect *ef, struct error *e)
+{
+	hold_own(ef->node, ef->session);
+	if (!session_alive(ef->node, ef->session))
+		return error_set(e, ESRCH, "nothing is left here of session %s", ef->session->id);
+	int r = lease_check(ef, e);
+	if (r < 0)
+		return r;
+	set_given(ef, NULL, NULL);
+	r = journal_save(ef->node, effect_journal(ef), e);
+	if (r < 0) /* it stays given, and stands still: elsad asks again */
+		set_given(ef, ef->request.from, ef->request.id + strlen(RETURN_EFFECT));
+	return r;
+}
+
+static int release(struct effect *ef, struct error *e)
+{
+	return sandbox_release(&ef->sandbox, e);
+}
+
+static int thaw(struct effect *ef, struct error *e)
+{
+	return hold_settle(ef->node, ef->session, e);
+}
+
+/* Before "take" was over it is the other node's, and elsad asks again. */
+static int resume(struct effect *ef, size_t at, struct error *e)
+{
+	(void)e;
+	if (session_is_given(ef->session))
+		return -1;
+	return (int)(at > plan_return.commit ? at : plan_return.commit);
+}
+
+static const struct step steps[] = {
+	{ .name = "take", .run = take },
+	{ .name = "release", .run = release, .must = true },
+	{ .name = "thaw", .run = thaw, .must = true },
+};
+
+const struct plan plan_return = {
+	.name = "return",
+	.steps = steps,
+	.count = ARRAY_SIZE(steps),
+	.commit = 1,
+	.resume = resume,
+};
