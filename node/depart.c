@@ -575,16 +575,22 @@ void *departures_free(struct departures *all)
 	return NULL;
 }
 
-/* What was given is in the journal; what was only granted elsad grants anew. */
+/* What was given is in the journal, and what was about to be; what was only granted elsad grants
+ * anew. */
 static int take_up(struct departures *all, struct session *s, struct error *e)
 {
-	const struct departure given = { .id = s->journal.given_id,
+	static char nobody[] = "";
+	bool given = session_is_given(s);
+	const struct departure known = { .id = s->journal.given_id,
 					 .session = s->id,
-					 .to = s->journal.given_to,
-					 .state = DEPARTURE_GIVEN };
-	if (!session_is_given(s) || !given.id)
+					 .to = given ? s->journal.given_to : nobody,
+					 .state = given ? DEPARTURE_GIVEN : DEPARTURE_KEPT };
+	if (!known.id)
 		return 0;
-	return departing_add(all, &given) ? 0 : error_set(e, ENOMEM, "out of memory");
+	struct departing *d = departing_add(all, &known);
+	if (d && !given)
+		error_fault(&d->why, FAULT_UNAVAILABLE, "elsa-node was restarted meanwhile");
+	return d ? 0 : error_set(e, ENOMEM, "out of memory");
 }
 
 int depart_init(struct node *node, struct error *e)

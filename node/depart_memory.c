@@ -132,6 +132,9 @@ int depart_memory_read(struct depart_memory *m, const struct move_range *range, 
 			pread(m->fd, (char *)to + done, len - done, (off_t)(range->address + done));
 		if (n < 0 && errno == EINTR)
 			continue;
+		if (n < 0 && errno != EIO)
+			return error_errno(e, "cannot read the memory of process %d",
+					   (int)range->pid);
 		if (n <= 0)
 			return error_set(
 				e, ENOENT, "process %d of the session has no memory at %#llx",

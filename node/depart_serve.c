@@ -27,6 +27,21 @@ struct talk {
 	void *pages;
 };
 
+/* Under the lock: what there is to say of one that is not as it should be. */
+static int say_why_not(const struct departing *d, struct error *e)
+{
+	if (d->dropped)
+		return error_set(e, ENOENT, "departure %s is not granted any more", d->id);
+	if (d->why.fault != FAULT_NONE && d->state != DEPARTURE_GIVEN) {
+		*e = d->why;
+		e->fault = FAULT_CONFLICT;
+		return error_wrap(e, -fault_errno(FAULT_CONFLICT), "session %s stays here",
+				  d->session);
+	}
+	return error_fault(e, FAULT_CONFLICT, "departure %s is %s", d->id,
+			   departure_state_names[d->state]);
+}
+
 /* --- hello ------------------------------------------------------------------------------- */
 
 static int check_hello(const struct departing *d, const struct move_hello *hello, const char *peer,
@@ -39,6 +54,8 @@ static int check_hello(const struct departing *d, const struct move_hello *hello
 				   (long long)hello->version, MOVE_VERSION);
 	if (!d)
 		return error_set(e, ENOENT, "departure %s is not known here", hello->departure);
+	if (!*d->to) /* it is not known any more whose it was; but what came of it is */
+		return say_why_not(d, e);
 	if (strcmp(d->to, peer) != 0)
 		return error_set(e, EACCES, "departure %s is not node %s's", d->id, peer);
 	if (strcmp(d->session, hello->session) != 0)
@@ -131,21 +148,6 @@ static int greet(struct talk *t, struct error *e)
 }
 
 /* --- it stands still ------------------------------------------------------------------------ */
-
-/* Under the lock: what there is to say of one that is not as it should be. */
-static int say_why_not(const struct departing *d, struct error *e)
-{
-	if (d->dropped)
-		return error_set(e, ENOENT, "departure %s is not granted any more", d->id);
-	if (d->why.fault != FAULT_NONE && d->state != DEPARTURE_GIVEN) {
-		*e = d->why;
-		e->fault = FAULT_CONFLICT;
-		return error_wrap(e, -fault_errno(FAULT_CONFLICT), "session %s stays here",
-				  d->session);
-	}
-	return error_fault(e, FAULT_CONFLICT, "departure %s is %s", d->id,
-			   departure_state_names[d->state]);
-}
 
 static bool is_on_its_way(const struct departing *d)
 {
@@ -356,15 +358,28 @@ static int read_pages(struct talk *t, struct error *e)
 	return r;
 }
 
+/* Memory that was there and is no more never will be again: not found is for that. */
+static int refuse_pages(struct talk *t)
+{
+	struct error why = ERROR_INIT;
+	pthread_mutex_lock(&t->all->lock);
+	enum departure_state state = t->d->state;
+	say_why_not(t->d, &why);
+	pthread_mutex_unlock(&t->all->lock);
+	if (state == DEPARTURE_OVER || state == DEPARTURE_KEPT)
+		why.fault = FAULT_NOT_FOUND;
+	return move_send_error(t->conn, &why);
+}
+
 /* Looked at before and behind: what was read while it was let run is nobody's memory. */
 static int answer_pages(struct talk *t, struct error *e)
 {
 	struct error own = ERROR_INIT;
 	if (!is_still(t))
-		return refuse(t);
+		return refuse_pages(t);
 	int r = read_pages(t, &own);
 	if (!is_still(t))
-		return refuse(t);
+		return refuse_pages(t);
 	if (r < 0)
 		return move_send_error(t->conn, &own);
 	return move_send(t->conn, MOVE_DATA, t->answer.data, t->answer.len, e);

@@ -47,7 +47,8 @@ struct journal {
 	int64_t arriving; /* the checkpoint that its processes' memory still comes from; 0 */
 
 	/* Live migration. On the node that it left, from the commit on: who has it, by which
-	 * effect. What stands still here is the memory of that. */
+	 * effect. What stands still here is the memory of that. The id alone: it was about to
+	 * leave by that, or came back, and is this node's. */
 	char *given_to, *given_id;
 	/* On the node that took it over, until all memory is in: where it comes from. */
 	char *moved_from, *moved_from_at, *moved_id;

@@ -68,10 +68,16 @@ static int check(struct effect *ef, struct error *e)
 	return 0;
 }
 
-/* Memory may have been waited for meanwhile. */
+/* Memory may have been waited for meanwhile. By its id it is known, should we be killed, that this
+ * departure came to nothing. */
 static int freeze(struct effect *ef, struct error *e)
 {
 	int r = depart_check_wanted(ef->node->departures, departure_of(ef), e);
+	if (r < 0)
+		return r;
+	pthread_mutex_lock(&ef->node->lock);
+	r = journal_set(&effect_journal(ef)->given_id, departure_of(ef), e);
+	pthread_mutex_unlock(&ef->node->lock);
 	return r < 0 ? r : checkpoint_freeze(ef, e);
 }
 
@@ -184,15 +190,12 @@ static int await(struct effect *ef, struct error *e)
 	return depart_await(ef->node->departures, departure_of(ef), is_wanted_here, ef, e);
 }
 
-static int set_given(struct effect *ef, const char *to, const char *id, struct error *e)
+static int set_given(struct effect *ef, const char *to, struct error *e)
 {
-	struct journal *j = effect_journal(ef);
 	pthread_mutex_lock(&ef->node->lock);
 	bool queued = ef->session->queued;
 	int r = queued && to ? error_set(e, EBUSY, "something else is to be done to the session")
-			     : journal_set(&j->given_id, id, e);
-	if (r == 0)
-		r = journal_set(&j->given_to, to, e);
+			     : journal_set(&effect_journal(ef)->given_to, to, e);
 	pthread_mutex_unlock(&ef->node->lock);
 	return r;
 }
@@ -204,7 +207,7 @@ static int give(struct effect *ef, struct error *e)
 	if (r == 0 && !session_alive(ef->node, ef->session))
 		r = error_set(e, ESRCH, "session %s has ended", ef->session->id);
 	if (r == 0)
-		r = set_given(ef, ef->request.from, departure_of(ef), e);
+		r = set_given(ef, ef->request.from, e);
 	if (r == 0)
 		r = journal_save(ef->node, effect_journal(ef), e);
 	if (r == 0)
@@ -217,7 +220,7 @@ static int take_back(struct effect *ef, struct error *e)
 {
 	if (!session_is_given(ef->session))
 		return 0;
-	int r = set_given(ef, NULL, NULL, e);
+	int r = set_given(ef, NULL, e);
 	return r < 0 ? r : journal_save(ef->node, effect_journal(ef), e);
 }
 

@@ -1,26 +1,21 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "base/cleanup.h"
-#include "node/depart_private.h"
+#include "node/depart.h"
 #include "node/hold.h"
 #include "node/lease.h"
 
 #include <errno.h>
-#include <string.h>
 
 /*
  * What was given to another node runs here again, as it was handed over: elsad
  * has seen to it that nothing of it runs there any more, nor ever will.
  */
 
-static int set_given(struct effect *ef, const char *to, const char *id)
+static void set_given(struct effect *ef, const char *to)
 {
-	struct journal *j = effect_journal(ef);
 	pthread_mutex_lock(&ef->node->lock);
-	int r = journal_set(&j->given_id, id, NULL);
-	if (r == 0)
-		r = journal_set(&j->given_to, to, NULL);
+	journal_set(&effect_journal(ef)->given_to, to, NULL);
 	pthread_mutex_unlock(&ef->node->lock);
-	return r;
 }
 
 static int take(struct effect *ef, struct error *e)
@@ -31,10 +26,10 @@ static int take(struct effect *ef, struct error *e)
 	int r = lease_check(ef, e);
 	if (r < 0)
 		return r;
-	set_given(ef, NULL, NULL);
+	set_given(ef, NULL);
 	r = journal_save(ef->node, effect_journal(ef), e);
 	if (r < 0) /* it stays given, and stands still: elsad asks again */
-		set_given(ef, ef->request.from, ef->request.id + strlen(RETURN_EFFECT));
+		set_given(ef, ef->request.from);
 	return r;
 }
 

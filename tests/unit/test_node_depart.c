@@ -490,7 +490,7 @@ static void test_aborted(void **state)
 	/* It had its chance; a grant more is another one. */
 	assert_true(say(&p, MOVE_GIVE, MOVE_OK) < 0);
 	assert_true(say(&p, MOVE_FREEZE, MOVE_SKELETON) < 0);
-	assert_int_equal(fetch(&p, 2, PAGE, 1, page), -EBUSY);
+	assert_int_equal(fetch(&p, 2, PAGE, 1, page), -ENOENT);
 	hang_up(&p);
 	call_and_freeze(&p, d1);
 	assert_int_equal(say(&p, MOVE_GIVE, MOVE_OK), 0);
@@ -542,7 +542,7 @@ static void test_returns(void **state)
 	expect_status(true, NULL);
 	expect_journal(NULL);
 	assert_true(say(&p, MOVE_GIVE, MOVE_OK) < 0);
-	assert_int_equal(fetch(&p, 2, PAGE, 1, page), -EBUSY);
+	assert_int_equal(fetch(&p, 2, PAGE, 1, page), -ENOENT);
 	hang_up(&p);
 	box_stop(&box);
 }
@@ -628,7 +628,11 @@ static void test_end(void **state)
 	end_node();
 	assert_int_equal(begin_node(), 0);
 	expect_runs(&box);
-	assert_int_equal(depart_show(&node, d1, &(struct departure) { 0 }, NULL), -ENOENT);
+	assert_int_equal(state_of(d1), DEPARTURE_KEPT);
+	assert_int_equal(ask(ask_back, d1), 0);
+	assert_int_equal(call(&p, TO, d1, FIRST, true), -EBUSY);
+	hang_up(&p);
+	assert_int_equal(depart_show(&node, d2, &(struct departure) { 0 }, NULL), -ENOENT);
 	box_stop(&box);
 }
 
