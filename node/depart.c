@@ -17,7 +17,7 @@ enum {
 	SLICE_MS = 500,
 };
 
-/* --- the list ------------------------------------------------------------------------- */
+/* --- the list ---------------------------------------------------------------------- */
 
 static void free_departing(struct departing *d)
 {
@@ -112,7 +112,7 @@ void departing_wake(struct departures *all)
 	pthread_cond_broadcast(&all->changed);
 }
 
-/* --- its effect -------------------------------------------------------------------------- */
+/* --- its effect -------------------------------------------------------------------- */
 
 static int refuse_unknown(struct error *e, const char *id)
 {
@@ -203,7 +203,7 @@ void depart_given(struct departures *all, const char *id)
 	pthread_mutex_unlock(&all->lock);
 }
 
-/* --- the loop does what is wanted ------------------------------------------------------------ */
+/* --- the loop does what is wanted -------------------------------------------------- */
 
 /* Its session's own words count, see use_known_spec(). */
 static int begin_effect(struct node *node, const struct departing *d, enum effect_kind kind,
@@ -312,7 +312,7 @@ void depart_look_soon(struct departures *all)
 		log_error("out of memory");
 }
 
-/* --- an effect has ended ------------------------------------------------------------------- */
+/* --- an effect has ended ----------------------------------------------------------- */
 
 static const char *departure_of(const struct effect *ef)
 {
@@ -546,7 +546,7 @@ int depart_end(struct node *node, const char *id, struct error *e)
 	return r;
 }
 
-/* --- its life -------------------------------------------------------------------------------- */
+/* --- its life ---------------------------------------------------------------------- */
 
 struct departures *departures_new(struct node *node)
 {

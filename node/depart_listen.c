@@ -38,7 +38,7 @@ struct depart_listen {
 	int port;
 };
 
-/* --- a caller ------------------------------------------------------------------------------ */
+/* --- a caller ---------------------------------------------------------------------- */
 
 /* With the certificate that counts now. */
 static int shake_hands(struct caller *c, struct move_tls **tls, struct move_conn **conn,
@@ -82,7 +82,7 @@ static void *run(void *arg)
 	return NULL;
 }
 
-/* --- all of them ---------------------------------------------------------------------------- */
+/* --- all of them ------------------------------------------------------------------- */
 
 static bool is_over(struct departures *all, const struct caller *c)
 {
@@ -139,7 +139,7 @@ static void on_caller(evutil_socket_t fd, short what, void *arg)
 		begin_caller(l, caller);
 }
 
-/* --- its life --------------------------------------------------------------------------------- */
+/* --- its life ---------------------------------------------------------------------- */
 
 static int port_of(int fd)
 {

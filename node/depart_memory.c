@@ -27,7 +27,7 @@ struct depart_memory {
 	size_t page;
 };
 
-/* --- which processes there are -------------------------------------------------- */
+/* --- which processes there are ----------------------------------------------------- */
 
 long depart_memory_inside(const char *status)
 {
@@ -100,7 +100,7 @@ void *depart_memory_free(struct depart_memory *m)
 	return NULL;
 }
 
-/* --- what is in them -------------------------------------------------------------- */
+/* --- what is in them --------------------------------------------------------------- */
 
 static int open_process(struct depart_memory *m, pid_t inside, struct error *e)
 {

@@ -54,7 +54,7 @@ struct departures {
 	struct depart_listen *listen;
 };
 
-/* --- node/depart.c ------------------------------------------------------------------ */
+/* --- node/depart.c ----------------------------------------------------------------- */
 
 struct departures *departures_new(struct node *node);
 void *departures_free(struct departures *all); /* NULL */
@@ -83,19 +83,19 @@ int depart_await(struct departures *all, const char *id, bool (*busy)(void *arg)
 /* It is durable that the other node has it. */
 void depart_given(struct departures *all, const char *id);
 
-/* --- node/depart_listen.c --------------------------------------------------------------- */
+/* --- node/depart_listen.c ---------------------------------------------------------- */
 
 struct depart_listen;
 int depart_listen_open(struct departures *all, struct depart_listen **to, struct error *e);
 void *depart_listen_close(struct depart_listen *l); /* NULL; waits for its threads */
 int depart_listen_port(const struct depart_listen *l);
 
-/* --- node/depart_serve.c ---------------------------------------------------------------- */
+/* --- node/depart_serve.c ----------------------------------------------------------- */
 
 /* Answers until the connection ends or all->closing. Blocking; `conn` stays the caller's. */
 void depart_serve(struct departures *all, struct move_conn *conn);
 
-/* --- node/depart_files.c ---------------------------------------------------------------- */
+/* --- node/depart_files.c ----------------------------------------------------------- */
 
 /* STATE_DIR/images/ID or the one in memory, whichever there is. */
 int depart_files_send(struct node *node, const char *session, struct move_conn *conn,

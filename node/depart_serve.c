@@ -42,7 +42,7 @@ static int say_why_not(const struct departing *d, struct error *e)
 			   departure_state_names[d->state]);
 }
 
-/* --- hello ------------------------------------------------------------------------------- */
+/* --- hello ------------------------------------------------------------------------- */
 
 static int check_hello(const struct departing *d, const struct move_hello *hello, const char *peer,
 		       struct error *e)
@@ -147,7 +147,7 @@ static int greet(struct talk *t, struct error *e)
 	return t->control ? send_offer(t, e) : move_send(t->conn, MOVE_OK, NULL, 0, e);
 }
 
-/* --- it stands still ------------------------------------------------------------------------ */
+/* --- it stands still --------------------------------------------------------------- */
 
 static bool is_on_its_way(const struct departing *d)
 {
@@ -238,7 +238,7 @@ static int answer_files(struct talk *t, struct error *e)
 	return move_send(t->conn, MOVE_OK, NULL, 0, e);
 }
 
-/* --- it is given ------------------------------------------------------------------------------ */
+/* --- it is given ------------------------------------------------------------------- */
 
 /* Says it to the worker, who may have been told otherwise before, and waits for what comes of it.
  */
@@ -385,8 +385,7 @@ static int answer_pages(struct talk *t, struct error *e)
 	return move_send(t->conn, MOVE_DATA, t->answer.data, t->answer.len, e);
 }
 
-/* --- one question after the other
- * ------------------------------------------------------------------ */
+/* --- one question after the other -------------------------------------------------- */
 
 static const struct {
 	int (*answer)(struct talk *t, struct error *e);

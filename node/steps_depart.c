@@ -29,7 +29,7 @@ static const char *departure_of(const struct effect *ef)
 	return ef->request.id + strlen(DEPART_EFFECT);
 }
 
-/* --- before it stands still --------------------------------------------------------------- */
+/* --- before it stands still -------------------------------------------------------- */
 
 /* CRIU puts all memory into pipes for a moment. */
 static int check_pipes(const struct node *node, struct error *e)
@@ -81,7 +81,7 @@ static int freeze(struct effect *ef, struct error *e)
 	return r < 0 ? r : checkpoint_freeze(ef, e);
 }
 
-/* --- what it is but for its memory ------------------------------------------------------------ */
+/* --- what it is but for its memory ------------------------------------------------- */
 
 /* What was in /dev/shm and the like is in the images, and that is not for memory that nobody has
  * reckoned with (see steps_restore.c). */

@@ -63,6 +63,16 @@ static void test_commits(void **state)
 	assert_string_equal(p->steps[p->commit - 1].name, "commit");
 	assert_true(plan_step(p, "layers") + 1 == plan_step(p, "let-run"));
 	assert_true(plan_step(p, "let-run") < plan_step(p, "images"));
+	/* Nothing of a session that departs is let go of before another node has it, and what can
+	 * take long comes before it stands still. */
+	p = &plan_depart;
+	assert_string_equal(p->steps[p->commit - 1].name, "give");
+	assert_true(plan_step(p, "arrive") < plan_step(p, "freeze"));
+	assert_true(plan_step(p, "freeze") < plan_step(p, "hold"));
+	assert_true(plan_step(p, "layers") < plan_step(p, "let-go"));
+	p = &plan_return;
+	assert_string_equal(p->steps[p->commit - 1].name, "take");
+	assert_true(plan_step(p, "release") < plan_step(p, "thaw"));
 	assert_int_equal(plan_stop.commit, 0);
 	assert_int_equal(plan_forget.commit, 0);
 }
