@@ -183,15 +183,16 @@ class ClusterNode:
 
 class Cluster:
     """`nodes`: how many, or their names. `options`: elsa.toml of all, `hub_options` and
-    `node_options` (by name) of single ones. `join` False: the nodes know of no elsad."""
+    `node_options` (by name) of single ones. `join` False: the nodes know of no elsad. `people` False:
+    there is neither Hub nor proxy, and sessions are asked of elsad alone."""
 
     def __init__(self, nodes: int | Iterable[str] = 2, *, spot: Iterable[str] = (),
                  store: str = "file", options: dict[str, Json] | None = None,
                  hub_options: dict[str, Json] | None = None,
                  node_options: dict[str, dict[str, Json]] | None = None, join: bool = True,
-                 hub_extra: str = "", local: bool = True):
+                 hub_extra: str = "", local: bool = True, people: bool = True):
         self.names = [f"n{i + 1}" for i in range(nodes)] if isinstance(nodes, int) else list(nodes)
-        self.spot, self.join = set(spot), join
+        self.spot, self.join, self.people = set(spot), join, people
         self.node_options = node_options or {}
         self.options = options or {}
         self.env: dict[str, str] = {}
@@ -259,7 +260,7 @@ class Cluster:
 
     def start(self) -> Cluster:
         try:
-            self.hub.start()
+            self._start_hub()
             for node in self.nodes.values():
                 node.start()
             if self.join:
@@ -269,6 +270,13 @@ class Cluster:
             self.close()
             raise
         return self
+
+    def _start_hub(self) -> None:
+        if self.people:
+            self.hub.start()
+            return
+        self.hub.start_node()
+        self.hub.start_elsad()
 
     def elsa(self, *argv: str, good: bool = True) -> subprocess.CompletedProcess:
         """The command line, on the hub's host."""

@@ -1,0 +1,256 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Small sessions that are moved over and over (test_migrate_faults.py): probe.py, started through elsad
+without a Hub, with somebody from the hub's host who speaks to it all the while."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import shutil
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from urllib.parse import urlencode
+
+import observer
+from basekit import Json, wait_for
+from clusterkit import Cluster, ClusterNode
+from hubkit import ApiError, add_account
+from movekit import Group, Watch, ask_migrate, remains, wait_settled
+from nodekit import PROBE
+from test_node import assert_same
+
+ECHO_PORT = 8889
+
+# Says every line again, to whoever connects.
+ECHO = f"""
+import socket, threading
+def serve(connection):
+    with connection, connection.makefile("rb") as lines:
+        for line in lines:
+            connection.sendall(line)
+def accept():
+    while True:
+        threading.Thread(target=serve, args=(listener.accept()[0],), daemon=True).start()
+listener = socket.create_server(("", {ECHO_PORT}))
+threading.Thread(target=accept, daemon=True).start()
+"""
+
+
+class Pinger(threading.Thread):
+    """One connection through everything: every line must come back, in order."""
+
+    def __init__(self, cluster: Cluster, address: str):
+        super().__init__(daemon=True)
+        with cluster.hub.host.inside():
+            self.socket = socket.create_connection((address, ECHO_PORT), timeout=10)
+        self.socket.settimeout(150)
+        self.count, self.longest = 0, 0.0
+        self.error = ""
+        self.ended = threading.Event()
+
+    def run(self) -> None:
+        lines = self.socket.makefile("rb")
+        try:
+            while not self.ended.wait(0.02):
+                sent = time.monotonic()
+                self.socket.sendall(b"%d\n" % self.count)
+                answer = lines.readline()
+                assert answer == b"%d\n" % self.count, f"{answer!r} in place of {self.count}"
+                self.longest = max(self.longest, time.monotonic() - sent)
+                self.count += 1
+        except (OSError, AssertionError) as error:
+            self.error = repr(error)
+
+    def stop(self) -> None:
+        self.ended.set()
+        with contextlib.suppress(OSError):
+            self.socket.shutdown(socket.SHUT_RDWR)
+        self.join(10)
+
+
+class Probed:
+    """A session that answers whether it is as it was."""
+
+    def __init__(self, cluster: Cluster, watch: Watch, user: str):
+        self.cluster, self.watch, self.user = cluster, watch, user
+        homes = cluster.hub.dir / "home"
+        add_account(homes, user)
+        self.home = homes / user
+        shutil.copy(PROBE, self.home / "probe.py")
+        self.start()
+        wait_for("the probe", self.answers)
+        self.run(observer.BEAT)
+        self.run(ECHO)
+        self.before = self.ask("state")
+        self.returns = 0  # to a checkpoint, that are no fault
+        self.pinger = Pinger(cluster, self.address)
+        self.pinger.start()
+
+    def start(self) -> Json:
+        operation = self.cluster.api.post(
+            "/v1/session/start", user=self.user, server="", port=8888, api_token="probe",
+            cmd=["python3", f"/home/{self.user}/probe.py", "8888"],
+            env={"PATH": "/usr/bin:/bin", "HOME": f"/home/{self.user}"})
+        done = self.cluster.api.wait_operation(operation)
+        assert done["state"] == "done", done
+        told = self.cluster.api.session(self.user)
+        self.id, self.address = told["id"], told["address"]
+        self.watch.sessions.add(self.id)
+        return done
+
+    def ask(self, question: str, timeout: float = 60, **args) -> Json:
+        with self.cluster.hub.host.inside():
+            connection = http.client.HTTPConnection(self.address, 8888, timeout=timeout)
+            connection.connect()
+        try:
+            connection.request("GET", f"/{question}?{urlencode(args)}")
+            answer = connection.getresponse()
+            data = json.loads(answer.read())
+        finally:
+            connection.close()
+        assert answer.status == 200, data
+        return data
+
+    def run(self, code: str, timeout: float = 60) -> Json:
+        return self.ask("run", timeout=timeout, code=code)
+
+    def answers(self) -> bool:
+        with contextlib.suppress(OSError, http.client.HTTPException):
+            return bool(self.ask("state", timeout=2))
+        return False
+
+    # --- what must be true in the end
+
+    def check(self, seconds: float = 60) -> ClusterNode:
+        """It runs once, as it was, and nobody who spoke to it noticed but by waiting; that node."""
+        node = wait_settled(self.cluster, self.watch, self.user, seconds)
+        assert_same(self.before, self.ask("state"))
+        count = self.pinger.count
+        wait_for("the connection to go on", lambda: self.pinger.count > count or self.pinger.error, seconds=30)
+        assert not self.pinger.error, self.pinger.error
+        self.check_witness()
+        return node
+
+    def check_witness(self) -> None:
+        witness = observer.testify(self.home)
+        assert len(witness.lost) <= self.returns and not witness.skipped, witness
+        assert not self.watch.twice, self.watch.twice
+        wait_for("it to count on", lambda: observer.testify(self.home).last > witness.last)
+
+    def came_back(self) -> None:
+        """It is as a checkpoint, or another node, had it: its work since is lost, and its connections."""
+        self.pinger.stop()
+        wait_for("the probe", self.answers)
+        self.returns = len(observer.testify(self.home).lost)
+        self.before = self.ask("state")
+        self.pinger = Pinger(self.cluster, self.address)
+        self.pinger.start()
+
+    def end(self) -> None:
+        self.pinger.stop()
+        with contextlib.suppress(ApiError, OSError):
+            self.cluster.api.wait_operation(
+                self.cluster.api.post("/v1/session/forget", user=self.user, server=""))
+        self.watch.sessions.discard(self.id)
+
+
+class Bed:
+    """Two nodes, and sessions of which each case may break one."""
+
+    def __init__(self, cluster: Cluster, watch: Watch):
+        self.c, self.watch = cluster, watch
+        self.count = 0
+        self._session: Probed | None = None
+
+    @property
+    def api(self):
+        return self.c.api
+
+    def fresh(self) -> Probed:
+        self.count += 1
+        return Probed(self.c, self.watch, f"probe{self.count}")
+
+    @property
+    def session(self) -> Probed:
+        """The one that goes from case to case, as long as it is whole."""
+        if self._session is None:
+            self._session = self.fresh()
+        return self._session
+
+    def spoilt(self) -> None:
+        """The next case gets another one."""
+        if self._session:
+            self._session.end()
+        self._session = None
+        self.watch.twice.clear()
+
+    def ends(self, session: Probed | None = None) -> tuple[ClusterNode, ClusterNode]:
+        """Where it is, and where it is to go."""
+        at = self.api.session((session or self.session).user)["node"]
+        return self.c.nodes[at], next(n for n in self.c.nodes.values() if n.name != at)
+
+    def arm(self, node: ClusterNode, *argv: str, **options: Json) -> None:
+        """Its elsa-node anew, with these arguments and options."""
+        node.kill()
+        if options or getattr(node, "changed", False):
+            node.write_config(**options)
+            node.changed = bool(options)
+        node.node.argv = node.argv(*argv)
+        node.start()
+        self.up(node)
+
+    def up(self, node: ClusterNode) -> None:
+        wait_for(f"{node.name} to be up", lambda: (self.c.node(node.name) or {}).get("up"))
+        wait_for("its lease", lambda: node.get("/v1/node")["lease_left_ms"] > 0)
+
+    def ask(self, user: str, to: str) -> Json:
+        return ask_migrate(self.c, user, to)
+
+    def attempt(self, user: str, to: str) -> str:
+        """One that must come to nothing; why, in elsad's words."""
+        try:
+            done = self.api.wait_operation(self.ask(user, to))
+        except ApiError as refused:
+            return json.dumps(refused.answer)
+        assert done["state"] == "failed", done
+        return json.dumps(done)
+
+    def put_right(self) -> None:
+        for node in self.c.nodes.values():
+            if not node.host.is_on:
+                node.power_on(start=False)
+            node.heal()
+            node.shape("")
+            if len(node.node.argv) != len(node.argv()) or not node.node.alive or getattr(node, "changed", 0):
+                self.arm(node)
+        if not self.c.hub.elsad.alive:
+            self.c.hub.start_elsad()
+        for node in self.c.nodes.values():
+            self.up(node)
+
+    def story(self) -> str:
+        if not self.c.hub.elsad.alive:
+            return self.c.logs(25)
+        events = [" ".join(str(e[k]) for k in ("at", "user", "who", "what", "why", "detail"))
+                  for e in self.api.events()]
+        shown = [f"{n.name}: {n.sessions() if n.answers() else 'no answer'}" for n in self.c.nodes.values()
+                 if n.host.is_on]
+        return "\n".join([*reversed(events[:25]), *shown, self.c.logs(25)])
+
+
+@contextlib.contextmanager
+def in_place_of(node: ClusterNode, path: str, text: str) -> Iterator[None]:
+    """The kernel of that host says something else."""
+    fake = node.dir / "fake"
+    fake.write_text(text)
+    node.host.run("mount", "--bind", str(fake), path)
+    try:
+        yield
+    finally:
+        node.host.run("umount", path)
+
+
+__all__ = ["Bed", "Group", "Probed", "in_place_of", "remains"]
