@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "node/arrival.h"
+#include "node/arrival_private.h"
 
 #include "base/cleanup.h"
 #include "base/fs.h"
 #include "base/log.h"
-#include "node/pages.h"
 #include "node/working_set.h"
 
 #include <errno.h>
@@ -20,13 +19,6 @@ enum {
 	STALL_MS = 15000,     /* nothing comes for so long: whoever waits for it gives up */
 };
 
-struct arrival {
-	struct node *node;
-	char id[ID_SIZE];
-	char *dir;
-	struct pages *pages;
-};
-
 bool arrival_is_possible(const struct node *node)
 {
 	return node->config->node.lazy_restore && node->criu.lazy_pages;
@@ -37,18 +29,19 @@ char *arrival_dir(const struct node *node, const char *id)
 	return node_path(node, "pages", id, "");
 }
 
-static void *arrival_free(struct arrival *a)
+void *arrival_free(struct arrival *a)
 {
 	if (a) {
 		pages_free(a->pages);
 		free(a->dir);
+		free(a->from);
 		free(a);
 	}
 	return NULL;
 }
 DEFINE_CLEANUP(struct arrival *, arrival_free)
 
-static int arrival_new(struct node *node, const char *id, struct arrival **to, struct error *e)
+int arrival_new(struct node *node, const char *id, struct arrival **to, struct error *e)
 {
 	struct arrival *a = calloc(1, sizeof(*a));
 	if (!a)
@@ -113,6 +106,7 @@ static bool has_arrived(const struct arrival *a)
 static void note_complete(struct node *node, struct session *s)
 {
 	struct error e = ERROR_INIT;
+	bool moved = s->journal.arriving == ARRIVING_MOVED;
 	pthread_mutex_lock(&node->lock);
 	s->journal.arriving = 0;
 	pthread_mutex_unlock(&node->lock);
@@ -120,14 +114,19 @@ static void note_complete(struct node *node, struct session *s)
 		log_warning("session %s: %s", s->id, e.text);
 	else
 		log_info("session %s: all of its memory is there", s->id);
+	if (moved)
+		arrival_tell_source(node, s);
 }
 
 void arrival_tidy(struct node *node, struct session *s)
 {
-	if (!s->arrival || !has_arrived(s->arrival))
-		return;
-	arrival_free(take_from(node, s));
-	note_complete(node, s);
+	bool arrived = s->arrival && has_arrived(s->arrival);
+	if (arrived) {
+		arrival_free(take_from(node, s));
+		note_complete(node, s);
+	}
+	if (s->memory_lost && s->journal.arriving == ARRIVING_MOVED)
+		arrival_end_lost_soon(node, s);
 }
 
 void arrival_drop(struct node *node, struct session *s)
@@ -137,33 +136,36 @@ void arrival_drop(struct node *node, struct session *s)
 
 /* --- a restore ----------------------------------------------------------------------- */
 
-static struct pages_options options_of(struct arrival *a)
+struct pages_options arrival_options(struct arrival *a)
 {
 	return (struct pages_options) {
 		.session = a->id,
 		.dir = a->dir,
-		.hold_back = HOLD_BACK,
+		/* Until all is here a session that has moved hangs on another node, and holds
+		 * memory there: its rest does not stand back for what is recorded. */
+		.hold_back = a->from ? UINT64_MAX : HOLD_BACK,
 		.arrived = on_arrived,
 		.arg = a,
 	};
 }
 
-int arrival_listen(struct effect *ef, struct error *e)
+int arrival_new_for(struct effect *ef, struct arrival **to, struct error *e)
 {
-	struct page_source source;
 	struct arrival *a = NULL;
 	int r = arrival_new(ef->node, ef->session->id, &a, e);
+	if (r == 0)
+		r = fs_mkdirs(ef->work, 0711, e);
 	if (r < 0)
-		return r;
-	r = fs_mkdirs(ef->work, 0711, e);
-	if (r < 0) {
 		arrival_free(a);
-		return r;
-	}
-	struct pages_options options = options_of(a);
-	options.set_follows = true;
-	page_source_of(store_read_share(ef->read), &source);
-	r = pages_listen(&options, ef->work, &source, &a->pages, e);
+	else
+		*to = a;
+	return r;
+}
+
+int arrival_begin(struct effect *ef, struct arrival *a, struct page_source *source,
+		  const struct pages_options *options, struct error *e)
+{
+	int r = pages_listen(options, ef->work, source, &a->pages, e);
 	if (r < 0) {
 		arrival_free(a);
 		return r;
@@ -172,6 +174,19 @@ int arrival_listen(struct effect *ef, struct error *e)
 	ef->session->arrival = a;
 	pthread_mutex_unlock(&ef->node->lock);
 	return 0;
+}
+
+int arrival_listen(struct effect *ef, struct error *e)
+{
+	struct page_source source;
+	struct arrival *a;
+	int r = arrival_new_for(ef, &a, e);
+	if (r < 0)
+		return r;
+	struct pages_options options = arrival_options(a);
+	options.set_follows = true;
+	page_source_of(store_read_share(ef->read), &source);
+	return arrival_begin(ef, a, &source, &options, e);
 }
 
 /* That of the checkpoint, if it has one. */
@@ -209,14 +224,32 @@ void arrival_go(struct effect *ef)
 
 /* --- after a crash -------------------------------------------------------------------- */
 
-/* -ENOENT when nothing is missing any more. Blocking. */
-static int resume(struct node *node, const char *id, pid_t init, int64_t generation,
-		  struct arrival **to, struct error *e)
+int arrival_place_of(const struct journal *j, struct arrival_place *to, struct error *e)
+{
+	*to = (struct arrival_place) { .generation = j->arriving };
+	int r = journal_set(&to->node, j->moved_from, e);
+	if (r == 0)
+		r = journal_set(&to->at, j->moved_from_at, e);
+	if (r == 0)
+		r = journal_set(&to->departure, j->moved_id, e);
+	if (r < 0)
+		arrival_place_deinit(to);
+	return r;
+}
+
+void arrival_place_deinit(struct arrival_place *p)
+{
+	free(p->node);
+	free(p->at);
+	free(p->departure);
+	*p = (struct arrival_place) { 0 };
+}
+
+static int open_stored(struct node *node, const char *id, int64_t generation,
+		       struct page_source *source, struct error *e)
 {
 	struct store *store;
 	struct store_read *read;
-	struct page_source source;
-	struct arrival *a = NULL;
 	int r = node_store(node, &store, e);
 	if (r == 0)
 		r = store_read_open(store, id, generation, &read, e);
@@ -226,13 +259,42 @@ static int resume(struct node *node, const char *id, pid_t init, int64_t generat
 	if (r < 0)
 		return error_wrap(e, r, "checkpoint %lld, from which its memory comes",
 				  (long long)generation);
+	page_source_of(read, source);
+	return 0;
+}
+
+static int open_place(struct node *node, const char *id, const struct arrival_place *place,
+		      struct page_source *source, struct error *e)
+{
+	if (place->generation != ARRIVING_MOVED)
+		return open_stored(node, id, place->generation, source, e);
+	if (!place->node || !place->at || !place->departure)
+		return error_set(e, EIO, "it is not known which node has its memory");
+	int r = arrival_open_moved(node, id, place, source, e);
+	/* Nor are images that are not found. */
+	if (r == -ENOENT)
+		r = error_set(e, EIO, "what says which memory is missing is gone");
+	return error_wrap(e, r, "node %s, which has its memory", place->node);
+}
+
+/* -ENOENT when nothing is missing any more. Blocking. */
+static int resume(struct node *node, const char *id, pid_t init, const struct arrival_place *place,
+		  struct arrival **to, struct error *e)
+{
+	struct page_source source;
+	struct arrival *a = NULL;
+	int r = open_place(node, id, place, &source, e);
+	if (r < 0)
+		return r;
 	r = arrival_new(node, id, &a, e);
+	if (r == 0 && place->generation == ARRIVING_MOVED && !(a->from = strdup(place->node)))
+		r = error_set(e, ENOMEM, "out of memory");
 	if (r < 0) {
-		store_read_free(read);
+		source.free(source.from);
+		arrival_free(a);
 		return r;
 	}
-	struct pages_options options = options_of(a);
-	page_source_of(read, &source);
+	struct pages_options options = arrival_options(a);
 	r = pages_resume(&options, init, &source, &a->pages, e);
 	if (r < 0)
 		arrival_free(a);
@@ -245,7 +307,7 @@ struct take_up {
 	struct node *node;
 	char id[ID_SIZE];
 	pid_t init;
-	int64_t generation;
+	struct arrival_place place;
 	struct arrival *arrival;
 	int result;
 	struct error error;
@@ -254,13 +316,21 @@ struct take_up {
 static void take_up_work(void *arg)
 {
 	struct take_up *t = arg;
-	t->result = resume(t->node, t->id, t->init, t->generation, &t->arrival, &t->error);
+	t->result = resume(t->node, t->id, t->init, &t->place, &t->arrival, &t->error);
+}
+
+static void free_take_up(struct take_up *t)
+{
+	arrival_free(t->arrival);
+	arrival_place_deinit(&t->place);
+	free(t);
 }
 
 /* Still the same life of the session; under the lock. */
 static bool is_same(const struct session *s, const struct take_up *t)
 {
-	return s->journal.pid == t->init && s->journal.arriving == t->generation && !s->arrival;
+	return s->journal.pid == t->init && s->journal.arriving == t->place.generation &&
+	       !s->arrival;
 }
 
 static void note_stall(struct session *s, const struct error *why)
@@ -296,26 +366,36 @@ static void take_up_done(void *arg)
 		else if (!s->effect)
 			arrival_tidy(node, s);
 	}
-	arrival_free(t->arrival);
-	free(t);
+	free_take_up(t);
+}
+
+static bool begin_take_up(struct node *node, const struct session *s)
+{
+	struct take_up *t = calloc(1, sizeof(*t));
+	if (!t)
+		return false;
+	t->node = node;
+	snprintf(t->id, sizeof(t->id), "%s", s->id);
+	t->init = (pid_t)s->journal.pid;
+	if (arrival_place_of(&s->journal, &t->place, NULL) < 0 ||
+	    pool_submit(node->pool, take_up_work, take_up_done, t, NULL) < 0) {
+		free_take_up(t);
+		return false;
+	}
+	return true;
 }
 
 void arrival_take_up(struct node *node, struct session *s)
 {
-	if (!s->journal.arriving || s->arrival || s->taking_up || !session_alive(node, s))
+	if (s->arrival || s->taking_up || !session_alive(node, s))
 		return;
-	struct take_up *t = calloc(1, sizeof(*t));
-	if (!t)
+	if (!s->journal.arriving) {
+		arrival_tell_source(node, s);
 		return;
-	t->node = node;
-	snprintf(t->id, sizeof(t->id), "%s", s->id);
-	t->init = (pid_t)s->journal.pid;
-	t->generation = s->journal.arriving;
+	}
 	pthread_mutex_lock(&node->lock);
-	s->taking_up = pool_submit(node->pool, take_up_work, take_up_done, t, NULL) == 0;
+	s->taking_up = begin_take_up(node, s);
 	pthread_mutex_unlock(&node->lock);
-	if (!s->taking_up)
-		free(t);
 }
 
 /* On the effect's worker, unless the loop has it taken up just now. -ENOENT: nothing is missing. */
@@ -333,7 +413,11 @@ static int take_up_here(struct effect *ef, struct error *e)
 		return 0;
 	}
 	struct arrival *a = NULL;
-	int r = resume(node, s->id, (pid_t)s->journal.pid, s->journal.arriving, &a, e);
+	struct arrival_place place;
+	int r = arrival_place_of(&s->journal, &place, e);
+	if (r == 0)
+		r = resume(node, s->id, (pid_t)s->journal.pid, &place, &a, e);
+	arrival_place_deinit(&place);
 	pthread_mutex_lock(&node->lock);
 	s->taking_up = false;
 	s->arrival = a;
@@ -343,10 +427,13 @@ static int take_up_here(struct effect *ef, struct error *e)
 
 /* --- waiting for it ------------------------------------------------------------------- */
 
-static int stalled_error(const struct pages_status *st, struct error *e)
+static int stalled_error(const struct arrival *a, const struct pages_status *st, struct error *e)
 {
 	int r = error_fault(e, FAULT_UNAVAILABLE, "its memory has not come in yet: %s",
 			    st->stalled.text);
+	if (a->from)
+		return error_remedy(e, r, "The session goes on when node %s can be reached again.",
+				    a->from);
 	return error_remedy(e, r, "The session goes on when the store can be read again.");
 }
 
@@ -369,7 +456,7 @@ static int wait_for(struct effect *ef, struct arrival *a, struct error *e)
 			last = clock_mono();
 		missing = st.missing;
 		if (st.stalled_since && clock_mono() - last > STALL_MS * 1000LL)
-			return stalled_error(&st, e);
+			return stalled_error(a, &st, e);
 		if (clock_mono() - last > patience)
 			return error_set(e, ETIMEDOUT, "its memory does not come in");
 	}

@@ -5,10 +5,12 @@
 /*
  * Sessions that run before their memory is there: the page service (node/pages.h)
  * in the life of a session. The journal's `arriving` names the checkpoint that
- * the memory comes from, until all of it is in. After a crash the service is
- * taken up again for every session whose journal says so; until then, and while
- * the store cannot be read, such a session waits where it touches what is
- * missing.
+ * the memory comes from, or says that it is another node's (`moved_from`), until
+ * all of it is in. After a crash the service is taken up again for every session
+ * whose journal says so; until then, and while the store or that node cannot be
+ * read, such a session waits where it touches what is missing. A node that has
+ * given its memory is told when all is in, and `moved_from` is kept until it knows.
+ * One that says it has nothing of it any more ends the session.
  *
  * A session's service belongs to the worker of the effect under way and, when
  * there is none, to the loop; the pointer is under node->lock.
@@ -29,6 +31,13 @@ int arrival_listen(struct effect *ef, struct error *e);
 int arrival_working_set(struct effect *ef, struct error *e);
 int arrival_settle(struct effect *ef, struct error *e);
 void arrival_go(struct effect *ef);
+
+/* For those of a migration: what is missing is told by the images of ef->laid_out. */
+int arrival_listen_moved(struct effect *ef, struct error *e);
+int arrival_moved_set(struct effect *ef, struct error *e);
+/* Nothing of the session is here any more. tell: the node that its memory came from may be told so,
+ * unless it was. */
+void arrival_forget(struct effect *ef, bool tell);
 
 /* A step before a dump: waits until all memory is there, and takes the service up if that has not
  * been done. Gives up when the store fails for some time. */

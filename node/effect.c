@@ -208,7 +208,7 @@ static int begin(struct effect *ef, struct error *e)
 	struct session *s = ef->session;
 	set_under_way(ef->node, &s->effect, ef);
 	if (ef->request.kind == EFFECT_START || ef->request.kind == EFFECT_RESTORE ||
-	    ef->recovering)
+	    ef->request.kind == EFFECT_MIGRATE || ef->recovering)
 		hold_own(ef->node, s);
 	estimate_begun(ef->node, ef);
 	int r = submit(ef, e);
@@ -232,14 +232,19 @@ static int begin_open(struct node *node, struct session *s, struct effect_reques
 		      struct effect **to, struct error *e)
 {
 	bool same = request->id && strcmp(request->id, s->journal.effect) == 0;
+	bool force = request->force;
 	wire_free(&wire_effect_request, request);
 	if (!same)
 		return error_set(e, EBUSY, "session %s has an unfinished %s (effect %s)", s->id,
 				 effect_plan(s->journal.kind)->name, s->journal.effect);
 	int r = effect_recover(node, s, e);
-	if (r == 0)
-		*to = s->effect;
-	return r;
+	if (r < 0)
+		return r;
+	*to = s->effect;
+	pthread_mutex_lock(&node->lock);
+	s->effect->request.force = force;
+	pthread_mutex_unlock(&node->lock);
+	return 0;
 }
 
 static int begin_on(struct node *node, struct session *s, struct effect_request *request,

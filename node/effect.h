@@ -16,6 +16,7 @@
 #include "node/session.h"
 
 struct effect;
+struct move_client;
 
 struct step {
 	const char *name;
@@ -64,7 +65,8 @@ struct effect {
 	unsigned lease_epoch; /* when it began */
 	bool recovering;      /* after a crash */
 	bool interrupted;     /* cut short by one, undone */
-	bool undecided;       /* ... and not yet known whether to undo: see effect_resume() */
+	bool undecided;       /* not yet known whether to undo: see effect_resume(); also a step
+			       * that fails may say so */
 	bool told;            /* under node->lock: the result stands, see struct plan */
 	bool acknowledged;    /* the loop's: nobody wants the result any more */
 
@@ -77,7 +79,8 @@ struct effect {
 	struct store_write *write; /* the pointer under node->lock: see effect_look() */
 	struct criu_dump *dump;
 	struct store_read *read;
-	const char *laid_out; /* one of the two */
+	struct move_client *move; /* migrate */
+	const char *laid_out;     /* one of the two */
 	char *log_tail;
 };
 

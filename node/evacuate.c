@@ -266,7 +266,8 @@ int evacuate_refuses(struct node *node, const struct effect_request *request, st
 {
 	const struct evacuate *ev = node->evacuate;
 	char when[CLOCK_TEXT_SIZE];
-	bool begins = request->kind == EFFECT_START || request->kind == EFFECT_RESTORE;
+	bool begins = request->kind == EFFECT_START || request->kind == EFFECT_RESTORE ||
+		      request->kind == EFFECT_MIGRATE;
 	if (!ev || !ev->notice_count || !begins || request->force)
 		return 0;
 	clock_format(evacuate_deadline(ev, NULL), when);

@@ -21,6 +21,8 @@
 
 struct node;
 
+enum { ARRIVING_MOVED = -1 };
+
 struct journal {
 	struct session_spec session;
 	int64_t generation; /* the newest that was committed or restored here */
@@ -31,7 +33,7 @@ struct journal {
 	int64_t started_at;
 	char *ended; /* why there is none although nobody asked: "exited", "oom-killed",
 		      * "rebooted",
-		      * "evacuated"; NULL */
+		      * "evacuated", "memory-lost"; NULL */
 
 	char *effect; /* id of the effect under way, or NULL */
 	enum effect_kind kind;
@@ -44,13 +46,15 @@ struct journal {
 	int64_t fence;    /* the newest in the store when it was restored here, 0: none; one that is
 			   * newer than this and `generation` is against it */
 	int64_t tried;    /* a checkpoint of this number may be ours, although storing it failed */
-	int64_t arriving; /* the checkpoint that its processes' memory still comes from; 0 */
+	int64_t arriving; /* the checkpoint that its processes' memory still comes from, or
+			   * ARRIVING_MOVED; 0: all is in */
 
 	/* Live migration. On the node that it left, from the commit on: who has it, by which
 	 * effect. What stands still here is the memory of that. The id alone: it was about to
 	 * leave by that, or came back, and is this node's. */
 	char *given_to, *given_id;
-	/* On the node that took it over, until all memory is in: where it comes from. */
+	/* On the node that took it over, until that one knows that all memory is in: where it
+	 * comes from. */
 	char *moved_from, *moved_from_at, *moved_id;
 
 	struct effect_result *results; /* the last effect's, not acknowledged; none or one */

@@ -91,7 +91,8 @@ int lease_check(struct effect *ef, struct error *e)
 
 int lease_admit(struct node *node, enum effect_kind kind, struct error *e)
 {
-	bool runs = kind == EFFECT_START || kind == EFFECT_RESTORE || kind == EFFECT_RETURN;
+	bool runs = kind == EFFECT_START || kind == EFFECT_RESTORE || kind == EFFECT_MIGRATE ||
+		    kind == EFFECT_RETURN;
 	return !runs || lease_held(node) ? 0 : refuse(e);
 }
 

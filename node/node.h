@@ -59,7 +59,7 @@ struct node {
 	pthread_mutex_t lock;
 	struct session *sessions;
 	pthread_mutex_t hold_lock;        /* node/hold.h */
-	bool stopping;                    /* the loop's: nothing new is begun */
+	atomic_bool stopping;             /* set on the loop: nothing new is begun */
 	struct acknowledged acknowledged; /* the loop's */
 
 	pthread_mutex_t store_lock;

@@ -6,6 +6,7 @@
 #include "node/depart.h"
 #include "node/evacuate.h"
 #include "node/hold.h"
+#include "node/move_client.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -15,6 +16,7 @@ void runner_drop(struct effect *ef)
 {
 	ef->dump = criu_dump_abandon(ef->dump);
 	ef->read = store_read_free(ef->read);
+	ef->move = move_client_free(ef->move);
 	effect_set_write(ef, NULL);
 }
 
@@ -75,6 +77,8 @@ int effect_set_processes(struct effect *ef, pid_t init, struct error *e)
 	if (init) {
 		j->started_at = clock_wall();
 		journal_set(&j->ended, NULL, NULL);
+	} else {
+		ef->session->memory_lost = false;
 	}
 	pthread_mutex_unlock(&ef->node->lock);
 	return r;
@@ -281,6 +285,10 @@ static int run_steps(struct effect *ef, size_t first, struct error *failure)
 		if (plan->told && i == plan->told && result == 0)
 			tell_early(ef);
 		int r = run_step(ef, &plan->steps[i], !committed, &e);
+		if (ef->undecided) {
+			*failure = e;
+			return r;
+		}
 		if (r < 0 && !committed) {
 			*failure = e;
 			undo_steps(ef, i);
@@ -298,6 +306,15 @@ static int run_steps(struct effect *ef, size_t first, struct error *failure)
 	return result;
 }
 
+/* As it is, to be taken up again: see recover_undecided(). */
+static void leave_open(struct effect *ef, const struct error *why)
+{
+	log_error("session %s: %s, step %s: whether to finish or undo it cannot be told yet: %s",
+		  ef->session->id, ef->plan->name, effect_journal(ef)->step, why->text);
+	runner_drop(ef);
+	fill_result(ef, why);
+}
+
 void effect_run(struct effect *ef, size_t first)
 {
 	struct error failure = ERROR_INIT;
@@ -305,6 +322,10 @@ void effect_run(struct effect *ef, size_t first)
 	int r = ef->recovering ? 0 : open_journal(ef, &failure);
 	if (r == 0)
 		r = run_steps(ef, first, &failure);
+	if (ef->undecided) {
+		leave_open(ef, &failure);
+		return;
+	}
 	finish(ef, r < 0 ? &failure : NULL);
 }
 
@@ -333,10 +354,7 @@ void effect_resume(struct effect *ef)
 	int next = plan->resume(ef, at, &e);
 	ef->undecided = next == -EAGAIN;
 	if (ef->undecided) {
-		log_error("session %s: %s was interrupted in step %s; whether to finish or undo it "
-			  "cannot be told yet: %s",
-			  ef->session->id, plan->name, plan->steps[at].name, e.text);
-		fill_result(ef, &e);
+		leave_open(ef, &e);
 		return;
 	}
 	log_info("session %s: %s was interrupted in step %s: %s it", ef->session->id, plan->name,

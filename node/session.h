@@ -27,9 +27,10 @@ struct session {
 	struct effect *effect;   /* under way, or NULL */
 	struct effect *queued;   /* begins when that one has ended */
 	struct arrival *arrival; /* node/arrival.h: brings what is missing of its memory, or NULL */
-	bool taking_up;          /* ... is being made after a crash */
-	char *arrival_stall;     /* ... cannot be made: why, and since when */
+	bool taking_up;      /* ... is being made after a crash, or its source told of its end */
+	char *arrival_stall; /* ... cannot be made: why, and since when */
 	int64_t arrival_stalled_since;
+	bool memory_lost;   /* ... nobody has the rest: it is to end */
 	unsigned held;      /* node/hold.h's, under its lock: why it stands still, as bits */
 	bool freezer_owned; /* ... an effect freezes and thaws it */
 	/* The loop's: */

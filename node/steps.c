@@ -19,10 +19,19 @@ int steps_kill(struct effect *ef, struct error *e)
 	return r < 0 ? r : effect_set_processes(ef, 0, e);
 }
 
+/* Nobody will want what another node still has of its memory. Of one that was lost here that node's
+ * may be all there is. */
+static bool is_well_over(const struct effect *ef)
+{
+	enum effect_kind kind = ef->request.kind;
+	return kind == EFFECT_HIBERNATE || kind == EFFECT_STOP || kind == EFFECT_FORGET;
+}
+
 int steps_teardown(struct effect *ef, struct error *e)
 {
 	cleanup_free char *pages = arrival_dir(ef->node, ef->session->id);
 	session_keep_log(ef->node, &ef->sandbox);
+	arrival_forget(ef, is_well_over(ef));
 	int r = sandbox_teardown(&ef->sandbox, true, e);
 	return r < 0 || !pages ? r : fs_remove_tree(pages, e);
 }

@@ -1,4 +1,384 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "node/effect.h"
+/* The side that a session moves to: docs/migration.md. */
+#define _GNU_SOURCE
+#include "node/steps_wake.h"
 
-const struct plan plan_migrate = { .name = "migrate" };
+#include "base/cleanup.h"
+#include "base/fs.h"
+#include "base/log.h"
+#include "node/arrival.h"
+#include "node/hold.h"
+#include "node/images.h"
+#include "node/layers.h"
+#include "node/lease.h"
+#include "node/move_client.h"
+#include "node/steps_checkpoint.h"
+#include "node/tar.h"
+#include "store/parallel.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define LAYERS "layers.tar"
+
+enum {
+	ASK_AGAIN_MS = 100, /* after a hand-over that was not answered, doubling up to */
+	ASK_MOST_MS = 2000,
+	LOOK_MS = 50,
+};
+
+static int timeout_ms(const struct effect *ef)
+{
+	return (int)ef->node->config->node.effect_timeout_ms;
+}
+
+/* --- before anything stands still ---------------------------------------------------- */
+
+static int check_offer(struct effect *ef, struct error *e)
+{
+	const struct move_client *c = ef->move;
+	if (c->offer.version != MOVE_VERSION || strcmp(c->offer.spec.id, ef->session->id) != 0)
+		return error_set(e, EBADMSG, "node %s offers something else than session %s",
+				 c->from, ef->session->id);
+	pthread_mutex_lock(&ef->node->lock);
+	ef->result.memory_bytes = c->offer.memory_bytes;
+	pthread_mutex_unlock(&ef->node->lock);
+	return 0;
+}
+
+static int open_connection(struct effect *ef, struct error *e)
+{
+	const struct effect_request *q = &ef->request;
+	int r = steps_check_idle(ef, e);
+	if (r == 0 && (!q->from || !q->from_at))
+		r = error_set(e, EINVAL, "it is not said which node has session %s, and where",
+			      ef->session->id);
+	if (r == 0)
+		r = move_client_new(ef->node, q->id, ef->session->id, q->from, q->from_at,
+				    &ef->move, e);
+	if (r == 0)
+		r = move_client_open(ef->move, e);
+	return r < 0 ? r : check_offer(ef, e);
+}
+
+/* Unless it is not known any more what became of it there. */
+static int note_kept(struct effect *ef, struct error *e)
+{
+	(void)e;
+	pthread_mutex_lock(&ef->node->lock);
+	ef->result.kept = !ef->move || !ef->move->given_up;
+	pthread_mutex_unlock(&ef->node->lock);
+	return 0;
+}
+
+static int check_dir(const char *what, const char *path, struct error *e)
+{
+	struct stat st;
+	if (stat(path, &st) == 0 && S_ISDIR(st.st_mode))
+		return 0;
+	int r = error_fault(e, FAULT_REFUSED, "this node does not have the session's %s, %s", what,
+			    path);
+	return error_remedy(e, r, "Both nodes must have it, under the same name.");
+}
+
+/* All that can be known before it stands still there. */
+static int check(struct effect *ef, struct error *e)
+{
+	const struct move_offer *offer = &ef->move->offer;
+	const struct session_spec *spec = &ef->request.session;
+	if (!arrival_is_possible(ef->node)) {
+		int r = error_fault(e, FAULT_REFUSED,
+				    "memory cannot follow a session to this node");
+		return error_remedy(e, r, "`elsa-node doctor` there says why.");
+	}
+	int r = wake_check(ef, offer->cpu, offer->criu ? offer->criu : "", e);
+	if (r == 0)
+		r = check_dir("image", spec->image, e);
+	return r < 0 ? r : check_dir("home", spec->home, e);
+}
+
+/* --- it stands still ------------------------------------------------------------------- */
+
+/* Noted before the next step is: who has it is to hear if this one comes to nothing. */
+static int note_source(struct effect *ef, struct error *e)
+{
+	struct journal *j = effect_journal(ef);
+	pthread_mutex_lock(&ef->node->lock);
+	int r = journal_set(&j->moved_from, ef->move->from, e);
+	if (r == 0)
+		r = journal_set(&j->moved_from_at, ef->move->at, e);
+	if (r == 0)
+		r = journal_set(&j->moved_id, ef->move->departure, e);
+	pthread_mutex_unlock(&ef->node->lock);
+	return r < 0 ? r : journal_note(ef->node, j, e);
+}
+
+static int freeze(struct effect *ef, struct error *e)
+{
+	int r = note_source(ef, e);
+	if (r == 0)
+		r = move_client_freeze(ef->move, e);
+	if (r < 0)
+		return r;
+	ef->frozen_since = ef->move->still_since;
+	/* The way that packets take is changed while the rest is done. */
+	move_client_say_moving(ef->move);
+	return 0;
+}
+
+/* As after a crash, too, when what is known of the other node is in the journal. */
+static int have_client(struct effect *ef, struct error *e)
+{
+	const struct journal *j = effect_journal(ef);
+	if (ef->move)
+		return 0;
+	if (!j->moved_id || !j->moved_from || !j->moved_from_at)
+		return error_set(e, ENOENT, "it is not known which node has the session");
+	return move_client_new(ef->node, j->moved_id, ef->session->id, j->moved_from,
+			       j->moved_from_at, &ef->move, e);
+}
+
+static int tell_source(struct effect *ef, struct error *e)
+{
+	(void)e;
+	if (have_client(ef, NULL) == 0)
+		move_client_abort(ef->move);
+	return 0;
+}
+
+static void note_bytes(uint64_t bytes, void *arg)
+{
+	struct effect *ef = arg;
+	effect_progress(ef, bytes, (uint64_t)ef->move->skeleton.files_bytes);
+}
+
+/* GNU tar leaves out what leads out of the directory, by ".." or links. */
+static int receive(struct effect *ef, struct error *e)
+{
+	struct tar *tar;
+	int ours;
+	struct error own = ERROR_INIT;
+	int r = tar_unpack(tar_plain, ef->laid_out, timeout_ms(ef), &tar, &ours, &own);
+	if (r == 0) {
+		r = move_client_files(ef->move, ours, note_bytes, ef, &own);
+		close(ours);
+		r = tar_end(tar, r, &own);
+	}
+	if (r < 0 && e)
+		*e = own;
+	return r;
+}
+
+static int take_files(struct effect *ef, struct error *e)
+{
+	struct stat st;
+	cleanup_free char *criu = NULL;
+	int r = wake_make_images_dir(ef, (uint64_t)ef->move->skeleton.files_bytes, &criu, e);
+	if (r == 0)
+		r = receive(ef, e);
+	if (r == 0 && (lstat(criu, &st) < 0 || !S_ISDIR(st.st_mode)))
+		r = error_set(e, EBADMSG, "node %s has sent no images", ef->move->from);
+	return r;
+}
+
+static int read_layers(struct effect *ef, struct error *e)
+{
+	cleanup_free char *file = fs_join(ef->laid_out, LAYERS);
+	if (!file)
+		return error_set(e, ENOMEM, "out of memory");
+	return layers_unpack(ef->sandbox.upper, file, timeout_ms(ef), e);
+}
+
+static int prepare_images(struct effect *ef, struct error *e)
+{
+	return images_prepare(ef->laid_out, &ef->request.session, e);
+}
+
+static int (*const layings[])(struct effect *ef, struct error *e) = {
+	read_layers,
+	prepare_images,
+	arrival_moved_set,
+};
+
+static int lay_out_one(void *arg, size_t i, struct error *e)
+{
+	return layings[i](arg, e);
+}
+
+static int lay_out(struct effect *ef, struct error *e)
+{
+	return parallel(ARRAY_SIZE(layings), ARRAY_SIZE(layings), lay_out_one, ef, e);
+}
+
+static int wait_moving(struct effect *ef, struct error *e)
+{
+	(void)e;
+	move_client_wait_moving(ef->move);
+	return 0;
+}
+
+/* --- whose it is ------------------------------------------------------------------------- */
+
+/* By the journal's next step it is known that it may be ours, and where its memory is. */
+static int record(struct effect *ef, struct error *e)
+{
+	struct journal *j = effect_journal(ef);
+	const struct move_offer *offer = &ef->move->offer;
+	int r = lease_check(ef, e);
+	if (r < 0)
+		return r;
+	pthread_mutex_lock(&ef->node->lock);
+	j->generation = offer->generation;
+	j->fence = offer->fence;
+	j->tried = offer->tried;
+	if (offer->started_at)
+		j->started_at = offer->started_at;
+	j->arriving = ARRIVING_MOVED;
+	pthread_mutex_unlock(&ef->node->lock);
+	return 0;
+}
+
+static bool is_forced(struct effect *ef)
+{
+	pthread_mutex_lock(&ef->node->lock);
+	bool force = ef->request.force;
+	pthread_mutex_unlock(&ef->node->lock);
+	return force;
+}
+
+static bool may_ask_on(struct effect *ef)
+{
+	return !ef->node->stopping && !is_forced(ef);
+}
+
+static void pause_ms(struct effect *ef, int ms)
+{
+	for (; ms > 0 && may_ask_on(ef); ms -= LOOK_MS)
+		usleep(LOOK_MS * 1000);
+}
+
+/* 1: ours. 0: not; *e says why. -EAGAIN: that is not known, and this program ends. -ECANCELED: nor
+ * will it be. */
+static int ask_for_it(struct effect *ef, struct error *e)
+{
+	struct error why = ERROR_INIT;
+	bool said = false;
+	for (int ms = ASK_AGAIN_MS;; ms = 2 * ms < ASK_MOST_MS ? 2 * ms : ASK_MOST_MS) {
+		int r = move_client_give(ef->move, &why);
+		if (r >= 0) {
+			*e = why;
+			return r;
+		}
+		if (!said)
+			log_warning("session %s: whether it is ours is not known yet: %s",
+				    ef->session->id, why.text);
+		said = true;
+		pause_ms(ef, ms);
+		if (may_ask_on(ef))
+			continue;
+		*e = why;
+		if (!is_forced(ef))
+			return -EAGAIN;
+		ef->move->given_up = true;
+		return error_wrap(e, -ECANCELED, "whether it is ours will not be known");
+	}
+}
+
+static void note_given(struct effect *ef)
+{
+	struct journal *j = effect_journal(ef);
+	pthread_mutex_lock(&ef->node->lock);
+	j->released = j->generation > 0 ? j->generation : 1;
+	pthread_mutex_unlock(&ef->node->lock);
+}
+
+static int hand_over(struct effect *ef, struct error *e)
+{
+	struct error why = ERROR_INIT;
+	int r = ask_for_it(ef, &why);
+	if (r > 0) {
+		note_given(ef);
+		return 0;
+	}
+	ef->undecided = r == -EAGAIN;
+	if (e)
+		*e = why;
+	return r < 0 ? r : -fault_errno(why.fault);
+}
+
+/* What was ours was never let run. */
+static int unrecord(struct effect *ef, struct error *e)
+{
+	pthread_mutex_lock(&ef->node->lock);
+	effect_journal(ef)->arriving = 0;
+	pthread_mutex_unlock(&ef->node->lock);
+	return steps_kill(ef, e);
+}
+
+/* --- it is ours ---------------------------------------------------------------------------- */
+
+/* Where the lease has lapsed meanwhile elsad may have taken it back: it stands still until that one
+ * calls it ours, and is not undone. */
+static int thaw(struct effect *ef, struct error *e)
+{
+	struct error why = ERROR_INIT;
+	if (!session_alive(ef->node, ef->session))
+		return error_fault(e, FAULT_INTERNAL, "the session ended before it could run here");
+	if (lease_check(ef, &why) < 0 && hold_take(ef->node, ef->session, HOLD_LEASE, &why) < 0)
+		log_error("session %s: %s", ef->session->id, why.text);
+	arrival_go(ef);
+	int r = hold_settle(ef->node, ef->session, e);
+	checkpoint_note_frozen(ef);
+	return r;
+}
+
+/* Once the other node may have said yes, only that one knows. Steps are noted before they are done,
+ * that it was said behind them. */
+static int resume(struct effect *ef, size_t at, struct error *e)
+{
+	size_t asked = plan_step(&plan_migrate, "hand-over");
+	if (at < asked)
+		return -1;
+	if (at > asked && effect_journal(ef)->released)
+		return (int)at;
+	int r = have_client(ef, e);
+	if (r < 0)
+		return -1;
+	r = ask_for_it(ef, e);
+	if (r > 0)
+		note_given(ef);
+	if (r > 0)
+		return (int)asked + 1;
+	return r == -EAGAIN ? -EAGAIN : -1;
+}
+
+static const struct step steps[] = {
+	{ .name = "open", .run = open_connection, .undo = note_kept },
+	{ .name = "check", .run = check },
+	{ .name = "prepare", .run = wake_prepare, .undo = steps_clear },
+	{ .name = "freeze", .run = freeze, .undo = tell_source },
+	{ .name = "files", .run = take_files, .undo = steps_drop_images },
+	{ .name = "listen", .run = arrival_listen_moved, .undo = wake_stop_listening },
+	{ .name = "images", .run = lay_out },
+	{ .name = "mount", .run = steps_mount, .undo = steps_unmount },
+	{ .name = "restore", .run = wake_restore, .undo = wake_kill_restored },
+	{ .name = "settle", .run = arrival_settle },
+	{ .name = "moving", .run = wait_moving },
+	{ .name = "record", .run = record, .undo = unrecord },
+	{ .name = "hand-over", .run = hand_over },
+	{ .name = "release", .run = wake_release },
+	{ .name = "thaw", .run = thaw, .must = true },
+	{ .name = "unmount", .run = steps_unmount },
+	{ .name = "tidy", .run = wake_tidy },
+};
+
+const struct plan plan_migrate = {
+	.name = "migrate",
+	.steps = steps,
+	.count = ARRAY_SIZE(steps),
+	.commit = ARRAY_SIZE(steps) - 4,
+	.told = ARRAY_SIZE(steps) - 2,
+	.resume = resume,
+};

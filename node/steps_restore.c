@@ -1,10 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "node/steps.h"
+#include "node/steps_wake.h"
 
 #include "base/cleanup.h"
-#include "base/fs.h"
 #include "node/arrival.h"
-#include "node/cpu.h"
 #include "node/hold.h"
 #include "node/images.h"
 #include "node/layers.h"
@@ -14,7 +12,6 @@
 
 #include <errno.h>
 #include <string.h>
-#include <unistd.h>
 
 /* A checkpoint that has a successor is the past: to run it would undo what the user has done since.
  */
@@ -61,44 +58,13 @@ static int close_checkpoint(struct effect *ef, struct error *e)
 static int check(struct effect *ef, struct error *e)
 {
 	const struct store_meta *meta = store_read_meta(ef->read);
-	const struct node *node = ef->node;
-	cleanup_free char *missing = cpu_missing(meta->cpu, node->cpu);
-	if (missing) {
-		int r = error_fault(e, FAULT_REFUSED,
-				    "this node's processor lacks what the session was using: %s",
-				    missing);
-		return error_remedy(e, r,
-				    "Restore it on a node with such a processor, or start afresh.");
-	}
-	if (!criu_version_reads(node->criu.version, meta->criu)) {
-		int r = error_fault(e, FAULT_REFUSED,
-				    "the checkpoint was written by CRIU %s, this node has %s",
-				    meta->criu, node->criu.version);
-		return error_remedy(e, r, "Install CRIU %s or newer on this node.", meta->criu);
-	}
-	return 0;
-}
-
-static int prepare(struct effect *ef, struct error *e)
-{
-	int r = steps_clear(ef, e);
-	return r < 0 ? r : sandbox_prepare(&ef->sandbox, true, e);
+	return wake_check(ef, meta->cpu, meta->criu, e);
 }
 
 static bool is_layers(const char *name, void *arg)
 {
 	(void)arg;
 	return strcmp(name, LAYERS_FILE) == 0;
-}
-
-/* Making some sixty small files takes a disk's file system a tenth of a wake. What is larger, with
- * deleted files or what was in /dev/shm, is not for memory that nobody has reckoned with. */
-static const char *place_for_images(struct effect *ef, enum pages_part part)
-{
-	enum { SMALL = 64 << 20 };
-	uint64_t bytes = store_read_files_bytes(ef->read, is_layers, NULL) +
-			 pagemap_images_bytes(ef->read, part);
-	return bytes <= SMALL ? ef->images_near : ef->images;
 }
 
 struct laying {
@@ -149,52 +115,17 @@ static int lay_out_one(void *arg, size_t i, struct error *e)
 static int lay_out(struct effect *ef, struct error *e)
 {
 	enum pages_part part = arrival_is_possible(ef->node) ? PAGES_EAGER : PAGES_ALL;
-	ef->laid_out = place_for_images(ef, part);
-	cleanup_free char *images = fs_join(ef->laid_out, "criu");
+	uint64_t bytes = store_read_files_bytes(ef->read, is_layers, NULL) +
+			 pagemap_images_bytes(ef->read, part);
+	cleanup_free char *images = NULL;
+	int r = wake_make_images_dir(ef, bytes, &images, e);
 	struct laying l = { ef, part, images };
-	if (!images)
-		return error_set(e, ENOMEM, "out of memory");
-	int r = steps_drop_images(ef, e);
-	if (r == 0)
-		r = fs_mkdirs(ef->laid_out, 0700, e);
-	if (r == 0)
-		r = fs_mkdirs(images, 0700, e);
 	return r < 0 ? r : parallel(ARRAY_SIZE(layings), ARRAY_SIZE(layings), lay_out_one, &l, e);
 }
 
 static int listen_for_faults(struct effect *ef, struct error *e)
 {
 	return arrival_is_possible(ef->node) ? arrival_listen(ef, e) : 0;
-}
-
-static int stop_listening(struct effect *ef, struct error *e)
-{
-	(void)e;
-	arrival_drop(ef->node, ef->session);
-	return 0;
-}
-
-static int restore(struct effect *ef, struct error *e)
-{
-	struct criu_options options;
-	pid_t init;
-	cleanup_free char *images = fs_join(ef->laid_out, "criu");
-	if (!images)
-		return error_set(e, ENOMEM, "out of memory");
-	effect_criu_options(ef, &options);
-	options.images = images;
-	options.lazy = ef->session->arrival;
-	int r = criu_restore(&ef->sandbox, &options, &init, &ef->log_tail, e);
-	if (r == 0)
-		r = effect_set_processes(ef, init, e);
-	return r;
-}
-
-/* CRIU first, or what it is about to fork would come after the kill. */
-static int kill_restored(struct effect *ef, struct error *e)
-{
-	int r = criu_end_orphans(ef->work, (int)ef->node->config->node.effect_timeout_ms, e);
-	return r < 0 ? r : steps_kill(ef, e);
 }
 
 /* Recorded durably with the journal's next step: from then on, if these processes live, they and
@@ -218,13 +149,6 @@ static int unrecord(struct effect *ef, struct error *e)
 	return steps_kill(ef, e);
 }
 
-/* Packets first: what a process sends while they are held is lost, and TCP takes its time to
- * notice. */
-static int release(struct effect *ef, struct error *e)
-{
-	return sandbox_release(&ef->sandbox, e);
-}
-
 static int thaw(struct effect *ef, struct error *e)
 {
 	int r = lease_check(ef, e);
@@ -237,9 +161,7 @@ static int thaw(struct effect *ef, struct error *e)
 static int tidy(struct effect *ef, struct error *e)
 {
 	close_checkpoint(ef, e);
-	unlink(ef->links); /* CRIU has taken them out of the home */
-	int r = steps_drop_images(ef, e);
-	return r < 0 ? r : fs_remove_tree(ef->work, e);
+	return wake_tidy(ef, e);
 }
 
 /* The record is written on entering the step behind "record". */
@@ -255,14 +177,14 @@ static int resume(struct effect *ef, size_t at, struct error *e)
 static const struct step steps[] = {
 	{ .name = "open", .run = open_checkpoint, .undo = close_checkpoint },
 	{ .name = "check", .run = check },
-	{ .name = "prepare", .run = prepare, .undo = steps_clear },
-	{ .name = "listen", .run = listen_for_faults, .undo = stop_listening },
+	{ .name = "prepare", .run = wake_prepare, .undo = steps_clear },
+	{ .name = "listen", .run = listen_for_faults, .undo = wake_stop_listening },
 	{ .name = "images", .run = lay_out, .undo = steps_drop_images },
 	{ .name = "mount", .run = steps_mount, .undo = steps_unmount },
-	{ .name = "restore", .run = restore, .undo = kill_restored },
+	{ .name = "restore", .run = wake_restore, .undo = wake_kill_restored },
 	{ .name = "settle", .run = arrival_settle },
 	{ .name = "record", .run = record, .undo = unrecord },
-	{ .name = "release", .run = release },
+	{ .name = "release", .run = wake_release },
 	{ .name = "thaw", .run = thaw },
 	{ .name = "unmount", .run = steps_unmount },
 	{ .name = "tidy", .run = tidy },

@@ -53,6 +53,8 @@ static int note_end(struct effect *ef, struct error *e)
 	sandbox_usage(&ef->sandbox, &usage, NULL);
 	if (usage.oom_kills)
 		why = "oom-killed";
+	if (ef->session->memory_lost)
+		why = "memory-lost";
 	if (!j->boot_id || strcmp(j->boot_id, ef->node->boot_id) != 0)
 		why = "rebooted";
 	pthread_mutex_lock(&ef->node->lock);

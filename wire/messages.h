@@ -111,7 +111,8 @@ struct session_status {
 	int64_t started_at;
 	char *effect;   /* id of the one under way, or NULL */
 	char *ended;    /* why there is no process although nobody asked: "exited", "oom-killed",
-			 * "evacuated" (to `generation`); NULL else */
+			 * "evacuated" (to `generation`), "memory-lost" (the node that it came
+			 * from has lost it); NULL else */
 	bool held;      /* frozen since the node's lease has lapsed */
 	char *given_to; /* another node has it: what stands still here is memory it still needs */
 	/* Woken before its memory was there: */

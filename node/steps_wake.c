@@ -1,0 +1,100 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "node/steps_wake.h"
+
+#include "base/cleanup.h"
+#include "base/fs.h"
+#include "node/arrival.h"
+#include "node/cpu.h"
+
+#include <errno.h>
+#include <unistd.h>
+
+int wake_check(struct effect *ef, const char *cpu, const char *criu, struct error *e)
+{
+	const struct node *node = ef->node;
+	cleanup_free char *missing = cpu_missing(cpu, node->cpu);
+	if (missing) {
+		int r = error_fault(e, FAULT_REFUSED,
+				    "this node's processor lacks what the session was using: %s",
+				    missing);
+		return error_remedy(e, r,
+				    "Restore it on a node with such a processor, or start afresh.");
+	}
+	if (!criu_version_reads(node->criu.version, criu)) {
+		int r = error_fault(e, FAULT_REFUSED,
+				    "the checkpoint was written by CRIU %s, this node has %s", criu,
+				    node->criu.version);
+		return error_remedy(e, r, "Install CRIU %s or newer on this node.", criu);
+	}
+	return 0;
+}
+
+int wake_prepare(struct effect *ef, struct error *e)
+{
+	int r = steps_clear(ef, e);
+	return r < 0 ? r : sandbox_prepare(&ef->sandbox, true, e);
+}
+
+/* Making some sixty small files takes a disk's file system a tenth of a wake. What is larger, with
+ * deleted files or what was in /dev/shm, is not for memory that nobody has reckoned with. */
+static const char *place_for_images(struct effect *ef, uint64_t bytes)
+{
+	enum { SMALL = 64 << 20 };
+	return bytes <= SMALL ? ef->images_near : ef->images;
+}
+
+int wake_make_images_dir(struct effect *ef, uint64_t bytes, char **criu, struct error *e)
+{
+	ef->laid_out = place_for_images(ef, bytes);
+	*criu = fs_join(ef->laid_out, "criu");
+	if (!*criu)
+		return error_set(e, ENOMEM, "out of memory");
+	int r = steps_drop_images(ef, e);
+	if (r == 0)
+		r = fs_mkdirs(ef->laid_out, 0700, e);
+	return r < 0 ? r : fs_mkdirs(*criu, 0700, e);
+}
+
+int wake_restore(struct effect *ef, struct error *e)
+{
+	struct criu_options options;
+	pid_t init;
+	cleanup_free char *images = fs_join(ef->laid_out, "criu");
+	if (!images)
+		return error_set(e, ENOMEM, "out of memory");
+	effect_criu_options(ef, &options);
+	options.images = images;
+	options.lazy = ef->session->arrival;
+	int r = criu_restore(&ef->sandbox, &options, &init, &ef->log_tail, e);
+	if (r == 0)
+		r = effect_set_processes(ef, init, e);
+	return r;
+}
+
+/* CRIU first, or what it is about to fork would come after the kill. */
+int wake_kill_restored(struct effect *ef, struct error *e)
+{
+	int r = criu_end_orphans(ef->work, (int)ef->node->config->node.effect_timeout_ms, e);
+	return r < 0 ? r : steps_kill(ef, e);
+}
+
+int wake_stop_listening(struct effect *ef, struct error *e)
+{
+	(void)e;
+	arrival_drop(ef->node, ef->session);
+	return 0;
+}
+
+/* Packets first: what a process sends while they are held is lost, and TCP takes its time to
+ * notice. */
+int wake_release(struct effect *ef, struct error *e)
+{
+	return sandbox_release(&ef->sandbox, e);
+}
+
+int wake_tidy(struct effect *ef, struct error *e)
+{
+	unlink(ef->links); /* CRIU has taken them out of the home */
+	int r = steps_drop_images(ef, e);
+	return r < 0 ? r : fs_remove_tree(ef->work, e);
+}

@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef ELSA_NODE_STEPS_WAKE_H
+#define ELSA_NODE_STEPS_WAKE_H
+
+/* What a restore and a migration have in common: images of CRIU's become a session here. Private to
+ * node/steps_*.c. */
+
+#include "node/steps.h"
+
+/* Whether this node can run what ran with those features of a processor, written by that CRIU. */
+int wake_check(struct effect *ef, const char *cpu, const char *criu, struct error *e);
+
+int wake_prepare(struct effect *ef, struct error *e);
+
+/* ef->laid_out: a new directory for so many bytes of images; *criu, allocated, is CRIU's part. */
+int wake_make_images_dir(struct effect *ef, uint64_t bytes, char **criu, struct error *e);
+
+/* CRIU, from ef->laid_out, and what takes that back. Without an arrival memory is in the images. */
+int wake_restore(struct effect *ef, struct error *e);
+int wake_kill_restored(struct effect *ef, struct error *e);
+int wake_stop_listening(struct effect *ef, struct error *e);
+
+int wake_release(struct effect *ef, struct error *e);
+int wake_tidy(struct effect *ef, struct error *e);
+
+#endif
