@@ -231,7 +231,6 @@ UNUSED static void box_run(struct box *box)
 	box->cmd[0] = "python3";
 	box->cmd[1] = "-c";
 	box->cmd[2] = (char *)program;
-	box->spec.env = (char *[]) { NULL };
 	int r = run_effect(box, "start", EFFECT_START, &e);
 	if (r < 0)
 		fail_msg("%s (%s)", e.text, e.remedy);
