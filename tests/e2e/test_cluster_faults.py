@@ -198,7 +198,7 @@ def test_two_are_evicted_together(bed: Bed):
     first, second = (bed.c.nodes[p.node] for p in bed.people)
     assert first is not second
     for node in (first, second):
-        bed.drill(node, 60_000)
+        bed.drill(node, 30_000)
     for node in (first, second):
         assert all_saved(node)["margin_ms"] > 0
     bed.elsewhere(bed.people, first, second)
@@ -217,12 +217,12 @@ def test_a_notice_of_120_s(bed: Bed):
     bed.end()
 
 
-@pytest.mark.parametrize("seconds", [60, 5, 0])
+@pytest.mark.parametrize("seconds", [30, 5, 0])
 def test_a_notice_that_is_kept_to_the_moment(bed: Bed, seconds: int):
     node, moved = bed.begin()
     deadline = time.monotonic() + seconds
     bed.drill(node, seconds * 1000)
-    if seconds == 60:
+    if seconds == 30:
         bed.elsewhere(moved, node)
         assert all_saved(node)["margin_ms"] > 0
     wait_until(deadline)
@@ -243,7 +243,7 @@ def test_elsad_is_killed(bed: Bed, when: str):
     elsad = bed.c.hub.elsad
     if when == "before":
         elsad.kill()
-    node.ask("POST", "/v1/drill", {"kind": "evict", "in_ms": 60_000})
+    node.ask("POST", "/v1/drill", {"kind": "evict", "in_ms": 30_000})
     if when == "during":
         wait_for("the evacuation to begin", lambda: own(node))
         elsad.kill()
@@ -289,7 +289,7 @@ def test_a_node_is_cut_off_from_the_store_for_a_while(bed: Bed):
     """While it is to put its sessions away."""
     node, moved = bed.begin()
     node.cut(bed.c.store_address)
-    bed.drill(node, 60_000)
+    bed.drill(node, 30_000)
     wait_for("it to try", lambda: evacuee_states(node) & {"saving", "failed"})
     node.heal()
     assert all_saved(node)["margin_ms"] > 0
@@ -312,7 +312,7 @@ def test_a_node_is_cut_off_from_the_store_to_the_end(bed: Bed):
 
 def test_the_hub_is_down_meanwhile(bed: Bed):
     node, moved = bed.begin()
-    bed.drill(node, 60_000)
+    bed.drill(node, 30_000)
     wait_for("the evacuation to begin", lambda: own(node))
     bed.c.hub.hub.kill()
     all_saved(node)
@@ -331,7 +331,7 @@ def test_the_store_is_slow(bed: Bed):
     node, moved = bed.begin()
     bed.c.s3.latency = 0.3
     node.shape("100mbit")
-    bed.drill(node, 60_000)
+    bed.drill(node, 30_000)
     assert all_saved(node)["margin_ms"] > 0
     bed.elsewhere(moved, node)
     node.power_off()
@@ -341,7 +341,7 @@ def test_the_store_is_slow(bed: Bed):
 def test_the_store_fails_for_a_while(bed: Bed):
     node, moved = bed.begin()
     bed.c.s3.ask(failing=True)
-    bed.drill(node, 60_000)
+    bed.drill(node, 30_000)
     wait_for("it to fail", lambda: "failed" in evacuee_states(node))
     bed.c.s3.ask(failing=False)
     assert all_saved(node)["margin_ms"] > 0
@@ -355,7 +355,7 @@ def test_the_store_fails_for_a_while(bed: Bed):
 
 def test_the_target_dies_during_the_restore(bed: Bed):
     node, moved = bed.begin()
-    bed.drill(node, 60_000)
+    bed.drill(node, 30_000)
 
     def target() -> ClusterNode | None:
         for session in (p.session for p in moved):
