@@ -6,6 +6,7 @@ nothing is lost that was put away in time, and no more than since its last snaps
 from __future__ import annotations
 
 import contextlib
+import sys
 import time
 from collections.abc import Iterator
 
@@ -15,7 +16,7 @@ from basekit import wait_for
 from browser import Browser
 from clusterkit import Cluster, ClusterNode
 from evictions import LEASE, OPTIONS, Person, is_back, power_off
-from hubkit import ApiError, add_account
+from hubkit import HOME_PYTHON, ApiError, add_account
 from nodekit import Refused
 from observer import PER_SECOND
 
@@ -406,9 +407,11 @@ def test_who_cannot_be_checkpointed(bed: Bed):
 
 
 def refused_by_criu(c: Cluster, bed: Bed) -> Browser:
-    """Eve's server, never to be checkpointed: it has a socket that CRIU does not know."""
+    """Eve's server, never to be checkpointed: it has a socket that CRIU does not know, from the moment
+    that Python runs. By the time its own configuration is read, it may have been snapshotted."""
     add_account(c.hub.dir / "home", "eve")
-    (c.hub.dir / "home/eve/.jupyter/jupyter_server_config.py").write_text(
+    site = (c.hub.dir / "home/eve" / HOME_PYTHON.format(sys.version_info)).parent
+    (site / "usercustomize.py").write_text(
         "import socket\n"
         "odd = socket.socket(socket.AF_INET, socket.SOCK_STREAM, 262)\n"
         "odd.bind(('127.0.0.1', 0))\nodd.listen()\n"
