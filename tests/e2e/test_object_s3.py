@@ -95,7 +95,7 @@ def test_missing_and_short_objects_are_named(place: SimpleNamespace) -> None:
     assert t.run("stat", "b").code == 2
     short = t.run("read", "a", "1", "5")
     assert short.error == "object a: ends at offset 3, 3 bytes early"
-    assert short.fault == "corrupt" and short.seconds < 1
+    assert short.fault == "corrupt"
     assert t.run("read", "a", "9", "5").fault == "corrupt"
 
 
@@ -247,7 +247,7 @@ def test_uploads_survive(place: SimpleNamespace, fault: str) -> None:
             continue
         assert result.error and result.fault, result
         if fault == "403":
-            assert result.fault == "denied" and "s3:" in result.remedy and result.seconds < 2
+            assert result.fault == "denied" and "s3:" in result.remedy
         # Whatever was left, the same again works.
         t, result = upload(place, prefix + "-again", data, place.url())
         assert result.code == 0
@@ -547,4 +547,4 @@ def test_certificates_are_checked(place: SimpleNamespace) -> None:
         Tool(f"{url}&ca={cert}", place.dir, **KEYS).good("list", "")
         result = Tool(url, place.dir, **KEYS).run("list", "")
         assert "certificate" in result.error and "ca of store.url" in result.remedy
-        assert result.seconds < 2  # not tried again
+        assert "tries" not in result.error  # not tried again
