@@ -72,7 +72,21 @@ def test_store_ls(elsad):
     assert json.loads(good("store", "ls", "bo", "--json", url=elsad.url)) == [rows[3]]
     assert good("store", "ls", "nobody", url=elsad.url) == "no checkpoints\n"
     good("store", "ls", "ada", "-s", "lab", url=elsad.url)
-    assert elsad.asked[-1]["query"] == {"user": "ada", "server": "lab"}
+    assert [a["query"] for a in elsad.asked[-2:]] == [
+        {"user": "ada", "server": "lab"}, {"user": "ada", "server": "lab", "fences": "yes"}]  # fmt: skip
+
+
+def test_store_ls_shows_fences(elsad):
+    good_one, fence = checkpoint(3), checkpoint(4, fence="n2", stored_bytes=0, objects=0)
+    other = checkpoint(9, user="bo", fence="n1")
+    elsad.answers["GET /v1/checkpoints"] = lambda asked: {
+        "checkpoints": [fence, other] if asked["query"].get("fences") == "yes" else [good_one]}
+    lines = good("store", "ls", "ada", url=elsad.url).splitlines()
+    assert len(lines) == 3 and lines[1].endswith("good")
+    assert lines[2].endswith("fence, taken by n2") and " 4 " in lines[2] and "MiB" not in lines[2]
+    assert json.loads(good("store", "ls", "ada", "--json", url=elsad.url)) == [good_one, fence]
+    # It is nothing that could be used.
+    assert run("store", "show", "ada", "--generation", "4", url=elsad.url).returncode == 3
 
 
 def test_store_show(elsad):
