@@ -214,7 +214,7 @@ static int resume(struct node *node, const char *id, pid_t init, int64_t generat
 		  struct arrival **to, struct error *e)
 {
 	struct store *store;
-	struct store_read *read;
+	struct store_read *read = NULL;
 	struct page_source source;
 	struct arrival *a = NULL;
 	int r = node_store(node, &store, e);
