@@ -8,7 +8,8 @@ import threading
 import pytest
 
 from nodekit import Node, Refused, Session, wait_for
-from test_node import assert_same, leftovers, place_fixture, settle, steps, whole
+from test_node import assert_same, leftovers, place_fixture, settle, whole
+from test_node_faults import steps
 
 pytestmark = [pytest.mark.skipif(os.geteuid() != 0, reason="needs root"),
               pytest.mark.timeout(180)]
