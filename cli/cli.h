@@ -144,8 +144,9 @@ int store_task_begin(struct cli *cli, const char *kind, json_t *body /* stolen *
 		     struct error *e);
 int store_task_follow(struct cli *cli, const char *kind, const char *id, json_t **end,
 		      struct error *e);
-/* The checkpoints that the command line means, as a list. */
+/* The checkpoints that the command line means, as a list; or the fences. */
 int store_checkpoints(struct cli *cli, json_t **list, struct error *e);
+int store_fences(struct cli *cli, json_t **list, struct error *e);
 /* ... the only one: of --generation, or the newest that can be used. */
 int store_checkpoint(struct cli *cli, json_t **checkpoint, struct error *e);
 json_t *store_checkpoint_body(struct cli *cli, const json_t *checkpoint); /* to ask by */

@@ -36,13 +36,20 @@ static void print_name(const json_t *checkpoint)
 /* A word for people: what is to be known before it is used. */
 static void add_states(json_t *rows)
 {
+	static const char *const sizes[] = { "memory_bytes", "stored_bytes", "shared_bytes",
+					     "objects" };
 	json_t *row;
 	size_t i;
 	json_array_foreach (rows, i, row) {
 		const char *damaged = wire_text_at(row, "damaged");
+		const char *fence = wire_text_at(row, "fence");
 		cleanup_free char *text = NULL;
+		for (size_t k = 0; *fence && k < ARRAY_SIZE(sizes); k++)
+			json_object_del(row, sizes[k]);
 		if (*damaged)
 			text = str_printf("damaged: %s", damaged);
+		else if (*fence)
+			text = str_printf("fence, taken by %s", fence);
 		else if (json_is_true(json_object_get(row, "aside")))
 			text = strdup("aside");
 		json_object_set_new(row, "state", text ? wire_text(text) : json_string("good"));
@@ -64,9 +71,13 @@ int cmd_store_ls(struct cli *cli, struct error *e)
 		{ "STATE", "state", COLUMN_TEXT },
 	};
 	cleanup_json json_t *rows = NULL;
+	cleanup_json json_t *fences = NULL;
 	int r = store_checkpoints(cli, &rows, e);
+	if (r == 0)
+		r = store_fences(cli, &fences, e);
 	if (r < 0)
 		return r;
+	json_array_extend(rows, fences);
 	if (cli->json) {
 		print_json(stdout, rows);
 	} else if (json_array_size(rows) == 0) {

@@ -85,7 +85,8 @@ const struct cli_command cli_commands[] = {
 	{ "store ls", "[USER]", "the checkpoints in the store",
 	  "Of one user: of all of their servers, or of the one --server names. STORED is what a "
 	  "checkpoint takes itself, SHARED what it uses of older ones. One that cannot be used is listed "
-	  "as damaged, with the reason.",
+	  "as damaged, with the reason. Behind them are the fences: numbers that a node has taken, "
+	  "under which nothing can be stored any more.",
 	  cmd_store_ls, CLI_MAY_USER, SERVER, false },
 	{ "store show", "USER", "what a checkpoint holds",
 	  "The newest, or that of --generation.",

@@ -97,21 +97,33 @@ static bool is_asked_for(const struct cli *cli, const json_t *checkpoint)
 }
 
 /* One session's by its name, a user's by looking through all. */
-int store_checkpoints(struct cli *cli, json_t **list, struct error *e)
+static int list_of(struct cli *cli, bool fences, json_t **list, struct error *e)
 {
-	cleanup_free char *path = cli->server_given ? api_session_path(cli, "/v1/checkpoints", NULL)
-						    : str_printf("/v1/checkpoints");
+	const char *more = fences ? "&fences=yes" : "";
+	cleanup_free char *path =
+		cli->server_given ? api_session_path(cli, "/v1/checkpoints", more)
+				  : str_printf("/v1/checkpoints%s", *more ? "?fences=yes" : "");
 	cleanup_json json_t *all = NULL;
-	json_t *checkpoint;
+	json_t *one;
 	size_t i;
 	int r = api_get_list(cli, path, "checkpoints", &all, e);
 	if (r < 0)
 		return r;
 	*list = json_array();
-	json_array_foreach (all, i, checkpoint)
-		if (is_asked_for(cli, checkpoint))
-			json_array_append(*list, checkpoint);
+	json_array_foreach (all, i, one)
+		if (is_asked_for(cli, one) && (*wire_text_at(one, "fence") != '\0') == fences)
+			json_array_append(*list, one);
 	return 0;
+}
+
+int store_checkpoints(struct cli *cli, json_t **list, struct error *e)
+{
+	return list_of(cli, false, list, e);
+}
+
+int store_fences(struct cli *cli, json_t **list, struct error *e)
+{
+	return list_of(cli, true, list, e);
 }
 
 static bool is_usable(const json_t *checkpoint)

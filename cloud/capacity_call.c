@@ -16,7 +16,8 @@
 enum {
 	ANSWER_MOST = 16 << 20,
 	TEXT_MOST = 64 << 10,
-	TIMEOUT_MS = 15000,
+	CONNECT_MS = 10000,
+	SILENCE_MS = 15000, /* making machines takes some time, and is not asked for twice */
 	NAP_MS = 50,
 	RETRY_AFTER_MOST_MS = 20000,
 	HEADERS = 6
@@ -48,7 +49,7 @@ int cloud_api_open(struct cloud_api *api, const char *url, enum credentials_clou
 	api->path_at = (size_t)(host - url) + len;
 	if (!api->url || !api->host)
 		return error_set(e, ENOMEM, "out of memory");
-	int r = s3_http_new(NULL, TIMEOUT_MS, &api->http, e);
+	int r = s3_http_new(NULL, &api->http, e);
 	return r < 0 ? r : credentials_new(&who, &api->credentials, e);
 }
 
@@ -186,6 +187,8 @@ static int try_once(struct cloud_api *api, struct cloud_call *c, struct s3_excha
 	x->on_data = keep;
 	x->arg = &c->answer;
 	x->new_connection |= c->once;
+	x->patience =
+		(struct retry_patience) { .connect_ms = CONNECT_MS, .silence_ms = SILENCE_MS };
 	if (r < 0)
 		error_set(e, -r, "a request cannot be built");
 	else

@@ -34,6 +34,7 @@ static int split_name(const char *pool, struct pool_name *n, struct error *e)
 	const char *price = version[len] ? version + len + 1 : "spot";
 	bool good = at && len && at < NAME_MOST && len < NAME_MOST &&
 		    (strcmp(price, "spot") == 0 || strcmp(price, ON_DEMAND) == 0);
+	*n = (struct pool_name) { .price = price };
 	if (!good) {
 		int r = error_set(e, EINVAL, "\"%s\" is no pool of provider fleet", pool);
 		return error_remedy(e, r,
@@ -42,7 +43,6 @@ static int split_name(const char *pool, struct pool_name *n, struct error *e)
 	}
 	snprintf(n->template, sizeof(n->template), "%.*s", (int)at, pool);
 	snprintf(n->version, sizeof(n->version), "%.*s", (int)len, version);
-	n->price = price;
 	return 0;
 }
 

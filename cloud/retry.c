@@ -1,8 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "cloud/retry.h"
 
-#include <stddef.h>
 #include <string.h>
+
+/* S3 answers small requests within some 100 ms. What TCP has lost once or twice comes again within
+ * 1 s; who sees more than that lost sees it on a new connection, too. */
+enum { SMALL_MS = 4000, UNACKNOWLEDGED_MS = 10000, CONNECT_MOST_MS = 10000 };
 
 const struct retry_limits retry_default = {
 	.tries = 8,
@@ -110,4 +113,24 @@ struct retry_verdict retry_decide(const struct retry_limits *limits, const struc
 	if (t->count >= limits->tries || t->elapsed_ms + v.wait_ms > limits->total_ms)
 		v.again = false;
 	return v;
+}
+
+static int doubled(int ms, unsigned times, int most)
+{
+	while (times-- && ms < most)
+		ms *= 2;
+	return ms < most ? ms : most;
+}
+
+struct retry_patience retry_patience(unsigned count, size_t body_len, int most_ms)
+{
+	int connect_most = most_ms < CONNECT_MOST_MS ? most_ms : CONNECT_MOST_MS;
+	int small = doubled(SMALL_MS, count - 1, most_ms);
+	return (struct retry_patience) {
+		.connect_ms = small < connect_most ? small : connect_most,
+		/* Of a large body libcurl hands on some megabytes, and then none until they are
+		 * through; and it takes a server its time to make it durable. */
+		.silence_ms = body_len <= RETRY_SMALL ? small : most_ms,
+		.unacknowledged_ms = doubled(UNACKNOWLEDGED_MS, count - 1, most_ms),
+	};
 }

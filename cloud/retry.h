@@ -4,10 +4,12 @@
 
 /*
  * When a request to object storage is tried again, how long to wait before,
- * and what to change. Pure: the caller brings clock and chance. Thread-safe.
+ * what to change, and how long a try is waited for. Pure: the caller brings
+ * clock and chance. Thread-safe.
  */
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 /* How a try ended when there was no whole answer. */
@@ -46,5 +48,20 @@ struct retry_limits {
 extern const struct retry_limits retry_default;
 
 struct retry_verdict retry_decide(const struct retry_limits *limits, const struct retry_try *t);
+
+/* How long a try goes on without any progress. */
+struct retry_patience {
+	int connect_ms;        /* until there is a connection, its TLS included */
+	int silence_ms;        /* no byte of a body handed on, or of an answer */
+	int unacknowledged_ms; /* what was sent has not arrived; 0: as the kernel has it */
+};
+
+/* The most that a body may have to count as small: sent by libcurl at once, and answered in a
+ * moment by a server that is well. */
+#define RETRY_SMALL (64 * 1024)
+
+/* Of try `count`, from 1 on. Short at first, since a new connection helps against most stalls;
+ * longer each time, up to most_ms, since some servers are slow. */
+struct retry_patience retry_patience(unsigned count, size_t body_len, int most_ms);
 
 #endif

@@ -197,7 +197,7 @@ static int set_up(struct s3 *s, struct error *e)
 	if (r == 0)
 		r = credentials_new(&options, &s->credentials, e);
 	if (r == 0)
-		r = s3_http_new(s->url.ca, s->url.timeout_ms, &s->http, e);
+		r = s3_http_new(s->url.ca, &s->http, e);
 	/* The clouds' own are known to heed the condition. */
 	s->conditional = google || !s->url.endpoint ? PROBE_GOOD : PROBE_UNKNOWN;
 	return r;

@@ -142,6 +142,7 @@ static int send_once(struct s3 *s, struct s3_call *c, const struct s3_digest *d,
 	c->x.body_len = c->body_len;
 	c->x.on_data = c->on_data;
 	c->x.arg = c->arg;
+	c->x.patience = retry_patience(c->tries, c->body_len, s->url.timeout_ms);
 	int r = path ? authorize(&m, s, who) : -ENOMEM;
 	if (r == 0)
 		r = make_url(&m, s);

@@ -7,15 +7,20 @@
 #include "io/http_transfer.h"
 
 #include <errno.h>
+#include <linux/sockios.h>
+#include <netinet/tcp.h>
 #include <pthread.h>
 #include <string.h>
 #include <strings.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
 #include <time.h>
+#include <unistd.h>
 
-enum { KEPT = 32, TEXT_MOST = 64 * 1024, CONNECT_TIMEOUT_MS = 10000 };
+enum { KEPT = 32, TEXT_MOST = 64 * 1024 };
 /* libcurl's own copy of what it sends; the largest it takes needs the fewest rounds of poll() and
  * send(). It exists only while a body is sent. */
-#define UPLOAD_SMALL  (64 * 1024L)
+#define UPLOAD_SMALL  ((long)RETRY_SMALL)
 #define UPLOAD_BUFFER (2 * 1024 * 1024L)
 
 struct s3_http {
@@ -24,7 +29,6 @@ struct s3_http {
 			   */
 	size_t count;
 	char *ca;
-	int timeout_ms;
 };
 
 /* One exchange under way. */
@@ -34,9 +38,12 @@ struct flow {
 	size_t sent;
 	bool begun; /* the answer's body has */
 	bool refused;
+	bool silent;      /* for too long */
+	int64_t moved;    /* bytes, either way */
+	mono_us heard_at; /* when that was last another number */
 };
 
-int s3_http_new(const char *ca, int timeout_ms, struct s3_http **http, struct error *e)
+int s3_http_new(const char *ca, struct s3_http **http, struct error *e)
 {
 	int r = http_transfer_global_init(e);
 	if (r < 0)
@@ -47,7 +54,6 @@ int s3_http_new(const char *ca, int timeout_ms, struct s3_http **http, struct er
 		return error_set(e, ENOMEM, "out of memory");
 	}
 	pthread_mutex_init(&h->lock, NULL);
-	h->timeout_ms = timeout_ms;
 	*http = h;
 	return 0;
 }
@@ -82,6 +88,20 @@ static void give_handle(struct s3_http *h, CURL *easy)
 	}
 	pthread_mutex_unlock(&h->lock);
 	curl_easy_cleanup(easy);
+}
+
+/* What has become of one connection without a word is likely to have become of the others: each
+ * would cost somebody the same wait. */
+static void drop_kept(struct s3_http *h)
+{
+	CURL *idle[KEPT];
+	pthread_mutex_lock(&h->lock);
+	size_t count = h->count;
+	memcpy(idle, h->idle, count * sizeof(*idle));
+	h->count = 0;
+	pthread_mutex_unlock(&h->lock);
+	for (size_t i = 0; i < count; i++)
+		curl_easy_cleanup(idle[i]);
 }
 
 static size_t send_data(char *to, size_t size, size_t count, void *arg)
@@ -167,6 +187,48 @@ static size_t take_header(char *line, size_t size, size_t count, void *arg)
 	return len;
 }
 
+/* Silence, not slowness: a large part over a thin line may take long. libcurl's own measure
+ * (CURLOPT_LOW_SPEED_TIME) begins only when the speed of the last five seconds has come down. */
+static int watch(void *arg, curl_off_t down_all, curl_off_t down, curl_off_t up_all, curl_off_t up)
+{
+	struct flow *f = arg;
+	long request = 0, answer = 0;
+	(void)down_all, (void)up_all;
+	curl_easy_getinfo(f->easy, CURLINFO_REQUEST_SIZE, &request);
+	curl_easy_getinfo(f->easy, CURLINFO_HEADER_SIZE, &answer);
+	int64_t moved = down + up + request + answer;
+	mono_us now = clock_mono();
+	if (moved != f->moved || !request) { /* not connected: CURLOPT_CONNECTTIMEOUT_MS */
+		f->moved = moved;
+		f->heard_at = now;
+	}
+	f->silent = now - f->heard_at >= f->x->patience.silence_ms * (mono_us)1000;
+	return f->silent;
+}
+
+/* Where nothing arrives any more TCP would go on for a quarter of an hour. */
+static int limit_socket(void *arg, curl_socket_t fd, curlsocktype purpose)
+{
+	const struct flow *f = arg;
+	unsigned ms = (unsigned)f->x->patience.unacknowledged_ms;
+	(void)purpose;
+	if (ms)
+		setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &ms, sizeof(ms));
+	return CURL_SOCKOPT_OK;
+}
+
+/* A request that was given up must not arrive after the one that took its place, which the kernel
+ * would go on trying for minutes: with a linger of 0 it drops what has not arrived. */
+static int close_socket(void *arg, curl_socket_t fd)
+{
+	static const struct linger drop = { .l_onoff = 1 };
+	int left = 0;
+	(void)arg;
+	if (ioctl(fd, SIOCOUTQ, &left) == 0 && left > 0)
+		setsockopt(fd, SOL_SOCKET, SO_LINGER, &drop, sizeof(drop));
+	return close(fd);
+}
+
 /* The first failure of several settings. */
 #define SET(c, easy, option, value) ((c) = (c) ? (c) : curl_easy_setopt((easy), (option), (value)))
 
@@ -190,6 +252,21 @@ static CURLcode set_method(CURL *easy, struct flow *f)
 	return c;
 }
 
+static CURLcode set_limits(CURL *easy, struct flow *f)
+{
+	const struct retry_patience *p = &f->x->patience;
+	CURLcode c = CURLE_OK;
+	SET(c, easy, CURLOPT_CONNECTTIMEOUT_MS, (long)p->connect_ms);
+	SET(c, easy, CURLOPT_NOPROGRESS, 0L);
+	SET(c, easy, CURLOPT_XFERINFOFUNCTION, watch);
+	SET(c, easy, CURLOPT_XFERINFODATA, (void *)f);
+	SET(c, easy, CURLOPT_TCP_KEEPALIVE, 1L);
+	SET(c, easy, CURLOPT_SOCKOPTFUNCTION, limit_socket);
+	SET(c, easy, CURLOPT_SOCKOPTDATA, (void *)f);
+	SET(c, easy, CURLOPT_CLOSESOCKETFUNCTION, close_socket);
+	return c;
+}
+
 /* A proxy of the environment (https_proxy, no_proxy) is used: where machines reach the outside by
  * one only, they reach object storage so. */
 static CURLcode set_all(CURL *easy, struct flow *f, const struct s3_http *h)
@@ -202,13 +279,7 @@ static CURLcode set_all(CURL *easy, struct flow *f, const struct s3_http *h)
 	SET(c, easy, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
 	SET(c, easy, CURLOPT_NOSIGNAL, 1L);
 	SET(c, easy, CURLOPT_FOLLOWLOCATION, 0L);
-	SET(c, easy, CURLOPT_TCP_KEEPALIVE, 1L);
 	SET(c, easy, CURLOPT_BUFFERSIZE, 256 * 1024L);
-	SET(c, easy, CURLOPT_CONNECTTIMEOUT_MS,
-	    (long)(h->timeout_ms < CONNECT_TIMEOUT_MS ? h->timeout_ms : CONNECT_TIMEOUT_MS));
-	/* Silence, not slowness: a large part over a thin line may take long. */
-	SET(c, easy, CURLOPT_LOW_SPEED_LIMIT, 1L);
-	SET(c, easy, CURLOPT_LOW_SPEED_TIME, (long)(h->timeout_ms + 999) / 1000);
 	SET(c, easy, CURLOPT_USERAGENT, "elsa/" ELSA_VERSION);
 	SET(c, easy, CURLOPT_HTTPHEADER, x->headers);
 	SET(c, easy, CURLOPT_ERRORBUFFER, x->why);
@@ -221,6 +292,8 @@ static CURLcode set_all(CURL *easy, struct flow *f, const struct s3_http *h)
 		SET(c, easy, CURLOPT_CAINFO, h->ca);
 		SET(c, easy, CURLOPT_CAPATH, NULL);
 	}
+	if (c == CURLE_OK)
+		c = set_limits(easy, f);
 	return c ? c : set_method(easy, f);
 }
 
@@ -252,11 +325,14 @@ static void finish(struct flow *f, CURLcode code)
 	curl_easy_getinfo(f->easy, CURLINFO_RESPONSE_CODE, &status);
 	x->status = (int)status;
 	x->length = announced_length(f->easy);
-	x->transfer = transfer_of(code);
-	x->timed_out = code == CURLE_OPERATION_TIMEDOUT;
+	bool silent = f->silent && code == CURLE_ABORTED_BY_CALLBACK;
+	x->transfer = silent ? RETRY_LOST : transfer_of(code);
+	x->timed_out = silent || code == CURLE_OPERATION_TIMEDOUT;
 	/* A server that refuses answers before it has taken the whole body, and closes. */
 	if (code == CURLE_SEND_ERROR && status >= 300)
 		x->transfer = RETRY_ANSWERED;
+	if (silent)
+		snprintf(x->why, sizeof(x->why), "no answer for %d ms", x->patience.silence_ms);
 	if (code != CURLE_OK && !x->why[0])
 		snprintf(x->why, sizeof(x->why), "%s",
 			 f->refused ? "the answer is not as it should be"
@@ -265,7 +341,7 @@ static void finish(struct flow *f, CURLcode code)
 
 int s3_http_exchange(struct s3_http *h, struct s3_exchange *x, struct error *e)
 {
-	struct flow f = { .x = x, .easy = take_handle(h) };
+	struct flow f = { .x = x, .easy = take_handle(h), .heard_at = clock_mono() };
 	if (!f.easy)
 		return error_set(e, ENOMEM, "out of memory");
 	x->why[0] = '\0';
@@ -277,6 +353,8 @@ int s3_http_exchange(struct s3_http *h, struct s3_exchange *x, struct error *e)
 	if (code == CURLE_OK)
 		code = curl_perform(f.easy);
 	finish(&f, code);
+	if (x->transfer == RETRY_LOST && !f.refused)
+		drop_kept(h);
 	if (code == CURLE_OUT_OF_MEMORY) {
 		curl_easy_cleanup(f.easy);
 		return error_set(e, ENOMEM, "out of memory");

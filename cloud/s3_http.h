@@ -41,6 +41,7 @@ struct s3_exchange {
 	int (*on_data)(const char *data, size_t len, void *arg);
 	void *arg;
 	bool new_connection;
+	struct retry_patience patience; /* not 0; with a new connection it is for its life */
 
 	/* results */
 	enum retry_transfer transfer;
@@ -56,7 +57,7 @@ struct s3_exchange {
 	struct buf text; /* the body of any other answer, cut at its cap; the caller's to free */
 };
 
-int s3_http_new(const char *ca, int timeout_ms, struct s3_http **http, struct error *e);
+int s3_http_new(const char *ca, struct s3_http **http, struct error *e);
 void *s3_http_free(struct s3_http *http); /* returns NULL; no exchange may be under way */
 
 /* -ENOMEM, or 0 with the results filled in. */

@@ -13,7 +13,8 @@
  *	path_style=0|1    /BUCKET/KEY rather than BUCKET.host/KEY; with an endpoint, 1
  *	ca=FILE           trust only these certificates
  *	profile=NAME      of ~/.aws/credentials and ~/.aws/config
- *	timeout=SECONDS   longest silence on a connection
+ *	timeout=SECONDS   longest silence on a connection; of small requests less at first
+ *	                  (retry_patience() in cloud/retry.h)
  *	tries=NUMBER      how often a request is made before it has failed (cloud/retry.h)
  *	metadata=URL      the machine's metadata service
  *

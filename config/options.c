@@ -216,7 +216,8 @@ const struct option options[] = {
 		 "\"gs://BUCKET/PREFIX\" (Google Cloud Storage), with the credentials that elsa-node's\n"
 		 "environment, ~/.aws or machine role gives. Options behind \"?\", joined by \"&\":\n"
 		 "endpoint=https://host:9000, region, path_style=0 or 1, ca=/FILE, profile,\n"
-		 "timeout=SECONDS (30), tries=NUMBER (8), metadata=http://host." },
+		 "timeout=SECONDS (30; most that a request is waited for without progress),\n"
+		 "tries=NUMBER (8), metadata=http://host." },
 	{ "store", "verify", OPTION_STRING, AT(store.verify), "\"sample\"", .choices = "sample all",
 	  .doc = "How much of a checkpoint is read back before its session is let go." },
 	{ "store", "keep", OPTION_INTEGER, AT(store.keep), "3", 1, 1000000,

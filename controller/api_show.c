@@ -207,14 +207,17 @@ static void reply_checkpoints(struct http_exchange *x, struct controller *c,
 void api_get_checkpoints(struct http_exchange *x, void *arg)
 {
 	const char *user = http_exchange_query(x, "user");
+	const char *fences = http_exchange_query(x, "fences");
+	bool taken = fences && strcmp(fences, "yes") == 0;
 	cleanup_free char *path = NULL;
 	if (user) {
 		struct session *s = api_query_session(x, arg);
 		if (!s)
 			return;
-		path = str_printf("/v1/checkpoints?session=%s", s->row.id);
+		path = str_printf("/v1/checkpoints?session=%s%s", s->row.id,
+				  taken ? "&fences=yes" : "");
 	} else {
-		path = strdup("/v1/checkpoints");
+		path = strdup(taken ? "/v1/checkpoints?fences=yes" : "/v1/checkpoints");
 	}
 	api_ask_node(x, nodes_for_store(arg), "GET", path, NULL, NODE_TIMEOUT_MS,
 		     reply_checkpoints);

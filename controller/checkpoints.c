@@ -233,6 +233,7 @@ json_t *checkpoint_info_json(const struct session *s, const struct checkpoint_in
 	json_object_set_new(shown, "server", wire_text(server));
 	json_object_set_new(shown, "cpu", text_or_null(info->cpu));
 	json_object_set_new(shown, "damaged", text_or_null(info->damaged));
+	json_object_set_new(shown, "fence", text_or_null(info->fence));
 	return shown;
 }
 

@@ -83,7 +83,7 @@ static bool is_member(const struct node *node)
 static int add_peers(const struct node *to, struct overlay_state *state)
 {
 	struct controller *c = to->controller;
-	size_t most = 0;
+	size_t most = 1;
 	for (struct node *n = nodes_first(c); n; n = nodes_next(n))
 		most++;
 	state->peers = calloc(most, sizeof(*state->peers));

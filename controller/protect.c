@@ -132,7 +132,7 @@ static int collect_nodes(struct controller *c, struct pass *pass)
 {
 	for (struct node *n = nodes_first(c); n; n = nodes_next(n))
 		pass->node_count++;
-	pass->nodes = calloc(pass->node_count, sizeof(*pass->nodes));
+	pass->nodes = calloc(pass->node_count + 1, sizeof(*pass->nodes));
 	size_t i = 0;
 	for (struct node *n = nodes_first(c); pass->nodes && n; n = nodes_next(n))
 		pass->nodes[i++].upload_bytes_per_s = n->info.upload_bytes_per_s;

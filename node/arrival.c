@@ -249,7 +249,7 @@ static int open_stored(struct node *node, const char *id, int64_t generation,
 		       struct page_source *source, struct error *e)
 {
 	struct store *store;
-	struct store_read *read;
+	struct store_read *read = NULL;
 	int r = node_store(node, &store, e);
 	if (r == 0)
 		r = store_read_open(store, id, generation, &read, e);

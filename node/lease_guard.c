@@ -123,7 +123,7 @@ int lease_ensure_guard(struct lease *l, struct error *e)
 
 void lease_dismiss_guard(const struct node *node)
 {
-	struct lease l = { .node = node ? (struct node *)node : NULL, .file = -1 };
+	struct lease l = { .node = (struct node *)node, .file = -1 };
 	cleanup_free char *path = page_path(node);
 	if (!path || access(path, F_OK) < 0)
 		return;

@@ -184,7 +184,7 @@ static int open_pack(struct packer *p, enum pack_stream stream, struct error *e)
 		pthread_cond_wait(&p->changed, &p->lock);
 		r = failure_check(p->failure, e);
 	}
-	if (r < 0 || p->open[stream]) /* somebody else was quicker */
+	if (r < 0 || p->open[stream] || !p->spare) /* somebody else was quicker */
 		return r;
 	struct pack *pack = p->spare;
 	if (p->count > UINT32_MAX / 2)

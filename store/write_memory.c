@@ -149,7 +149,7 @@ static int add_extent(struct store_memory_write *m, uint64_t vaddr, uint64_t pag
 		m->end = end;
 		return 0;
 	}
-	if (m->extent_count == m->room) {
+	if (!m->extents || m->extent_count == m->room) {
 		size_t room = m->room ? m->room * 2 : 64;
 		struct store_extent *list = realloc(m->extents, room * sizeof(*list));
 		if (!list)
@@ -218,7 +218,7 @@ int store_memory_extent(struct store_memory_write *m, uint64_t vaddr, uint64_t p
 	if (r == 0)
 		r = add_extent(m, vaddr, pages, flags & ~STORE_SOON, e);
 	while (r == 0 && pages) {
-		uint64_t n;
+		uint64_t n = 0;
 		r = fill_batch(m, vaddr, pages, flags & STORE_SOON, fill, arg, &n, e);
 		vaddr += n * STORE_PAGE;
 		pages -= n;

@@ -145,6 +145,7 @@ class Node(Double):
         self.running: dict[str, Json] = {}  # session id -> status
         self.ended: dict[str, str] = {}
         self.checkpoints: dict[tuple[str, int], Json] = {}
+        self.fences: set[tuple[str, int]] = set()  # session id, number that was taken
         self.effects: dict[str, Json] = {}  # id -> result
         self.asked: list[Json] = []  # every PUT
         self.acknowledged: list[str] = []
@@ -189,7 +190,11 @@ class Node(Double):
             return 200, self.logs.get(match[1], "").encode(), {"Content-Type": "text/plain"}
         if path == "/v1/checkpoints":
             wanted = query.get("session")
-            items = [c for c in self.checkpoints.values() if wanted in (None, c["session"])]
+            items = list(self.checkpoints.values())
+            if query.get("fences") == "yes":
+                items = [{"session": s, "generation": g, "created_at": 1, "fence": "node1"}
+                         for s, g in sorted(self.fences)]  # fmt: skip
+            items = [c for c in items if wanted in (None, c["session"])]
             return 200, {"items": items}, {}
         if path == "/v1/store":
             return self.begin_task(body)

@@ -60,6 +60,12 @@ FAULTS = (
     "etag",  # the answer names another ETag
     "skew",  # from now on, until reset(), the server's clock is 20 minutes ahead
 )
+# Likewise; the client cannot tell these from some of the above.
+STALLS = (
+    "deaf",  # the request's body is not read
+    "delay-after",
+    "late",  # carried out when the client has given it up: `late` has the server's statuses
+)
 Plan = (dict[int | str | tuple[str, int], str]
         | Callable[[str, http.client.HTTPMessage], str | None])
 SKEW = 20 * 60
@@ -95,6 +101,7 @@ class FaultProxy:
         self.heads: list[http.client.HTTPMessage] = []
         self.complaints: list[str] = []
         self.connections = 0
+        self.late: list[int] = []
         proxy = self
 
         class Handler(Relay):
@@ -114,7 +121,7 @@ class FaultProxy:
         self.server.server_close()
 
     def reset(self, plan: Plan | None = None) -> None:
-        assert callable(plan) or set((plan or {}).values()) <= set(FAULTS)
+        assert callable(plan) or set((plan or {}).values()) <= {*FAULTS, *STALLS}
         with self.lock:
             if not callable(self.plan) and "skew" in self.plan.values():
                 self.set_clock(0)
@@ -122,6 +129,7 @@ class FaultProxy:
             self.log.clear()
             self.heads.clear()
             self.complaints.clear()
+            self.late.clear()
 
     def set_clock(self, ahead: float) -> None:
         self.clock_ahead, self.clock_set = ahead, time.monotonic()
@@ -227,11 +235,18 @@ class Relay(BaseHTTPRequestHandler):
 
     def relay(self) -> None:
         fault = self.owner.count(f"{self.command} {self.path}", self.headers) or ""
+        if fault == "deaf":
+            time.sleep(self.owner.delay)
+            return self.hang_up()
         body = self.rfile.read(int(self.headers.get("content-length") or 0))
         if fault == "drop":
             return self.hang_up()
         if fault == "delay":
             time.sleep(self.owner.delay)
+            return self.hang_up()
+        if fault == "late":
+            time.sleep(self.owner.delay)
+            self.owner.late.append(self.forward(body)[0])
             return self.hang_up()
         if fault in ("403", "500", "503"):
             code = {"403": "AccessDenied", "500": "InternalError", "503": "SlowDown"}[fault]
@@ -263,7 +278,9 @@ class Relay(BaseHTTPRequestHandler):
             upstream.close()
 
     def spoil(self, fault: str, status: int, headers: dict[str, str], data: bytes) -> None:
-        if fault == "drop-after":
+        if fault == "delay-after":
+            time.sleep(self.owner.delay)
+        if fault in ("drop-after", "delay-after"):
             return self.hang_up()
         if fault == "reset-after":
             self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")

@@ -42,7 +42,7 @@ def new_id():
     return secrets.token_hex(8)
 
 
-def wait_for(what, timeout=20, step=0.02):
+def wait_for(what, timeout=60, step=0.02):
     """Until what() is true; its value."""
     end = time.monotonic() + timeout
     while True:

@@ -375,7 +375,7 @@ def test_an_operation_tells_of_its_progress(elsad: Elsad):
     assert moved["bytes_done"] == 50 and moved["bytes_total"] == 100
     began = time.monotonic()
     assert elsad.get("/v1/operation", id=operation["id"], wait=1)["state"] == "running"
-    assert 0.9 < time.monotonic() - began < 5
+    assert 0.9 < time.monotonic() - began < 20
     held.set()
     assert elsad.follow(operation)["state"] == "done"
 
@@ -386,8 +386,8 @@ def test_events_can_be_waited_for(elsad: Elsad):
     assert elsad.events(after=newest, wait=1) == []
     threading.Timer(0.5, lambda: elsad.act("hibernate")).start()
     began = time.monotonic()
-    (event, *_) = elsad.events(after=newest, wait=20)
-    assert event["what"] == "checkpointing" and time.monotonic() - began < 5
+    (event, *_) = elsad.events(after=newest, wait=25)
+    assert event["what"] == "checkpointing" and time.monotonic() - began < 20
     assert elsad.events(after=newest, user="somebody") == []
 
 

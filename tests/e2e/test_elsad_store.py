@@ -54,7 +54,13 @@ def refusal(elsad: Elsad, kind: str, **body) -> dict:
 def test_checkpoints_are_listed_shown_and_verified(elsad: Elsad):
     session = asleep(elsad)
     (listed,) = elsad.get("/v1/checkpoints", user="ada", server="")["checkpoints"]
-    assert listed["user"] == "ada" and listed["objects"] == 2 and listed["damaged"] is None
+    assert listed["user"] == "ada" and listed["objects"] == 2
+    assert listed["damaged"] is None and listed["fence"] is None
+    elsad.node.fences = {(session["id"], 2), ("00000000000000ff", 7)}
+    for query, generations in ({"user": "ada", "server": ""}, [2]), ({}, [7, 2]):
+        fences = elsad.get("/v1/checkpoints", fences="yes", **query)["checkpoints"]
+        assert [f["generation"] for f in fences] == generations
+        assert fences[-1]["user"] == "ada" and fences[-1]["fence"] == "node1"
     shown = elsad.get("/v1/checkpoint", session=session["id"], generation=1)
     assert shown["user"] == "ada" and shown["frames"] == 2 and shown["generation"] == 1
     assert shown["memories"][0]["pages"] == 3 and "checkpoint" not in shown

@@ -8,7 +8,8 @@ import threading
 import pytest
 
 from nodekit import Node, Refused, Session, wait_for
-from test_node import assert_same, leftovers, place_fixture, settle, steps, whole
+from test_node import assert_same, leftovers, place_fixture, settle, whole
+from test_node_faults import steps
 
 pytestmark = [pytest.mark.skipif(os.geteuid() != 0, reason="needs root"),
               pytest.mark.timeout(180)]
@@ -55,7 +56,7 @@ class Doomed(Node):
             return last if last and last.get("ended_at") else None
         return wait_for(ended, timeout)
 
-    def becomes(self, session, state, timeout=30):
+    def becomes(self, session, state, timeout=60):
         return wait_for(lambda: self.evacuee(session)["state"] == state and self.evacuee(session),
                         timeout)
 
@@ -172,7 +173,7 @@ def test_nothing_new_begins_unless_it_must(doomed):
         assert refused.value.status == 503 and "goes away at 20" in refused.value.error["text"]
     # Where there is no other machine; and then it is put away once more.
     restored(node, session, force=True)
-    wait_for(lambda: node.evacuee(session).get("generation") == 2, 30)
+    wait_for(lambda: node.evacuee(session).get("generation") == 2)
     node.over()
     is_put_away(node, session, 2)
 
@@ -230,7 +231,7 @@ def test_called_off(doomed):
     others = begin(node, 2)
     node.notice({"in": "16s"})
     frozen = wait_for(lambda: [s for s in others + [first] if node.sessions()[s.id]["frozen"]
-                               and not node.sessions()[s.id].get("effect")], 10)
+                               and not node.sessions()[s.id].get("effect")])
     assert all(node.evacuee(s)["frozen_at"] for s in frozen)
     node.cancel()
     last = node.over()
@@ -262,7 +263,7 @@ def test_killed_at(doomed, step, when):
     node.notice({"in": "90s"})
     if step == "retention":
         wait_for(lambda: any(s["state"] == "saved" for s in node.evacuation()["sessions"])
-                 if node.evacuation() else False, 30)
+                 if node.evacuation() else False)
         node.kill()
     else:
         assert node.died() == -9
@@ -282,7 +283,7 @@ def test_killed_while_some_stand_still(doomed):
     node.start()
     sessions = begin(node, 2) + begin(node, 1, mib=300)
     node.notice({"in": "22s"})
-    wait_for(lambda: any(s["frozen"] and not s.get("effect") for s in node.sessions().values()), 10)
+    wait_for(lambda: any(s["frozen"] and not s.get("effect") for s in node.sessions().values()))
     node.kill()
     node.start()
     assert {s["state"] for s in node.over()["sessions"]} == {"saved"}

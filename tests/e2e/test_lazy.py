@@ -16,7 +16,8 @@ from test_node import assert_same, leftovers, settle, whole
 
 pytestmark = [pytest.mark.skipif(os.geteuid() != 0, reason="needs root"), pytest.mark.timeout(180)]
 
-SLOW = 0.1  # for each request: a hundred MiB take some seconds
+SLOW = 0.3   # for each request: a hundred MiB take long enough for anything that is tried meanwhile
+FAIR = 0.1   # ... some seconds
 AWAY = 30.0  # longer than anybody waits for an answer
 MIB = 100
 
@@ -96,6 +97,7 @@ def test_runs_before_its_memory_is_there(asleep):
     session, before = asleep
     wake(session, 1)
     assert missing(session) > MIB << 19
+    session.node.server.latency = FAIR
     assert_same(before, session.ask("state", timeout=60))
     wait_for(lambda: missing(session) == 0, 60)
     assert_same(before, session.ask("state"))
@@ -119,6 +121,7 @@ def test_killed_while_pages_are_missing(asleep, moment):
     node.kill()
     # The session waits where it touches what is missing; it does not go on with zeros.
     node.start()
+    node.server.latency = FAIR
     asked.join(120)
     assert answers
     assert_same(before, answers[0])
@@ -137,6 +140,7 @@ def test_ended_and_started_while_pages_are_missing(asleep):
     session.node.stop()
     session.node.start()
     assert missing(session) > 0
+    session.node.server.latency = FAIR
     assert_same(before, session.ask("state", timeout=120))
 
 
@@ -145,6 +149,7 @@ def test_a_dump_waits_for_the_rest(asleep, kind):
     session, before = asleep
     wake(session, 1)
     assert missing(session) > 0
+    session.node.server.latency = FAIR
     session.node.done(kind, session, 2, timeout=120)
     assert whole(session.node, session, 2)
     if kind == "hibernate":
@@ -169,6 +174,7 @@ def test_its_checkpoint_cannot_be_removed_meanwhile(asleep):
     session, _ = asleep
     node = session.node
     wake(session, 1)
+    node.server.latency = FAIR
     settle(node, session)
     with pytest.raises(Refused, match="woken from it"):
         node.ask("POST", "/v1/store", {"kind": "rm", "session": session.id, "generation": 1})

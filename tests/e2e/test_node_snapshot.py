@@ -13,8 +13,9 @@ import urllib.parse
 import pytest
 
 from nodekit import Node, Refused, Session, new_id, wait_for
-from test_node import (arrange, ask_until_killed, assert_same, leftovers, node_fixture,
-                       place_fixture, settle, small_store, whole)
+from test_node import (assert_same, leftovers, node_fixture, place_fixture, settle, small_store,
+                       whole)
+from test_node_faults import arrange, ask_until_killed
 
 pytestmark = [pytest.mark.skipif(os.geteuid() != 0, reason="needs root"), pytest.mark.timeout(180)]
 FIXTURES = (node_fixture, place_fixture)  # used by name

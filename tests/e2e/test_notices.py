@@ -77,6 +77,11 @@ def has(node, *kinds):
     return wait_for(look)
 
 
+def is_after(notice, told, seconds):
+    """The notice is for so long after it was given; clouds say that in whole seconds."""
+    return told + seconds - 1 <= notice["at"] / 1000 <= time.time() + seconds
+
+
 def said(node, text):
     return node.log.read_text().count(text)
 
@@ -110,14 +115,13 @@ def test_the_price_can_be_set(make_node, aws):
 @pytest.mark.parametrize("action", ["terminate", "stop", "hibernate"])
 def test_aws_interrupts(make_node, aws, action):
     node = listen(make_node, "aws", aws)
+    told = int(time.time() * 1000)
     at = aws.evict(120, action)
-    told = time.time()
     [notice] = has(node, "evict")
-    assert time.time() - told < 3
     assert notice["at"] == at * 1000
     assert notice["source"] == "aws spot/instance-action"
     assert json.loads(notice["detail"])["action"] == action
-    assert abs(notice["seen_at"] / 1000 - told) < 3
+    assert told <= notice["seen_at"] <= time.time() * 1000
     # Asked over and over, it stays the same; the cloud takes it back, and it is gone.
     rounds(aws)
     assert notices(node) == [notice]
@@ -305,10 +309,10 @@ def test_gcp(make_node, gcp):
     wait_for(lambda: gcp.count("preempted") and gcp.count("maintenance-event"))
     time.sleep(0.5)
     assert gcp.count("preempted") <= 2  # it waits to be told
+    asked = gcp.count("preempted")
     gcp.set(preempted="TRUE")
-    told = time.monotonic()
     [notice] = has(node, "evict")
-    assert time.monotonic() - told < 1
+    assert gcp.count("preempted") <= asked + 1  # told in answer to what it had asked before
     assert notice["source"] == "gcp preempted"
     gcp.set(preempted="FALSE", maintenance="MIGRATE_ON_HOST_MAINTENANCE")
     has(node, "freeze")
@@ -356,9 +360,10 @@ def test_azure(make_node, azure):
     azure.schedule("Preempt", 30, ["vm-2"])  # somebody else's
     azure.schedule("Freeze", 900, ["vm-2", "vm-1"])
     has(node, "freeze")
+    told = time.time()
     azure.schedule("Preempt", 30)
     [evict] = [n for n in has(node, "freeze", "evict") if n["kind"] == "evict"]
-    assert abs(evict["at"] / 1000 - time.time() - 30) < 5
+    assert is_after(evict, told, 30)
     # It begins, and has no time any more: the one from before counts.
     azure.set(events=[{**e, "EventStatus": "Started", "NotBefore": ""} for e in azure.events])
     rounds(azure, 3, "scheduledevents")
@@ -432,10 +437,11 @@ def test_a_drill(make_node):
         with pytest.raises(Refused) as refused:
             node.ask("POST", "/v1/drill", bad)
         assert refused.value.status == 400
+    told = time.time()
     node.ask("POST", "/v1/drill", {"kind": "evict", "in_ms": 30000})
     [notice] = notices(node)
     assert notice["source"] == "drill" and notice["kind"] == "evict"
-    assert abs(notice["at"] / 1000 - time.time() - 30) < 5
+    assert is_after(notice, told, 30)
     assert "uid 0" in notice["detail"]
     node.kill()
     node.start()
@@ -498,10 +504,11 @@ def test_a_shutdown_is_a_notice(make_node, system_bus):
     with login1.Logind(system_bus, delay_s=20) as logind:
         node = make_node('notices = "none"').start()
         wait_for(lambda: logind.locks == [LOCK])
+        told = time.time()
         logind.shut_down()
         [notice] = has(node, "evict")
         assert notice["source"].startswith("logind")
-        assert abs(notice["at"] / 1000 - time.time() - 20) < 5
+        assert is_after(notice, told, 20)
         wait_for(lambda: logind.locks == [])  # nothing is here that would have to be put away
         logind.shut_down(False)
         has(node)
@@ -586,10 +593,11 @@ observe = "200ms"
 
 def test_a_drill_by_the_command_line(elsa):
     elsa, node = elsa
+    told = time.time()
     assert "hub: was told" in elsa("drill", "evict", "hub", "--in", "1h")
     [notice] = notices(node)
     assert notice["kind"] == "evict" and notice["source"] == "drill"
-    assert abs(notice["at"] / 1000 - time.time() - 3600) < 10
+    assert is_after(notice, told, 3600)
     wait_for(lambda: "evict in" in elsa("node", "list"))
     [row] = json.loads(elsa("node", "list", "--json"))
     assert row["notices"] == [notice]

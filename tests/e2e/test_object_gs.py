@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -73,3 +74,24 @@ def test_the_service_account_is_used_and_renewed(google: Google, tmp_path: Path)
         t.good("list", "")
         assert len(fetched) == 2  # the first was refused
         use(tool(google, tmp_path, GCE_METADATA_HOST=f"127.0.0.1:{port}"), tmp_path)
+
+
+def test_a_commit_that_stalls_is_known_for_ours(tmp_path: Path) -> None:
+    """It is carried out, and no answer comes."""
+    google, puts, over = Google(), [], threading.Event()
+
+    def stall_once(request, body):
+        answer = google(request, body)
+        if request.command == "PUT":
+            puts.append(answer[0])
+            if len(puts) == 1:
+                over.wait(30)
+        return answer
+
+    (tmp_path / "m").write_bytes(b"manifest")
+    with double(stall_once) as port:
+        t = Tool(f"gs://bucket/pre?endpoint=http://127.0.0.1:{port}", tmp_path, **HMAC)
+        result = t.run("put-new", "m", tmp_path / "m")
+        over.set()
+    assert result.code == 0 and 3 < result.seconds < 10, result
+    assert puts == [200, 412] and google.objects == {"pre/m": b"manifest"}

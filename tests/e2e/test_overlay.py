@@ -572,9 +572,15 @@ def test_restart(net: Net, session: Session):
             os.kill(pid, signal.SIGTERM)
             changes = [line for line in monitor.communicate()[0].splitlines() if "elsavx" in line]
             assert changes == []
-        assert talk.longest < 5
+        assert talk.longest < 30
     finally:
         talk.close()
+
+
+def listeners(net: Net) -> int:
+    """How many are told what becomes of the hub's routes."""
+    rows = [line.split() for line in net.hub.host.run("cat", "/proc/net/netlink").stdout.splitlines()]
+    return sum(row[1] == "0" and int(row[3], 16) != 0 for row in rows)
 
 
 def test_many(net: Net):
@@ -589,16 +595,22 @@ def test_many(net: Net):
     print("5,000 routes:", ["%.0f ms" % (t * 1000) for t in took])
     found = {a: r.get("gateway") for a, r in net.hub.routes().items() if a in routes}
     assert found == routes
+    before = listeners(net)
     monitor = subprocess.Popen([*net.hub.host.prefix, "ip", "monitor", "route"], stdout=subprocess.PIPE,
                                text=True)
     pid = net.hub.host.pid_below(monitor)
-    time.sleep(0.2)
+    wait_for(lambda: listeners(net) > before)
     net.hub.put(net.state(net.hub, {**routes, "10.99.100.1": N2, "10.99.1.77": N1}))
     net.hub.put(net.state(net.hub, {a: via for a, via in routes.items() if a != "10.99.100.1"}))
-    time.sleep(0.2)
+    changed = {"10.99.100.1", "10.99.1.77"}
+    deleted = set()
+    while deleted != changed:
+        line = monitor.stdout.readline()
+        assert changed & set(line.split()), line
+        if line.startswith("Deleted"):
+            deleted |= changed & set(line.split())
     os.kill(pid, signal.SIGTERM)
-    lines = monitor.communicate()[0].splitlines()
-    assert lines and all("10.99.100.1" in line or "10.99.1.77" in line for line in lines), lines[:20]
+    monitor.communicate()
     net.tell()
     assert not set(routes) & set(net.hub.routes())
 

@@ -146,7 +146,7 @@ def test_what_is_wrong_is_refused_and_not_kept(server: S3Server) -> None:
 
 
 def test_waits_hold_up_nobody_else(server: S3Server) -> None:
-    server.latency = 0.5
+    server.latency = 1
     began = time.monotonic()
     threads = [threading.Thread(target=ask, args=(server, "HEAD", "/bucket/x")) for _ in range(10)]
     for thread in threads:
@@ -154,5 +154,5 @@ def test_waits_hold_up_nobody_else(server: S3Server) -> None:
     for thread in threads:
         thread.join()
     took = time.monotonic() - began
-    assert 0.5 <= took < 5 * 0.5
+    assert 1 <= took < 10
     assert server.stats()["requests"] == 10

@@ -107,6 +107,31 @@ static void limits_hold(void **state)
 	assert_false(retry_decide(&limits, &t).again);
 }
 
+static void patience_grows(void **state)
+{
+	(void)state;
+	static const struct {
+		unsigned count;
+		size_t body_len;
+		int most_ms, connect_ms, silence_ms, unacknowledged_ms;
+	} cases[] = {
+		{ 1, 0, 30000, 4000, 4000, 10000 },
+		{ 2, 0, 30000, 8000, 8000, 20000 },
+		{ 3, RETRY_SMALL, 30000, 10000, 16000, 30000 },
+		{ 4, 0, 30000, 10000, 30000, 30000 },
+		{ 100, 0, 3600000, 10000, 3600000, 3600000 },
+		{ 1, RETRY_SMALL + 1, 30000, 4000, 30000, 10000 },
+		{ 1, 0, 1000, 1000, 1000, 1000 },
+	};
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		struct retry_patience p =
+			retry_patience(cases[i].count, cases[i].body_len, cases[i].most_ms);
+		assert_int_equal(p.connect_ms, cases[i].connect_ms);
+		assert_int_equal(p.silence_ms, cases[i].silence_ms);
+		assert_int_equal(p.unacknowledged_ms, cases[i].unacknowledged_ms);
+	}
+}
+
 static void urls_name_places(void **state)
 {
 	(void)state;
@@ -383,6 +408,7 @@ int main(void)
 		cmocka_unit_test(tries_are_judged),
 		cmocka_unit_test(waits_grow_and_spread),
 		cmocka_unit_test(limits_hold),
+		cmocka_unit_test(patience_grows),
 		cmocka_unit_test(urls_name_places),
 		cmocka_unit_test(options_are_read),
 		cmocka_unit_test(wrong_urls_are_refused),

@@ -1,0 +1,279 @@
+# SPDX-License-Identifier: Apache-2.0
+"""elsa-node killed, cut off from power or failing at every step there is, driven from the list of steps in
+the program: nothing is lost, nothing runs twice (test_node.py)."""
+import contextlib
+import os
+import pathlib
+import signal
+import subprocess
+import threading
+import time
+
+import pytest
+
+from nodekit import Node, Refused, Session, new_id, wait_for
+from test_node import (assert_same, in_place_of, leftovers, node_fixture, place_fixture, settle,
+                       whole)
+
+pytestmark = [pytest.mark.skipif(os.geteuid() != 0, reason="needs root"), pytest.mark.timeout(180)]
+FIXTURES = (node_fixture, place_fixture)  # used by name
+
+
+def steps():
+    with contextlib.suppress(OSError, subprocess.SubprocessError):
+        return Node.steps(None)
+    return []
+
+
+def arrange(node, kind):
+    """A session that `kind` can be done to, and the arguments of that effect."""
+    session = Session(node)
+    session.before = None
+    if kind not in ("start", "fence"):
+        session.start()
+        session.before = session.ask("state")
+    if kind == "restore":
+        session.hibernate(1)
+    return session, 1 if kind in ("hibernate", "snapshot", "restore") else 0
+
+
+def check_one_truth(node, session, kind, status):
+    """Running, or whole in the store; never both as the newest, never neither."""
+    running = bool(status and status["running"])
+    if kind == "hibernate":
+        if running:
+            assert node.checkpoints(session) == []
+            assert_same(session.before, wait_for(session.answers))
+        else:
+            assert session.processes() == set() and whole(node, session, 1)
+    elif kind == "snapshot":
+        assert running
+        assert node.checkpoints(session) == [] or whole(node, session, 1)
+        assert_same(session.before, wait_for(session.answers))
+    elif kind == "restore":
+        assert whole(node, session, 1)
+        if running:
+            assert_same(session.before, wait_for(session.answers))
+        else:
+            assert session.processes() == set()
+    elif not running:
+        assert session.processes() == set()
+
+
+def ask_until_killed(node, kind, session, generation, effect):
+    with contextlib.suppress(OSError, Exception):
+        node.effect(kind, session, generation, effect_id=effect, timeout=60)
+    assert node.died() == -9
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("kind, step", [s for s in steps() if s[0] != "ended"])
+def test_killed_at(node, kind, step, when):
+    session, generation = arrange(node, kind)
+    node.kill()
+    node.start("--fault", f"{kind}:{step}:{when}")
+    effect = new_id()
+    ask_until_killed(node, kind, session, generation, effect)
+    node.start()
+    check_one_truth(node, session, kind, settle(node, session))
+    # elsad asks again, with the same id, for what it wanted.
+    result = node.done(kind, session, generation, effect_id=effect)
+    assert result["running"] == (kind in ("start", "snapshot", "restore"))
+    if kind == "snapshot":
+        assert_same(session.before, session.ask("state"))
+        assert whole(node, session, 1)
+        node.done("stop", session)
+    if kind in ("hibernate", "snapshot"):
+        assert session.processes() == set() and leftovers(node) == []
+        session.restore(1)
+    if kind in ("hibernate", "snapshot", "restore"):
+        assert_same(session.before, wait_for(session.answers))
+    elif kind == "start":
+        wait_for(session.answers)
+    else:
+        assert session.processes() == set() and leftovers(node) == []
+
+
+def power_cut(node, session):
+    """What is left when a machine goes down: disks, and no process."""
+    node.kill()
+    mine = str(node.state / "criu" / session.id).encode()
+    for entry in pathlib.Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if mine in (entry / "cmdline").read_bytes().split(b"\0"):
+                os.kill(int(entry.name), signal.SIGKILL)
+    for pid in session.processes():
+        with contextlib.suppress(OSError):
+            os.kill(pid, signal.SIGKILL)
+    session.thaw()
+    wait_for(lambda: session.processes() == set())
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("kind, step", [s for s in steps() if s[0] in ("hibernate", "restore")])
+def test_power_cut_at(node, place, kind, step, when):
+    """The new boot knows what was durable, and no more: the checkpoint is whole and elsad, asking
+    again, gets what it wanted; or it never was, and that is told."""
+    session, generation = arrange(node, kind)
+    node.kill()
+    node.start("--fault", f"{kind}:{step}:{when}")
+    effect = new_id()
+    ask_until_killed(node, kind, session, generation, effect)
+    power_cut(node, session)
+    with in_place_of("/proc/sys/kernel/random/boot_id", "00000000-1111\n", place):
+        node.start()
+        status = settle(node, session)
+        assert not (status and status["running"])
+        there = whole(node, session, 1)
+        moments = [(s, w) for k, s in steps() if k == kind for w in ("before", "after")]
+        assert there == (kind == "restore" or
+                         moments.index((step, when)) >= moments.index(("commit", "after")))
+        result = node.effect(kind, session, generation, effect_id=effect)
+        assert result["state"] == ("done" if there else "failed")
+        if kind == "hibernate" and there:
+            session.restore(1)
+        if there:
+            assert_same(session.before, wait_for(session.answers))
+        node.kill()
+
+
+@pytest.mark.parametrize("step, when", [(s, w) for k, s in steps() if k == "ended"
+                                        for w in ("before", "after")])
+def test_killed_while_a_session_ends(node, step, when):
+    session = Session(node)
+    session.start()
+    pid = int(node.sessions()[session.id]["pid"])
+    node.kill()
+    node.start("--fault", f"ended:{step}:{when}")
+    os.kill(pid, 9)
+    assert node.died() == -9
+    node.start()
+    assert wait_for(lambda: node.sessions()[session.id].get("ended")) == "exited"
+    session.start()
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("kind, step", [s for s in steps() if s[0] in ("hibernate", "snapshot")])
+def test_killed_again_while_it_recovers(node, kind, step, when):
+    """The second life is killed, too, wherever it goes through that step once more."""
+    session, generation = arrange(node, kind)
+    node.kill()
+    fault = ("--fault", f"{kind}:{step}:{when}")
+    node.start(*fault)
+    ask_until_killed(node, kind, session, generation, new_id())
+    node.start(*fault, wait=False)
+    time.sleep(0.7)
+    node.kill()
+    node.start()
+    check_one_truth(node, session, kind, settle(node, session))
+
+
+def test_killed_behind_the_commit_and_the_store_does_not_answer(node):
+    """Whether the session is in the store cannot be told: it must not be woken, nor ended."""
+    session, generation = arrange(node, "hibernate")
+    node.kill()
+    node.start("--fault", "hibernate:commit:after")
+    effect = new_id()
+    ask_until_killed(node, "hibernate", session, generation, effect)
+    away = node.dir / "away"
+    node.store.rename(away)
+    node.store.write_text("not a directory")
+    node.start()
+    result = node.effect("hibernate", session, generation, effect_id=effect)
+    assert result["state"] == "failed" and result["fault"] != "refused" and not result["running"]
+    time.sleep(0.5)
+    status = node.sessions()[session.id]
+    assert status["running"] and status["frozen"] and session.processes()
+    with pytest.raises(Refused) as refused:
+        node.effect("restore", session, generation)
+    assert refused.value.status == 409
+    node.store.unlink()
+    away.rename(node.store)
+    wait_for(lambda: not session.processes())
+    assert whole(node, session, generation)
+    assert node.done("hibernate", session, generation, effect_id=effect)["generation"] == generation
+    session.restore(generation)
+    assert_same(session.before, session.ask("state"))
+
+
+@pytest.mark.parametrize("kind, step", [s for s in steps()
+                                        if s[0] in ("hibernate", "snapshot", "restore")])
+def test_a_step_that_fails(node, kind, step):
+    session, generation = arrange(node, kind)
+    node.kill()
+    node.start("--fault", f"{kind}:{step}:fail")
+    result = node.effect(kind, session, generation)
+    status = settle(node, session)
+    assert result["running"] == bool(status and status["running"] and not status["frozen"])
+    if step == "kill":
+        # The checkpoint is good, but its processes could not be ended: they stay frozen.
+        assert result["state"] == "failed" and status["frozen"]
+        node.kill()
+        node.start()
+        node.done("stop", session)
+        status = None
+    check_one_truth(node, session, kind, status)
+    assert leftovers(node) == [] or result["running"] or step == "teardown"
+    node.kill()
+    node.start()
+    if not result["running"]:
+        session.restore(1)
+    assert_same(session.before, wait_for(session.answers))
+
+
+def kill_when_seen(pattern, victim=None, after=0.0):
+    """SIGKILL for the first process with this command line (or for `victim`'s) some time after it
+    was seen."""
+    end = time.monotonic() + 20
+    while time.monotonic() < end:
+        found = subprocess.run(["pgrep", "-f", pattern], capture_output=True, text=True, check=False)
+        if found.stdout.strip():
+            time.sleep(after)
+            subprocess.run(["pkill", "-9", "-f", victim or pattern], check=False)
+            return
+    raise AssertionError(f"{pattern} was not seen")
+
+
+@pytest.mark.parametrize("moment", [0, 0.02, 0.05, 0.08, 0.12])
+def test_criu_is_killed_while_it_restores(node, moment):
+    """Out of memory, say."""
+    session, generation = arrange(node, "restore")
+    criu = f"^criu restore .*{node.state}/criu/{session.id}"
+    killer = threading.Thread(target=kill_when_seen, args=(criu, None, moment))
+    killer.start()
+    node.effect("restore", session, generation)
+    killer.join()
+    status = settle(node, session)
+    check_one_truth(node, session, "restore", status)
+    if not status:
+        session.restore(1)
+        assert_same(session.before, session.ask("state"))
+
+
+def test_criu_is_killed_while_it_holds_the_processes(node):
+    """They stay frozen: what is committed then is what they were."""
+    session, generation = arrange(node, "hibernate")
+    work = f"{node.state}/criu/{session.id}"
+    killer = threading.Thread(target=kill_when_seen,
+                              args=(f"^/bin/sh -p {work}/script", f"^criu dump .*{work}"))
+    killer.start()
+    result = node.effect("hibernate", session, generation)
+    killer.join()
+    check_one_truth(node, session, "hibernate", settle(node, session))
+    if result["state"] == "done":
+        session.restore(1)
+        assert_same(session.before, session.ask("state"))
+
+
+def test_criu_is_killed_while_it_dumps(node):
+    """Nobody can promise that the session survives this. That it is told can be."""
+    session, generation = arrange(node, "hibernate")
+    session.ask("fill", mib=300, timeout=60)
+    killer = threading.Thread(target=kill_when_seen, args=(
+        f"^criu dump .*{node.state}/criu/{session.id}", None, 0.1))
+    killer.start()
+    result = node.effect("hibernate", session, generation)
+    killer.join()
+    assert result["state"] == "failed" and "killed by signal 9" in result["text"]
+    assert node.checkpoints(session) == []
+    node.done("stop", session)
