@@ -20,6 +20,7 @@ struct move_client {
 	struct move_skeleton skeleton; /* zeroes before that is there */
 	mono_us still_since;           /* by our clock; 0 before */
 	struct moving_call *moving;    /* elsad is being told */
+	bool open;                     /* packets reach it here */
 	bool given_up;                 /* asked with force: what became of it is not known here */
 };
 

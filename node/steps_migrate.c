@@ -319,6 +319,15 @@ static int unrecord(struct effect *ef, struct error *e)
 
 /* --- it is ours ---------------------------------------------------------------------------- */
 
+/* Both are safe to be done again; what is not done leaves it as it was given, for elsad to have the
+ * other node take it back: it has not done a step here. */
+static int release(struct effect *ef, struct error *e)
+{
+	int r = wake_release(ef, e);
+	ef->move->open = r == 0;
+	return r;
+}
+
 /* Where the lease has lapsed meanwhile elsad may have taken it back: it stands still until that one
  * calls it ours, and is not undone. */
 static int thaw(struct effect *ef, struct error *e)
@@ -326,6 +335,8 @@ static int thaw(struct effect *ef, struct error *e)
 	struct error why = ERROR_INIT;
 	if (!session_alive(ef->node, ef->session))
 		return error_fault(e, FAULT_INTERNAL, "the session ended before it could run here");
+	if (!ef->move->open)
+		return error_fault(e, FAULT_INTERNAL, "nothing would reach the session");
 	if (lease_check(ef, &why) < 0 && hold_take(ef->node, ef->session, HOLD_LEASE, &why) < 0)
 		log_error("session %s: %s", ef->session->id, why.text);
 	arrival_go(ef);
@@ -339,14 +350,12 @@ static int thaw(struct effect *ef, struct error *e)
 static int resume(struct effect *ef, size_t at, struct error *e)
 {
 	size_t asked = plan_step(&plan_migrate, "hand-over");
-	if (at < asked)
+	if (at < asked || have_client(ef, e) < 0)
 		return -1;
+	ef->move->open = at > plan_step(&plan_migrate, "release");
 	if (at > asked && effect_journal(ef)->released)
 		return (int)at;
-	int r = have_client(ef, e);
-	if (r < 0)
-		return -1;
-	r = ask_for_it(ef, e);
+	int r = ask_for_it(ef, e);
 	if (r > 0)
 		note_given(ef);
 	if (r > 0)
@@ -368,7 +377,7 @@ static const struct step steps[] = {
 	{ .name = "moving", .run = wait_moving },
 	{ .name = "record", .run = record, .undo = unrecord },
 	{ .name = "hand-over", .run = hand_over },
-	{ .name = "release", .run = wake_release },
+	{ .name = "release", .run = release, .must = true },
 	{ .name = "thaw", .run = thaw, .must = true },
 	{ .name = "unmount", .run = steps_unmount },
 	{ .name = "tidy", .run = wake_tidy },
