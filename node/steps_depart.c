@@ -151,7 +151,8 @@ static int layers(struct effect *ef, struct error *e)
 			   e);
 }
 
-/* CRIU takes its links away again. The processes are as before, and stay frozen. */
+/* CRIU takes its links away again. The processes are as before, and stay frozen. That takes as long
+ * as their memory is large, since it had all of that in pipes. */
 static int let_criu_go(struct effect *ef, struct error *e)
 {
 	bool frozen = false;
@@ -166,12 +167,17 @@ static int let_criu_go(struct effect *ef, struct error *e)
 /* --- the other node's word ----------------------------------------------------------------------
  */
 
+/* While CRIU goes the other node may begin; but where links are in the home, which is that node's,
+ * too, it is not to find what is about to be taken away. */
 static int offer(struct effect *ef, struct error *e)
 {
-	struct move_skeleton skeleton = { .frozen_us = clock_mono() - ef->frozen_since };
-	int r = depart_files_bytes(ef->node, ef->session->id, &skeleton.files_bytes, e);
+	struct move_skeleton skeleton = { 0 };
+	int r = access(ef->links, F_OK) == 0 ? let_criu_go(ef, e) : 0;
+	if (r == 0)
+		r = depart_files_bytes(ef->node, ef->session->id, &skeleton.files_bytes, e);
 	if (r < 0)
 		return r;
+	skeleton.frozen_us = clock_mono() - ef->frozen_since;
 	return depart_offer(ef->node->departures, departure_of(ef), &skeleton, e);
 }
 
@@ -246,8 +252,8 @@ static const struct step steps[] = {
 	{ .name = "hold", .run = checkpoint_hold, .undo = checkpoint_release },
 	{ .name = "dump", .run = dump, .undo = undump },
 	{ .name = "layers", .run = layers },
-	{ .name = "let-go", .run = let_criu_go },
 	{ .name = "offer", .run = offer },
+	{ .name = "let-go", .run = let_criu_go },
 	{ .name = "await", .run = await },
 	{ .name = "give", .run = give, .undo = take_back },
 	{ .name = "tidy", .run = tidy },
