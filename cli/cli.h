@@ -28,6 +28,8 @@ struct cli {
 	bool follow;
 	bool force;
 	bool dry_run;
+	bool safe;
+	bool watch;
 	int64_t timeout_s; /* 0: not given */
 	int64_t lines;
 	int64_t generation; /* 0: all */
@@ -40,6 +42,7 @@ struct cli {
 	const char *user;     /* NULL where a command does not want one */
 	const char *why;      /* NULL: elsad's own words */
 	const char *argument; /* a file, or a node */
+	const char *to;       /* a node; NULL: any */
 };
 
 /* The index of an option in cli_options[], and its bit in a command's set. */
@@ -56,6 +59,9 @@ enum cli_option_id {
 	CLI_FOLLOW,
 	CLI_FORCE,
 	CLI_DRY_RUN,
+	CLI_TO,
+	CLI_SAFE,
+	CLI_WATCH,
 	CLI_JSON, /* the rest is for every command */
 	CLI_TIMEOUT,
 	CLI_CONFIG,
@@ -158,6 +164,7 @@ int cmd_user_names(struct cli *cli, struct error *e);
 int cmd_show(struct cli *cli, struct error *e);
 int cmd_hibernate(struct cli *cli, struct error *e);
 int cmd_snapshot(struct cli *cli, struct error *e);
+int cmd_migrate(struct cli *cli, struct error *e);
 int cmd_resume(struct cli *cli, struct error *e);
 int cmd_stop(struct cli *cli, struct error *e);
 int cmd_forget(struct cli *cli, struct error *e);

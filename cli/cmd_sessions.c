@@ -160,6 +160,8 @@ static void print_session(const json_t *session)
 		{ "address", "address", COLUMN_TEXT },
 		{ "port", "port", COLUMN_INT },
 		{ "memory", "rss_bytes", COLUMN_BYTES },
+		{ "moves to", "moving_to", COLUMN_TEXT },
+		{ "memory comes from", "memory_from", COLUMN_TEXT },
 		{ "still to come", "missing_bytes", COLUMN_BYTES },
 		{ "stalled since", "stalled_since", COLUMN_TIME },
 		{ "stored", "checkpoint_bytes", COLUMN_BYTES },

@@ -22,6 +22,9 @@ const struct cli_option cli_options[CLI_OPTION_COUNT] = {
 	[CLI_FOLLOW] = { "follow", 'f', NULL, "go on as they come" },
 	[CLI_FORCE] = { "force", 0, NULL, "also what would lose a session" },
 	[CLI_DRY_RUN] = { "dry-run", 0, NULL, "only say what would be done" },
+	[CLI_TO] = { "to", 0, "NODE", "not where it fits best, but there" },
+	[CLI_SAFE] = { "safe", 0, NULL, "by checkpoint: never on two machines at once" },
+	[CLI_WATCH] = { "watch", 0, NULL, "as --wait, and until its memory has followed" },
 	[CLI_JSON] = { "json", 0, NULL, "for programs" },
 	[CLI_TIMEOUT] = { "timeout", 0, "SECONDS",
 			  "longest wait for an answer (120), or with --wait for the end (300)" },
@@ -56,6 +59,13 @@ const struct cli_command cli_commands[] = {
 	  "since its last checkpoint. If it is lost later (its node is rebooted), it is this that it "
 	  "is woken from. When no checkpoint can be taken it goes on all the same, and this fails.",
 	  cmd_snapshot, CLI_NEEDS_USER, ACTING, false },
+	{ "migrate", "USER", "a session goes to another node while it runs",
+	  "It stands still for a moment, keeps its connections, and its memory follows "
+	  "(docs/migration.md). Where it cannot move it goes on where it is, and this fails. With --safe it "
+	  "is hibernated and woken there instead. With --watch how long it stood still, how fast its memory "
+	  "follows and how much of it is left is shown.",
+	  cmd_migrate, CLI_NEEDS_USER,
+	  ACTING | B(CLI_TO) | B(CLI_SAFE) | B(CLI_WATCH), false },
 	{ "resume", "USER", "wake a session, as its user's login would",
 	  "elsad asks the Hub to start the server.",
 	  cmd_resume, CLI_NEEDS_USER, ACTING, false },
@@ -127,8 +137,11 @@ const struct cli_command cli_commands[] = {
 	  "been used up or its time is over, and is shown only once.",
 	  cmd_node_token, CLI_NO_USER, B(CLI_TTL) | B(CLI_USES), false },
 	{ "node drain", "NODE", "sessions leave a node, and nothing new is placed there",
-	  "They are hibernated, a few at once (idle.concurrency), and those in use woken on another node. "
-	  "What cannot be checkpointed stays; so do all sessions of the hub's own host.",
+	  "Those in use move to another node while they run, or, where they cannot, are hibernated and woken "
+	  "there; the others are hibernated, a few at once (idle.concurrency). What cannot be checkpointed "
+	  "stays; so do all sessions of the hub's own host. The same as elsa drain.",
+	  cmd_node_drain, CLI_NEEDS_NODE, 0, false },
+	{ "drain", "NODE", "the same as elsa node drain", NULL,
 	  cmd_node_drain, CLI_NEEDS_NODE, 0, false },
 	{ "node undrain", "NODE", "the opposite of drain", NULL,
 	  cmd_node_undrain, CLI_NEEDS_NODE, 0, false },

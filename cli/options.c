@@ -131,6 +131,15 @@ static int take_option(struct cli *cli, enum cli_option_id id, char *value, stru
 	case CLI_DRY_RUN:
 		cli->dry_run = true;
 		return 0;
+	case CLI_TO:
+		cli->to = value;
+		return 0;
+	case CLI_SAFE:
+		cli->safe = true;
+		return 0;
+	case CLI_WATCH:
+		cli->watch = true;
+		return 0;
 	case CLI_JSON:
 		cli->json = true;
 		return 0;
@@ -366,6 +375,7 @@ int cli_parse(struct cli *cli, int argc, char **argv, const struct cli_command *
 	r = r < 0 ? r : check_text(cli->user, "the name of the user", e);
 	r = r < 0 ? r : check_text(cli->server, "the name of the server", e);
 	r = r < 0 ? r : check_text(cli->why, "--why", e);
+	r = r < 0 ? r : check_text(cli->to, "the name of the node", e);
 	if (r == 0 && found->takes == CLI_NEEDS_NODE)
 		r = check_text(cli->argument, "the name of the node", e);
 	*command = r < 0 ? NULL : found;

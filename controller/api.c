@@ -28,6 +28,7 @@ const struct http_route api_routes[] = {
 	{ "POST", "/v1/session/start", api_post_start },
 	{ "POST", "/v1/session/hibernate", api_post_hibernate },
 	{ "POST", "/v1/session/snapshot", api_post_snapshot },
+	{ "POST", "/v1/session/migrate", api_post_migrate },
 	{ "POST", "/v1/session/stop", api_post_stop },
 	{ "POST", "/v1/session/forget", api_post_forget },
 	{ "POST", "/v1/session/resume", api_post_resume },

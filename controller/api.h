@@ -60,6 +60,7 @@ void api_get_checkpoints(struct http_exchange *x, void *arg);
 void api_post_start(struct http_exchange *x, void *arg);
 void api_post_hibernate(struct http_exchange *x, void *arg);
 void api_post_snapshot(struct http_exchange *x, void *arg);
+void api_post_migrate(struct http_exchange *x, void *arg);
 void api_post_stop(struct http_exchange *x, void *arg);
 void api_post_forget(struct http_exchange *x, void *arg);
 void api_post_resume(struct http_exchange *x, void *arg);

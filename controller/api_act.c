@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Acting: start, hibernate, snapshot, stop, forget, resume, keep-awake, a pass of the policy. */
+/* Acting: start, hibernate, snapshot, migrate, stop, forget, resume, keep-awake, a pass of the
+ * policy. */
 #include "controller/api.h"
 
 #include "base/cleanup.h"
@@ -7,6 +8,8 @@
 #include "controller/effects.h"
 #include "controller/hub.h"
 #include "controller/idle.h"
+#include "controller/migrate.h"
+#include "controller/nodes.h"
 #include "controller/operations.h"
 #include "controller/placing.h"
 #include "controller/spec.h"
@@ -53,9 +56,9 @@ static void reply_accepted(struct http_exchange *x, const struct operation *op)
 static void reply_step(struct http_exchange *x, struct session *s, const struct session_step *step,
 		       enum effect_kind kind, const struct asker *asker)
 {
+	bool runs_on = s->state == SESSION_SNAPSHOTTING || s->state == SESSION_MIGRATING;
 	/* A start of what is being snapshotted: it runs, and need not wait for that. */
-	if (s->effect && step->verdict == STEP_JOIN && s->state == SESSION_SNAPSHOTTING &&
-	    kind != EFFECT_SNAPSHOT) {
+	if (s->effect && step->verdict == STEP_JOIN && runs_on && kind == EFFECT_START) {
 		json_t *already = operation_already_json(s, kind, asker->who, asker->why);
 		json_object_set_new(already, "session", api_session_json(s, true));
 		http_reply_json(x, 202, already);
@@ -165,14 +168,14 @@ static void ask_hub(struct http_exchange *x, struct session *s, const struct ask
 	reply_accepted(x, s->operation);
 }
 
-/* Snapshots come by themselves and are over in a moment: who wants to end the session need not know
- * of them. True: the question is put again when this one has ended. */
-static bool wait_for_snapshot(struct http_exchange *x, struct session *s, waiter_answer again)
+/* Snapshots and moves come by themselves and are over in a moment: who wants something else of the
+ * session need not know of them. True: the question is put again when this one has ended. */
+static bool wait_for_it(struct http_exchange *x, struct session *s, waiter_answer again)
 {
 	struct controller *c = s->controller;
 	int64_t since_us = clock_mono() - s->settled_at;
-	if (s->state != SESSION_SNAPSHOTTING || !s->operation ||
-	    since_us > SNAPSHOT_WAIT_S * 1000000LL)
+	bool runs_on = s->state == SESSION_SNAPSHOTTING || s->state == SESSION_MIGRATING;
+	if (!runs_on || !s->effect || !s->operation || since_us > SNAPSHOT_WAIT_S * 1000000LL)
 		return false;
 	waiters_add(&s->operation->waiters, c->base, x, SNAPSHOT_WAIT_S, again, c);
 	return true;
@@ -182,7 +185,7 @@ void api_post_hibernate(struct http_exchange *x, void *arg)
 {
 	cleanup_json json_t *body = http_exchange_json(x);
 	struct session *s = body ? api_body_session(x, arg, body) : NULL;
-	if (!s || wait_for_snapshot(x, s, api_post_hibernate))
+	if (!s || wait_for_it(x, s, api_post_hibernate))
 		return;
 	const struct asker asker = asker_of(x, body, "asked");
 	if (json_is_true(json_object_get(body, "through_hub"))) {
@@ -224,7 +227,7 @@ void api_post_stop(struct http_exchange *x, void *arg)
 {
 	cleanup_json json_t *body = http_exchange_json(x);
 	struct session *s = body ? api_body_session(x, arg, body) : NULL;
-	if (s && !wait_for_snapshot(x, s, api_post_stop))
+	if (s && !wait_for_it(x, s, api_post_stop))
 		ask_for(x, s, body, EVENT_STOP, EFFECT_STOP);
 }
 
@@ -232,8 +235,53 @@ void api_post_forget(struct http_exchange *x, void *arg)
 {
 	cleanup_json json_t *body = http_exchange_json(x);
 	struct session *s = body ? api_body_session(x, arg, body) : NULL;
-	if (s)
+	/* It takes the place of a snapshot, and of all else but a move. */
+	if (s && (s->state != SESSION_MIGRATING || !wait_for_it(x, s, api_post_forget)))
 		ask_for(x, s, body, EVENT_FORGET, EFFECT_FORGET);
+}
+
+/* The node that a move is to go to: *to NULL where none is said; false: answered. */
+static bool find_target(struct http_exchange *x, struct controller *c, const json_t *body,
+			struct node **to)
+{
+	const json_t *name = json_object_get(body, "to");
+	struct error e = ERROR_INIT;
+	*to = NULL;
+	if (!name || json_is_null(name))
+		return true;
+	if (!json_is_string(name)) {
+		api_reply_fault(x, FAULT_BAD_INPUT, "to: expected the name of a node", NULL);
+		return false;
+	}
+	*to = nodes_find(c, json_string_value(name));
+	if (*to && ((*to)->local || (*to)->joined))
+		return true;
+	error_fault(&e, FAULT_NOT_FOUND, "no node \"%s\" has joined", json_string_value(name));
+	error_remedy(&e, 0, "see 'elsa node list' for those there are");
+	http_reply_error(x, &e);
+	return false;
+}
+
+void api_post_migrate(struct http_exchange *x, void *arg)
+{
+	cleanup_json json_t *body = http_exchange_json(x);
+	struct session *s = body ? api_body_session(x, arg, body) : NULL;
+	struct error e = ERROR_INIT;
+	if (!s)
+		return;
+	const struct asker asker = asker_of(x, body, "asked");
+	struct migrate_request request = {
+		.safe = json_is_true(json_object_get(body, "safe")),
+		.who = asker.who,
+		.why = asker.why,
+	};
+	if (!find_target(x, arg, body, &request.to) ||
+	    (s->state == SESSION_SNAPSHOTTING && wait_for_it(x, s, api_post_migrate)))
+		return;
+	if (migrate_ask(s, &request, &e) < 0)
+		http_reply_error(x, &e);
+	else
+		reply_accepted(x, s->operation);
 }
 
 /* --- resume: the Hub starts it, as for a login -------------------------------------------------

@@ -6,11 +6,13 @@
 #include "base/fs.h"
 #include "controller/activity.h"
 #include "controller/checkpoints.h"
+#include "controller/effects.h"
 #include "controller/hub.h"
 #include "controller/idle.h"
 #include "controller/node.h"
 #include "controller/operations.h"
 #include "controller/protect.h"
+#include "controller/remains.h"
 #include "wire/text.h"
 
 #include <math.h>
@@ -78,6 +80,12 @@ static void add_outlook(json_t *to, const struct session *s)
 		      (wish == WISH_AWAKE || wish == WISH_START);
 	json_object_set_new(to, "checkpoint", json_integer(s->row.checkpoint));
 	json_object_set_new(to, "waking", json_boolean(waking));
+	json_object_set_new(to, "moving_to",
+			    text_or_null(s->state == SESSION_MIGRATING && s->effect
+						 ? node_name(s->effect->node)
+						 : NULL));
+	const struct remains *r = s->state == SESSION_RUNNING ? remains_of(s) : NULL;
+	json_object_set_new(to, "memory_from", text_or_null(r ? node_name(r->source) : NULL));
 	json_object_set_new(to, "may_return",
 			    json_boolean(s->state == SESSION_LOST && !node_in_reach(s->node)));
 }

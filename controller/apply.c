@@ -11,6 +11,7 @@
 #include "controller/operations.h"
 #include "controller/overlay_state.h"
 #include "controller/record.h"
+#include "controller/remains.h"
 #include "controller/rows.h"
 #include "controller/steps.h"
 #include "controller/tried.h"
@@ -31,6 +32,7 @@ struct draft {
 	struct node *node;               /* that does the effect */
 	struct db_effect effect;         /* the one that begins; kind NULL: none */
 	struct db_checkpoint checkpoint; /* that is the newest one now; generation 0: as before */
+	struct remains_step remains;     /* what it means for what is elsewhere of it */
 	char *outcome;                   /* of the operation that ends; NULL: none */
 	int64_t aside;                   /* generation that was set aside; 0: none */
 	bool checkpointed;               /* there is a new checkpoint in the store */
@@ -60,12 +62,18 @@ static bool is_done(enum session_event event)
 	return event == EVENT_EFFECT_DONE || event == EVENT_FENCED;
 }
 
+/* It runs for its user all the while, and what was seen of it stays true. */
+static bool runs_on(enum session_state state)
+{
+	return state == SESSION_SNAPSHOTTING || state == SESSION_MIGRATING;
+}
+
 static bool writes_checkpoint(enum session_state state)
 {
 	return state == SESSION_CHECKPOINTING || state == SESSION_SNAPSHOTTING;
 }
 
-static const char *event_what(const struct draft *d)
+static const char *event_what(const struct session *s, const struct draft *d)
 {
 	const struct session_change *change = d->change;
 	if (change->event == EVENT_GIVEN_UP)
@@ -74,6 +82,8 @@ static const char *event_what(const struct draft *d)
 		return "node-failed";
 	if (d->step.next == SESSION_LOST)
 		return "lost";
+	if (s->state == SESSION_MIGRATING && change->event != EVENT_EFFECT_DONE)
+		return "migrate-failed";
 	if (change->ended && is_done(change->event))
 		return effect_kind_names[change->ended->kind];
 	if (change->event == EVENT_EFFECT_REFUSED)
@@ -89,17 +99,20 @@ static int write_event(struct session *s, const struct draft *d, struct error *e
 {
 	const struct session_change *change = d->change;
 	const struct effect_result *result = change->result;
+	bool moved = change->ended && change->ended->kind == EFFECT_MIGRATE;
 	return record_event(s->controller,
 			    &(struct record) {
 				    .session = s,
 				    .who = d->effect.who ? d->effect.who : change->who,
-				    .what = event_what(d),
+				    .what = event_what(s, d),
 				    .why = d->effect.why
 						   ? d->effect.why
 						   : (change->why ? change->why : d->step.why),
-				    .detail = change->reason,
+				    .detail = change->detail ? change->detail : change->reason,
 				    .duration_us = result ? result->duration_us : 0,
-				    .bytes = result ? result->stored_bytes : 0,
+				    .bytes = !result ? 0
+					     : moved ? result->memory_bytes
+						     : result->stored_bytes,
 			    },
 			    e);
 }
@@ -171,7 +184,8 @@ static int write_session(struct session *s, struct draft *d, struct error *e)
 {
 	struct db *db = s->controller->db;
 	if (d->gone) {
-		int left = node_in_reach(s->node) ? 0 : give_way_leave(s, e);
+		bool all = node_in_reach(s->node) && !remains_of(s);
+		int left = all ? 0 : give_way_leave(s, e);
 		return left < 0 ? left : rows_delete_session(db, s->row.id, e);
 	}
 	int r = db_session_put(db, &d->row, e);
@@ -207,6 +221,21 @@ static int write_effect(struct session *s, struct draft *d, struct error *e)
 	return r;
 }
 
+/* Who waits for a migration whose target is lost is told so, and not of the fence that follows. */
+static char *lost_outcome(const struct session *s, const struct draft *d)
+{
+	static char remedy[] = "see its events for what becomes of it";
+	const struct effect_result lost = {
+		.state = EFFECT_FAILED,
+		.fault = (char *)fault_name(FAULT_UNAVAILABLE),
+		.text = (char *)d->change->reason,
+		.remedy = remedy,
+	};
+	if (s->state != SESSION_MIGRATING || !s->effect || d->change->event != EVENT_NODE_LOST)
+		return NULL;
+	return operation_outcome(s, EFFECT_MIGRATE, &s->effect->row, &lost);
+}
+
 static int write_draft(struct session *s, struct draft *d, struct error *e)
 {
 	const struct session_change *change = d->change;
@@ -215,9 +244,21 @@ static int write_draft(struct session *s, struct draft *d, struct error *e)
 		r = change->prepare(s, &d->row, change->arg, e);
 	draft_row(s, d);
 	draft_effect(s, d);
-	if (change->ended && change->result && !goes_on(d))
+	if (change->ended && operation_goes_on(s, change->ended->kind))
+		d->outcome = NULL;
+	else if (change->ended && change->result && !goes_on(d))
 		d->outcome = operation_outcome(s, change->ended->kind, &change->ended->row,
 					       change->result);
+	else
+		d->outcome = lost_outcome(s, d);
+	d->remains = remains_step_of(s, &(struct remains_news) {
+						.change = change,
+						.step = &d->step,
+						.effect = d->effect.id,
+						.target = d->node,
+						.gone = d->gone,
+						.now = d->now,
+					});
 	/* What refers to a session is written after it and deleted before it. */
 	if (r == 0 && d->gone)
 		r = write_effect(s, d, e);
@@ -225,6 +266,8 @@ static int write_draft(struct session *s, struct draft *d, struct error *e)
 		r = write_session(s, d, e);
 	if (r == 0 && !d->gone)
 		r = write_effect(s, d, e);
+	if (r == 0)
+		r = remains_write(s->controller, &d->remains, e);
 	if (r == 0)
 		r = write_event(s, d, e);
 	return r;
@@ -283,18 +326,21 @@ static void settle(struct session *s, struct draft *d)
 	if (!s->person)
 		sessions_insert(s);
 	session_take_spec(s);
-	bool moved = s->node != d->home || session_state_has_processes(before) !=
-						   session_state_has_processes(d->step.next);
+	const struct node *at = s->heading ? s->heading : s->node;
+	bool moved = at != d->home || session_state_has_processes(before) !=
+					      session_state_has_processes(d->step.next);
 	s->node = d->home;
+	s->heading = NULL;
 	s->state = d->step.next;
 	if (moved)
 		overlay_changed(s->controller);
 	s->overlay_revision = overlay_revision(s->controller);
 	s->settled_at = clock_mono();
-	/* A snapshot changes nothing in what is known of its user. */
-	if (before != SESSION_SNAPSHOTTING && s->state != SESSION_SNAPSHOTTING)
+	if (before == SESSION_MIGRATING)
+		s->move_failed_at = change->event == EVENT_EFFECT_DONE ? 0 : s->settled_at;
+	if (!runs_on(before) && !runs_on(s->state))
 		s->idle.known = false;
-	if (!session_has_processes(s) && !writes_checkpoint(s->state))
+	if (!session_has_processes(s) && !writes_checkpoint(s->state) && !runs_on(s->state))
 		s->seen = (struct seen) { .cpu_share = NAN };
 	settle_checkpoint(s, d);
 	log_info("%s: %s -> %s (%s by %s)%s%s", s->label, session_state_name(before),
@@ -326,6 +372,7 @@ static void settle_effect(struct session *s, struct draft *d)
 				d->effect.why);
 		effect_begin(s, &d->effect, replaced, replaced_node);
 	}
+	remains_settle(s->controller, &d->remains);
 	if (d->gone)
 		sessions_remove(s);
 }
@@ -334,23 +381,38 @@ static void settle_effect(struct session *s, struct draft *d)
 static struct node *node_for(struct session *s, const struct session_change *change,
 			     enum session_action action)
 {
-	if ((action == ACTION_START || action == ACTION_RESTORE) && change->node)
+	bool elsewhere =
+		action == ACTION_START || action == ACTION_RESTORE || action == ACTION_MIGRATE;
+	if (elsewhere && change->node)
 		return change->node;
 	if (action == ACTION_FENCE || (action == ACTION_FORGET && !node_in_reach(s->node)))
 		return nodes_for_store(s->controller);
 	return s->node;
 }
 
+/* Where it is after the step. */
+static struct node *home_after(struct session *s, const struct draft *d)
+{
+	const struct session_change *change = d->change;
+	const struct effect *ended = change->ended;
+	if (d->step.action == ACTION_START || d->step.action == ACTION_RESTORE)
+		return d->node;
+	if (ended && ended->kind == EFFECT_MIGRATE && change->event == EVENT_EFFECT_DONE)
+		return ended->node;
+	if (change->event == EVENT_TAKEN_BACK)
+		return remains_of(s)->source;
+	return change->event == EVENT_FOUND && change->node ? change->node : s->node;
+}
+
 static int take_step(struct session *s, const struct session_change *change,
 		     const struct session_now *now, const struct session_step *step,
 		     struct error *e)
 {
-	bool runs = step->action == ACTION_START || step->action == ACTION_RESTORE;
 	struct draft d = {
 		.change = change, .step = *step, .told = now->checkpoint, .now = clock_wall()
 	};
 	d.node = node_for(s, change, step->action);
-	d.home = runs ? d.node : s->node;
+	d.home = home_after(s, &d);
 	d.row = session_copy_row(&s->row);
 	d.checkpointed = checkpointed(&d);
 	d.gone = change->ended && change->ended->kind == EFFECT_FORGET &&
@@ -393,7 +455,7 @@ struct session_now session_now(const struct session *s)
 static void take_told(const struct session *s, const struct session_change *change,
 		      struct session_now *now)
 {
-	bool fenced = change->event == EVENT_FENCED;
+	bool fenced = change->event == EVENT_FENCED || change->event == EVENT_TAKEN_BACK;
 	int64_t checkpoint = fenced ? change->result->checkpoint : change->checkpoint;
 	int64_t newest = fenced ? change->result->generation : checkpoint;
 	if (newest > now->generation)
@@ -435,7 +497,8 @@ int session_apply(struct session *s, const struct session_change *change, struct
 	if (change->event == EVENT_HIBERNATE || change->event == EVENT_STOP ||
 	    change->event == EVENT_FORGET)
 		wake_forget_start(s);
-	if (change->event == EVENT_FENCED || change->event == EVENT_EVACUATED)
+	if (change->event == EVENT_FENCED || change->event == EVENT_EVACUATED ||
+	    change->event == EVENT_TAKEN_BACK)
 		take_told(s, change, &now);
 	if (change->wish)
 		now.wish = change->wish;

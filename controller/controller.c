@@ -13,12 +13,14 @@
 #include "controller/hub.h"
 #include "controller/idle.h"
 #include "controller/lease.h"
+#include "controller/migrate.h"
 #include "controller/nodes.h"
 #include "controller/nodes_api.h"
 #include "controller/observe.h"
 #include "controller/operations.h"
 #include "controller/overlay_state.h"
 #include "controller/protect.h"
+#include "controller/remains.h"
 #include "controller/sessions.h"
 #include "controller/store_tasks.h"
 #include "controller/wake.h"
@@ -109,6 +111,8 @@ static int open_record(struct controller *c, struct error *e)
 		r = sessions_new(c, e);
 	if (r == 0)
 		r = operations_new(c, e);
+	if (r == 0)
+		r = remains_new(c, e);
 	return r;
 }
 
@@ -133,6 +137,8 @@ static int start_parts(struct controller *c, struct error *e)
 		r = lease_new(c, e);
 	if (r == 0)
 		r = wake_new(c, e);
+	if (r == 0)
+		r = migrate_new(c, e);
 	if (r == 0)
 		r = drain_new(c, e);
 	if (r == 0)
@@ -181,6 +187,7 @@ void *controller_free(struct controller *c)
 	nodes_api_free(c);
 	overlay_free(c);
 	drain_free(c);
+	migrate_free(c);
 	wake_free(c);
 	lease_free(c);
 	activity_free(c);
@@ -195,6 +202,7 @@ void *controller_free(struct controller *c)
 			effect_drop(s->effect);
 	if (c->later_event)
 		run_laters(-1, 0, c);
+	remains_free(c);
 	operations_free(c);
 	sessions_free(c);
 	http_client_free(c->client);

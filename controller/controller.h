@@ -35,6 +35,8 @@ struct controller {
 	struct leases *leases;
 	struct wake *wake;
 	struct drain *drain;
+	struct remains_table *remains;
+	struct migrate *migrate;
 	struct overlay *overlay;
 	struct activity *activity;
 	struct store_tasks *store_tasks;

@@ -6,7 +6,9 @@
 #include "base/log.h"
 #include "controller/hub.h"
 #include "controller/idle.h"
+#include "controller/migrate.h"
 #include "controller/node.h"
+#include "controller/nodes_change.h"
 #include "controller/operations.h"
 #include "controller/placing.h"
 #include "controller/record.h"
@@ -24,7 +26,19 @@ struct drain {
 
 static bool is_leaving(const struct session *s)
 {
-	return s->state == SESSION_CHECKPOINTING || operation_waiting(s, EFFECT_HIBERNATE);
+	return s->state == SESSION_CHECKPOINTING || s->state == SESSION_MIGRATING ||
+	       operation_waiting(s, EFFECT_HIBERNATE);
+}
+
+/* While it runs, if both nodes can and it did not fail lately. -EBUSY: in a moment. */
+static int move(struct session *s, const char *why, struct error *e)
+{
+	int64_t pause_us = s->controller->config->idle.base.refused_retry_ms * 1000;
+	struct node *to = NULL;
+	if (s->move_failed_at && clock_mono() - s->move_failed_at < pause_us)
+		return -ENOTSUP;
+	int r = migrate_place(s, NULL, &to, e);
+	return r < 0 ? r : migrate_begin(s, to, WHO, why, e);
 }
 
 /* What CRIU refused lately is not tried over and over: it stays until its user or the operator ends
@@ -35,7 +49,7 @@ static bool was_refused(const struct session *s)
 	return s->row.refused_at && clock_wall() - s->row.refused_at < pause;
 }
 
-/* Somebody is there: it is woken elsewhere, and the Hub need not know. Else it sleeps as by policy.
+/* Somebody is there: it goes on elsewhere, and the Hub need not know. Else it sleeps as by policy.
  */
 static void put_away(struct session *s)
 {
@@ -47,6 +61,10 @@ static void put_away(struct session *s)
 		.why = why ? why : "node",
 		.wish = WISH_AWAKE,
 	};
+	int moved = idle_in_use(s) ? move(s, change.why, &e) : -ENOTSUP;
+	if (moved == 0 || moved == -EBUSY || moved == -EINPROGRESS)
+		return;
+	error_clear(&e);
 	if (!idle_in_use(s))
 		hub_stop_server(s, WHO, change.why);
 	else if (session_apply(s, &change, NULL, &e) < 0)
@@ -83,6 +101,7 @@ static bool drain(struct node *node)
 		free_turns--;
 		put_away(s);
 	}
+	any = any || node_sessions(node);
 	record_drained(node, !any);
 	return any;
 }

@@ -7,10 +7,13 @@
 #include "base/names.h"
 #include "controller/capacity.h"
 #include "controller/checkpoints.h"
+#include "controller/effect_text.h"
+#include "controller/migrate.h"
 #include "controller/node.h"
 #include "controller/operations.h"
 #include "controller/overlay_state.h"
 #include "controller/placing.h"
+#include "controller/remains.h"
 #include "controller/retry.h"
 #include "controller/rows.h"
 #include "controller/steps.h"
@@ -27,6 +30,7 @@
 #define RETRY_FIRST_MS 200
 #define RETRY_MOST_MS  10000
 #define ACK_TIMEOUT_MS 10000
+#define CLEARING_MS    500 /* until it is asked again what became of a migration */
 
 static void ask(struct effect *effect);
 
@@ -37,14 +41,19 @@ enum effect_kind effect_kind_of(enum session_action action)
 		[ACTION_HIBERNATE] = EFFECT_HIBERNATE, [ACTION_SNAPSHOT] = EFFECT_SNAPSHOT,
 		[ACTION_RESTORE] = EFFECT_RESTORE,     [ACTION_STOP] = EFFECT_STOP,
 		[ACTION_FORGET] = EFFECT_FORGET,       [ACTION_FENCE] = EFFECT_FENCE,
+		[ACTION_MIGRATE] = EFFECT_MIGRATE,
 	};
 	return kinds[action];
 }
 
-enum session_event effect_event(const struct effect_result *result)
+enum session_event effect_event(enum effect_kind kind, const struct effect_result *result)
 {
 	if (result->state == EFFECT_DONE)
 		return EVENT_EFFECT_DONE;
+	if (kind == EFFECT_MIGRATE) /* what runs at the target is not its source's any more */
+		return result->kept      ? EVENT_EFFECT_REFUSED
+		       : result->running ? EVENT_EFFECT_DONE
+					 : EVENT_EFFECT_FAILED;
 	return result->running ? EVENT_EFFECT_REFUSED : EVENT_EFFECT_FAILED;
 }
 
@@ -111,24 +120,6 @@ static void ask_again(struct effect *effect, const char *why)
 	event_add(effect->timer, &time);
 }
 
-/* What the failure of an effect is called in the session's reason. */
-static char *failure_text(const struct effect *effect, const struct effect_result *result)
-{
-	static const char *const could_not[EFFECT_KIND_COUNT] = {
-		[EFFECT_START] = "could not be started",
-		[EFFECT_HIBERNATE] = "could not be checkpointed",
-		[EFFECT_SNAPSHOT] = "no snapshot could be taken",
-		[EFFECT_RESTORE] = "could not be restored",
-		[EFFECT_STOP] = "could not be stopped",
-		[EFFECT_FORGET] = "could not be forgotten",
-		[EFFECT_FENCE] = "could not be fenced",
-	};
-	bool remedy = result->remedy && *result->remedy;
-	return str_printf("%s: %s%s%s", could_not[effect->kind],
-			  result->text ? result->text : "the node gave no reason",
-			  remedy ? ". " : "", remedy ? result->remedy : "");
-}
-
 /* --- fences: asked until one is done -----------------------------------------------------------
  */
 
@@ -168,26 +159,14 @@ static void fence_failed(struct effect *effect, const struct effect_result *resu
 	ask_again(effect, result->text ? result->text : "it failed");
 }
 
-/* What a fence means for the session, for people. */
-static char *fence_text(const struct effect *effect, const struct effect_result *result)
-{
-	const char *node = node_name(effect->session->node);
-	if (result->checkpoint > 0)
-		return str_printf(
-			"its node %s was lost; checkpoint %lld is what the store has of it", node,
-			(long long)result->checkpoint);
-	return str_printf("its node %s was lost, and the store has no checkpoint of it; should the "
-			  "node come back with it, it goes on",
-			  node);
-}
-
 /* --- restores that fail ------------------------------------------------------------------------
  */
 
 /* Nothing of it is left on its node, and it is perhaps that node's own fault. */
 static bool is_of_its_node(const struct effect *effect, const struct effect_result *result)
 {
-	return effect->kind == EFFECT_RESTORE && effect_event(result) == EVENT_EFFECT_FAILED &&
+	return effect->kind == EFFECT_RESTORE &&
+	       effect_event(effect->kind, result) == EVENT_EFFECT_FAILED &&
 	       nodes_next(effect->session->controller->nodes->local) &&
 	       place_elsewhere(fault_from_name(result->fault), result->step);
 }
@@ -223,13 +202,6 @@ static bool goes_elsewhere(const struct effect *effect, struct effect_result *to
 	return false;
 }
 
-static char *elsewhere_text(const struct effect *effect, const struct effect_result *result)
-{
-	return str_printf("could not be restored on %s: %s; another node is tried",
-			  node_name(effect->node),
-			  result->text ? result->text : "the node gave no reason");
-}
-
 static void finish(struct effect *effect, const struct effect_result *result)
 {
 	struct session *s = effect->session;
@@ -241,18 +213,26 @@ static void finish(struct effect *effect, const struct effect_result *result)
 	bool fence = effect->kind == EFFECT_FENCE;
 	struct effect_result told = *result; /* borrows its texts */
 	cleanup_free char *nowhere = NULL;
+	enum remains_verdict remains = fence && !failed ? remains_clear(s, result) : REMAINS_NONE;
+	if (remains == REMAINS_WAIT) {
+		effect_ask_soon(effect, CLEARING_MS);
+		return;
+	}
 	bool elsewhere = failed && goes_elsewhere(effect, &told, &nowhere);
-	cleanup_free char *reason = elsewhere ? elsewhere_text(effect, result)
-				    : failed  ? failure_text(effect, &told)
-				    : fence   ? fence_text(effect, result)
+	cleanup_free char *reason = elsewhere ? effect_elsewhere_text(effect, result)
+				    : failed  ? effect_failure_text(effect, &told)
+				    : fence   ? effect_fence_text(effect, result, remains)
 					      : NULL;
+	cleanup_free char *detail = effect_migrate_text(effect, result);
 	const struct session_change change = {
-		.event = fence       ? EVENT_FENCED
-			 : elsewhere ? EVENT_EFFECT_ELSEWHERE
-				     : effect_event(result),
+		.event = remains == REMAINS_TAKEN_BACK ? EVENT_TAKEN_BACK
+			 : fence                       ? EVENT_FENCED
+			 : elsewhere                   ? EVENT_EFFECT_ELSEWHERE
+						       : effect_event(effect->kind, result),
 		.who = effect->row.who,
 		.why = effect->row.why,
 		.reason = reason,
+		.detail = detail,
 		.ended = effect,
 		.result = &told,
 	};
@@ -277,6 +257,7 @@ static void finish(struct effect *effect, const struct effect_result *result)
 	if (left && fence)
 		wake_put_away(left);
 	wake_soon(c);
+	migrate_soon(c);
 }
 
 static bool begins(enum effect_kind kind)
@@ -295,6 +276,7 @@ static void finish_rejected(struct effect *effect, struct error *error)
 		.text = error->text,
 		.remedy = error->remedy,
 		.running = !starts,
+		.kept = effect->kind == EFFECT_MIGRATE,
 	};
 	finish(effect, &result);
 }
@@ -305,6 +287,13 @@ static bool is_turned_away(const struct effect *effect, const struct http_reply 
 {
 	return reply->status == 503 && begins(effect->kind) && !effect->unsure &&
 	       !effect->node->local && placing_is_doomed(effect->node);
+}
+
+/* The same of a migration: it stays where it is. */
+static bool is_never_taken(const struct effect *effect, const struct http_reply *reply)
+{
+	return reply->status == 503 && effect->kind == EFFECT_MIGRATE && !effect->unsure &&
+	       placing_is_doomed(effect->node);
 }
 
 static void go_elsewhere(struct effect *effect)
@@ -336,7 +325,7 @@ static void answered(const struct http_reply *reply, void *arg)
 	effect->unsure = effect->unsure || reply->status != 503;
 	if (is_turned_away(effect, reply)) {
 		go_elsewhere(effect);
-	} else if (reply->status == 400) {
+	} else if (reply->status == 400 || is_never_taken(effect, reply)) {
 		finish_rejected(effect, &e);
 	} else if (e.fault != FAULT_NONE) {
 		ask_again(effect, e.text);
@@ -368,7 +357,13 @@ static json_t *request_body(const struct effect *effect, struct error *e)
 		.id = (char *)effect->row.id,
 		.kind = effect->kind,
 		.generation = effect->row.generation,
+		.force = effect->source_lost,
 	};
+	cleanup_free char *from_at = NULL;
+	if (effect->kind == EFFECT_MIGRATE) {
+		request.from = (char *)node_name(effect->session->node);
+		request.from_at = from_at = migrate_from_at(effect->session->node);
+	}
 	if (session_spec(effect->session, &request.session, e) < 0)
 		return NULL;
 	json_t *body = wire_encode(&wire_effect_request, &request);
@@ -389,6 +384,10 @@ static void ask(struct effect *effect)
 	effect->waits = begins(effect->kind) && !overlay_is_ready(effect->session);
 	if (effect->waits)
 		return; /* effects_ask_waiting() goes on */
+	/* The one that has it must know before the other one comes. */
+	if (effect->kind == EFFECT_MIGRATE && !effect->granted && !effect->source_lost &&
+	    migrate_grant(effect))
+		return; /* which asks again */
 	cleanup_free char *path = str_printf("/v1/effects/%s", effect->row.id);
 	cleanup_json json_t *body = request_body(effect, &e);
 	if (!path || !body ||
@@ -397,6 +396,7 @@ static void ask(struct effect *effect)
 		ask_again(effect, e.text);
 		return;
 	}
+	effect->granted = false;
 	step_reached(c->base, effect->kind, STEP_ASKED);
 }
 
@@ -435,6 +435,24 @@ void effect_begin(struct session *s, struct db_effect *row, const char *replaced
 	snprintf(effect->replaced, ID_SIZE, "%s", replaced);
 	s->effect = effect;
 	ask(effect);
+}
+
+void effect_ask_soon(struct effect *effect, int64_t ms)
+{
+	const struct timeval time = retry_timeval(ms);
+	if (!effect->call)
+		event_add(effect->timer, &time);
+}
+
+void effect_source_lost(struct effect *effect)
+{
+	if (effect->kind != EFFECT_MIGRATE || effect->source_lost)
+		return;
+	effect->source_lost = true;
+	if (effect->call)
+		http_call_cancel(effect->call);
+	effect->call = NULL;
+	effect_ask_soon(effect, 0);
 }
 
 void effect_ask_elsewhere(struct effect *effect)

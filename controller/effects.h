@@ -21,6 +21,8 @@ struct effect {
 	bool unsure;            /* it may have been taken up without our hearing of it */
 	bool waits;             /* for its session's routes */
 	bool renew;             /* a fence failed: the next question is another one, elsewhere */
+	bool granted;           /* a migration: its source lets the node come for it */
+	bool source_lost;       /* likewise: its source is not to be asked for it any more */
 	char replaced[ID_SIZE]; /* the effect it took the place of; "" */
 	struct node *replaced_node;
 };
@@ -36,6 +38,12 @@ int effects_resume(struct controller *c, struct error *e);
 /* It was asked of a node that cannot do it now: of another one, at once. For fences only. */
 void effect_ask_elsewhere(struct effect *effect);
 
+/* A migration's source is lost: the target is told, once. */
+void effect_source_lost(struct effect *effect);
+
+/* What its end waits for is there, or is looked for again in `ms`. */
+void effect_ask_soon(struct effect *effect, int64_t ms);
+
 /* The effect is over, or another took its place: asks nothing any more, is freed later. */
 void effect_drop(struct effect *effect);
 
@@ -48,6 +56,6 @@ enum effect_kind effect_kind_of(enum session_action action);
 void effects_ask_waiting(struct controller *c);
 
 /* What the end of an effect means for its session. */
-enum session_event effect_event(const struct effect_result *result);
+enum session_event effect_event(enum effect_kind kind, const struct effect_result *result);
 
 #endif

@@ -22,6 +22,8 @@ struct giving {
 	char session[ID_SIZE];
 	char effect[ID_SIZE];
 	bool forgotten;
+	gave_way then;
+	void *arg;
 };
 
 /* FNV-1a: the same question is always called the same, also by the next elsad. */
@@ -121,23 +123,29 @@ static void answered(const struct http_reply *reply, void *arg)
 	node_error(reply, &e);
 	if (e.fault == FAULT_NONE)
 		wire_decode_text(&wire_effect_result, reply->body, reply->body_len, &result, &e);
-	if (e.fault == FAULT_NONE && result.state == EFFECT_DONE)
+	bool ended = e.fault == FAULT_NONE && result.state == EFFECT_DONE;
+	if (ended && !g->then)
 		gone(g);
-	else if (e.fault != FAULT_NONE || result.state == EFFECT_FAILED)
+	else if (!ended && (e.fault != FAULT_NONE || result.state == EFFECT_FAILED))
 		log_warning("session %s does not give way on %s: %s", g->session,
 			    node_name(g->node), result.text ? result.text : e.text);
 	/* The next look asks anew if it is still there. */
 	if (e.fault == FAULT_NONE && result.state != EFFECT_RUNNING)
 		effect_acknowledge(g->node, g->effect, EFFECT_NONE);
 	wire_free(&wire_effect_result, &result);
+	if (g->then)
+		g->then(g->node, ended, g->arg);
 	giving_free(g);
 }
 
-static void ask(struct node *node, const struct session_spec *spec, enum effect_kind kind)
+static bool ask(struct node *node, const struct session_spec *spec, enum effect_kind kind,
+		gave_way then, void *arg)
 {
 	struct giving *g = is_asked(node, spec->id) ? NULL : calloc(1, sizeof(*g));
 	if (!g)
-		return;
+		return false;
+	g->then = then;
+	g->arg = arg;
 	LIST_INSERT_HEAD(&node->giving, g, entry);
 	g->node = node;
 	g->forgotten = kind == EFFECT_FORGET;
@@ -151,16 +159,24 @@ static void ask(struct node *node, const struct session_spec *spec, enum effect_
 	cleanup_json json_t *body = wire_encode(&wire_effect_request, &request);
 	cleanup_free char *path = str_printf("/v1/effects/%s", g->effect);
 	if (!body || !path ||
-	    node_call(node, "PUT", path, body, TIMEOUT_MS, answered, g, NULL, NULL) < 0)
+	    node_call(node, "PUT", path, body, TIMEOUT_MS, answered, g, NULL, NULL) < 0) {
 		giving_free(g);
+		return false;
+	}
+	return true;
+}
+
+bool give_way_then(struct node *node, struct session *s, gave_way then, void *arg)
+{
+	struct session_spec spec = { 0 };
+	bool asked = session_spec(s, &spec, NULL) == 0 && ask(node, &spec, EFFECT_STOP, then, arg);
+	wire_free(&wire_session_spec, &spec);
+	return asked;
 }
 
 void give_way(struct node *node, struct session *s)
 {
-	struct session_spec spec = { 0 };
-	if (session_spec(s, &spec, NULL) == 0)
-		ask(node, &spec, EFFECT_STOP);
-	wire_free(&wire_session_spec, &spec);
+	give_way_then(node, s, NULL, NULL);
 }
 
 void give_way_forgotten(struct node *node, const char *session)
@@ -182,5 +198,5 @@ void give_way_forgotten(struct node *node, const char *session)
 		.cmd = no_words,
 		.env = no_words,
 	};
-	ask(node, &spec, EFFECT_FORGET);
+	ask(node, &spec, EFFECT_FORGET, NULL, NULL);
 }

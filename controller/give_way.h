@@ -13,6 +13,11 @@
 /* The session goes on elsewhere, or was ended. */
 void give_way(struct node *node, struct session *s);
 
+/* The same where something waits for it, and whether or not anything is there: `then` is told how
+ * that ended, unless false is returned. */
+typedef void (*gave_way)(struct node *node, bool ended, void *arg);
+bool give_way_then(struct node *node, struct session *s, gave_way then, void *arg);
+
 /* A session that was forgotten while its node was lost: nothing but the id is known of it. */
 void give_way_forgotten(struct node *node, const char *session);
 void give_way_free(struct node *node); /* when nothing is asked any more */

@@ -12,6 +12,7 @@
 #include "controller/nodes_change.h"
 #include "controller/placing.h"
 #include "controller/record.h"
+#include "controller/remains.h"
 #include "controller/retry.h"
 #include "controller/rows.h"
 #include "controller/sessions.h"
@@ -94,8 +95,9 @@ static void session_lost(struct session *s, const struct node *node)
 {
 	struct error e = ERROR_INIT;
 	bool runs = session_has_processes(s) || s->state == SESSION_SNAPSHOTTING;
+	const char *which = s->state == SESSION_MIGRATING ? "the node it moves to," : "its node";
 	cleanup_free char *reason =
-		str_printf("its node %s is not heard of any more", node_name(node));
+		str_printf("%s %s is not heard of any more", which, node_name(node));
 	const struct session_change change = {
 		.event = EVENT_NODE_LOST,
 		.who = "lease",
@@ -114,6 +116,8 @@ static void sweep(struct node *node)
 		next = sessions_next(s);
 		if (waits_for(s, node))
 			session_lost(s, node);
+		else if (s->effect && s->node == node && s->state == SESSION_MIGRATING)
+			effect_source_lost(s->effect);
 		else if (s->effect && s->effect->node == node)
 			effect_ask_elsewhere(s->effect);
 	}
@@ -167,6 +171,12 @@ static void tick(evutil_socket_t fd, short what, void *arg)
 /* Its processes are there, as far as the record goes, and nobody works against that. */
 static bool is_own(const struct session *s, const struct node *node)
 {
+	/* One that moves is of two nodes, and so is what it left behind: what stands still there
+	 * for their sake no lease has to hold. */
+	if (remains_names(node, s))
+		return true;
+	if (s->state == SESSION_MIGRATING && s->effect)
+		return s->effect->node == node;
 	if (s->node != node || !session_state_has_processes(s->state) ||
 	    s->state == SESSION_FENCING)
 		return false;

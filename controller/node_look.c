@@ -10,6 +10,7 @@
 #include "controller/idle.h"
 #include "controller/observe.h"
 #include "controller/record.h"
+#include "controller/remains.h"
 #include "controller/rows.h"
 #include "controller/wake.h"
 
@@ -62,6 +63,12 @@ static void session_gone(struct session *s, const struct session_status *status)
 		 */
 		apply_gone(s, s->node->local ? EVENT_NODE_REBOOTED : EVENT_NODE_LOST, NULL,
 			   "its node was rebooted while it was running");
+		return;
+	}
+	/* Where it came from has nothing of it any more, unless it says something else: a fence
+	 * asks. */
+	if (strcmp(how, "memory-lost") == 0) {
+		remains_memory_lost(s);
 		return;
 	}
 	if (!status || !status->ended) {
@@ -157,6 +164,8 @@ static void judge_elsewhere(struct node *node, struct session *s,
 {
 	if (was_evacuated(status))
 		acknowledge_evacuated(node, s, status->generation);
+	if (s->state == SESSION_MIGRATING && s->effect && s->effect->node == node)
+		return; /* it is taking it over */
 	if (there && status->held && !node->local)
 		give_way(node, s);
 	else if (there && !s->effect)
@@ -168,9 +177,15 @@ static void judge_elsewhere(struct node *node, struct session *s,
 
 static void judge_session(struct node *node, struct session *s, const struct session_status *status)
 {
-	bool there = status && (status->running || status->frozen);
+	bool given = status && status->given_to;
+	bool there = status && (status->running || status->frozen) && !given;
 	if (s->settled_at >= node->look_at)
 		return; /* the look began before the session was as it is */
+	/* Memory of what another node has: no session, and none that is missing here. */
+	if (given) {
+		remains_seen(node, s);
+		return;
+	}
 	if (s->node != node) {
 		judge_elsewhere(node, s, status, there);
 		return;
@@ -217,8 +232,10 @@ static void report_strange(struct node *node, const char *id)
 
 static void judge_unknown(struct node *node, const struct session_status *status)
 {
-	if ((status->running || status->frozen) && id_valid(status->id) &&
-	    give_way_was_left(node->controller, status->id))
+	if (status->given_to)
+		remains_seen_alone(node, status->id);
+	else if ((status->running || status->frozen) && id_valid(status->id) &&
+		 give_way_was_left(node->controller, status->id))
 		give_way_forgotten(node, status->id);
 	else if (status->running)
 		report_strange(node, status->id);
@@ -252,6 +269,7 @@ void node_judge_sessions(struct node *node, const struct session_status_list *li
 		if (status || s->node == node)
 			judge_session(node, s, status);
 	}
+	remains_looked(node, list);
 	end_reboot(node);
 }
 

@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "controller/api.h"
 #include "controller/lease.h"
+#include "controller/migrate.h"
 #include "controller/node.h"
 #include "controller/record.h"
 #include "controller/rows.h"
@@ -357,6 +358,7 @@ static const struct http_route routes[] = {
 	{ "POST", "/v1/nodes/join", join, .open = true },
 	{ "POST", "/v1/nodes/renew", renew },
 	{ "POST", "/v1/nodes/lease", lease_asked },
+	{ "POST", "/v1/nodes/moving", migrate_moving },
 	{ 0 },
 };
 

@@ -3,7 +3,9 @@
 
 #include "base/cleanup.h"
 #include "base/log.h"
+#include "controller/effects.h"
 #include "controller/record.h"
+#include "controller/remains.h"
 #include "controller/rows.h"
 #include "controller/sessions.h"
 
@@ -15,7 +17,10 @@ size_t node_sessions(const struct node *node)
 	for (struct session *s = sessions_first(node->controller); s; s = sessions_next(s))
 		count += s->node == node &&
 			 (session_has_processes(s) || session_state_is_transient(s->state));
-	return count;
+	for (struct session *s = sessions_first(node->controller); s; s = sessions_next(s))
+		count += s->node != node && s->state == SESSION_MIGRATING && s->effect &&
+			 s->effect->node == node;
+	return count + remains_needed_at(node);
 }
 
 /* In one transaction: the row put (or, with `remove`, deleted) and the event. */

@@ -9,7 +9,8 @@
 #define NODE_READY    "ready"
 #define NODE_DRAINING "draining" /* nothing new goes there */
 
-/* Sessions that are there with their processes, or are on their way there or away. */
+/* Sessions that are there with their processes, are on their way there or away, or still fetch
+ * their memory from there. */
 size_t node_sessions(const struct node *node);
 
 /* With an event `what`, when that changes anything; -ENOENT. */

@@ -67,10 +67,21 @@ static struct operation *operation_new(struct session *s, const char *id, enum e
 	return op;
 }
 
+bool operation_goes_on(const struct session *s, enum effect_kind kind)
+{
+	const struct operation *op = s->operation;
+	return op && op->of_several && operation_running(op) &&
+	       (kind == EFFECT_SNAPSHOT || kind == EFFECT_HIBERNATE || kind == EFFECT_RESTORE);
+}
+
 struct operation *operation_begin(struct session *s, const char *id, enum effect_kind kind,
 				  const char *who, const char *why)
 {
 	struct operation *op = s->operation;
+	if (operation_goes_on(s, kind)) {
+		operation_step(op, effect_kind_names[kind]);
+		return op;
+	}
 	if (!op || strcmp(op->id, id) != 0)
 		op = operation_new(s, id, kind);
 	replace_text(&op->who, who);

@@ -23,6 +23,7 @@ struct operation {
 	json_t *outcome; /* what it came to; NULL while it runs */
 	char *step;
 	int64_t bytes_done, bytes_total;
+	bool of_several; /* it is a snapshot, a hibernation and a restore in one */
 	struct waiters waiters;
 	struct http_call *poll; /* a node is being asked how far it is: */
 	struct node *polled;
@@ -57,6 +58,9 @@ const struct operation *operation_waiting(const struct session *s, enum effect_k
 /* How it ended, as text for the database; NULL when out of memory. */
 char *operation_outcome(const struct session *s, enum effect_kind kind,
 			const struct db_effect *effect, const struct effect_result *result);
+
+/* The session's operation goes on over the effects that belong to it. */
+bool operation_goes_on(const struct session *s, enum effect_kind kind);
 
 void operation_step(struct operation *op, const char *step);
 void operation_end(struct operation *op, const char *outcome); /* from operation_outcome() */

@@ -5,6 +5,7 @@
 #include "base/fs.h"
 #include "base/log.h"
 #include "controller/effects.h"
+#include "controller/migrate.h"
 #include "controller/node.h"
 #include "controller/retry.h"
 
@@ -63,8 +64,7 @@ static char *host_of(const char *listen)
 	return NULL;
 }
 
-/* Its address on the network that carries the overlay; allocated, or NULL: not known. */
-static char *underlay_of(const struct node *node)
+char *overlay_underlay_of(const struct node *node)
 {
 	const struct config *config = node->controller->config;
 	if (!node->local)
@@ -90,7 +90,7 @@ static int add_peers(const struct node *to, struct overlay_state *state)
 	for (struct node *n = nodes_first(c); state->peers && n; n = nodes_next(n)) {
 		if (n == to || !is_member(n))
 			continue;
-		char *underlay = underlay_of(n);
+		char *underlay = overlay_underlay_of(n);
 		if (!underlay)
 			continue;
 		state->peers[state->peer_count++] = (struct overlay_peer) {
@@ -113,13 +113,15 @@ static int add_routes(const struct node *to, struct overlay_state *state)
 			.address = c->config->network.host_address,
 			.via = c->overlay->hub,
 		};
-	for (struct session *s = sessions_first(c); s; s = sessions_next(s))
-		if (s->row.address && s->node != to && is_member(s->node) &&
+	for (struct session *s = sessions_first(c); s; s = sessions_next(s)) {
+		const struct node *at = s->heading ? s->heading : s->node;
+		if (s->row.address && at != to && is_member(at) &&
 		    session_state_has_processes(s->state))
 			state->routes[state->route_count++] = (struct overlay_route) {
 				.address = s->row.address,
-				.via = (char *)overlay_of(s->node),
+				.via = (char *)overlay_of(at),
 			};
+	}
 	return 0;
 }
 
@@ -173,6 +175,8 @@ static void told(const struct http_reply *reply, void *arg)
 	if (node->overlay_acked < c->overlay->revision)
 		run_soon(c, 0);
 	effects_ask_waiting(c);
+	if (node->local)
+		migrate_routes_told(c);
 }
 
 static void tell(struct node *node)
@@ -227,6 +231,12 @@ bool overlay_is_ready(const struct session *s)
 	if (!c->overlay->used)
 		return true;
 	return c->nodes->local->overlay_acked >= wanted && s->node->overlay_acked >= wanted;
+}
+
+bool overlay_is_ready_at_hub(const struct session *s)
+{
+	const struct controller *c = s->controller;
+	return !c->overlay->used || c->nodes->local->overlay_acked >= s->overlay_revision;
 }
 
 int overlay_new(struct controller *c, struct error *e)

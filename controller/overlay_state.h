@@ -24,5 +24,10 @@ void overlay_tell_again(struct node *node);
 /* The hub's host and the session's node know where it is to be: packets find it. If not, effects
  * that wait for it are asked as soon as they do. */
 bool overlay_is_ready(const struct session *s);
+/* The hub's host alone. */
+bool overlay_is_ready_at_hub(const struct session *s);
+
+/* Address of a node on the network that carries the overlay; allocated, or NULL: not known. */
+char *overlay_underlay_of(const struct node *node);
 
 #endif

@@ -2,6 +2,7 @@
 #include "controller/placing.h"
 
 #include "base/cleanup.h"
+#include "controller/effects.h"
 #include "controller/lease.h"
 #include "controller/node.h"
 #include "controller/nodes.h"
@@ -38,6 +39,18 @@ struct placing placing_of(const struct session *s, bool restore)
 	return what;
 }
 
+struct placing placing_of_move(const struct session *s, const struct node *only, bool live)
+{
+	struct placing what = placing_of(s, !live);
+	/* What runs may have found out what its processor can do, whatever its checkpoint needs. */
+	if (live)
+		what.features = s->node->info.features;
+	what.leaves = s->node;
+	what.only = only;
+	what.live = live;
+	return what;
+}
+
 static bool has_notice(const struct node *node, enum notice_kind kind)
 {
 	for (size_t i = 0; i < node->info.notice_count; i++)
@@ -68,25 +81,59 @@ static bool is_avoided(const struct node *node)
 /* --- what is promised --------------------------------------------------------------------------
  */
 
-static void add_session(const struct session *s, struct place_node *to)
+struct choice {
+	struct place_node *places;
+	struct place_verdict *verdicts;
+	struct node **nodes;
+	struct tried *tried; /* of each */
+	size_t count;
+	bool asking; /* a node is being asked what it holds, or whether it has the image */
+};
+
+static void add_to(struct choice *choice, const struct node *node, const struct session *s,
+		   bool arriving)
 {
 	int64_t memory = placing_memory(s);
-	to->committed_bytes += memory;
-	to->cpus_committed += s->cpu_limit;
-	if (s->state == SESSION_STARTING || s->state == SESSION_RESTORING)
-		to->arriving_bytes += memory;
+	for (size_t i = 0; i < choice->count; i++) {
+		struct place_node *to = &choice->places[i];
+		if (choice->nodes[i] != node)
+			continue;
+		to->committed_bytes += memory;
+		to->cpus_committed += s->cpu_limit;
+		to->arriving_bytes += arriving ? memory : 0;
+	}
 }
 
-static void add_sessions(struct controller *c, struct place_node *places)
+static bool is_arriving(const struct session *s)
+{
+	return s->state == SESSION_STARTING || s->state == SESSION_RESTORING;
+}
+
+static void add_sessions(struct controller *c, struct choice *choice)
 {
 	for (struct session *s = sessions_first(c); s; s = sessions_next(s)) {
-		size_t i = 0;
 		if (!session_state_has_processes(s->state))
 			continue;
-		for (struct node *n = nodes_first(c); n && n != s->node; n = nodes_next(n))
-			i++;
-		add_session(s, &places[i]);
+		add_to(choice, s->node, s, is_arriving(s));
+		/* Until it is known where it stays it needs its room in both places. */
+		if (s->state == SESSION_MIGRATING && s->effect)
+			add_to(choice, s->effect->node, s, true);
 	}
+}
+
+/* What keeps a session that leaves its node from going to this one. */
+static const char *unfit(const struct node *node, const struct placing *what)
+{
+	const struct node_info *info = &node->info;
+	if (node == what->leaves)
+		return "it is there already";
+	if (!what->live)
+		return NULL;
+	if (!info->move_port)
+		return "takes no session that runs (node.move_listen)";
+	const char *criu = what->leaves ? what->leaves->info.criu : NULL;
+	return criu && info->criu && strcmp(criu, info->criu) != 0 ? "has another version of CRIU"
+								   : NULL;
 }
 
 static struct place_node place_of(struct node *node, const struct session *s,
@@ -114,20 +161,12 @@ static struct place_node place_of(struct node *node, const struct session *s,
 		.failed = tried->failed          ? tried->why
 			  : what->not_on == node ? "tried last"
 						 : NULL,
+		.unfit = unfit(node, what),
 	};
 }
 
 /* --- the choice --------------------------------------------------------------------------------
  */
-
-struct choice {
-	struct place_node *places;
-	struct place_verdict *verdicts;
-	struct node **nodes;
-	struct tried *tried; /* of each */
-	size_t count;
-	bool asking; /* a node is being asked what it holds, or whether it has the image */
-};
 
 static void choice_deinit(struct choice *choice)
 {
@@ -171,19 +210,23 @@ static int collect(struct session *s, const struct placing *what, struct choice 
 	if (!choice->places || !choice->verdicts || !choice->nodes || !choice->tried)
 		return -ENOMEM;
 	for (struct node *n = nodes_first(c); n; n = nodes_next(n))
-		add_choice(s, what, n, choice);
-	add_sessions(c, choice->places);
+		if (!what->only || n == what->only)
+			add_choice(s, what, n, choice);
+	add_sessions(c, choice);
 	return 0;
 }
 
-static int say_why_not(const struct session *s, const struct place_request *request,
-		       const struct choice *choice, struct error *e)
+static int say_why_not(const struct session *s, const struct placing *what,
+		       const struct place_request *request, const struct choice *choice,
+		       struct error *e)
 {
 	char why[EXPLAIN_MOST];
 	place_explain(request, choice->places, choice->verdicts, choice->count, why, sizeof(why));
 	if (choice->asking)
 		return error_set(e, EINPROGRESS, "the nodes are being asked what they have");
-	int r = error_fault(e, FAULT_FULL, "no machine can take %s: %s", s->label, why);
+	int r = error_fault(e, FAULT_FULL, "no %smachine can take %s%s: %s",
+			    what->leaves ? "other " : "", s->label, what->live ? " as it runs" : "",
+			    why);
 	error_remedy(e, r,
 		     "hibernate what is not needed, or add a machine (elsa node token); see "
 		     "'elsa node list'");
@@ -205,7 +248,7 @@ static int choose(struct session *s, const struct placing *what, struct node **t
 		return error_set(e, ENOMEM, "out of memory");
 	int i = place(&request, choice.places, choice.count, choice.verdicts);
 	if (i < 0)
-		return say_why_not(s, &request, &choice, e);
+		return say_why_not(s, what, &request, &choice, e);
 	*to = choice.nodes[i];
 	return 0;
 }
@@ -214,7 +257,7 @@ int placing_choose(struct session *s, const struct placing *what, struct node **
 {
 	struct controller *c = s->controller;
 	*to = c->nodes->local;
-	if (!nodes_next(c->nodes->local) && c->config->nodes.local)
+	if (!nodes_next(c->nodes->local) && c->config->nodes.local && !what->leaves && !what->only)
 		return 0;
 	nodes_want_image(c, what->image);
 	return choose(s, what, to, e);

@@ -16,6 +16,10 @@ struct placing {
 	const char *features; /* that its checkpoint needs; NULL: none */
 	const char *image;
 	const struct node *not_on; /* it has failed there just now; NULL: none */
+	/* Of one that is to leave its node: */
+	const struct node *only;   /* the one it is to go to; NULL: any */
+	const struct node *leaves; /* the one it is on; NULL */
+	bool live;                 /* while it runs */
 };
 
 /* Of the session as it is: started again as it was, or woken from its checkpoint. */
@@ -26,6 +30,9 @@ struct placing placing_of(const struct session *s, bool restore);
  * and *e says of each why; with EINPROGRESS in place of that it may be known in a moment. */
 int placing_choose(struct session *s, const struct placing *what, struct node **to,
 		   struct error *e);
+
+/* To another node than its own, `only` that or any: while it runs, or by its checkpoint. */
+struct placing placing_of_move(const struct session *s, const struct node *only, bool live);
 
 /* Memory that the session counts for on its node. */
 int64_t placing_memory(const struct session *s);

@@ -58,6 +58,7 @@ struct session {
 	struct person *person; /* NULL until it is in the table */
 	struct db_session row; /* as in the database */
 	struct node *node;     /* where its processes are, or were last */
+	struct node *heading;  /* migrating: where packets for it go already; NULL: as `node` */
 	enum session_state state;
 	/* Of the newest usable checkpoint, row.checkpoint: */
 	int64_t checkpoint_bytes, checkpoint_memory;
@@ -70,6 +71,7 @@ struct session {
 	char *label;                         /* "ada/lab" for the log, without control characters */
 	const struct session_status *status; /* during a look at the node only */
 	mono_us settled_at;                  /* when `state` became what it is, in our time */
+	mono_us move_failed_at;              /* when it could not be moved last; 0: never */
 	uint64_t overlay_revision;           /* in which its node is what it is now */
 	struct effect *effect;               /* under way; NULL */
 	struct operation *operation;         /* the last one; NULL */
@@ -126,11 +128,14 @@ struct session_change {
 	const char *who;
 	const char *why;    /* NULL: the step's own */
 	const char *reason; /* for people: why it is in its new state; NULL: nothing to say */
+	const char *detail; /* the same for the event alone */
 	/* Called in the transaction when new processes are to be started: makes the draft's spec.
 	 */
 	int (*prepare)(struct session *s, struct db_session *draft, void *arg, struct error *e);
 	void *arg;
-	struct node *node; /* where new processes are to be; NULL: where it was last */
+	/* Where new processes are to be, where it is to move, or where it was found; NULL: where it
+	 * was last. */
+	struct node *node;
 	/* With what ends its processes, or bad news of them: what is to become of it then. */
 	enum session_wish wish;
 	int64_t checkpoint; /* evacuated: the generation */

@@ -9,10 +9,11 @@
 #include <unistd.h>
 
 static const char *const step_names[CONTROLLER_STEP_COUNT] = {
-	[STEP_DECIDED] = "decided",   [STEP_IN_RECORD] = "in-record",
-	[STEP_RECORDED] = "recorded", [STEP_ASKED] = "asked",
-	[STEP_ANSWERED] = "answered", [STEP_IN_RESULT] = "in-result",
-	[STEP_DONE] = "done",         [STEP_ACKNOWLEDGED] = "acknowledged",
+	[STEP_DECIDED] = "decided",           [STEP_IN_RECORD] = "in-record",
+	[STEP_RECORDED] = "recorded",         [STEP_ASKED] = "asked",
+	[STEP_GRANTED] = "granted",           [STEP_ANSWERED] = "answered",
+	[STEP_IN_RESULT] = "in-result",       [STEP_DONE] = "done",
+	[STEP_ACKNOWLEDGED] = "acknowledged",
 };
 
 static struct {
@@ -20,6 +21,15 @@ static struct {
 	enum effect_kind kind;
 	enum controller_step step;
 } fault;
+
+/* There is such a moment: of effects that elsad asks for, and of those that ask a second node
+ * first. */
+static bool is_one(int kind, int step)
+{
+	if (kind == EFFECT_DEPART || kind == EFFECT_RETURN)
+		return false;
+	return step != STEP_GRANTED || kind == EFFECT_MIGRATE;
+}
 
 int steps_set_fault(const char *name)
 {
@@ -29,7 +39,8 @@ int steps_set_fault(const char *name)
 	int step = value_of(step_names, CONTROLLER_STEP_COUNT, dot + 1);
 	for (int kind = EFFECT_NONE + 1; step >= 0 && kind < EFFECT_KIND_COUNT; kind++) {
 		size_t len = strlen(effect_kind_names[kind]);
-		if (len != (size_t)(dot - name) || strncmp(effect_kind_names[kind], name, len) != 0)
+		if (!is_one(kind, step) || len != (size_t)(dot - name) ||
+		    strncmp(effect_kind_names[kind], name, len) != 0)
 			continue;
 		fault.set = true;
 		fault.kind = (enum effect_kind)kind;
@@ -43,7 +54,8 @@ void steps_print(FILE *to)
 {
 	for (int kind = EFFECT_NONE + 1; kind < EFFECT_KIND_COUNT; kind++)
 		for (int step = 0; step < CONTROLLER_STEP_COUNT; step++)
-			fprintf(to, "%s.%s\n", effect_kind_names[kind], step_names[step]);
+			if (is_one(kind, step))
+				fprintf(to, "%s.%s\n", effect_kind_names[kind], step_names[step]);
 }
 
 static void die(evutil_socket_t fd, short what, void *arg)

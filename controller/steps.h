@@ -18,6 +18,7 @@ enum controller_step {
 	STEP_DECIDED = 0,  /* the event is in, nothing is written */
 	STEP_IN_RECORD,    /* in the transaction, before its commit */
 	STEP_RECORDED,     /* committed, the node was not asked */
+	STEP_GRANTED,      /* migrate: its source knows, the target was not asked */
 	STEP_ASKED,        /* the node is at work */
 	STEP_ANSWERED,     /* its result is in, nothing is written */
 	STEP_IN_RESULT,    /* in the transaction, before its commit */

@@ -7,6 +7,7 @@
 #include "controller/api.h"
 #include "controller/capacity.h"
 #include "controller/hub.h"
+#include "controller/migrate.h"
 #include "controller/nodes.h"
 #include "controller/operations.h"
 #include "controller/record.h"
@@ -255,7 +256,7 @@ static void wake(struct session *s)
 	bool restore = lifecycle_step(&now, EVENT_START).action == ACTION_RESTORE;
 	const struct placing what = placing_of(s, restore);
 	struct error e = ERROR_INIT;
-	int r = placing_choose(s, &what, &change.node, &e);
+	int r = migrate_place_woken(s, &what, &change.node, &e);
 	if (is_given_up(s, r, &e)) {
 		give_up(s, &e);
 		return;

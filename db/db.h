@@ -137,6 +137,25 @@ int db_effect_each(struct db *db, int (*each)(const struct db_effect *, void *),
 void db_effect_deinit(struct db_effect *effect);
 void db_checkpoint_deinit(struct db_checkpoint *checkpoint);
 
+/* What a session that goes, or went, to another node while it ran has at the one it left
+ * (docs/migration.md): until that has said that nothing is left there, or that the session is its
+ * own again. */
+struct db_departure {
+	char id[ID_SIZE]; /* of the effect by which it went */
+	char session[ID_SIZE];
+	char *source, *target; /* nodes */
+	char *state;           /* controller/remains.h's */
+	int64_t generation;    /* newest number that was used when it went */
+	wall_ms created_at;
+};
+/* Insert or replace by id. */
+int db_departure_put(struct db *db, const struct db_departure *departure, struct error *e);
+int db_departure_delete(struct db *db, const char *id, struct error *e);
+/* Oldest first. */
+int db_departure_each(struct db *db, int (*each)(const struct db_departure *, void *), void *arg,
+		      struct error *e);
+void db_departure_deinit(struct db_departure *departure);
+
 /* A host that joined; docs/nodes.md. */
 struct db_node {
 	char *name;

@@ -116,6 +116,17 @@ static const char *const migrations[] = {
 	") STRICT, WITHOUT ROWID;",
 	/* 4: on which nodes a wake has failed already */
 	"ALTER TABLE sessions ADD COLUMN tried TEXT;",
+	/* 5: what sessions that moved left behind. It outlives the session's own row, until its
+	 * node has let go of it. */
+	"CREATE TABLE departures ("
+	"	id TEXT NOT NULL PRIMARY KEY,"
+	"	session TEXT NOT NULL,"
+	"	source TEXT NOT NULL,"
+	"	target TEXT NOT NULL,"
+	"	state TEXT NOT NULL,"
+	"	generation INTEGER NOT NULL,"
+	"	created_at INTEGER NOT NULL"
+	") STRICT;",
 };
 
 static int read_number(struct db *db, const char *sql, int64_t *value, struct error *e)

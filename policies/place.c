@@ -19,6 +19,7 @@ static const struct {
 	[PLACE_FAILED] = { "failed", "failed" },
 	[PLACE_FEATURES] = { "features", "lacks" },
 	[PLACE_IMAGE] = { "image", "has not the session's image" },
+	[PLACE_UNFIT] = { "unfit", "does not do" },
 	[PLACE_MEMORY] = { "memory", "short" },
 	[PLACE_SMALL] = { "small", "too small, even if it were empty" },
 };
@@ -61,6 +62,8 @@ static enum place_reason reason_for(const struct place_request *r, const struct 
 		return PLACE_DOOMED;
 	if (n->draining)
 		return PLACE_DRAINING;
+	if (n->unfit)
+		return PLACE_UNFIT;
 	if (features_missing(r->features, n->features, NULL, 0))
 		return PLACE_FEATURES;
 	if (!n->has_image)
@@ -162,6 +165,8 @@ static void explain_one(const struct place_request *r, const struct place_node *
 		snprintf(to, size, "lacks %s", missing);
 	} else if (v->reason == PLACE_FAILED) {
 		snprintf(to, size, "%s", n->failed);
+	} else if (v->reason == PLACE_UNFIT) {
+		snprintf(to, size, "%s", n->unfit);
 	} else if (v->reason == PLACE_MEMORY) {
 		explain_memory(v->left_bytes, to, size);
 	} else {

@@ -49,6 +49,7 @@ struct place_node {
 	const char *zone;     /* NULL: not known */
 	bool last;            /* the session ran here last */
 	const char *failed;   /* why it could not be restored here before; NULL: not tried */
+	const char *unfit;    /* why it cannot for a reason of the caller's, for people; NULL */
 };
 
 struct place_request {
@@ -70,6 +71,7 @@ enum place_reason {
 	PLACE_FAILED, /* it was tried there */
 	PLACE_FEATURES,
 	PLACE_IMAGE,
+	PLACE_UNFIT,
 	PLACE_MEMORY, /* there will be room when others have gone */
 	PLACE_SMALL,  /* it would not fit if the node were empty */
 	PLACE_REASON_COUNT

@@ -88,7 +88,7 @@ def trouble(session: dict[str, Any] | None, unanswered: bool) -> str:
     if session and _needs_choice(session):
         reason = _sentence(str(session.get("reason") or "no reason is known"))
         return f"Your session could not be woken from {checkpoint_text(session)}: {reason}"
-    if unanswered and state in ("running", "dozing", "snapshotting"):
+    if unanswered and state in ("running", "dozing", "snapshotting", "migrating"):
         return "Your session is running, but its server did not answer when it was last opened."
     return ""
 
@@ -104,7 +104,7 @@ def _needs_choice(session: dict[str, Any]) -> bool:
 def choice_form(session: dict[str, Any], why: str) -> str:
     """The part of the spawn page that asks. Its field is read by `wants_fresh`."""
     generation = int(session.get("generation") or 0)
-    if session.get("state") in ("running", "dozing", "snapshotting"):
+    if session.get("state") in ("running", "dozing", "snapshotting", "migrating"):
         again, fresh = "Try to open it again", (
             "End it and start fresh: <strong>what is in its memory is lost</strong>; "
             "your files stay"

@@ -26,8 +26,8 @@ from .progress import Progress, describe
 Json = dict[str, Any]
 
 # Processes exist and the Hub may send the user to them: now, or also in a moment.
-UP = {"running", "dozing", "snapshotting"}
-ALIVE = UP | {"starting", "checkpointing", "restoring", "migrating", "fencing"}
+UP = {"running", "dozing", "snapshotting", "migrating"}
+ALIVE = UP | {"starting", "checkpointing", "restoring", "fencing"}
 # Nothing runs, and nobody has put it to sleep.
 ENDED = {"stopped", "failed", "lost"}
 # Something is under way that ends by itself: wait, then ask again.

@@ -19,7 +19,9 @@ def poll(**session: Any) -> int | None:
     return asyncio.run(ElsaSpawner.poll(SimpleNamespace(_starting=False, _session=ask)))
 
 
-@pytest.mark.parametrize("state", ["running", "dozing", "snapshotting", "restoring", "fencing"])
+@pytest.mark.parametrize(
+    "state", ["running", "dozing", "snapshotting", "migrating", "restoring", "fencing"]
+)
 def test_what_is_alive(state: str):
     assert poll(state=state) is None and _can_resume({"state": state})
 

@@ -17,6 +17,7 @@ from typing import Any
 
 from basekit import wait_for
 from elsad_kit import Elsad, Json, Node, ask
+from elsad_move_kit import Moves
 
 FREE_PORTS = iter(range(18500, 19500))
 MARGIN_S = 0.3  # by which a node stands still before its lease ends
@@ -34,7 +35,7 @@ class _TlsConnection(http.client.HTTPConnection):
         self.sock = self.context.wrap_socket(plain, server_hostname="controller.elsa")
 
 
-class Joined(Node):
+class Joined(Moves, Node):
     """A node of another host."""
 
     def __init__(self, cluster: Cluster, name: str, **info: Any):
@@ -45,7 +46,8 @@ class Joined(Node):
         self.fences = cluster.fences
         self.info: Json = {
             "features": "x86_64 sse2", "cpus": 8, "memory_bytes": 8 << 30,
-            "memory_available_bytes": 8 << 30, "underlay": "127.0.0.1", "cpu": "double", **info,
+            "memory_available_bytes": 8 << 30, "underlay": "127.0.0.1", "cpu": "double",
+            "criu": "4.2", "move_port": 8445, **info,
         }  # fmt: skip
         self.images = ["/images/one"]
         self.held: set[str] = set()  # frozen since the lease lapsed
@@ -130,7 +132,7 @@ class Joined(Node):
 
     def hold_all(self) -> None:
         with self.lock:
-            self.held |= set(self.running)
+            self.held |= set(self.running) - set(self.given)
 
     # faults
 
@@ -157,6 +159,8 @@ class Joined(Node):
         with self.lock:
             self.running.clear()
             self.held.clear()
+            self.given.clear()
+            self.departures.clear()
 
     def evacuate(self, session: str) -> int:
         """Puts a session away by itself."""
@@ -183,6 +187,8 @@ class Joined(Node):
         if path == "/v1/overlay":
             self.overlays.append(body)
             return self.overlay_status, {}, {}
+        if path.startswith("/v1/departures/"):
+            return self.answer_departure(method, path.removeprefix("/v1/departures/"), body)
         if path == "/v1/sessions":
             status, shown, headers = super().answer_now(method, path, query, body)
             for item in shown["items"]:
@@ -195,7 +201,8 @@ class Joined(Node):
 
     def status(self, session: str) -> Json:
         held = session in self.held
-        return {**super().status(session), "frozen": held, "held": held}
+        shown = {**super().status(session), "frozen": held, "held": held}
+        return {**shown, **self.status_of_moves(session)}
 
     def do(self, kind: str, request: Json) -> Json:
         session = request["session"]["id"]
@@ -204,6 +211,7 @@ class Joined(Node):
         result = self.cluster.do(self, kind, request, super().do)
         if kind in ("stop", "forget", "hibernate"):
             self.held.discard(session)
+            self.given.pop(session, None)
         return result
 
 
@@ -220,6 +228,9 @@ class Hub_node(Node):
         self.info: Json = {"features": "x86_64 sse2", "cpus": 8, "memory_bytes": 4 << 30,
                            "memory_available_bytes": 4 << 30}  # fmt: skip
         self.images: list[str] = []
+
+    def runs(self, session: str) -> bool:
+        return session in self.running
 
     def answer_now(self, method: str, path: str, query: Json, body: Json) -> tuple:
         if path == "/v1/node":
@@ -293,7 +304,7 @@ class Cluster:
 
     def place_of(self, session: str) -> list[str]:
         """Where it runs, not counting where it stands still."""
-        return [n.name for n in self.all if session in n.running and session not in n.held]
+        return [n.name for n in self.all if n.runs(session)]
 
     # the store, and the account
 
@@ -306,7 +317,7 @@ class Cluster:
 
     def check_alone(self, session: str, node: Any) -> None:
         for other in self.all:
-            if other is not node and session in other.running and session not in other.held:
+            if other is not node and other.runs(session):
                 node.broken.append(f"{session} runs on {node.name} and {other.name}")
 
     def check_route(self, session: str, address: str, node: Any) -> None:
@@ -330,7 +341,7 @@ class Cluster:
         if kind in ("start", "restore"):
             self.check_alone(session, node)
             for other in self.all:
-                if other is node or session not in other.running:
+                if other is node or session not in other.running or session in other.given:
                     continue
                 if not any(s == session for s, _ in self.fences):
                     node.broken.append(f"{kind} of {session}, which {other.name} may still put away")

@@ -368,6 +368,8 @@ COMMANDS = [
     ["sessions"],
     ["show", "ada"],
     ["hibernate", "ada"],
+    ["migrate", "ada", "--to", "n2"],
+    ["migrate", "ada", "--safe", "--watch"],
     ["resume", "ada", "--wait"],
     ["stop", "ada"],
     ["forget", "ada", "--wait"],
@@ -406,7 +408,7 @@ def test_garbage(elsad, command):
     for garbage in GARBAGE:
         for path in "health", "sessions", "session", "events", "checkpoints", "capacity":
             elsad.answers[f"GET /v1/{path}"] = garbage
-        for path in "hibernate", "resume", "stop", "forget", "keep-awake":
+        for path in "hibernate", "migrate", "resume", "stop", "forget", "keep-awake":
             elsad.answers[f"POST /v1/session/{path}"] = garbage
         elsad.answers["POST /v1/policy/run"] = garbage
         for path in "nodes", "nodes/evacuation", "capacity":
@@ -746,7 +748,7 @@ def test_completion(elsad):
     elsad.answers["GET /v1/nodes"] = {"items": [{"name": "hub"}, {"name": "n1"}, {"name": "$(id)"}]}
     assert complete("elsa node un", env=env) == ["undrain"]
     assert complete("elsa node drain ", env=env) == ["hub", "n1"]
-    assert complete("elsa hibernate --wa", env=env) == ["--wait"]
+    assert complete("elsa hibernate --wai", env=env) == ["--wait"]
     assert sorted(complete("elsa show a", env=env)) == ["a\\ b", "ada"]
     assert complete("elsa show $", env=env) == ["\\$\\(touch\\ /tmp/owned\\)"]
     assert complete("elsa show b", env={"ELSA_URL": "unix:/nowhere"}) == [""]

@@ -826,7 +826,7 @@ def test_a_drained_node_is_left(cluster: Cluster):
 
 
 def test_elsad_dies_while_a_node_is_drained(cluster: Cluster):
-    home = cluster.add("n1")
+    home = cluster.add("n1", move_port=0)
     cluster.elsad.run()
     other = cluster.add("n2")
     home.hold["hibernate"] = threading.Event()
@@ -839,7 +839,7 @@ def test_elsad_dies_while_a_node_is_drained(cluster: Cluster):
 
 
 def test_what_cannot_be_hibernated_stays_on_a_drained_node(cluster: Cluster):
-    home = cluster.add("n1")
+    home = cluster.add("n1", move_port=0)
     cluster.elsad.run()
     cluster.add("n2")
     home.fail["hibernate"] = {"fault": "refused", "text": "CRIU says no", "running": True}

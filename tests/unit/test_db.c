@@ -166,7 +166,8 @@ static void test_older_schema(void **state)
 	assert_int_equal(db_fact_set(db, "k", "v", NULL), 0);
 	db_close(db);
 	run_sql("ALTER TABLE sessions DROP COLUMN tried;"
-		"DROP TABLE nodes; DROP TABLE join_tokens; PRAGMA user_version = 2");
+		"DROP TABLE nodes; DROP TABLE join_tokens; DROP TABLE departures;"
+		"PRAGMA user_version = 2");
 	db = open_db();
 	assert_int_equal(db_fact_get(db, "k", &value, NULL), 0);
 	free(value);

@@ -293,6 +293,43 @@ static void test_effects(void **state)
 	assert_int_equal(db_effect_put(db, &z, NULL), 0);
 }
 
+static int see_departure(const struct db_departure *departure, void *arg)
+{
+	struct seen *seen = arg;
+	size_t used = strlen(seen->text);
+	snprintf(seen->text + used, sizeof(seen->text) - used, "%s:%s:%s>%s:%s:%d ", departure->id,
+		 departure->session, departure->source, departure->target, departure->state,
+		 (int)departure->generation);
+	return 0;
+}
+
+static void test_departures(void **state)
+{
+	(void)state;
+	struct seen seen = { "" };
+	struct db_departure x = { .id = "x",
+				  .session = "a",
+				  .source = "n1",
+				  .target = "n2",
+				  .state = "needed",
+				  .generation = 3,
+				  .created_at = 5 };
+	struct db_departure y = x;
+	memcpy(y.id, "y", 2);
+	y.created_at = 4;
+	assert_int_equal(db_departure_put(db, &x, NULL), 0);
+	assert_int_equal(db_departure_put(db, &y, NULL), 0);
+	x.state = "over";
+	assert_int_equal(db_departure_put(db, &x, NULL), 0);
+	assert_int_equal(db_departure_each(db, see_departure, &seen, NULL), 0);
+	assert_string_equal(seen.text, "y:a:n1>n2:needed:3 x:a:n1>n2:over:3 ");
+	assert_int_equal(db_departure_delete(db, "y", NULL), 0);
+	assert_int_equal(db_departure_delete(db, "y", NULL), 0);
+	seen.text[0] = '\0';
+	assert_int_equal(db_departure_each(db, see_departure, &seen, NULL), 0);
+	assert_string_equal(seen.text, "x:a:n1>n2:over:3 ");
+}
+
 static void test_facts(void **state)
 {
 	(void)state;
@@ -495,17 +532,12 @@ static void test_join_tokens(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(test_session),
-		TEST(test_session_is_unique),
-		TEST(test_walk),
-		TEST(test_checkpoints),
-		TEST(test_events),
-		TEST(test_effects),
-		TEST(test_events_are_pruned),
-		TEST(test_facts),
-		TEST(test_addresses),
-		TEST(test_uids),
-		TEST(test_nodes),
+		TEST(test_session),     TEST(test_session_is_unique),
+		TEST(test_walk),        TEST(test_checkpoints),
+		TEST(test_events),      TEST(test_effects),
+		TEST(test_departures),  TEST(test_events_are_pruned),
+		TEST(test_facts),       TEST(test_addresses),
+		TEST(test_uids),        TEST(test_nodes),
 		TEST(test_join_tokens),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
