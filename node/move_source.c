@@ -18,18 +18,35 @@ enum {
 	RETRY_FIRST_MS = 50, /* after a connection that could not be made, until the next try */
 	RETRY_MOST_MS = 2000,
 	PART_PAGES = 128, /* asked for at once: while one part is put into place the next comes */
-	MEASURED = 128 << 10, /* bytes of an answer that says how fast the link is */
-	LINES = 4,            /* connections for each kind of reads */
+	MEASURED = 64,    /* pages of an answer that says how fast they come */
+	LINES = 4,        /* connections for each kind of reads */
 };
 
-/* A link that is slower than a core compresses; with some distance between the two, since that is
- * measured with what goes over it. */
-#define SLOW 120000000U
-#define FAST 180000000U
+/* --- whether to compress ------------------------------------------------------------- */
 
-bool move_squeeze_pays(uint64_t bytes_per_s, bool squeezing)
+enum {
+	SLOW = 120000000,  /* bytes per second of one connection */
+	TRY_EVERY = 256,   /* answers, of which */
+	TRY_OTHER_WAY = 4, /* ... so many the other way */
+};
+
+void move_rates_note(struct move_rates *rates, bool squeezed, uint64_t bytes, int64_t took_us)
 {
-	return bytes_per_s > 0 && bytes_per_s < (squeezing ? FAST : SLOW);
+	uint64_t now = bytes * 1000000 / (uint64_t)(took_us > 0 ? took_us : 1);
+	uint64_t *mean = &rates->per_s[squeezed];
+	*mean = *mean ? (3 * *mean + now) / 4 : now;
+	rates->count++;
+}
+
+bool move_rates_squeeze(const struct move_rates *rates)
+{
+	uint64_t plain = rates->per_s[0], squeezed = rates->per_s[1];
+	if (plain == 0 || plain >= SLOW)
+		return false;
+	if (squeezed == 0)
+		return true;
+	bool better = squeezed > plain + plain / 8;
+	return better != (rates->count % TRY_EVERY < TRY_OTHER_WAY);
 }
 
 /* Single frames, which somebody waits for, do not stand behind what nobody does. */
@@ -58,8 +75,7 @@ struct move_source {
 	int retry_ms;
 	struct error failure; /* why the last connection could not be made */
 	bool is_gone;
-	_Atomic uint64_t bytes_per_s; /* of the link; 0: not known */
-	atomic_bool squeezing;
+	struct move_rates rates;
 };
 
 /* --- beginnings and ends ------------------------------------------------------------ */
@@ -221,6 +237,7 @@ struct reading {
 	const uint32_t *frames;
 	size_t count;
 	size_t asked, done; /* of them */
+	bool squeeze;
 	int (*each)(uint32_t frame, const void *pages, size_t len, void *arg);
 	void *arg;
 	int stopped; /* what `each` has said */
@@ -258,30 +275,28 @@ static int ask_part(struct reading *r, struct error *e)
 			ranges[count++] = *next;
 	}
 	buf_reset(&l->question);
-	int result =
-		move_ranges_write(ranges, count, atomic_load(&r->m->squeezing), &l->question, e);
+	int result = move_ranges_write(ranges, count, r->squeeze, &l->question, e);
 	if (result == 0)
 		result = move_send(l->conn, MOVE_PAGES, l->question.data, l->question.len, e);
 	r->asked += n;
 	return result;
 }
 
-/* What comes while nothing else has to be done is as fast as the link. */
-static void measure(struct move_source *m, size_t bytes, mono_us took)
+/* What was asked for before the last answer came is as fast as the link. */
+static void measure(struct reading *r, size_t pages, mono_us took)
 {
-	if (bytes < MEASURED || took <= 0)
+	struct move_source *m = r->m;
+	if (pages < MEASURED)
 		return;
-	uint64_t now = (uint64_t)bytes * 1000000 / (uint64_t)took;
-	uint64_t before = atomic_load(&m->bytes_per_s);
-	uint64_t mean = before ? (3 * before + now) / 4 : now;
-	atomic_store(&m->bytes_per_s, mean);
-	atomic_store(&m->squeezing, move_squeeze_pays(mean, atomic_load(&m->squeezing)));
+	pthread_mutex_lock(&m->lock);
+	move_rates_note(&m->rates, r->squeeze, (uint64_t)pages * STORE_PAGE, took);
+	pthread_mutex_unlock(&m->lock);
 }
 
 static int answer_of(struct reading *r, struct error *e)
 {
 	struct line *l = r->line;
-	bool before = r->done > 0;
+	size_t pages;
 	enum move_type type;
 	mono_us begun = clock_mono();
 	int result = move_recv(l->conn, &type, &l->body, ANSWER_MS, e);
@@ -292,8 +307,10 @@ static int answer_of(struct reading *r, struct error *e)
 	if (type != MOVE_DATA)
 		return error_set(e, EPROTO, "node %s answers something else than was asked",
 				 r->m->node);
-	if (before)
-		measure(r->m, l->body.len, clock_mono() - begun);
+	mono_us took = clock_mono() - begun;
+	part_at(r, r->done, &pages);
+	if (r->done > 0)
+		measure(r, pages, took);
 	return 0;
 }
 
@@ -363,6 +380,9 @@ static int read_pages(void *from, const uint32_t *frames, size_t count,
 	struct reading r = { .m = m, .frames = frames, .count = count, .each = each, .arg = arg };
 	if (count == 0)
 		return 0;
+	pthread_mutex_lock(&m->lock);
+	r.squeeze = move_rates_squeeze(&m->rates);
+	pthread_mutex_unlock(&m->lock);
 	r.line = take_line(m, count == 1 ? FAULTS : BULK);
 	int result = read_on_line(&r, &own);
 	give_line(m, r.line);

@@ -28,8 +28,15 @@ struct move_source_options {
 int move_source_open(const struct move_source_options *options, struct page_source *source,
 		     struct error *e);
 
-/* Whether pages are to be compressed on the way: when the link has brought so many bytes a second,
- * and when that was with or without. Pure. */
-bool move_squeeze_pays(uint64_t bytes_per_s, bool squeezing);
+/* How fast pages have come, as they are [0] and compressed on the way [1]: bytes of pages a second,
+ * smoothed; 0: not known. */
+struct move_rates {
+	uint64_t per_s[2];
+	unsigned count;
+};
+void move_rates_note(struct move_rates *rates, bool squeezed, uint64_t bytes, int64_t took_us);
+/* Whether to have them compressed: on a link that is slower than a core compresses, if they have
+ * come faster so. Now and then the other way, to see. Pure. */
+bool move_rates_squeeze(const struct move_rates *rates);
 
 #endif

@@ -28,6 +28,7 @@ struct peer {
 	_Atomic enum wrong wrong;
 	atomic_bool bulk_waits; /* more than a frame is not answered */
 	atomic_bool squeezed;   /* that was allowed once */
+	_Atomic int delay_us;   /* of an answer */
 	_Atomic int hellos, questions;
 	_Atomic int gone, dropped;
 };
@@ -58,6 +59,7 @@ static int answer_pages(struct peer *p, struct move_conn *c, const struct buf *q
 	if (squeeze)
 		p->squeezed = true;
 	assert_int_equal(move_pages_write(pages, n, squeeze, &body, NULL), 0);
+	usleep((useconds_t)p->delay_us);
 	if (p->wrong == IS_DAMAGED)
 		body.len--;
 	return move_send(c, MOVE_DATA, body.data, body.len, NULL);
@@ -479,17 +481,46 @@ static void test_squeeze_rule(void **state)
 {
 	(void)state;
 	static const struct {
-		uint64_t bytes_per_s;
-		bool squeezing, pays;
+		struct move_rates rates;
+		bool squeeze;
 	} table[] = {
-		{ 0, false, false },         { 1000, false, true },
-		{ 12000000, false, true },   { 110000000, false, true },
-		{ 130000000, false, false }, { 130000000, true, true },
-		{ 1000000000, true, false }, { 1000000000, false, false },
+		{ { { 0, 0 }, 100 }, false },                /* nothing is known */
+		{ { { 1000000000, 0 }, 100 }, false },       /* fast */
+		{ { { 110000000, 0 }, 100 }, true },         /* to see */
+		{ { { 110000000, 300000000 }, 100 }, true }, /* pays */
+		{ { { 110000000, 115000000 }, 100 },
+		  false }, /* does not: a busy machine, or noise */
+		{ { { 110000000, 50000000 }, 100 }, false },
+		{ { { 130000000, 300000000 }, 100 }, false },
+		{ { { 110000000, 300000000 }, 257 }, false }, /* tried now and then */
+		{ { { 110000000, 50000000 }, 513 }, true },
+		{ { { 130000000, 300000000 }, 257 }, false },
 	};
 	for (size_t i = 0; i < ARRAY_SIZE(table); i++)
-		assert_int_equal(move_squeeze_pays(table[i].bytes_per_s, table[i].squeezing),
-				 table[i].pays);
+		assert_int_equal(move_rates_squeeze(&table[i].rates), table[i].squeeze);
+	struct move_rates r = { 0 };
+	move_rates_note(&r, false, 1000000, 1000000);
+	assert_int_equal(r.per_s[0], 1000000);
+	for (int i = 0; i < 40; i++)
+		move_rates_note(&r, false, 2000000, 1000000);
+	assert_in_range(r.per_s[0], 1990000, 2000000);
+	move_rates_note(&r, true, 500000, 0);
+	assert_int_equal(r.per_s[1], 500000000000);
+	assert_int_equal(r.count, 42);
+}
+
+/* Over a link that is slow the peer is told that it may compress, and what comes is the same. */
+static void test_slow_link(void **state)
+{
+	struct peer *p = *state;
+	struct page_source s;
+	open_source(p, &s);
+	p->delay_us = 20000;
+	for (int i = 0; i < 50 && !p->squeezed; i++)
+		assert_read(&s, 4, 37);
+	assert_true(p->squeezed);
+	assert_read(&s, 0, s.frame_count);
+	s.free(s.from);
 }
 
 #define peer_test(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
@@ -497,17 +528,12 @@ static void test_squeeze_rule(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		peer_test(test_frames),
-		peer_test(test_read),
-		peer_test(test_stopped),
-		peer_test(test_connections_end),
-		peer_test(test_away_and_back),
-		peer_test(test_busy),
-		peer_test(test_gone),
-		peer_test(test_damaged),
-		peer_test(test_faults_first),
-		peer_test(test_bad_images),
-		cmocka_unit_test(test_squeeze_rule),
+		peer_test(test_frames),        peer_test(test_read),
+		peer_test(test_stopped),       peer_test(test_connections_end),
+		peer_test(test_away_and_back), peer_test(test_busy),
+		peer_test(test_gone),          peer_test(test_damaged),
+		peer_test(test_faults_first),  peer_test(test_bad_images),
+		peer_test(test_slow_link),     cmocka_unit_test(test_squeeze_rule),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
