@@ -350,8 +350,10 @@ static int thaw(struct effect *ef, struct error *e)
 static int resume(struct effect *ef, size_t at, struct error *e)
 {
 	size_t asked = plan_step(&plan_migrate, "hand-over");
-	if (at < asked || have_client(ef, e) < 0)
+	if (at < asked)
 		return -1;
+	if (have_client(ef, e) < 0)
+		return -EAGAIN;
 	ef->move->open = at > plan_step(&plan_migrate, "release");
 	if (at > asked && effect_journal(ef)->released)
 		return (int)at;
