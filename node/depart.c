@@ -35,7 +35,7 @@ struct departing *departing_find(struct departures *all, const char *id)
 	return d;
 }
 
-static void drop(struct departures *all, struct departing *d)
+void departing_drop(struct departures *all, struct departing *d)
 {
 	struct departing **at = &all->list;
 	while (*at != d)
@@ -58,7 +58,7 @@ static void drop_old(struct departures *all)
 	for (struct departing *d = all->list, *next; d; d = next) {
 		next = d->next;
 		if (is_past(d) && ++past > PAST_MOST)
-			drop(all, d);
+			departing_drop(all, d);
 	}
 }
 
@@ -114,7 +114,7 @@ void departing_wake(struct departures *all)
 
 /* --- its effect -------------------------------------------------------------------- */
 
-static int refuse_unknown(struct error *e, const char *id)
+int departing_refuse(struct error *e, const char *id)
 {
 	return error_set(e, ENOENT, "departure %s is not known", id);
 }
@@ -131,7 +131,7 @@ int depart_offer(struct departures *all, const char *id, const struct move_skele
 	}
 	departing_wake(all);
 	pthread_mutex_unlock(&all->lock);
-	return d ? 0 : refuse_unknown(e, id);
+	return d ? 0 : departing_refuse(e, id);
 }
 
 static int out_of_patience(const struct departing *d, struct error *e)
@@ -171,7 +171,7 @@ int depart_check_wanted(struct departures *all, const char *id, struct error *e)
 {
 	pthread_mutex_lock(&all->lock);
 	const struct departing *d = departing_find(all, id);
-	int r = d ? check_wanted(all, d, e) : refuse_unknown(e, id);
+	int r = d ? check_wanted(all, d, e) : departing_refuse(e, id);
 	pthread_mutex_unlock(&all->lock);
 	return r;
 }
@@ -185,7 +185,7 @@ int depart_await(struct departures *all, const char *id, bool (*busy)(void *arg)
 			return error_set(e, EBUSY, "something else is to be done to the session");
 		pthread_mutex_lock(&all->lock);
 		struct departing *d = departing_find(all, id);
-		r = d ? look_at_word(all, d, e) : refuse_unknown(e, id);
+		r = d ? look_at_word(all, d, e) : departing_refuse(e, id);
 		if (r == 0)
 			departing_wait(all, SLICE_MS);
 		pthread_mutex_unlock(&all->lock);
@@ -370,182 +370,6 @@ void depart_effect_ended(struct node *node, const struct effect *ef)
 	depart_look_soon(all);
 }
 
-/* --- what elsad wants --------------------------------------------------------------------------
- */
-
-static int copy_out(const struct departing *d, struct departure *to, struct error *e)
-{
-	*to = (struct departure) { .state = d->state };
-	int r = journal_set(&to->id, d->id, e);
-	if (r == 0)
-		r = journal_set(&to->session, d->session, e);
-	if (r == 0)
-		r = journal_set(&to->to, d->to, e);
-	if (r == 0 && d->state == DEPARTURE_KEPT)
-		r = journal_set(&to->why, d->why.text, e);
-	if (r < 0)
-		wire_free(&wire_departure, to);
-	return r;
-}
-
-static bool is_in_use(const struct departing *d)
-{
-	return d && (d->state == DEPARTURE_UNDER_WAY || d->state == DEPARTURE_GIVEN);
-}
-
-static bool runs_here(struct node *node, const char *id)
-{
-	struct session *s = session_find(node, id);
-	pthread_mutex_lock(&node->lock);
-	bool runs = s && session_alive(node, s) && !session_is_given(s);
-	pthread_mutex_unlock(&node->lock);
-	return runs;
-}
-
-static struct departing *find_in_use(struct departures *all, const char *session)
-{
-	struct departing *d = all->list;
-	while (d && (strcmp(d->session, session) != 0 || !is_in_use(d)))
-		d = d->next;
-	return d;
-}
-
-/* One at a time may fetch a session; and what `id` was before is no more. */
-static void drop_grants(struct departures *all, const char *session, const char *id)
-{
-	for (struct departing *d = all->list, *next; d; d = next) {
-		bool other = strcmp(d->session, session) == 0 && d->state == DEPARTURE_GRANTED;
-		next = d->next;
-		if (other || strcmp(d->id, id) == 0)
-			drop(all, d);
-	}
-}
-
-static bool is_same(const struct departing *d, const struct departure *wanted)
-{
-	return strcmp(d->id, wanted->id) == 0 && strcmp(d->session, wanted->session) == 0 &&
-	       strcmp(d->to, wanted->to) == 0;
-}
-
-/* Under the lock. What is under way or behind us is shown as it is; what came to nothing may be
- * tried again. */
-static int grant(struct departures *all, const struct departure *wanted, bool runs,
-		 struct departing **to, struct error *e)
-{
-	struct departing *d = departing_find(all, wanted->id);
-	struct departing *used = is_in_use(d) ? d : find_in_use(all, wanted->session);
-	if (d && is_same(d, wanted) && d->state != DEPARTURE_KEPT) {
-		*to = d;
-		return 0;
-	}
-	if (used)
-		return error_set(e, EBUSY, "departure %s of session %s is under way", used->id,
-				 used->session);
-	if (!runs)
-		return error_set(e, ESRCH, "session %s does not run here", wanted->session);
-	drop_grants(all, wanted->session, wanted->id);
-	const struct departure fresh = { .id = wanted->id,
-					 .session = wanted->session,
-					 .to = wanted->to };
-	*to = departing_add(all, &fresh);
-	return *to ? 0 : error_set(e, ENOMEM, "out of memory");
-}
-
-int depart_grant(struct node *node, const struct departure *wanted, struct departure *to,
-		 struct error *e)
-{
-	struct departures *all = node->departures;
-	struct departing *d = NULL;
-	bool runs = runs_here(node, wanted->session);
-	pthread_mutex_lock(&all->lock);
-	int r = grant(all, wanted, runs, &d, e);
-	if (r == 0)
-		r = copy_out(d, to, e);
-	departing_wake(all);
-	pthread_mutex_unlock(&all->lock);
-	return r;
-}
-
-int depart_show(struct node *node, const char *id, struct departure *to, struct error *e)
-{
-	struct departures *all = node->departures;
-	pthread_mutex_lock(&all->lock);
-	const struct departing *d = departing_find(all, id);
-	int r = d ? copy_out(d, to, e) : refuse_unknown(e, id);
-	pthread_mutex_unlock(&all->lock);
-	return r;
-}
-
-/* ... and why that failed before. */
-static int in_a_moment(struct error *e, const struct departing *d, const char *what)
-{
-	int r = error_set(e, EBUSY, "departure %s %s", d->id, what);
-	return d->why.fault ? error_remedy(e, r, "Before: %s", d->why.text) : r;
-}
-
-/* Under the lock. */
-static int take_back(struct departing *d, struct error *e)
-{
-	switch (d->state) {
-	case DEPARTURE_UNDER_WAY: /* its next word would be taken for an answer */
-		d->word = d->word ? d->word : DEPART_ABORT;
-		return in_a_moment(e, d, "is being undone");
-	case DEPARTURE_GIVEN:
-		d->returning = true;
-		return in_a_moment(e, d, "is being taken back");
-	case DEPARTURE_OVER:
-		return error_set(e, ENOENT, "nothing is left here of session %s", d->session);
-	case DEPARTURE_GRANTED:
-		error_fault(&d->why, FAULT_CONFLICT, "it was taken back");
-		d->state = DEPARTURE_KEPT;
-		return 0;
-	default:
-		return 0;
-	}
-}
-
-int depart_take_back(struct node *node, const char *id, struct error *e)
-{
-	struct departures *all = node->departures;
-	pthread_mutex_lock(&all->lock);
-	struct departing *d = departing_find(all, id);
-	int r = d ? take_back(d, e) : refuse_unknown(e, id);
-	departing_wake(all);
-	pthread_mutex_unlock(&all->lock);
-	depart_look_soon(all);
-	return r;
-}
-
-/* Under the lock. What ended is known on, for the other node may ask. */
-static int end(struct departures *all, struct departing *d, struct error *e)
-{
-	switch (d->state) {
-	case DEPARTURE_UNDER_WAY:
-		d->word = d->word ? d->word : DEPART_ABORT;
-		return in_a_moment(e, d, "is being undone");
-	case DEPARTURE_GIVEN:
-		d->ending = true;
-		return in_a_moment(e, d, "is being ended");
-	case DEPARTURE_GRANTED:
-		drop(all, d);
-		return 0;
-	default:
-		return 0;
-	}
-}
-
-int depart_end(struct node *node, const char *id, struct error *e)
-{
-	struct departures *all = node->departures;
-	pthread_mutex_lock(&all->lock);
-	struct departing *d = departing_find(all, id);
-	int r = d ? end(all, d, e) : 0;
-	departing_wake(all);
-	pthread_mutex_unlock(&all->lock);
-	depart_look_soon(all);
-	return r;
-}
-
 /* --- its life ---------------------------------------------------------------------- */
 
 struct departures *departures_new(struct node *node)
@@ -568,7 +392,7 @@ void *departures_free(struct departures *all)
 	if (!all)
 		return NULL;
 	while (all->list)
-		drop(all, all->list);
+		departing_drop(all, all->list);
 	pthread_cond_destroy(&all->changed);
 	pthread_mutex_destroy(&all->lock);
 	free(all);

@@ -143,7 +143,7 @@ static void on_caller(evutil_socket_t fd, short what, void *arg)
 
 static int port_of(int fd)
 {
-	struct sockaddr_storage at;
+	struct sockaddr_storage at = { 0 };
 	socklen_t len = sizeof(at);
 	if (getsockname(fd, (struct sockaddr *)&at, &len) < 0)
 		return 0;

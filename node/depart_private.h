@@ -62,11 +62,15 @@ void *departures_free(struct departures *all); /* NULL */
 /* Under the lock; NULL. */
 struct departing *departing_find(struct departures *all, const char *id);
 struct departing *departing_add(struct departures *all, const struct departure *what);
+void departing_drop(struct departures *all, struct departing *d);
 void departing_use(struct departing *d);
 void departing_leave(struct departures *all, struct departing *d);
 /* Waits for a change, at most so long. */
 void departing_wait(struct departures *all, int ms);
 void departing_wake(struct departures *all);
+
+/* That there is none: -ENOENT. */
+int departing_refuse(struct error *e, const char *id);
 
 /* From any thread, not under the lock: the loop looks what is wanted. */
 void depart_look_soon(struct departures *all);
