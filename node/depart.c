@@ -119,6 +119,16 @@ int departing_refuse(struct error *e, const char *id)
 	return error_set(e, ENOENT, "departure %s is not known", id);
 }
 
+void depart_stands_still(struct departures *all, const char *id)
+{
+	pthread_mutex_lock(&all->lock);
+	struct departing *d = departing_find(all, id);
+	if (d)
+		d->still = true;
+	departing_wake(all);
+	pthread_mutex_unlock(&all->lock);
+}
+
 int depart_offer(struct departures *all, const char *id, const struct move_skeleton *skeleton,
 		 struct error *e)
 {
@@ -237,7 +247,7 @@ static void begin_departure(struct departures *all, struct departing *d)
 	struct error e = ERROR_INIT;
 	int r = 0;
 	d->asked = false;
-	d->ready = false;
+	d->still = d->ready = false;
 	d->word = DEPART_NO_WORD;
 	d->state = DEPARTURE_UNDER_WAY;
 	d->heard_at = clock_mono();
@@ -325,7 +335,7 @@ static void keep(struct departing *d, const struct effect_result *result)
 {
 	enum fault fault = result->fault ? fault_from_name(result->fault) : FAULT_INTERNAL;
 	d->state = DEPARTURE_KEPT;
-	d->ready = d->asked = false;
+	d->still = d->ready = d->asked = false;
 	error_clear(&d->why);
 	error_fault(&d->why, fault, "%s", result->text ? result->text : "it came to nothing");
 	if (result->remedy)
@@ -343,7 +353,7 @@ static void settle(struct departing *d, const struct session *s, const struct ef
 		return;
 	}
 	d->state = back ? DEPARTURE_KEPT : DEPARTURE_OVER;
-	d->ready = d->ending = d->returning = false;
+	d->still = d->ready = d->ending = d->returning = false;
 	error_clear(&d->why);
 	if (back)
 		error_fault(&d->why, FAULT_CONFLICT, "it was taken back");

@@ -41,7 +41,8 @@ struct departing {
 	mono_us heard_at;  /* when the other node last said anything */
 
 	/* From it: */
-	bool ready; /* it stands still and is written down */
+	bool still; /* it stands still, and its packets are held */
+	bool ready; /* ... and it is written down */
 	struct move_skeleton skeleton;
 };
 
@@ -75,7 +76,9 @@ int departing_refuse(struct error *e, const char *id);
 /* From any thread, not under the lock: the loop looks what is wanted. */
 void depart_look_soon(struct departures *all);
 
-/* For the steps, with the departure's id. It is written down, and the other node may know. */
+/* For the steps, with the departure's id. It stands still; it is written down: the other node may
+ * know. */
+void depart_stands_still(struct departures *all, const char *id);
 int depart_offer(struct departures *all, const char *id, const struct move_skeleton *skeleton,
 		 struct error *e);
 /* Nobody has taken back that it is to stand still. */

@@ -149,10 +149,16 @@ static int greet(struct talk *t, struct error *e)
 
 /* --- it stands still --------------------------------------------------------------- */
 
-static bool is_on_its_way(const struct departing *d)
+/* The next thing that it is waited for. */
+static bool is_reached(const struct departing *d, bool written)
+{
+	return written ? d->ready : d->still || d->ready;
+}
+
+static bool is_on_its_way(const struct departing *d, bool written)
 {
 	return !d->dropped && ((d->state == DEPARTURE_GRANTED && d->asked) ||
-			       (d->state == DEPARTURE_UNDER_WAY && !d->ready));
+			       (d->state == DEPARTURE_UNDER_WAY && !is_reached(d, written)));
 }
 
 /* Nothing is to come while it waits for us. */
@@ -168,13 +174,13 @@ static int look_at_peer(struct talk *t, struct error *e)
 	return r < 0 ? r : error_set(e, EBADMSG, "it asks before it was answered");
 }
 
-static int wait_for_skeleton(struct talk *t, struct error *e)
+static int wait_until(struct talk *t, bool written, struct error *e)
 {
 	int r = 0;
 	pthread_mutex_lock(&t->all->lock);
-	while (r == 0 && is_on_its_way(t->d) && !t->all->closing) {
+	while (r == 0 && is_on_its_way(t->d, written) && !t->all->closing) {
 		departing_wait(t->all, SLICE_MS);
-		if (!is_on_its_way(t->d))
+		if (!is_on_its_way(t->d, written))
 			break;
 		pthread_mutex_unlock(&t->all->lock);
 		r = look_at_peer(t, e);
@@ -184,10 +190,23 @@ static int wait_for_skeleton(struct talk *t, struct error *e)
 	return r;
 }
 
+/* 1: it is; 0: it will not be, which the other node was told; negative: that one is gone. */
+static int answer_until(struct talk *t, bool written, struct error *e)
+{
+	struct error why = ERROR_INIT;
+	int r = wait_until(t, written, e);
+	if (r < 0)
+		return r;
+	pthread_mutex_lock(&t->all->lock);
+	bool reached = is_reached(t->d, written);
+	if (!reached)
+		say_why_not(t->d, &why);
+	pthread_mutex_unlock(&t->all->lock);
+	return reached ? 1 : move_send_error(t->conn, &why);
+}
+
 static int answer_freeze(struct talk *t, struct error *e)
 {
-	struct move_skeleton skeleton;
-	struct error why = ERROR_INIT;
 	pthread_mutex_lock(&t->all->lock);
 	if (t->d->state == DEPARTURE_GRANTED && !t->d->dropped) {
 		t->d->asked = true;
@@ -195,17 +214,18 @@ static int answer_freeze(struct talk *t, struct error *e)
 	}
 	pthread_mutex_unlock(&t->all->lock);
 	depart_look_soon(t->all);
-	int r = wait_for_skeleton(t, e);
-	if (r < 0)
+	int r = answer_until(t, false, e);
+	return r > 0 ? move_send(t->conn, MOVE_OK, NULL, 0, e) : r;
+}
+
+static int answer_written(struct talk *t, struct error *e)
+{
+	int r = answer_until(t, true, e);
+	if (r <= 0)
 		return r;
 	pthread_mutex_lock(&t->all->lock);
-	bool ready = t->d->ready;
-	skeleton = t->d->skeleton;
-	if (!ready)
-		say_why_not(t->d, &why);
+	struct move_skeleton skeleton = t->d->skeleton;
 	pthread_mutex_unlock(&t->all->lock);
-	if (!ready)
-		return move_send_error(t->conn, &why);
 	return move_send_text(t->conn, MOVE_SKELETON, &wire_move_skeleton, &skeleton, e);
 }
 
@@ -394,6 +414,7 @@ static const struct {
 	[MOVE_FREEZE] = { answer_freeze, true },    [MOVE_FILES] = { answer_files, false },
 	[MOVE_GIVE] = { answer_give, true },        [MOVE_PAGES] = { answer_pages, false },
 	[MOVE_ARRIVED] = { answer_arrived, false }, [MOVE_ABORT] = { answer_abort, true },
+	[MOVE_WRITTEN] = { answer_written, true },
 };
 
 static void note_heard(struct talk *t)

@@ -113,7 +113,16 @@ int move_client_open(struct move_client *c, struct error *e)
 int move_client_freeze(struct move_client *c, struct error *e)
 {
 	cleanup_buf struct buf answer = BUF_INIT(MOVE_BODY_MOST);
-	int r = move_ask(c->conn, MOVE_FREEZE, NULL, 0, MOVE_SKELETON, &answer,
+	int r = move_ask(c->conn, MOVE_FREEZE, NULL, 0, MOVE_OK, &answer,
+			 (int)c->node->config->node.effect_timeout_ms, e);
+	c->still_since = clock_mono();
+	return r;
+}
+
+int move_client_wait_written(struct move_client *c, struct error *e)
+{
+	cleanup_buf struct buf answer = BUF_INIT(MOVE_BODY_MOST);
+	int r = move_ask(c->conn, MOVE_WRITTEN, NULL, 0, MOVE_SKELETON, &answer,
 			 (int)c->node->config->node.effect_timeout_ms, e);
 	if (r == 0)
 		r = wire_decode_text(&wire_move_skeleton, buf_text(&answer), answer.len,

@@ -34,8 +34,10 @@ int move_client_tls(const struct node *node, struct move_tls **tls, struct error
 
 /* Connects unless it is connected, and fills in the offer. */
 int move_client_open(struct move_client *c, struct error *e);
-/* It stands still when this returns 0, and is written down. */
+/* It stands still when this returns 0, since c->still_since at the latest; ... and is written down.
+ */
 int move_client_freeze(struct move_client *c, struct error *e);
+int move_client_wait_written(struct move_client *c, struct error *e);
 /* The tar to `fd`; `progress` may be NULL. */
 int move_client_files(struct move_client *c, int fd, void (*progress)(uint64_t bytes, void *arg),
 		      void *arg, struct error *e);

@@ -24,14 +24,15 @@ enum { MOVE_VERSION = 1, MOVE_HEADER_BYTES = 8, MOVE_BODY_MOST = 4 << 20 };
 enum move_type {
 	MOVE_HELLO = 1, /* move_hello: first on every connection. Answer: MOVE_OFFER, if control,
 			 * else MOVE_OK */
-	MOVE_FREEZE,    /* stand still and be written down. Answer: MOVE_SKELETON, when that is done
-			 */
-	MOVE_FILES,     /* Answer: a tar stream in MOVE_DATA: criu/, remap/, layers.tar, working-set
-			 */
-	MOVE_GIVE,      /* Answer: MOVE_OK: it is yours; MOVE_ERROR (conflict): it is not */
-	MOVE_PAGES,     /* move_ranges. Answer: MOVE_DATA, move_pages of all of them */
-	MOVE_ARRIVED,   /* all is in. Answer: MOVE_OK */
-	MOVE_ABORT,     /* it came to nothing here. Answer: MOVE_OK; conflict when it was given */
+	MOVE_FREEZE,  /* stand still and be written down. Answer: MOVE_OK, when it stands still: no
+		       * packet for it is taken any more */
+	MOVE_FILES,   /* Answer: a tar stream in MOVE_DATA: criu/, remap/, layers.tar, working-set
+		       */
+	MOVE_GIVE,    /* Answer: MOVE_OK: it is yours; MOVE_ERROR (conflict): it is not */
+	MOVE_PAGES,   /* move_ranges. Answer: MOVE_DATA, move_pages of all of them */
+	MOVE_ARRIVED, /* all is in. Answer: MOVE_OK */
+	MOVE_ABORT,   /* it came to nothing here. Answer: MOVE_OK; conflict when it was given */
+	MOVE_WRITTEN, /* behind MOVE_FREEZE. Answer: MOVE_SKELETON, when it is written down */
 
 	MOVE_OK = 64,
 	MOVE_ERROR, /* move_failure */

@@ -81,6 +81,14 @@ static int freeze(struct effect *ef, struct error *e)
 	return r < 0 ? r : checkpoint_freeze(ef, e);
 }
 
+static int hold(struct effect *ef, struct error *e)
+{
+	int r = checkpoint_hold(ef, e);
+	if (r == 0)
+		depart_stands_still(ef->node->departures, departure_of(ef));
+	return r;
+}
+
 /* --- what it is but for its memory ------------------------------------------------- */
 
 /* What was in /dev/shm and the like is in the images, and that is not for memory that nobody has
@@ -214,20 +222,22 @@ static int give(struct effect *ef, struct error *e)
 		r = error_set(e, ESRCH, "session %s has ended", ef->session->id);
 	if (r == 0)
 		r = set_given(ef, ef->request.from, e);
+	/* A power cut ends these processes in any case: only a kill must find it noted, and a disk
+	 * may take its time. */
 	if (r == 0)
-		r = journal_save(ef->node, effect_journal(ef), e);
+		r = journal_note(ef->node, effect_journal(ef), e);
 	if (r == 0)
 		depart_given(ef->node->departures, departure_of(ef));
 	return r;
 }
 
-/* Could not be made durable: said before it runs again. */
+/* Could not be noted: said before it runs again. */
 static int take_back(struct effect *ef, struct error *e)
 {
 	if (!session_is_given(ef->session))
 		return 0;
 	int r = set_given(ef, NULL, e);
-	return r < 0 ? r : journal_save(ef->node, effect_journal(ef), e);
+	return r < 0 ? r : journal_note(ef->node, effect_journal(ef), e);
 }
 
 /* The other node has it all, and what it has not, memory, is not there. */
@@ -249,7 +259,7 @@ static const struct step steps[] = {
 	{ .name = "check", .run = check },
 	{ .name = "arrive", .run = arrival_wait },
 	{ .name = "freeze", .run = freeze, .undo = checkpoint_thaw },
-	{ .name = "hold", .run = checkpoint_hold, .undo = checkpoint_release },
+	{ .name = "hold", .run = hold, .undo = checkpoint_release },
 	{ .name = "dump", .run = dump, .undo = undump },
 	{ .name = "layers", .run = layers },
 	{ .name = "offer", .run = offer },

@@ -122,10 +122,12 @@ static int freeze(struct effect *ef, struct error *e)
 		r = move_client_freeze(ef->move, e);
 	if (r < 0)
 		return r;
-	ef->frozen_since = ef->move->still_since;
-	/* The way that packets take is changed while the rest is done. */
+	/* The way that packets take is changed while the rest is done: what comes here is kept
+	 * until it can be taken (node/net_keep.h), what comes there is lost. */
 	move_client_say_moving(ef->move);
-	return 0;
+	r = move_client_wait_written(ef->move, e);
+	ef->frozen_since = ef->move->still_since;
+	return r;
 }
 
 /* As after a crash, too, when what is known of the other node is in the journal. */

@@ -356,12 +356,19 @@ UNUSED static int say(struct peer *p, enum move_type type, enum move_type want)
 	return r;
 }
 
+/* ... and be written down. */
+UNUSED static int freeze(struct peer *p)
+{
+	int r = say(p, MOVE_FREEZE, MOVE_OK);
+	return r < 0 ? r : say(p, MOVE_WRITTEN, MOVE_SKELETON);
+}
+
 UNUSED static void call_and_freeze(struct peer *p, const char *id)
 {
 	struct move_skeleton skeleton;
 	assert_int_equal(grant(id), 0);
 	assert_int_equal(call(p, TO, id, FIRST, true), 0);
-	assert_int_equal(say(p, MOVE_FREEZE, MOVE_SKELETON), 0);
+	assert_int_equal(freeze(p), 0);
 	assert_int_equal(wire_decode_text(&wire_move_skeleton, buf_text(&p->answer), p->answer.len,
 					  &skeleton, NULL),
 			 0);

@@ -26,7 +26,7 @@ static void test_given(void **state)
 	assert_int_equal(say(&p, MOVE_GIVE, MOVE_OK), 0);
 	expect_journal(TO);
 	assert_int_equal(say(&p, MOVE_GIVE, MOVE_OK), 0);
-	assert_int_equal(say(&p, MOVE_FREEZE, MOVE_SKELETON), 0);
+	assert_int_equal(freeze(&p), 0);
 	assert_true(say(&p, MOVE_ABORT, MOVE_OK) < 0);
 	assert_int_equal(state_of(d1), DEPARTURE_GIVEN);
 	expect_status(false, TO);
@@ -80,7 +80,7 @@ static void test_aborted(void **state)
 	expect_status(true, NULL);
 	/* It had its chance; a grant more is another one. */
 	assert_true(say(&p, MOVE_GIVE, MOVE_OK) < 0);
-	assert_true(say(&p, MOVE_FREEZE, MOVE_SKELETON) < 0);
+	assert_true(freeze(&p) < 0);
 	assert_int_equal(fetch(&p, 2, PAGE, 1, page), -ENOENT);
 	hang_up(&p);
 	call_and_freeze(&p, d1);
@@ -103,7 +103,7 @@ static void test_patience(void **state)
 	call_and_freeze(&p, d1);
 	hang_up(&p);
 	assert_int_equal(call(&p, TO, d1, FIRST, true), 0);
-	assert_int_equal(say(&p, MOVE_FREEZE, MOVE_SKELETON), 0);
+	assert_int_equal(freeze(&p), 0);
 	usleep(1500000);
 	assert_int_equal(state_of(d1), DEPARTURE_UNDER_WAY);
 	expect_still(&box);
@@ -232,7 +232,7 @@ static void test_strangers(void **state)
 	assert_int_equal(call(&p, TO, d2, FIRST, true), 0);
 	assert_true(say(&p, MOVE_GIVE, MOVE_OK) < 0); /* it does not even stand still */
 	assert_int_equal(ask(ask_end, d2), 0);
-	assert_true(say(&p, MOVE_FREEZE, MOVE_SKELETON) < 0);
+	assert_true(freeze(&p) < 0);
 	hang_up(&p);
 	expect_runs(&box);
 	box_stop(&box);

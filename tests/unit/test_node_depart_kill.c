@@ -21,7 +21,7 @@ static void depart_until_killed(const char *fault, struct told *told)
 	assert_int_equal(fault_parse(fault, &node.fault, NULL), 0);
 	assert_int_equal(grant(d1), 0);
 	assert_int_equal(call(&p, TO, d1, FIRST, true), 0);
-	told->freeze = say(&p, MOVE_FREEZE, MOVE_SKELETON) == 0 ? SAID_YES : SAID_NO;
+	told->freeze = freeze(&p) == 0 ? SAID_YES : SAID_NO;
 	told->give = say(&p, MOVE_GIVE, MOVE_OK) == 0 ? SAID_YES : SAID_NO;
 	if (strncmp(fault, "return:", 7) == 0)
 		ask(ask_back, d1);

@@ -25,7 +25,7 @@ static void test_headers(void **state)
 		{ { 'E', 'M', 1, MOVE_DATA, 0, 0, 64, 0 }, 0, { MOVE_DATA, MOVE_BODY_MOST } },
 		{ { 'E', 'M', 1, MOVE_DATA, 1, 0, 64, 0 }, -EBADMSG },
 		{ { 'E', 'M', 1, 0, 0, 0, 0, 0 }, -EBADMSG },
-		{ { 'E', 'M', 1, MOVE_ABORT + 1, 0, 0, 0, 0 }, -EBADMSG },
+		{ { 'E', 'M', 1, MOVE_WRITTEN + 1, 0, 0, 0, 0 }, -EBADMSG },
 		{ { 'E', 'M', 1, MOVE_DATA + 1, 0, 0, 0, 0 }, -EBADMSG },
 		{ { 'E', 'M', 2, MOVE_GIVE, 0, 0, 0, 0 }, -EBADMSG },
 		{ { 'H', 'T', 'T', 'P', 0, 0, 0, 0 }, -EBADMSG },
