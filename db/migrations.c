@@ -116,6 +116,8 @@ static const char *const migrations[] = {
 	") STRICT, WITHOUT ROWID;",
 	/* 4: on which nodes a wake has failed already */
 	"ALTER TABLE sessions ADD COLUMN tried TEXT;",
+	/* 5: who could not be saved when a machine went away */
+	"ALTER TABLE sessions ADD COLUMN left_behind TEXT;",
 };
 
 static int read_number(struct db *db, const char *sql, int64_t *value, struct error *e)

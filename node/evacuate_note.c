@@ -122,8 +122,9 @@ void evacuate_tell_users(struct evacuate *ev)
 	for (size_t i = 0; i < ev->record.session_count; i++) {
 		const struct evacuee *to = &ev->record.sessions[i];
 		const struct session *s = session_find(ev->node, to->session);
+		/* It is tried once more, if there is time: should that go well, all the better. */
 		bool unsaved = to->state == EVACUEE_LEFT ||
-			       (to->state == EVACUEE_FAILED && ev->more[i].over);
+			       (to->state == EVACUEE_FAILED && ev->more[i].tries > 0);
 		if (!s || ev->more[i].telling)
 			continue;
 		if (ev->notice_count && unsaved)

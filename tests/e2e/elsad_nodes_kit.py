@@ -55,6 +55,7 @@ class Joined(Node):
         self.lease_until = 0.0
         self.leaving = False
         self.asked_offset_us = 0
+        self.evacuation: Json | None = None
         self.notices: list[Json] = []
         self.overlays: list[Json] = []
         self.overlay_status = 200
@@ -180,6 +181,8 @@ class Joined(Node):
             if method == "POST":
                 info["images"] = [i for i in body["images"] if i in self.images]
             return 200, info, {}
+        if path == "/v1/evacuation" and self.evacuation:
+            return 200, self.evacuation, {}
         if path == "/v1/overlay":
             self.overlays.append(body)
             return self.overlay_status, {}, {}
