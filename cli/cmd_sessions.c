@@ -176,7 +176,13 @@ static void print_session(const json_t *session)
 		{ "  saved", "saved_at", COLUMN_AGE },
 		{ "  next", "due_at", COLUMN_TIME },
 	};
+	static const struct column left[] = {
+		{ "not saved", "why", COLUMN_TEXT },
+		{ "  on node", "node", COLUMN_TEXT },
+		{ "  which ends", "at", COLUMN_TIME },
+	};
 	table_print_pairs(stdout, session, columns, ARRAY_SIZE(columns));
+	table_print_pairs(stdout, json_object_get(session, "left_behind"), left, ARRAY_SIZE(left));
 	table_print_pairs(stdout, json_object_get(session, "protection"), protection,
 			  ARRAY_SIZE(protection));
 	print_operation(json_object_get(session, "operation"));

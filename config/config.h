@@ -81,6 +81,7 @@ struct config {
 		int64_t lease_ms;
 		int64_t certificate_ms; /* how long nodes' are good */
 		bool local;             /* sessions may run on the hub's host, too */
+		char *prefer;           /* "none", "spot", "on-demand" */
 		int64_t memory_request_bytes;
 		int64_t reserve_bytes; /* of each node */
 	} nodes;

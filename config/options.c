@@ -152,6 +152,10 @@ const struct option options[] = {
 		 "that left." },
 	{ "nodes", "local", OPTION_BOOLEAN, AT(nodes.local), "true",
 	  .doc = "Whether sessions may run on the hub's own host." },
+	{ "nodes", "prefer", OPTION_STRING, AT(nodes.prefer), "\"none\"",
+	  .choices = "none spot on-demand",
+	  .doc = "Machines that sessions are rather put on where both kinds have room: cheaper ones\n"
+		 "(spot), or those that stay (on-demand)." },
 	{ "nodes", "memory_request", OPTION_SIZE, AT(nodes.memory_request_bytes), "\"256M\"", 0,
 	  1024 * TIB,
 	  .doc = "What a session counts for on a node when it has no limit and nothing is known of\n"

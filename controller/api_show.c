@@ -9,6 +9,7 @@
 #include "controller/effects.h"
 #include "controller/hub.h"
 #include "controller/idle.h"
+#include "controller/left_behind.h"
 #include "controller/node.h"
 #include "controller/operations.h"
 #include "controller/protect.h"
@@ -79,6 +80,7 @@ static void add_outlook(json_t *to, const struct session *s)
 	bool waking = (s->state == SESSION_HIBERNATED || s->state == SESSION_STOPPED) &&
 		      (wish == WISH_AWAKE || wish == WISH_START);
 	json_object_set_new(to, "checkpoint", json_integer(s->row.checkpoint));
+	json_object_set_new(to, "left_behind", left_behind_json(s));
 	json_object_set_new(to, "waking", json_boolean(waking));
 	json_object_set_new(to, "moving_to",
 			    text_or_null(s->state == SESSION_MIGRATING && s->effect

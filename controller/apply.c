@@ -153,6 +153,8 @@ static void draft_row(struct session *s, struct draft *d)
 	row->checkpoint = d->step.checkpoint;
 	row->wish = d->step.wish;
 	draft_tried(s, d, row);
+	if (d->checkpointed || change->event == EVENT_EVACUATED || change->event == EVENT_FOUND)
+		replace_text(&row->left_behind, NULL);
 	if (d->step.next == SESSION_RUNNING && was_started)
 		row->started_at = d->now;
 	if (change->ended && change->ended->kind == EFFECT_HIBERNATE)

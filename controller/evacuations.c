@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "base/names.h"
 #include "controller/api.h"
+#include "controller/left_behind.h"
 #include "controller/record.h"
 #include "controller/sessions.h"
 #include "wire/text.h"
@@ -81,13 +82,17 @@ static int tell_left(const struct news *n, const struct evacuee *s, struct error
 {
 	char age[CLOCK_TEXT_SIZE] = "";
 	wall_ms end = n->now->ended_at;
+	struct session *session = sessions_by_id(n->c, s->session);
+	int r = session ? left_behind_note(session, n->name, n->now->notice.at, s, e) : 0;
+	if (r < 0)
+		return r;
 	clock_format_duration(end - s->snapshot_at, age);
 	cleanup_free char *detail =
 		str_printf("on %s%s%s; %s%s", n->name, s->why ? ": " : "", s->why ? s->why : "",
 			   s->snapshot_at ? "its last checkpoint was then of before " : "",
 			   s->snapshot_at ? age : "it has no checkpoint");
 	return record_event(n->c,
-			    &(struct record) { .session = sessions_by_id(n->c, s->session),
+			    &(struct record) { .session = session,
 					       .who = "node",
 					       .what = "left-behind",
 					       .why = name_of(evacuee_state_names,
@@ -172,18 +177,36 @@ static int keep(struct controller *c, const char *name, const struct evacuation 
 	return r;
 }
 
+/* Should the machine go away without another word, the record has it. */
+static void note_left(struct node *node, struct session *s, const struct evacuation *now,
+		      const struct evacuee *one, bool unsaved)
+{
+	struct error e = ERROR_INIT;
+	int r = 0;
+	if (!session_has_processes(s))
+		return;
+	if (unsaved)
+		r = left_behind_note(s, node->name, now->notice.at, one, &e);
+	else if (!node->info.notice_count || one->state == EVACUEE_SAVED)
+		r = left_behind_take_back(s, node->name, &e);
+	if (r < 0)
+		log_error("%s: that it cannot be saved is not recorded: %s", s->label, e.text);
+}
+
 /* While there is time its user can be told. */
-static void note_unsaved(const struct node *node, const struct evacuation *now)
+static void note_unsaved(struct node *node, const struct evacuation *now)
 {
 	for (size_t i = 0; i < now->session_count; i++) {
 		const struct evacuee *one = &now->sessions[i];
 		struct session *s = sessions_by_id(node->controller, one->session);
 		bool unsaved = one->state == EVACUEE_FAILED && node->info.notice_count;
-		if (s && s->node == node)
-			snprintf(s->seen.unsaved, sizeof(s->seen.unsaved), "%s",
-				 !unsaved   ? ""
-				 : one->why ? one->why
-					    : "the node gives no reason");
+		if (!s || s->node != node)
+			continue;
+		note_left(node, s, now, one, unsaved);
+		snprintf(s->seen.unsaved, sizeof(s->seen.unsaved), "%s",
+			 !unsaved   ? ""
+			 : one->why ? one->why
+				    : "the node gives no reason");
 	}
 }
 
@@ -204,6 +227,7 @@ static bool take(struct node *node, const struct http_reply *reply)
 		/* Not kept, it is asked for again. */
 		node->evacuation = r == 0 && now.ended_at ? EVACUATION_OVER : EVACUATION_OPEN;
 		note_unsaved(node, &now);
+		node->noticed = node->info.notice_count;
 		wire_free(&wire_evacuation, &now);
 	}
 	if (r < 0)
@@ -220,8 +244,9 @@ static void answered(const struct http_reply *reply, void *arg)
 
 void evacuations_look(struct node *node, const struct node_info *info)
 {
+	/* Once more when the last notice is gone: nobody is to be told any more. */
 	if (node->checked && node->evacuation == EVACUATION_OVER && !info->evacuating &&
-	    !info->notice_count)
+	    !info->notice_count && !node->noticed)
 		return;
 	node_call(node, "GET", "/v1/evacuation", NULL, ASK_TIMEOUT_MS, answered, node, NULL, NULL);
 }

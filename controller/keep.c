@@ -70,6 +70,13 @@ int session_set_wish(struct session *s, enum session_wish wish, struct error *e)
 	return keep(s, &draft, NULL, NULL, NULL, e);
 }
 
+int session_set_left_behind(struct session *s, const char *text, struct error *e)
+{
+	struct db_session draft = session_copy_row(&s->row);
+	replace_text(&draft.left_behind, text);
+	return keep(s, &draft, NULL, NULL, NULL, e);
+}
+
 static int mark_aside(struct session *s, void *arg, struct error *e)
 {
 	return rows_set_aside(s->controller->db, s->row.id, arg, e);

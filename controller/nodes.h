@@ -45,6 +45,7 @@ struct node {
 		EVACUATION_OPEN,
 		EVACUATION_OVER, /* or there was none */
 	} evacuation;            /* controller/evacuations.h */
+	bool noticed;            /* it had notices when its evacuation was asked about last */
 	mono_us look_at; /* when the look under way began: what is younger it cannot judge */
 	struct event *timer;
 	struct http_call *call;

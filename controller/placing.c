@@ -241,6 +241,9 @@ static int choose(struct session *s, const struct placing *what, struct node **t
 		.memory_bytes = what->memory_bytes > 0 ? what->memory_bytes : placing_memory(s),
 		.cpus = what->cpus,
 		.features = what->features,
+		.price = strcmp(config->nodes.prefer, "none") != 0 ? config->nodes.prefer : NULL,
+		/* Near to what it has read and written before. */
+		.zone = s->row.started_at ? s->node->info.zone : NULL,
 		.local_allowed = config->nodes.local,
 		.cpu_overcommit = CPU_OVERCOMMIT,
 	};

@@ -278,6 +278,7 @@ struct db_session session_copy_row(const struct db_session *row)
 	copy.api_token = copy_text(row->api_token);
 	copy.spawner = copy_text(row->spawner);
 	copy.tried = copy_text(row->tried);
+	copy.left_behind = copy_text(row->left_behind);
 	return copy;
 }
 

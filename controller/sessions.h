@@ -155,6 +155,8 @@ struct session_now session_now(const struct session *s);
 
 /* The other things that are kept of a session; none changes its state. */
 int session_set_wish(struct session *s, enum session_wish wish, struct error *e);
+/* NULL: nothing. See controller/left_behind.h. */
+int session_set_left_behind(struct session *s, const char *text, struct error *e);
 int session_keep_awake(struct session *s, wall_ms until, const char *who, struct error *e);
 int session_record_person(struct session *s, wall_ms person_at, struct error *e);
 int session_set_aside(struct session *s, const char *who, const char *why, const char *reason,

@@ -52,6 +52,7 @@ struct db_session {
 	int64_t wish;       /* policies' enum session_wish */
 	char *tried; /* nodes on which this wake has failed; JSON (controller/tried.h); NULL: none
 		      */
+	char *left_behind; /* it could not be saved; JSON (controller/left_behind.h); NULL */
 	wall_ms created_at;
 	wall_ms changed_at; /* of state */
 	wall_ms started_at; /* of its processes */

@@ -116,7 +116,9 @@ static const char *const migrations[] = {
 	") STRICT, WITHOUT ROWID;",
 	/* 4: on which nodes a wake has failed already */
 	"ALTER TABLE sessions ADD COLUMN tried TEXT;",
-	/* 5: what sessions that moved left behind. It outlives the session's own row, until its
+	/* 5: who could not be saved when a machine went away */
+	"ALTER TABLE sessions ADD COLUMN left_behind TEXT;",
+	/* 6: what sessions that moved left behind. It outlives the session's own row, until its
 	 * node has let go of it. */
 	"CREATE TABLE departures ("
 	"	id TEXT NOT NULL PRIMARY KEY,"

@@ -76,7 +76,7 @@ struct shape {
 	struct {
 		enum column_type type;
 		size_t offset;
-	} columns[20];
+	} columns[24];
 };
 
 /* Bind all of a struct. */

@@ -7,12 +7,12 @@
 	"id, user, server, state, reason, address, node, spec, api_token, spawner, "               \
 	"generation, created_at, changed_at, started_at, person_at, keep_awake_until, "            \
 	"refused_at, "                                                                             \
-	"checkpoint, wish, tried"
+	"checkpoint, wish, tried, left_behind"
 
 #define FIELD(type, name) { COLUMN_##type, offsetof(struct db_session, name) }
 
 static const struct shape shape = {
-	.count = 20,
+	.count = 21,
 	.columns = {
 		FIELD(ID, id),
 		FIELD(TEXT, user),
@@ -34,6 +34,7 @@ static const struct shape shape = {
 		FIELD(INTEGER, checkpoint),
 		FIELD(INTEGER, wish),
 		FIELD(TEXT, tried),
+		FIELD(TEXT, left_behind),
 	},
 };
 
@@ -43,7 +44,7 @@ static int put_row(struct db *db, const struct db_session *session, struct error
 	query_start(
 		&q, db,
 		"INSERT INTO sessions (" COLUMNS ")"
-		" VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)"
+		" VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)"
 		" ON CONFLICT (id) DO UPDATE SET user = excluded.user, server = excluded.server,"
 		" state = excluded.state, reason = excluded.reason, address = excluded.address,"
 		" node = excluded.node, spec = excluded.spec, api_token = excluded.api_token,"
@@ -51,7 +52,8 @@ static int put_row(struct db *db, const struct db_session *session, struct error
 		" created_at = excluded.created_at, changed_at = excluded.changed_at,"
 		" started_at = excluded.started_at, person_at = excluded.person_at,"
 		" keep_awake_until = excluded.keep_awake_until, refused_at = excluded.refused_at,"
-		" checkpoint = excluded.checkpoint, wish = excluded.wish, tried = excluded.tried",
+		" checkpoint = excluded.checkpoint, wish = excluded.wish, tried = excluded.tried,"
+		" left_behind = excluded.left_behind",
 		e);
 	query_row(&q, &shape, session);
 	return query_run(&q);

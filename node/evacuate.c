@@ -182,7 +182,7 @@ static void reopen_for_new(struct evacuate *ev)
 	atomic_store(&ev->node->evacuating, true);
 }
 
-static void look(struct evacuate *ev)
+static void decide(struct evacuate *ev)
 {
 	wall_ms now = clock_wall(), wake = 0;
 	if (!ev->record.begun_at)
@@ -208,6 +208,12 @@ static void look(struct evacuate *ev)
 		look_in(ev, wake - now > SOONEST_MS ? wake - now : SOONEST_MS);
 }
 
+static void look(struct evacuate *ev)
+{
+	decide(ev);
+	evacuate_tell_users(ev);
+}
+
 static void on_look(evutil_socket_t fd, short what, void *arg)
 {
 	(void)fd;
@@ -217,9 +223,22 @@ static void on_look(evutil_socket_t fd, short what, void *arg)
 
 /* --- notices ------------------------------------------------------------------------------ */
 
+/* Notes of the one before are this one's to take away. */
+static void keep_noted(struct evacuate *ev, const struct evacuation *before)
+{
+	for (size_t i = 0; i < before->session_count; i++)
+		if (before->sessions[i].noted &&
+		    evacuate_add(ev, before->sessions[i].session, NULL) == 0)
+			ev->record.sessions[ev->record.session_count - 1].noted = true;
+}
+
 static void begin(struct evacuate *ev)
 {
-	wire_free(&wire_evacuation, &ev->record);
+	struct evacuation before = ev->record;
+	evacuate_drop_more(ev);
+	ev->record = (struct evacuation) { 0 };
+	keep_noted(ev, &before);
+	wire_free(&wire_evacuation, &before);
 	ev->record.begun_at = clock_wall();
 	atomic_store(&ev->node->evacuating, true);
 }

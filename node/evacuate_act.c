@@ -83,7 +83,9 @@ void evacuate_find_sessions(struct evacuate *ev)
 		if (i >= 0 && ev->record.sessions[i].state == EVACUEE_SAVED && !s->effect &&
 		    is_here(ev->node, s)) {
 			ev->record.sessions[i].state = EVACUEE_WAITING;
-			ev->more[i] = (struct evacuee_more) { 0 };
+			ev->more[i].tries = 0;
+			ev->more[i].over = false;
+			ev->more[i].retry_at = 0;
 		}
 	}
 }

@@ -11,6 +11,9 @@ struct evacuee_more {
 	int tries;        /* that failed for a reason of its own */
 	bool over;        /* nothing more is done about it */
 	wall_ms retry_at; /* not before; 0 */
+	bool telling;     /* its user is being told */
+	wall_ms told_deadline;
+	char *told_why;
 };
 
 struct evacuate {
@@ -30,6 +33,7 @@ bool evacuate_is_open(const struct evacuate *ev); /* begun and not ended */
 int evacuate_find(const struct evacuate *ev, const char *id);
 int evacuate_add(struct evacuate *ev, const char *id, struct error *e);
 void evacuate_remove(struct evacuate *ev, size_t i);
+void evacuate_drop_more(struct evacuate *ev);           /* what is beside the record of each */
 void evacuate_say(struct evacuee *to, const char *why); /* NULL: nothing */
 
 /* Of the notices that are present. 0: there are none. */
@@ -44,6 +48,11 @@ void evacuate_save(struct evacuate *ev, bool durable);
 /* A missing file is fine. `same_boot`: whether it is of this boot. */
 int evacuate_read(struct evacuate *ev, bool *same_boot, struct error *e);
 void evacuate_deinit(struct evacuate *ev);
+
+/* --- node/evacuate_note.c --- */
+
+/* Who cannot be saved; and takes that back where it is so no more. */
+void evacuate_tell_users(struct evacuate *ev);
 
 /* --- node/evacuate_act.c --- */
 

@@ -77,9 +77,18 @@ void evacuate_remove(struct evacuate *ev, size_t i)
 	struct evacuation *rec = &ev->record;
 	free(rec->sessions[i].session);
 	free(rec->sessions[i].why);
+	free(ev->more[i].told_why);
 	size_t behind = --rec->session_count - i;
 	memmove(&rec->sessions[i], &rec->sessions[i + 1], behind * sizeof(rec->sessions[0]));
 	memmove(&ev->more[i], &ev->more[i + 1], behind * sizeof(ev->more[0]));
+}
+
+void evacuate_drop_more(struct evacuate *ev)
+{
+	for (size_t i = 0; ev->more && i < ev->record.session_count; i++)
+		free(ev->more[i].told_why);
+	free(ev->more);
+	ev->more = NULL;
 }
 
 void evacuate_say(struct evacuee *to, const char *why)
@@ -217,7 +226,7 @@ void evacuate_deinit(struct evacuate *ev)
 	if (ev->look)
 		event_free(ev->look);
 	free_notices(ev);
+	evacuate_drop_more(ev);
 	wire_free(&wire_evacuation, &ev->record);
-	free(ev->more);
 	free(ev->written);
 }

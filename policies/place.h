@@ -15,7 +15,7 @@
  * Of the others the first one is taken, in this order:
  *   1. those not to be avoided,
  *   2. those with CPU to give,
- *   3. those in the request's zone, where it names one,
+ *   3. those in the request's zone, where it names one (its last node's),
  *   4. those of the price it prefers, where it names one,
  *   5. the least memory left over,
  *   6. the session's last node, then the hub's own, then by name.
@@ -57,7 +57,7 @@ struct place_request {
 	double cpus;          /* 0: says nothing */
 	const char *features; /* NULL or "": it needs none (a fresh start) */
 	const char *price;    /* preferred; NULL: any */
-	const char *zone;     /* preferred: where its home is; NULL: any */
+	const char *zone;     /* preferred: where it ran last; NULL: any */
 	bool local_allowed;
 	double cpu_overcommit; /* 0: CPU is no matter */
 };

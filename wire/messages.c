@@ -289,6 +289,7 @@ static const struct wire_field evacuee_fields[] = {
 	{ INT(evacuee, snapshot_at), NOT_NEGATIVE },
 	{ INT(evacuee, bytes), NOT_NEGATIVE },
 	{ STRING(evacuee, why) },
+	{ BOOL(evacuee, noted) },
 };
 static WIRE_STRUCT_OF(evacuee);
 

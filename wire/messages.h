@@ -255,6 +255,7 @@ struct evacuee {
 	int64_t snapshot_at; /* of the newest checkpoint before; 0: none */
 	int64_t bytes;       /* sent for it */
 	char *why;           /* of what was not saved; NULL */
+	bool noted;          /* there may be a note in its home */
 };
 
 struct evacuation {

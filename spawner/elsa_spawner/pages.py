@@ -44,6 +44,23 @@ def checkpoint_text(session: dict[str, Any]) -> str:
     return f"the checkpoint of {time_text(created)}" if created else "its checkpoint"
 
 
+def left_behind_text(session: dict[str, Any] | None, now_ms: int) -> str:
+    """That it could not, or cannot, be saved when its machine goes away; "" when all is well."""
+    left = (session or {}).get("left_behind")
+    if not session or not isinstance(left, dict):
+        return ""
+    at, why = int(left.get("at") or 0), _sentence(str(left.get("why") or "no reason is known"))
+    if at > now_ms and session.get("state") in ("running", "dozing", "snapshotting"):
+        return (f"Your session's machine goes away at {time_text(at)}, and the session cannot be "
+                f"saved: {why} Save your work into files before then.")  # fmt: skip
+    if session.get("state") in ("stopped", "lost") or not session.get("checkpoint_usable"):
+        then = "What was only in its memory is lost."
+    else:
+        then = f"It goes on from {checkpoint_text(session)}."
+    return (f"Your session's machine went away at {time_text(at)}, and the session could not be "
+            f"saved: {why} Your files are as you left them. {then}")  # fmt: skip
+
+
 def restore_failed(session: dict[str, Any], error: ElsaError) -> StartFailed:
     return StartFailed(
         f"Your session could not be woken from {checkpoint_text(session)}. "

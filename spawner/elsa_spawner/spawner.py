@@ -13,6 +13,7 @@ restart at any time.
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import Any
 
 from jupyterhub.spawner import Spawner
@@ -380,6 +381,9 @@ class ElsaSpawner(Spawner):
         progress = self._progress
         if not progress or not session:
             return
+        left = pages.left_behind_text(session, time.time_ns() // 1_000_000)
+        if left:
+            progress.say(left)
         if fresh:
             progress.say("Starting fresh; the old checkpoint is set aside", 5)
         elif _is_up(session):

@@ -173,6 +173,23 @@ def test_users_are_asked_only_when_there_is_a_choice():
     assert pages.trouble(None, True) == ""
 
 
+def test_who_could_not_be_saved_is_told():
+    left = {"node": "n1", "at": 1795343520000, "why": "odd socket", "snapshot_at": 0}
+    lost = {"state": "lost", "checkpoint_usable": False, "left_behind": left}
+    before, after = left["at"] - 1, left["at"] + 1
+    text = pages.left_behind_text(lost, after)
+    assert "went away at Sun 22 Nov, 10:32 UTC" in text and "not be saved: odd socket." in text
+    assert text.endswith("What was only in its memory is lost.")
+    older = {"state": "hibernated", "checkpoint_usable": True, "checkpoints": CHECKPOINTS,
+             "left_behind": left}  # fmt: skip
+    assert "goes on from the checkpoint of Sun 22 Nov" in pages.left_behind_text(older, after)
+    runs = {**older, "state": "running"}
+    assert "Save your work into files" in pages.left_behind_text(runs, before)
+    assert "went away" in pages.left_behind_text(runs, after)
+    for session in (None, {}, {"state": "running", "left_behind": None}):
+        assert pages.left_behind_text(session, after) == ""
+
+
 def test_messages_are_escaped():
     error = pages.start_failed(ElsaError("internal", "<script>", ""))
     assert "<script>" in error.jupyterhub_message

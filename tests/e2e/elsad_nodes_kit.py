@@ -57,6 +57,7 @@ class Joined(Moves, Node):
         self.lease_until = 0.0
         self.leaving = False
         self.asked_offset_us = 0
+        self.evacuation: Json | None = None
         self.notices: list[Json] = []
         self.overlays: list[Json] = []
         self.overlay_status = 200
@@ -184,6 +185,8 @@ class Joined(Moves, Node):
             if method == "POST":
                 info["images"] = [i for i in body["images"] if i in self.images]
             return 200, info, {}
+        if path == "/v1/evacuation" and self.evacuation:
+            return 200, self.evacuation, {}
         if path == "/v1/overlay":
             self.overlays.append(body)
             return self.overlay_status, {}, {}

@@ -390,6 +390,9 @@ def test_who_cannot_be_checkpointed(bed: Bed):
     one = next(s for s in own(at)["sessions"] if s["state"] == "failed")
     assert one["session"] == c.api.session("eve")["id"] and "Unsupported proto 262" in one["why"]
     wait_for("its user to be told", lambda: "cannot be saved" in (c.api.session("eve")["note"] or ""))
+    note = home / f"SAVE-YOUR-WORK.{c.api.session('eve')['id']}.txt"
+    wait_for("the note in her home", note.exists)
+    assert "Unsupported proto 262" in note.read_text() and note.owner() == "eve"
     # To the end.
     wait_until(deadline)
     kernel.run("open('last', 'w').write('words')")
@@ -399,8 +402,12 @@ def test_who_cannot_be_checkpointed(bed: Bed):
     assert "Unsupported proto 262" in events[0]["detail"]
     assert (home / "last").read_text() == "words"
     wait_for("the Hub to know", lambda: c.hub.hub_server("eve") is None)
+    assert c.api.session("eve")["left_behind"]["node"] == at.name
+    eve.progress.clear()
     eve.start_server()
-    assert c.api.session("eve")["node"] != at.name
+    shown = [event.get("message") or "" for event in eve.progress]
+    assert [line for line in shown if "could not be saved: " in line and "proto 262" in line], shown
+    assert c.api.session("eve")["node"] != at.name and note.exists()
     assert eve.new_kernel().value("print(repr(open('last').read()).replace(\"'\", '\"'))") == "words"
     bed.elsewhere(moved, at)
     bed.end()

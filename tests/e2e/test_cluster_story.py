@@ -10,6 +10,7 @@ import pytest
 from basekit import wait_for
 from browser import Kernel
 from clusterkit import Cluster
+from evictions import is_back
 
 
 @pytest.fixture(scope="module")
@@ -62,6 +63,39 @@ def test_drained(cluster: Cluster):
     cluster.hub.stop_server("bob")
     cluster.api.wait_state("bob", "hibernated")
     cluster.api.post("/v1/nodes/undrain", node="n1")
+
+
+def test_a_wake_that_fails_on_one_host_goes_on_on_another(cluster: Cluster):
+    """What CRIU had restored there by then is gone before the other host begins."""
+    ada = cluster.hub.browser("ada").log_in()
+    ada.start_server()
+    kernel = ada.new_kernel()
+    kernel.run("kept = 'once'")
+    kernel.close()
+    home = cluster.nodes[cluster.api.session("ada")["node"]]
+    cluster.hub.stop_server("ada")
+    cluster.api.wait_state("ada", "hibernated")
+    wait_for("its processes to end", lambda: where(cluster, "ada") == "")
+    home.stop()
+    home.node.argv = home.argv("--fault", "restore:settle:fail")
+    home.start()
+    cluster.wait("it to be up", lambda: is_back(cluster, home.name))
+    # It is the one that is chosen first.
+    other = next(name for name in cluster.nodes if name != home.name)
+    cluster.api.post("/v1/nodes/drill", node=other, kind="rebalance", in_ms=600_000)
+    cluster.wait("the notice", lambda: cluster.node(other).get("notices"))
+    ada.start_server()
+    assert cluster.api.session("ada")["node"] == other == where(cluster, "ada")
+    cluster.api.post("/v1/nodes/drill/cancel", node=other)
+    failed = next(e for e in cluster.api.events() if e["what"] == "node-failed")
+    assert home.name in failed["detail"] and "asked for (--fault)" in failed["detail"]
+    kernel.connect()
+    assert value(kernel, "kept") == "once"
+    kernel.close()
+    home.stop()
+    home.node.argv = home.argv()
+    home.start()
+    cluster.wait("it to be up", lambda: is_back(cluster, home.name))
 
 
 def test_sleeps_and_wakes_elsewhere(cluster: Cluster):

@@ -90,6 +90,26 @@ def test_a_session_goes_where_there_is_room(cluster: Cluster):
     assert big.asked[0]["session"]["limits"]["memory_bytes"] == 4 << 30
 
 
+@pytest.mark.parametrize("prefer, node", [("none", "n1"), ("spot", "n2"), ("on-demand", "n3")])
+def test_the_price_that_is_preferred(tmp_path: Path, prefer: str, node: str):
+    with Cluster(tmp_path, nodes={"prefer": prefer}) as cluster:
+        for n, price in enumerate(({}, {"price": "spot"}, {"price": "on-demand"}), 1):
+            size = (4 + n) << 30
+            cluster.add(f"n{n}", memory_bytes=size, memory_available_bytes=size, **price)
+        assert cluster.elsad.run()["node"] == node
+
+
+def test_it_wakes_in_its_zone(cluster: Cluster):
+    for n, zone in enumerate(("z1", "z2", "z1"), 1):
+        size = (4 + n) << 30
+        cluster.add(f"n{n}", zone=zone, memory_bytes=size, memory_available_bytes=size)
+    assert cluster.elsad.run()["node"] == "n1"
+    cluster.elsad.follow(cluster.elsad.act("hibernate"))
+    cluster.elsad.post("/v1/nodes/drain", {"node": "n1"})
+    cluster.elsad.start_session()
+    wait_runs_on(cluster, cluster.joined["n3"])
+
+
 def test_no_room_anywhere_is_said_with_reasons(cluster: Cluster):
     two(cluster)
     cluster.elsad.post("/v1/nodes/drain", {"node": "n2"})
@@ -791,6 +811,55 @@ def test_a_server_that_falls_silent_is_not_in_use_for_that(tmp_path: Path):
         home.evacuate(session["id"])
         cluster.elsad.wait_state("hibernated")
         assert not cluster.elsad.session()["waking"] and not other.running
+
+
+EVICT = {"id": "1", "kind": "evict", "source": "drill", "at": 1795981736805, "seen_at": 1}
+
+
+def refuse(node: Joined, session: str) -> None:
+    """It goes away, and CRIU does not take the session."""
+    node.notices = [EVICT]
+    node.evacuation = {
+        "notice": EVICT, "begun_at": 5, "ended_at": 6, "margin_ms": 0,
+        "sessions": [{"session": session, "state": "failed", "why": "odd socket", "snapshot_at": 7}],
+    }  # fmt: skip
+
+
+def left(cluster: Cluster) -> Json | None:
+    return cluster.elsad.session()["left_behind"]
+
+
+def test_who_cannot_be_saved_is_noted_until_it_is_saved(cluster: Cluster):
+    two(cluster)
+    session = cluster.elsad.run()["id"]
+    home, other = away(cluster)
+    refuse(home, session)
+    noted = wait_for("the note", lambda: left(cluster))
+    assert noted == {"node": home.name, "at": EVICT["at"], "why": "odd socket", "snapshot_at": 7}
+    # On record: elsad may be killed, and the machine goes.
+    cluster.elsad.kill()
+    home.die()
+    cluster.elsad.start()
+    lost = cluster.elsad.wait_state("lost")
+    assert lost["left_behind"] == noted
+    assert cluster.elsad.follow(cluster.elsad.start_session())["state"] == "done"
+    wait_runs_on(cluster, other)
+    assert left(cluster) == noted
+    snapshot(cluster)
+    assert left(cluster) is None
+
+
+def test_a_note_is_taken_back_with_the_notice(cluster: Cluster):
+    two(cluster)
+    session = cluster.elsad.run()["id"]
+    home, _ = away(cluster)
+    refuse(home, session)
+    wait_for("the note", lambda: left(cluster))
+    wait_for("the event", lambda: any(
+        e["what"] == "left-behind" for e in cluster.elsad.events()))  # fmt: skip
+    assert "cannot be saved" in cluster.elsad.session()["note"]
+    home.notices = []
+    wait_for("none", lambda: left(cluster) is None and cluster.elsad.session()["note"] is None)
 
 
 def test_who_is_turned_away_goes_elsewhere(cluster: Cluster):

@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import threading
+import time
 
 import pytest
 
@@ -324,6 +325,51 @@ def test_who_is_refused_runs_on(doomed):
     is_put_away(node, plain)
     status = settle(node, odd)
     assert status["running"] and not status["frozen"] and odd.answers()
+
+
+def note_of(session):
+    return session.home / f"SAVE-YOUR-WORK.{session.id}.txt"
+
+
+def test_who_is_refused_is_told_in_the_home(doomed):
+    """Before the end, as its user, and through no symbolic link."""
+    node = doomed()
+    odd, plain = begin(node, 2)
+    odd.ask("hold", what="mptcp")
+    elsewhere = node.dir / "elsewhere"
+    elsewhere.write_text("mine")
+    note_of(odd).symlink_to(elsewhere)
+    temporary = odd.home / f".{note_of(odd).name}"
+    temporary.symlink_to(elsewhere)
+    node.notice({"in": "60s"})
+    deadline = node.becomes(odd, "failed") and node.evacuation()["notice"]["at"]
+    wait_for(lambda: note_of(odd).is_file() and not note_of(odd).is_symlink())
+    text, found = note_of(odd).read_text(), note_of(odd).stat()
+    assert "Unsupported proto 262" in text and "SAVE YOUR WORK" in text, text
+    assert time.strftime("%H:%M:%S", time.gmtime(deadline / 1000)) in text, text
+    assert (found.st_uid, found.st_gid) == (odd.spec["uid"], odd.spec["gid"])
+    assert found.st_mode & 0o777 == 0o600 and elsewhere.read_text() == "mine"
+    assert not temporary.is_symlink() and not note_of(plain).exists()
+    # An elsa-node that is new to it takes it away, too, when the notice is taken back.
+    node.over()
+    node.kill()
+    node.start()
+    assert note_of(odd).exists()
+    node.cancel()
+    wait_for(lambda: not note_of(odd).exists())
+    assert settle(node, odd)["running"] and elsewhere.read_text() == "mine"
+
+
+def test_a_home_that_takes_no_note(doomed):
+    node = doomed()
+    odd, plain = begin(node, 2)
+    odd.ask("hold", what="mptcp")
+    note_of(odd).mkdir()
+    node.notice({"in": "60s"})
+    node.over()
+    wait_for(lambda: "cannot make SAVE-YOUR-WORK" in node.log.read_text())
+    assert note_of(odd).is_dir() and odd.answers() and node.evacuee(plain)["state"] == "saved"
+    assert [f.name for f in odd.home.glob(".SAVE*")] == []
 
 
 def test_a_snapshot_that_is_under_way_counts(doomed):

@@ -133,11 +133,17 @@ static void what_results_mean(void **state)
 {
 	(void)state;
 	struct effect_result result = { .state = EFFECT_DONE };
-	assert_int_equal(effect_event(&result), EVENT_EFFECT_DONE);
+	assert_int_equal(effect_event(EFFECT_HIBERNATE, &result), EVENT_EFFECT_DONE);
 	result.state = EFFECT_FAILED;
-	assert_int_equal(effect_event(&result), EVENT_EFFECT_FAILED);
+	assert_int_equal(effect_event(EFFECT_HIBERNATE, &result), EVENT_EFFECT_FAILED);
 	result.running = true;
-	assert_int_equal(effect_event(&result), EVENT_EFFECT_REFUSED);
+	assert_int_equal(effect_event(EFFECT_HIBERNATE, &result), EVENT_EFFECT_REFUSED);
+	/* What runs at the target is not its source's any more. */
+	assert_int_equal(effect_event(EFFECT_MIGRATE, &result), EVENT_EFFECT_DONE);
+	result.running = false;
+	assert_int_equal(effect_event(EFFECT_MIGRATE, &result), EVENT_EFFECT_FAILED);
+	result.kept = true;
+	assert_int_equal(effect_event(EFFECT_MIGRATE, &result), EVENT_EFFECT_REFUSED);
 	for (int action = 1; action < ACTION_COUNT; action++)
 		assert_string_equal(session_action_name((enum session_action)action),
 				    effect_kind_names[effect_kind_of((enum session_action)action)]);

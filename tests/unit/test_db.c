@@ -166,6 +166,7 @@ static void test_older_schema(void **state)
 	assert_int_equal(db_fact_set(db, "k", "v", NULL), 0);
 	db_close(db);
 	run_sql("ALTER TABLE sessions DROP COLUMN tried;"
+		"ALTER TABLE sessions DROP COLUMN left_behind;"
 		"DROP TABLE nodes; DROP TABLE join_tokens; DROP TABLE departures;"
 		"PRAGMA user_version = 2");
 	db = open_db();

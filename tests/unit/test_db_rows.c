@@ -64,6 +64,7 @@ static void test_session(void **state)
 		.checkpoint = 7,
 		.wish = 2,
 		.tried = "[1,2]",
+		.left_behind = "{}",
 	};
 	struct db_session got;
 	assert_int_equal(db_session_put(db, &s, NULL), 0);
@@ -82,6 +83,7 @@ static void test_session(void **state)
 		    got.started_at == 3 && got.person_at == 4 && got.keep_awake_until == 5 &&
 		    got.refused_at == -6 && got.checkpoint == 7 && got.wish == 2);
 	assert_string_equal(got.tried, "[1,2]");
+	assert_string_equal(got.left_behind, "{}");
 	db_session_deinit(&got);
 	db_session_deinit(&got);
 

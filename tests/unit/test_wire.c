@@ -359,7 +359,7 @@ static struct evacuation full_evacuation = {
 	.begun_at = 1,
 	.ended_at = 2,
 	.margin_ms = -3,
-	.sessions = (struct evacuee[]) { { .session = "a", .state = EVACUEE_LEFT, .why = "late" } },
+	.sessions = (struct evacuee[]) { { .session = "a", .state = EVACUEE_LEFT, .why = "late", .noted = true } },
 	.session_count = 1,
 };
 
