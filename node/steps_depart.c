@@ -8,6 +8,7 @@
 #include "node/images.h"
 #include "node/layers.h"
 #include "node/lease.h"
+#include "node/locks.h"
 #include "node/steps.h"
 #include "node/steps_checkpoint.h"
 
@@ -48,6 +49,13 @@ static int check_pipes(const struct node *node, struct error *e)
 	return error_remedy(e, r, "sysctl -w fs.pipe-max-size=%d", 4 * NEEDED);
 }
 
+/* Its processes go on having them here for as long as they are its memory, and CRIU would wait for
+ * them there. */
+static int check_locks(struct effect *ef, struct error *e)
+{
+	return locks_check(&ef->sandbox.cgroup, ef->request.session.home_inside, e);
+}
+
 static int check(struct effect *ef, struct error *e)
 {
 	struct sandbox_usage usage;
@@ -58,6 +66,8 @@ static int check(struct effect *ef, struct error *e)
 		return error_fault(e, FAULT_CONFLICT,
 				   "session %s is held: elsad has not said whose it is", id);
 	int r = check_pipes(ef->node, e);
+	if (r == 0)
+		r = check_locks(ef, e);
 	if (r == 0)
 		r = sandbox_usage(&ef->sandbox, &usage, e);
 	if (r < 0)
@@ -137,7 +147,9 @@ static int run_dump(struct effect *ef, const char *images, struct error *e)
 static int dump(struct effect *ef, struct error *e)
 {
 	cleanup_free char *images = NULL;
-	int r = make_dirs(ef, &images, e);
+	int r = check_locks(ef, e); /* as it stands still now */
+	if (r == 0)
+		r = make_dirs(ef, &images, e);
 	if (r == 0)
 		r = run_dump(ef, images, e);
 	return r < 0 ? r : images_keep(ef->laid_out, &ef->request.session, ef->links, e);

@@ -23,6 +23,7 @@ import json
 import os
 import random
 import re
+import signal
 import socket
 import threading
 import time
@@ -89,9 +90,10 @@ class Group:
 
     def runs(self) -> bool:
         """The session's own code can run: what CRIU does in its place while it restores is not that."""
-        if self.frozen() or not self.pids():
+        living = [] if self.frozen() else [pid for pid in self.pids() if not _is_dying(pid)]
+        if not living:
             return False
-        return not any(_is_criu(pid) for pid in self.pids()) and not self.restoring()
+        return not any(_is_criu(pid) for pid in living) and not self.restoring()
 
     def restoring(self) -> bool:
         """A CRIU is at work in the session's own directory."""
@@ -110,6 +112,16 @@ def _is_criu(pid: int) -> bool:
     with contextlib.suppress(OSError):
         return "criu" in os.path.basename(os.readlink(f"/proc/{pid}/exe"))
     return False
+
+
+def _is_dying(pid: int) -> bool:
+    """It has been sent SIGKILL: thawed only to die, it comes to no instruction of its own any more."""
+    try:
+        text = Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return True
+    pending = [int(mask, 16) for mask in re.findall(r"^(?:SigPnd|ShdPnd):\s*(\w+)", text, re.M)]
+    return bool(re.search(r"^State:\s*[ZX]", text, re.M)) or any(m >> signal.SIGKILL - 1 & 1 for m in pending)
 
 
 class Watch(threading.Thread):

@@ -23,6 +23,27 @@ from nodekit import PROBE
 from test_node import assert_same
 
 ECHO_PORT = 8889
+INSIDE = "/tmp/probe"  # its files, in the session's own layer
+
+# In the home, which both nodes see: a file that was deleted while open, and one of whose names is left.
+AT_HOME = """
+import os
+home = "/home/%s/"
+probe.gone = open(home + "gone", "w+")
+probe.gone.write("gone")
+probe.gone.flush()
+probe.twin = open(home + "twin", "w+")
+probe.twin.write("twin")
+probe.twin.flush()
+os.link(home + "twin", home + "twin.other")
+os.unlink(home + "twin")
+os.unlink(home + "gone")
+"""
+AT_HOME_CHECK = """
+for name in ("gone", "twin"):
+    getattr(probe, name).seek(0)
+    out[name] = getattr(probe, name).read()
+"""
 
 # Says every line again, to whoever connects.
 ECHO = f"""
@@ -82,8 +103,9 @@ class Probed:
         shutil.copy(PROBE, self.home / "probe.py")
         self.start()
         wait_for("the probe", self.answers)
-        self.run(observer.BEAT)
+        self.run(observer.BEAT.replace("~/", f"/home/{user}/"))
         self.run(ECHO)
+        self.run(AT_HOME % user)
         self.before = self.ask("state")
         self.returns = 0  # to a checkpoint, that are no fault
         self.pinger = Pinger(cluster, self.address)
@@ -92,8 +114,8 @@ class Probed:
     def start(self) -> Json:
         operation = self.cluster.api.post(
             "/v1/session/start", user=self.user, server="", port=8888, api_token="probe",
-            cmd=["python3", f"/home/{self.user}/probe.py", "8888"],
-            env={"PATH": "/usr/bin:/bin", "HOME": f"/home/{self.user}"})
+            cmd=["sh", "-c", f"mkdir -p {INSIDE} && exec python3 /home/{self.user}/probe.py 8888"],
+            env={"PATH": "/usr/bin:/bin", "HOME": INSIDE})
         done = self.cluster.api.wait_operation(operation)
         assert done["state"] == "done", done
         told = self.cluster.api.session(self.user)
@@ -128,6 +150,7 @@ class Probed:
         """It runs once, as it was, and nobody who spoke to it noticed but by waiting; that node."""
         node = wait_settled(self.cluster, self.watch, self.user, seconds)
         assert_same(self.before, self.ask("state"))
+        assert self.run(AT_HOME_CHECK) == {"gone": "gone", "twin": "twin"}
         count = self.pinger.count
         wait_for("the connection to go on", lambda: self.pinger.count > count or self.pinger.error, seconds=30)
         assert not self.pinger.error, self.pinger.error

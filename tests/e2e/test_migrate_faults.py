@@ -142,6 +142,24 @@ def test_the_target_machine_dies_after_the_hand_over(bed: Bed):
     assert ended_well(bed) is source
 
 
+def test_the_target_machine_restarts_after_the_hand_over(bed: Bed):
+    """It is back before its lease has lapsed, and knows of nothing."""
+    source, target = bed.ends()
+    bed.session.ask("fill", mib=150, timeout=60)
+    kept = bed.session.before = bed.session.ask("state")
+    source.shape("100mbit")
+    bed.ask(bed.session.user, target.name)
+    wait_for("the hand-over", lambda: given(source, bed.session.id), pause=0.01)
+    target.power_off()
+    target.power_on()
+    wait_for("it to be back", lambda: bed.watch.where(bed.session.id) == [source.name], seconds=60)
+    bed.api.wait_state(bed.session.user, "running")
+    bed.session.came_back()
+    for key in ("started", "digest", "deleted", "layer"):
+        assert bed.session.before[key] == kept[key], key
+    assert ended_well(bed) is source
+
+
 def test_the_source_machine_dies_after_the_hand_over(bed: Bed):
     """Memory is lost that nobody else has: its newest checkpoint counts, and that is told."""
     source, target = bed.ends()
@@ -415,6 +433,20 @@ def test_just_woken(bed: Bed):
     session.came_back()
     for key in ("started", "digest", "deleted", "layer"):
         assert session.before[key] == kept[key], key
+    assert ended_well(bed) is target
+
+
+def test_a_lock_in_its_home(bed: Bed):
+    """The processes that stand still as its memory go on having it: the session would not get it itself."""
+    session = bed.session
+    source, target = bed.ends()
+    session.run(f"import fcntl; probe.locked = open('/home/{session.user}/locked', 'w'); "
+                "fcntl.flock(probe.locked, fcntl.LOCK_EX)")
+    said = bed.attempt(session.user, target.name)
+    assert "locked" in said and "lock on" in said, said
+    assert bed.session.check() is source
+    session.run("probe.locked.close()")
+    assert bed.api.wait_operation(bed.ask(session.user, target.name))["state"] == "done"
     assert ended_well(bed) is target
 
 
