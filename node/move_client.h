@@ -21,6 +21,7 @@ struct move_client {
 	mono_us still_since;           /* by our clock; 0 before */
 	struct moving_call *moving;    /* elsad is being told */
 	bool open;                     /* packets reach it here */
+	bool runs;                     /* and it was let run, or is held */
 	bool given_up;                 /* asked with force: what became of it is not known here */
 };
 

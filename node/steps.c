@@ -20,11 +20,11 @@ int steps_kill(struct effect *ef, struct error *e)
 }
 
 /* Nobody will want what another node still has of its memory. Of one that was lost here that node's
- * may be all there is. */
+ * may be all there is; so it may be of one that elsad has stopped, here, to have that node take it
+ * back. What else is to become of it there elsad says. */
 static bool is_well_over(const struct effect *ef)
 {
-	enum effect_kind kind = ef->request.kind;
-	return kind == EFFECT_HIBERNATE || kind == EFFECT_STOP || kind == EFFECT_FORGET;
+	return ef->request.kind == EFFECT_HIBERNATE;
 }
 
 int steps_teardown(struct effect *ef, struct error *e)

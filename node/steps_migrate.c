@@ -344,7 +344,17 @@ static int thaw(struct effect *ef, struct error *e)
 	arrival_go(ef);
 	int r = hold_settle(ef->node, ef->session, e);
 	checkpoint_note_frozen(ef);
+	ef->move->runs = r == 0;
 	return r;
+}
+
+/* What was not let run here is the other node's to take back, who must not hear that all is here.
+ */
+static int tidy(struct effect *ef, struct error *e)
+{
+	if (!ef->move->runs)
+		arrival_forget(ef, false);
+	return wake_tidy(ef, e);
 }
 
 /* Once the other node may have said yes, only that one knows. Steps are noted before they are done,
@@ -357,6 +367,7 @@ static int resume(struct effect *ef, size_t at, struct error *e)
 	if (have_client(ef, e) < 0)
 		return -EAGAIN;
 	ef->move->open = at > plan_step(&plan_migrate, "release");
+	ef->move->runs = at > plan_step(&plan_migrate, "thaw");
 	if (at > asked && effect_journal(ef)->released)
 		return (int)at;
 	int r = ask_for_it(ef, e);
@@ -384,7 +395,7 @@ static const struct step steps[] = {
 	{ .name = "release", .run = release, .must = true },
 	{ .name = "thaw", .run = thaw, .must = true },
 	{ .name = "unmount", .run = steps_unmount },
-	{ .name = "tidy", .run = wake_tidy },
+	{ .name = "tidy", .run = tidy },
 };
 
 const struct plan plan_migrate = {
