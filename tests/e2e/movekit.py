@@ -190,7 +190,7 @@ def remains(node: ClusterNode, session: str) -> list[str]:
     found += [f"link {line.split()[0]}" for line in links if line.startswith("es" + session[:6])]
     for top in (node.dir / "state", node.run_dir):
         found += [f"file {p}" for p in top.rglob(f"*{session}*")
-                  if not re.search(r"/(journal|log)", str(p)) and p.suffix != ".log"]
+                  if not re.search(r"/(journal|logs?|links)/", str(p)) and p.suffix != ".log"]
     criu = [f"criu {p}" for p in criu_pids(node, session)]
     return sorted(found + criu)
 

@@ -215,19 +215,24 @@ class Bed:
         at = self.api.session((session or self.session).user)["node"]
         return self.c.nodes[at], next(n for n in self.c.nodes.values() if n.name != at)
 
-    def arm(self, node: ClusterNode, *argv: str, **options: Json) -> None:
-        """Its elsa-node anew, with these arguments and options."""
-        node.kill()
-        if options or getattr(node, "changed", False):
-            node.write_config(**options)
-            node.changed = bool(options)
-        node.node.argv = node.argv(*argv)
-        node.start()
-        self.up(node)
+    def arm(self, at: ClusterNode, *argv: str, faked: bool = False, **options: Json) -> None:
+        """Its elsa-node anew, with these arguments and options; `faked`: on a host that is not as it was,
+        which put_right() is to know."""
+        at.kill()
+        at.write_config(**options)
+        at.changed = bool(argv or options or faked)
+        at.node.argv = at.argv(*argv)
+        at.start()
+        self.up(at)
 
     def up(self, node: ClusterNode) -> None:
         wait_for(f"{node.name} to be up", lambda: (self.c.node(node.name) or {}).get("up"))
         wait_for("its lease", lambda: node.get("/v1/node")["lease_left_ms"] > 0)
+        wait_for("elsad to know it", lambda: self.known(node))
+
+    def known(self, node: ClusterNode) -> bool:
+        told, own = self.c.node(node.name) or {}, node.get("/v1/node")
+        return all(told.get(key) in (None, own[key]) for key in ("features", "criu", "memory_bytes"))
 
     def ask(self, user: str, to: str) -> Json:
         return ask_migrate(self.c, user, to)
@@ -247,7 +252,7 @@ class Bed:
                 node.power_on(start=False)
             node.heal()
             node.shape("")
-            if len(node.node.argv) != len(node.argv()) or not node.node.alive or getattr(node, "changed", 0):
+            if not node.node.alive or getattr(node, "changed", False):
                 self.arm(node)
         if not self.c.hub.elsad.alive:
             self.c.hub.start_elsad()
