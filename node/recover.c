@@ -80,7 +80,7 @@ static int note_stray(const char *id, void *arg)
 /* What an effect had under way when the machine went down. */
 static int remove_work(const struct node *node, const char *id, struct error *e)
 {
-	static const char *const names[] = { "criu", "images" };
+	static const char *const names[] = { "criu", "images", "pages" };
 	cleanup_free char *near = str_printf("%s/images/%s", node->config->node.run_dir, id);
 	int r = near ? fs_remove_tree(near, e) : error_set(e, ENOMEM, "out of memory");
 	for (size_t i = 0; r == 0 && i < ARRAY_SIZE(names); i++) {

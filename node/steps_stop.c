@@ -19,9 +19,15 @@ static int end(struct effect *ef, struct error *e)
 	struct sandbox *sb = &ef->sandbox;
 	/* With a lapsed lease it may run elsewhere by now, and must not do another step here. */
 	bool others = session_is_given(ef->session) || hold_has(ef->node, ef->session, HOLD_LEASE);
+	bool frozen = false;
 	int grace_ms = others ? 0 : GRACE_MS;
 	hold_own(ef->node, ef->session);
 	int r = criu_end_orphans(ef->work, (int)ef->node->config->node.effect_timeout_ms, e);
+	if (r == 0)
+		r = sandbox_frozen(sb, &frozen, e);
+	/* Nor have its connections say that they end: they may go on where it is taken back. */
+	if (r == 0 && (others || frozen) && cgroup_exists(&sb->cgroup))
+		sandbox_hold(sb, NULL);
 	if (r == 0)
 		r = sandbox_end(sb, grace_ms, e);
 	if (r == 0)
