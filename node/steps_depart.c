@@ -25,6 +25,11 @@
  * durable that the other node has it, all can be undone by letting it run.
  */
 
+enum {
+	LOCKS_MS = 3000, /* that a lock in its home is waited for */
+	LOCKS_LOOK_MS = 10,
+};
+
 static const char *departure_of(const struct effect *ef)
 {
 	return ef->request.id + strlen(DEPART_EFFECT);
@@ -50,10 +55,21 @@ static int check_pipes(const struct node *node, struct error *e)
 }
 
 /* Its processes go on having them here for as long as they are its memory, and CRIU would wait for
- * them there. */
+ * them there. Most are let go of within a moment: a kernel's history is a database. */
 static int check_locks(struct effect *ef, struct error *e)
 {
 	return locks_check(&ef->sandbox.cgroup, ef->request.session.home_inside, e);
+}
+
+static int wait_for_locks(struct effect *ef, struct error *e)
+{
+	mono_us until = clock_mono() + LOCKS_MS * 1000;
+	int r = check_locks(ef, e);
+	while (r < 0 && clock_mono() < until) {
+		usleep(LOCKS_LOOK_MS * 1000);
+		r = check_locks(ef, e);
+	}
+	return r;
 }
 
 static int check(struct effect *ef, struct error *e)
@@ -67,7 +83,7 @@ static int check(struct effect *ef, struct error *e)
 				   "session %s is held: elsad has not said whose it is", id);
 	int r = check_pipes(ef->node, e);
 	if (r == 0)
-		r = check_locks(ef, e);
+		r = wait_for_locks(ef, e);
 	if (r == 0)
 		r = sandbox_usage(&ef->sandbox, &usage, e);
 	if (r < 0)
@@ -76,6 +92,24 @@ static int check(struct effect *ef, struct error *e)
 	ef->result.memory_bytes = usage.rss_bytes;
 	pthread_mutex_unlock(&ef->node->lock);
 	return 0;
+}
+
+/* One may have been taken since they were looked at. */
+static int freeze_without_locks(struct effect *ef, struct error *e)
+{
+	mono_us until = clock_mono() + LOCKS_MS * 1000;
+	for (;;) {
+		int r = checkpoint_freeze(ef, e);
+		if (r < 0)
+			return r;
+		r = check_locks(ef, e);
+		if (r == 0 || clock_mono() >= until)
+			return r;
+		r = checkpoint_thaw(ef, e);
+		if (r < 0)
+			return r;
+		usleep(LOCKS_LOOK_MS * 1000);
+	}
 }
 
 /* Memory may have been waited for meanwhile. By its id it is known, should we be killed, that this
@@ -88,7 +122,7 @@ static int freeze(struct effect *ef, struct error *e)
 	pthread_mutex_lock(&ef->node->lock);
 	r = journal_set(&effect_journal(ef)->given_id, departure_of(ef), e);
 	pthread_mutex_unlock(&ef->node->lock);
-	return r < 0 ? r : checkpoint_freeze(ef, e);
+	return r < 0 ? r : freeze_without_locks(ef, e);
 }
 
 static int hold(struct effect *ef, struct error *e)
@@ -147,9 +181,7 @@ static int run_dump(struct effect *ef, const char *images, struct error *e)
 static int dump(struct effect *ef, struct error *e)
 {
 	cleanup_free char *images = NULL;
-	int r = check_locks(ef, e); /* as it stands still now */
-	if (r == 0)
-		r = make_dirs(ef, &images, e);
+	int r = make_dirs(ef, &images, e);
 	if (r == 0)
 		r = run_dump(ef, images, e);
 	return r < 0 ? r : images_keep(ef->laid_out, &ef->request.session, ef->links, e);
