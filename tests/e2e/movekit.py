@@ -115,13 +115,13 @@ def _is_criu(pid: int) -> bool:
 
 
 def _is_dying(pid: int) -> bool:
-    """It has been sent SIGKILL: thawed only to die, it comes to no instruction of its own any more."""
+    """It has been sent SIGKILL, and was thawed only to die; or it is at that, without memory already."""
     try:
         text = Path(f"/proc/{pid}/status").read_text()
     except OSError:
         return True
     pending = [int(mask, 16) for mask in re.findall(r"^(?:SigPnd|ShdPnd):\s*(\w+)", text, re.M)]
-    return bool(re.search(r"^State:\s*[ZX]", text, re.M)) or any(m >> signal.SIGKILL - 1 & 1 for m in pending)
+    return "VmRSS:" not in text or any(m >> signal.SIGKILL - 1 & 1 for m in pending)
 
 
 class Watch(threading.Thread):
@@ -154,7 +154,18 @@ class Watch(threading.Thread):
                     where = [n for n in where if self.of(self.cluster.nodes[n], session).runs()]
                 seen[session] = seen.get(session, 0) + 1 if len(where) > 1 else 0
                 if seen[session] == 2:
-                    self.twice.append(f"{session} at {' and '.join(where)}")
+                    self.twice.append(f"{session} at {' and '.join(where)}: {self._seen(session)}")
+
+    def _seen(self, session: str) -> dict[str, list[str]]:
+        """For whoever looks into it."""
+        def state(pid: int) -> str:
+            with contextlib.suppress(OSError):
+                text = Path(f"/proc/{pid}/status").read_text()
+                return " ".join(re.findall(r"^(?:Name|State|SigPnd|ShdPnd|VmRSS):\s*(.*)", text, re.M))
+            return "gone"
+
+        return {n.name: [f"{pid} {state(pid)}" for pid in self.of(n, session).pids()]
+                for n in self.cluster.nodes.values() if n.host.is_on}
 
     def _may_run(self, node: ClusterNode, session: str) -> bool:
         group = self.of(node, session)

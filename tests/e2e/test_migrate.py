@@ -47,7 +47,8 @@ def busy(cluster: Cluster, watch: Watch, line: Line) -> Busy:
 @pytest.fixture(autouse=True)
 def told(cluster: Cluster, watch: Watch) -> Iterator[None]:
     yield
-    assert not watch.twice, watch.twice
+    twice, watch.twice = watch.twice, []
+    assert not twice, twice
 
 
 def newest_event(cluster: Cluster) -> int:
@@ -111,14 +112,12 @@ def test_in_the_end_all_is_there(cluster: Cluster, watch: Watch, busy: Busy):
     """The download and the upload that were half done four moves ago, the terminal, the file without a
     name, every page. Then it sleeps where it is, and wakes."""
     busy.finish()
-    node = busy.node
     busy.kernel.close()
     cluster.hub.stop_server("ada")
     cluster.api.wait_state("ada", "hibernated")
     wait_for("its processes to end", lambda: not watch.has_processes(busy.id))
     assert all(not [r for r in remains(n, busy.id) if "/links/" not in r] for n in cluster.nodes.values())
     busy.browser.start_server()
-    assert cluster.api.session("ada")["node"] in (node.name, elsewhere(cluster, "ada").name)
     busy.kernel.connect()
     assert busy.kernel.value("print(last)") == len(busy.cells.cells)
     busy.cells.disconnects.clear()
