@@ -24,6 +24,7 @@ static void free_departing(struct departing *d)
 	free(d->id);
 	free(d->session);
 	free(d->to);
+	layers_seen_free(d->layer);
 	free(d);
 }
 
@@ -144,6 +145,13 @@ int depart_offer(struct departures *all, const char *id, const struct move_skele
 	return d ? 0 : departing_refuse(e, id);
 }
 
+/* Of no use once that is over. */
+static void drop_layer(struct departing *d)
+{
+	d->layer = layers_seen_free(d->layer);
+	d->seen = d->ahead = d->freeze = false;
+}
+
 static int out_of_patience(const struct departing *d, struct error *e)
 {
 	int r = error_fault(e, FAULT_TIMEOUT, "node %s, which it was to move to, is silent", d->to);
@@ -186,16 +194,24 @@ int depart_check_wanted(struct departures *all, const char *id, struct error *e)
 	return r;
 }
 
-int depart_await(struct departures *all, const char *id, bool (*busy)(void *arg), void *arg,
-		 struct error *e)
+static int look_at_freeze(const struct departures *all, const struct departing *d, struct error *e)
+{
+	int r = look_at_word(all, d, e);
+	return r == 0 ? d->freeze : r;
+}
+
+typedef int look_at(const struct departures *all, const struct departing *d, struct error *e);
+
+static int wait_for(struct departures *all, const char *id, look_at *look, bool (*busy)(void *arg),
+		    void *arg, struct error *e)
 {
 	int r = 0;
 	while (r == 0) {
 		if (busy(arg))
 			return error_set(e, EBUSY, "something else is to be done to the session");
 		pthread_mutex_lock(&all->lock);
-		struct departing *d = departing_find(all, id);
-		r = d ? look_at_word(all, d, e) : departing_refuse(e, id);
+		const struct departing *d = departing_find(all, id);
+		r = d ? look(all, d, e) : departing_refuse(e, id);
 		if (r == 0)
 			departing_wait(all, SLICE_MS);
 		pthread_mutex_unlock(&all->lock);
@@ -203,12 +219,55 @@ int depart_await(struct departures *all, const char *id, bool (*busy)(void *arg)
 	return r < 0 ? r : 0;
 }
 
+int depart_await(struct departures *all, const char *id, bool (*busy)(void *arg), void *arg,
+		 struct error *e)
+{
+	return wait_for(all, id, look_at_word, busy, arg, e);
+}
+
+bool depart_wants_ahead(struct departures *all, const char *id)
+{
+	pthread_mutex_lock(&all->lock);
+	const struct departing *d = departing_find(all, id);
+	bool wanted = d && d->ahead;
+	pthread_mutex_unlock(&all->lock);
+	return wanted;
+}
+
+int depart_await_freeze(struct departures *all, const char *id, struct layers_seen *layer,
+			bool (*busy)(void *arg), void *arg, struct error *e)
+{
+	pthread_mutex_lock(&all->lock);
+	struct departing *d = departing_find(all, id);
+	if (d) {
+		d->seen = true;
+		d->layer = layer;
+		d->heard_at = clock_mono();
+	}
+	departing_wake(all);
+	pthread_mutex_unlock(&all->lock);
+	if (!d)
+		layers_seen_free(layer);
+	return wait_for(all, id, look_at_freeze, busy, arg, e);
+}
+
+const struct layers_seen *depart_layer(struct departures *all, const char *id)
+{
+	pthread_mutex_lock(&all->lock);
+	const struct departing *d = departing_find(all, id);
+	const struct layers_seen *layer = d ? d->layer : NULL;
+	pthread_mutex_unlock(&all->lock);
+	return layer;
+}
+
 void depart_given(struct departures *all, const char *id)
 {
 	pthread_mutex_lock(&all->lock);
 	struct departing *d = departing_find(all, id);
-	if (d)
+	if (d) {
 		d->state = DEPARTURE_GIVEN;
+		drop_layer(d);
+	}
 	departing_wake(all);
 	pthread_mutex_unlock(&all->lock);
 }
@@ -262,6 +321,7 @@ static void begin_departure(struct departures *all, struct departing *d)
 	if (r < 0) {
 		d->state = DEPARTURE_GRANTED;
 		d->why = e;
+		drop_layer(d);
 	}
 	departing_wake(all);
 }
@@ -336,6 +396,7 @@ static void keep(struct departing *d, const struct effect_result *result)
 	enum fault fault = result->fault ? fault_from_name(result->fault) : FAULT_INTERNAL;
 	d->state = DEPARTURE_KEPT;
 	d->still = d->ready = d->asked = false;
+	drop_layer(d);
 	error_clear(&d->why);
 	error_fault(&d->why, fault, "%s", result->text ? result->text : "it came to nothing");
 	if (result->remedy)

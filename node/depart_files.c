@@ -50,6 +50,7 @@ static int find_files(struct node *node, const char *session, struct files *f, s
 	add_if_there(f, images, "criu");
 	add_if_there(f, images, "remap");
 	add_if_there(f, f->far, DEPART_LAYERS);
+	add_if_there(f, f->far, DEPART_NAMES);
 	add_if_there(f, f->pages, WORKING_SET_FILE);
 	return f->count ? 0 : error_set(e, ENOENT, "nothing is written down of the session");
 }
@@ -72,12 +73,12 @@ static int send_all(int from, struct move_conn *conn, struct error *e)
 	return 0;
 }
 
-static int send_files(const struct files *f, int timeout_ms, struct move_conn *conn,
-		      struct error *e)
+static int send_tar(const char *const *how, const char *const *args, int timeout_ms,
+		    struct move_conn *conn, struct error *e)
 {
 	struct tar *tar;
 	int from;
-	int r = tar_pack(tar_plain, f->args, timeout_ms, &tar, &from, e);
+	int r = tar_pack(how, args, timeout_ms, &tar, &from, e);
 	if (r < 0)
 		return r;
 	r = send_all(from, conn, e);
@@ -91,8 +92,19 @@ int depart_files_send(struct node *node, const char *session, struct move_conn *
 	cleanup(free_files) struct files f = { 0 };
 	int r = find_files(node, session, &f, e);
 	if (r == 0)
-		r = send_files(&f, (int)node->config->node.effect_timeout_ms, conn, e);
+		r = send_tar(tar_plain, f.args, (int)node->config->node.effect_timeout_ms, conn, e);
 	return error_wrap(e, r, "what was written down of session %s cannot be sent", session);
+}
+
+int depart_files_ahead(struct node *node, const char *session, struct move_conn *conn,
+		       struct error *e)
+{
+	cleanup_free char *upper = node_path(node, "sessions", session, "/upper");
+	if (!upper)
+		return error_set(e, ENOMEM, "out of memory");
+	const char *const args[] = { "-C", upper, ".", NULL };
+	int r = send_tar(tar_live, args, (int)node->config->node.effect_timeout_ms, conn, e);
+	return error_wrap(e, r, "the layer of session %s cannot be sent", session);
 }
 
 int depart_files_bytes(struct node *node, const char *session, int64_t *bytes, struct error *e)

@@ -12,6 +12,7 @@
  */
 
 #include "node/depart.h"
+#include "node/layers_ahead.h"
 #include "node/move_conn.h"
 
 #include <pthread.h>
@@ -30,19 +31,23 @@ struct departing {
 	struct error why; /* kept: what went wrong; granted: why it could not begin */
 
 	/* For the loop: */
-	bool asked;  /* the other node wants it to stand still */
+	bool asked;  /* the other node wants it */
 	bool ending; /* what is left of it here is to end */
 	bool returning;
 
 	/* For its effect's worker: */
+	bool ahead;  /* its layer is wanted while it still runs */
+	bool freeze; /* it is to stand still */
 	enum depart_word word;
 	unsigned controls; /* connections that speak for it */
 	mono_us left_at;   /* when the last of them ended */
 	mono_us heard_at;  /* when the other node last said anything */
 
 	/* From it: */
-	bool still; /* it stands still, and its packets are held */
-	bool ready; /* ... and it is written down */
+	bool seen;                 /* its layer can be copied ahead ... */
+	struct layers_seen *layer; /* ... as it was then; NULL: it is not worth it; owned */
+	bool still;                /* it stands still, and its packets are held */
+	bool ready;                /* ... and it is written down */
 	struct move_skeleton skeleton;
 };
 
@@ -81,6 +86,12 @@ void depart_look_soon(struct departures *all);
 void depart_stands_still(struct departures *all, const char *id);
 int depart_offer(struct departures *all, const char *id, const struct move_skeleton *skeleton,
 		 struct error *e);
+bool depart_wants_ahead(struct departures *all, const char *id);
+/* Takes `layer` over, and waits until it is to stand still. */
+int depart_await_freeze(struct departures *all, const char *id, struct layers_seen *layer,
+			bool (*busy)(void *arg), void *arg, struct error *e);
+/* Borrowed until the effect ends; NULL: nothing was copied ahead. */
+const struct layers_seen *depart_layer(struct departures *all, const char *id);
 /* Nobody has taken back that it is to stand still. */
 int depart_check_wanted(struct departures *all, const char *id, struct error *e);
 /* Waits for the other node's word. 0: it is to have it. `busy`: something else is wanted here;
@@ -107,7 +118,11 @@ void depart_serve(struct departures *all, struct move_conn *conn);
 /* STATE_DIR/images/ID or the one in memory, whichever there is. */
 int depart_files_send(struct node *node, const char *session, struct move_conn *conn,
 		      struct error *e);
+/* The layer of one that runs. */
+int depart_files_ahead(struct node *node, const char *session, struct move_conn *conn,
+		       struct error *e);
 int depart_files_bytes(struct node *node, const char *session, int64_t *bytes, struct error *e);
 #define DEPART_LAYERS "layers.tar"
+#define DEPART_NAMES  "layers.names" /* node/layers_ahead.h */
 
 #endif

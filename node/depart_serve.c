@@ -149,16 +149,19 @@ static int greet(struct talk *t, struct error *e)
 
 /* --- it stands still --------------------------------------------------------------- */
 
-/* The next thing that it is waited for. */
-static bool is_reached(const struct departing *d, bool written)
+/* What it is waited for. */
+enum point { SEEN, STILL, WRITTEN };
+
+static bool is_reached(const struct departing *d, enum point point)
 {
-	return written ? d->ready : d->still || d->ready;
+	bool reached = d->ready || (d->still && point <= STILL);
+	return reached || (d->seen && point == SEEN);
 }
 
-static bool is_on_its_way(const struct departing *d, bool written)
+static bool is_on_its_way(const struct departing *d, enum point point)
 {
 	return !d->dropped && ((d->state == DEPARTURE_GRANTED && d->asked) ||
-			       (d->state == DEPARTURE_UNDER_WAY && !is_reached(d, written)));
+			       (d->state == DEPARTURE_UNDER_WAY && !is_reached(d, point)));
 }
 
 /* Nothing is to come while it waits for us. */
@@ -174,13 +177,13 @@ static int look_at_peer(struct talk *t, struct error *e)
 	return r < 0 ? r : error_set(e, EBADMSG, "it asks before it was answered");
 }
 
-static int wait_until(struct talk *t, bool written, struct error *e)
+static int wait_until(struct talk *t, enum point point, struct error *e)
 {
 	int r = 0;
 	pthread_mutex_lock(&t->all->lock);
-	while (r == 0 && is_on_its_way(t->d, written) && !t->all->closing) {
+	while (r == 0 && is_on_its_way(t->d, point) && !t->all->closing) {
 		departing_wait(t->all, SLICE_MS);
-		if (!is_on_its_way(t->d, written))
+		if (!is_on_its_way(t->d, point))
 			break;
 		pthread_mutex_unlock(&t->all->lock);
 		r = look_at_peer(t, e);
@@ -191,14 +194,14 @@ static int wait_until(struct talk *t, bool written, struct error *e)
 }
 
 /* 1: it is; 0: it will not be, which the other node was told; negative: that one is gone. */
-static int answer_until(struct talk *t, bool written, struct error *e)
+static int answer_until(struct talk *t, enum point point, struct error *e)
 {
 	struct error why = ERROR_INIT;
-	int r = wait_until(t, written, e);
+	int r = wait_until(t, point, e);
 	if (r < 0)
 		return r;
 	pthread_mutex_lock(&t->all->lock);
-	bool reached = is_reached(t->d, written);
+	bool reached = is_reached(t->d, point);
 	if (!reached)
 		say_why_not(t->d, &why);
 	pthread_mutex_unlock(&t->all->lock);
@@ -210,17 +213,20 @@ static int answer_freeze(struct talk *t, struct error *e)
 	pthread_mutex_lock(&t->all->lock);
 	if (t->d->state == DEPARTURE_GRANTED && !t->d->dropped) {
 		t->d->asked = true;
+		t->d->ahead = false;
 		error_clear(&t->d->why);
 	}
+	t->d->freeze = true;
+	departing_wake(t->all);
 	pthread_mutex_unlock(&t->all->lock);
 	depart_look_soon(t->all);
-	int r = answer_until(t, false, e);
+	int r = answer_until(t, STILL, e);
 	return r > 0 ? move_send(t->conn, MOVE_OK, NULL, 0, e) : r;
 }
 
 static int answer_written(struct talk *t, struct error *e)
 {
-	int r = answer_until(t, true, e);
+	int r = answer_until(t, WRITTEN, e);
 	if (r <= 0)
 		return r;
 	pthread_mutex_lock(&t->all->lock);
@@ -247,11 +253,44 @@ static int refuse(struct talk *t)
 	return move_send_error(t->conn, &why);
 }
 
+/* Its effect begins, and gets as far as it can while the session runs. */
+static void ask_ahead(struct talk *t)
+{
+	struct departing *d = t->d;
+	pthread_mutex_lock(&t->all->lock);
+	if (d->state == DEPARTURE_GRANTED && !d->dropped) {
+		d->asked = d->ahead = true;
+		d->freeze = false;
+		error_clear(&d->why);
+	}
+	pthread_mutex_unlock(&t->all->lock);
+	depart_look_soon(t->all);
+}
+
+static int answer_ahead(struct talk *t, struct error *e)
+{
+	struct error own = ERROR_INIT;
+	ask_ahead(t);
+	int r = answer_until(t, SEEN, e);
+	if (r <= 0)
+		return r;
+	pthread_mutex_lock(&t->all->lock);
+	bool runs = t->d->state == DEPARTURE_UNDER_WAY && t->d->seen && !t->d->freeze;
+	bool worth = t->d->layer;
+	pthread_mutex_unlock(&t->all->lock);
+	if (!runs)
+		return refuse(t);
+	if (worth && depart_files_ahead(t->all->node, t->d->session, t->conn, &own) < 0)
+		return move_send_error(t->conn, &own);
+	return move_send(t->conn, MOVE_OK, NULL, 0, e);
+}
+
+/* Before it stands still, its layer alone, as far as that pays. */
 static int answer_files(struct talk *t, struct error *e)
 {
 	struct error own = ERROR_INIT;
 	if (!is_still(t))
-		return refuse(t);
+		return t->control ? answer_ahead(t, e) : refuse(t);
 	int r = depart_files_send(t->all->node, t->d->session, t->conn, &own);
 	if (r < 0)
 		return move_send_error(t->conn, &own);

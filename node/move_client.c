@@ -145,10 +145,13 @@ int move_client_files(struct move_client *c, int fd, void (*progress)(uint64_t b
 {
 	cleanup_buf struct buf part = BUF_INIT(MOVE_BODY_MOST);
 	uint64_t bytes = 0;
+	/* Before the first that node may have to wait for memory of its own. */
+	int wait_ms = (int)c->node->config->node.effect_timeout_ms;
 	int r = move_send(c->conn, MOVE_FILES, NULL, 0, e);
 	while (r == 0) {
 		enum move_type type;
-		r = move_recv(c->conn, &type, &part, FILES_MS, e);
+		r = move_recv(c->conn, &type, &part, wait_ms, e);
+		wait_ms = FILES_MS;
 		if (r < 0)
 			break;
 		if (type == MOVE_OK)

@@ -112,6 +112,47 @@ static int freeze_without_locks(struct effect *ef, struct error *e)
 	}
 }
 
+/* It is to be stopped, or has ended. */
+static bool is_wanted_here(void *arg)
+{
+	struct effect *ef = arg;
+	pthread_mutex_lock(&ef->node->lock);
+	bool queued = ef->session->queued;
+	pthread_mutex_unlock(&ef->node->lock);
+	return queued || !session_alive(ef->node, ef->session);
+}
+
+/* It stands still for a look at every file of its layer, so that no call that changes one is under
+ * way. */
+static int see_layer(struct effect *ef, struct layers_seen **seen, struct error *e)
+{
+	int64_t since_ns;
+	int r = layers_sync(ef->sandbox.upper, &since_ns, e);
+	if (r < 0)
+		return r;
+	hold_own(ef->node, ef->session);
+	r = sandbox_freeze(&ef->sandbox, e);
+	if (r == 0)
+		r = layers_see(ef->sandbox.upper, since_ns, seen, e);
+	int settled = hold_settle(ef->node, ef->session, r < 0 ? NULL : e);
+	return r < 0 ? r : settled;
+}
+
+/* A large layer goes ahead while the session runs, if the other node wants that. */
+static int ahead(struct effect *ef, struct error *e)
+{
+	struct departures *all = ef->node->departures;
+	struct layers_seen *seen = NULL;
+	if (!depart_wants_ahead(all, departure_of(ef)))
+		return 0;
+	int r = layers_ahead_pays(ef->sandbox.upper) ? see_layer(ef, &seen, e) : 0;
+	if (r < 0) {
+		layers_seen_free(seen);
+		return r;
+	}
+	return depart_await_freeze(all, departure_of(ef), seen, is_wanted_here, ef, e);
+}
+
 /* Memory may have been waited for meanwhile. By its id it is known, should we be killed, that this
  * departure came to nothing. */
 static int freeze(struct effect *ef, struct error *e)
@@ -196,11 +237,15 @@ static int undump(struct effect *ef, struct error *e)
 /* With the links that CRIU has made for deleted files. */
 static int layers(struct effect *ef, struct error *e)
 {
+	const struct layers_seen *seen = depart_layer(ef->node->departures, departure_of(ef));
+	int timeout_ms = (int)ef->node->config->node.effect_timeout_ms;
 	cleanup_free char *file = fs_join(ef->images, DEPART_LAYERS);
-	if (!file)
+	cleanup_free char *names = fs_join(ef->images, DEPART_NAMES);
+	if (!file || !names)
 		return error_set(e, ENOMEM, "out of memory");
-	return layers_pack(ef->sandbox.upper, file, (int)ef->node->config->node.effect_timeout_ms,
-			   e);
+	if (seen)
+		return layers_pack_since(ef->sandbox.upper, seen, file, names, timeout_ms, e);
+	return layers_pack(ef->sandbox.upper, file, timeout_ms, e);
 }
 
 /* CRIU takes its links away again. The processes are as before, and stay frozen. That takes as long
@@ -231,16 +276,6 @@ static int offer(struct effect *ef, struct error *e)
 		return r;
 	skeleton.frozen_us = clock_mono() - ef->frozen_since;
 	return depart_offer(ef->node->departures, departure_of(ef), &skeleton, e);
-}
-
-/* It is to be stopped, or has ended. */
-static bool is_wanted_here(void *arg)
-{
-	struct effect *ef = arg;
-	pthread_mutex_lock(&ef->node->lock);
-	bool queued = ef->session->queued;
-	pthread_mutex_unlock(&ef->node->lock);
-	return queued || !session_alive(ef->node, ef->session);
 }
 
 static int await(struct effect *ef, struct error *e)
@@ -302,6 +337,7 @@ static int resume(struct effect *ef, size_t at, struct error *e)
 static const struct step steps[] = {
 	{ .name = "check", .run = check },
 	{ .name = "arrive", .run = arrival_wait },
+	{ .name = "ahead", .run = ahead, .undo = checkpoint_thaw },
 	{ .name = "freeze", .run = freeze, .undo = checkpoint_thaw },
 	{ .name = "hold", .run = hold, .undo = checkpoint_release },
 	{ .name = "dump", .run = dump, .undo = undump },

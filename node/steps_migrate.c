@@ -10,6 +10,7 @@
 #include "node/hold.h"
 #include "node/images.h"
 #include "node/layers.h"
+#include "node/layers_ahead.h"
 #include "node/lease.h"
 #include "node/move_client.h"
 #include "node/steps_checkpoint.h"
@@ -22,6 +23,7 @@
 #include <unistd.h>
 
 #define LAYERS "layers.tar"
+#define NAMES  "layers.names"
 
 enum {
 	ASK_AGAIN_MS = 100, /* after a hand-over that was not answered, doubling up to */
@@ -117,9 +119,7 @@ static int note_source(struct effect *ef, struct error *e)
 
 static int freeze(struct effect *ef, struct error *e)
 {
-	int r = note_source(ef, e);
-	if (r == 0)
-		r = move_client_freeze(ef->move, e);
+	int r = move_client_freeze(ef->move, e);
 	if (r < 0)
 		return r;
 	/* The way that packets take is changed while the rest is done: what comes here is kept
@@ -157,12 +157,12 @@ static void note_bytes(uint64_t bytes, void *arg)
 }
 
 /* GNU tar leaves out what leads out of the directory, by ".." or links. */
-static int receive(struct effect *ef, struct error *e)
+static int receive(struct effect *ef, const char *const *how, const char *to, struct error *e)
 {
 	struct tar *tar;
 	int ours;
 	struct error own = ERROR_INIT;
-	int r = tar_unpack(tar_plain, ef->laid_out, timeout_ms(ef), &tar, &ours, &own);
+	int r = tar_unpack(how, to, timeout_ms(ef), &tar, &ours, &own);
 	if (r == 0) {
 		r = move_client_files(ef->move, ours, note_bytes, ef, &own);
 		close(ours);
@@ -173,13 +173,20 @@ static int receive(struct effect *ef, struct error *e)
 	return r;
 }
 
+/* As it is while the session runs there; nothing, where that would not pay. */
+static int take_ahead(struct effect *ef, struct error *e)
+{
+	int r = note_source(ef, e);
+	return r < 0 ? r : receive(ef, tar_layer, ef->sandbox.upper, e);
+}
+
 static int take_files(struct effect *ef, struct error *e)
 {
 	struct stat st;
 	cleanup_free char *criu = NULL;
 	int r = wake_make_images_dir(ef, (uint64_t)ef->move->skeleton.files_bytes, &criu, e);
 	if (r == 0)
-		r = receive(ef, e);
+		r = receive(ef, tar_plain, ef->laid_out, e);
 	if (r == 0 && (lstat(criu, &st) < 0 || !S_ISDIR(st.st_mode)))
 		r = error_set(e, EBADMSG, "node %s has sent no images", ef->move->from);
 	return r;
@@ -188,9 +195,12 @@ static int take_files(struct effect *ef, struct error *e)
 static int read_layers(struct effect *ef, struct error *e)
 {
 	cleanup_free char *file = fs_join(ef->laid_out, LAYERS);
-	if (!file)
+	cleanup_free char *names = fs_join(ef->laid_out, NAMES);
+	if (!file || !names)
 		return error_set(e, ENOMEM, "out of memory");
-	return layers_unpack(ef->sandbox.upper, file, timeout_ms(ef), e);
+	/* Of what came ahead. */
+	int r = access(names, F_OK) == 0 ? layers_prune(ef->sandbox.upper, names, e) : 0;
+	return r < 0 ? r : layers_unpack(ef->sandbox.upper, file, timeout_ms(ef), e);
 }
 
 static int prepare_images(struct effect *ef, struct error *e)
@@ -382,7 +392,8 @@ static const struct step steps[] = {
 	{ .name = "open", .run = open_connection, .undo = note_kept },
 	{ .name = "check", .run = check },
 	{ .name = "prepare", .run = wake_prepare, .undo = steps_clear },
-	{ .name = "freeze", .run = freeze, .undo = tell_source },
+	{ .name = "ahead", .run = take_ahead, .undo = tell_source },
+	{ .name = "freeze", .run = freeze },
 	{ .name = "files", .run = take_files, .undo = steps_drop_images },
 	{ .name = "listen", .run = arrival_listen_moved, .undo = wake_stop_listening },
 	{ .name = "images", .run = lay_out },

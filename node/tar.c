@@ -12,19 +12,15 @@
 #include <string.h>
 #include <unistd.h>
 
-const char *const tar_layer[] = {
-	"--xattrs",
-	"--xattrs-include=*",
-	"--xattrs-exclude=trusted.overlay.origin",
-	"--xattrs-exclude=trusted.overlay.impure",
-	"--xattrs-exclude=trusted.overlay.nlink",
-	"--xattrs-exclude=trusted.overlay.upper",
-	"--xattrs-exclude=trusted.overlay.uuid",
-	"--acls",
-	"--numeric-owner",
-	"--sparse",
-	NULL,
-};
+#define LAYER                                                                                      \
+	"--xattrs", "--xattrs-include=*", "--xattrs-exclude=trusted.overlay.origin",               \
+		"--xattrs-exclude=trusted.overlay.impure",                                         \
+		"--xattrs-exclude=trusted.overlay.nlink",                                          \
+		"--xattrs-exclude=trusted.overlay.upper", "--xattrs-exclude=trusted.overlay.uuid", \
+		"--acls", "--numeric-owner", "--sparse"
+
+const char *const tar_layer[] = { LAYER, NULL };
+const char *const tar_live[] = { LAYER, "--ignore-failed-read", "--warning=no-file-changed", NULL };
 const char *const tar_plain[] = { "--numeric-owner", "--sparse", NULL };
 
 enum { PIPE_BYTES = 1 << 20, ARGS_MOST = 40 };
@@ -35,6 +31,7 @@ struct tar {
 	char file[32]; /* the pipe's end that is tar's, as a file name */
 	int end;       /* ... as a descriptor */
 	int timeout_ms;
+	bool live;
 	pthread_t thread;
 	int result;
 	struct error error;
@@ -77,13 +74,24 @@ static void set_unpacking(struct tar *t, const char *file, const char *const *ho
 
 /* --- through a pipe -------------------------------------------------------------- */
 
+/* Status 1: something was not as it had been a moment before. */
+static int run_live(const struct job_options *options, struct error *e)
+{
+	struct job_result result;
+	int r = job_run(options, &result, e);
+	if (r == 0 && result.status > 1)
+		r = error_set(e, EIO, "tar: %.500s", buf_text(&result.err));
+	job_result_deinit(&result);
+	return r;
+}
+
 /* The end is closed with tar's own, or whoever is at the other would wait for ever. */
 static void *run(void *arg)
 {
 	struct tar *t = arg;
-	t->result = job_check(&JOB_OPTIONS(.argv = t->argv, .timeout_ms = t->timeout_ms,
-					   .keep_fds = &t->end, .keep_fd_count = 1),
-			      &t->error);
+	const struct job_options options = JOB_OPTIONS(.argv = t->argv, .timeout_ms = t->timeout_ms,
+						       .keep_fds = &t->end, .keep_fd_count = 1);
+	t->result = t->live ? run_live(&options, &t->error) : job_check(&options, &t->error);
 	cleanup_close_fd(&t->end);
 	return NULL;
 }
@@ -131,6 +139,7 @@ int tar_pack(const char *const *how, const char *const *args, int timeout_ms, st
 	if (r < 0)
 		return r;
 	set_packing(t, t->file, how, args);
+	t->live = how == tar_live;
 	r = begin(t, tar, from, e);
 	if (r == 0)
 		steal_ptr(&t);

@@ -15,6 +15,8 @@
 extern const char *const tar_layer[];
 /* Plain files: owners by number, holes. */
 extern const char *const tar_plain[];
+/* Of a layer that changes meanwhile: a file may come half old and half new, or not at all. */
+extern const char *const tar_live[];
 
 struct tar;
 

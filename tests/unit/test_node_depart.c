@@ -138,6 +138,68 @@ static void test_returns(void **state)
 	box_stop(&box);
 }
 
+static size_t fetch_ahead(struct peer *p)
+{
+	enum move_type type;
+	size_t bytes = 0;
+	assert_int_equal(move_send(p->here, MOVE_FILES, NULL, 0, NULL), 0);
+	do {
+		assert_int_equal(move_recv(p->here, &type, &p->answer, ANSWER_MS, NULL), 0);
+		bytes += type == MOVE_DATA ? p->answer.len : 0;
+	} while (type == MOVE_DATA);
+	assert_int_equal(type, MOVE_OK);
+	return bytes;
+}
+
+/* Its layer goes ahead; and if that comes to nothing it has not noticed. */
+static void test_ahead(void **state)
+{
+	(void)state;
+	struct box box;
+	struct peer p;
+	box_run(&box);
+	assert_int_equal(grant(d1), 0);
+	assert_int_equal(call(&p, TO, d1, FIRST, true), 0);
+	/* It is small: nothing comes, and it runs on. */
+	assert_int_equal(say(&p, MOVE_FILES, MOVE_OK), 0);
+	assert_int_equal(state_of(d1), DEPARTURE_UNDER_WAY);
+	expect_runs(&box);
+	assert_int_equal(say(&p, MOVE_ABORT, MOVE_OK), 0);
+	assert_int_equal(state_of(d1), DEPARTURE_KEPT);
+	hang_up(&p);
+
+	cleanup_free char *big =
+		str_printf("cd %s && mkdir tmp/d && head -c 20M /dev/urandom >tmp/d/big"
+			   " && echo old >tmp/d/changed && echo old >tmp/d/gone",
+			   box.sb.upper);
+	cleanup_free char *change =
+		str_printf("cd %s && echo new >tmp/d/changed && rm tmp/d/gone &&"
+			   " echo new >tmp/d/more",
+			   box.sb.upper);
+	cleanup_free char *look = str_printf(
+		"cd %s &&"
+		" test $(cat got/upper/tmp/d/changed) = new && test -s got/upper/tmp/d/more &&"
+		" test ! -e got/upper/tmp/d/gone && test ! -e got/upper/tmp/d/big &&"
+		" tr '\\0' '\\n' <got/layers.names | grep -qx ftmp/d/big &&"
+		" ! tr '\\0' '\\n' <got/layers.names | grep -q tmp/d/gone",
+		top);
+	run_tool(big);
+	sleep(3); /* until what was seen can be told from what comes after */
+	assert_int_equal(grant(d1), 0);
+	assert_int_equal(call(&p, TO, d1, FIRST, true), 0);
+	assert_true(fetch_ahead(&p) > 20 << 20);
+	run_tool(change);
+	expect_runs(&box);
+	assert_int_equal(say(&p, MOVE_FREEZE, MOVE_OK), 0);
+	assert_int_equal(say(&p, MOVE_WRITTEN, MOVE_SKELETON), 0);
+	fetch_files(&p);
+	run_tool(look);
+	assert_int_equal(say(&p, MOVE_ABORT, MOVE_OK), 0);
+	expect_runs(&box);
+	hang_up(&p);
+	box_stop(&box);
+}
+
 static int connect_to(const char *address)
 {
 	struct sockaddr_in in = { .sin_family = AF_INET, .sin_port = htons(8888) };
@@ -311,9 +373,10 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_given),       cmocka_unit_test(test_aborted),
 		cmocka_unit_test(test_patience),    cmocka_unit_test(test_returns),
-		cmocka_unit_test(test_connections), cmocka_unit_test(test_stopped),
-		cmocka_unit_test(test_strangers),   cmocka_unit_test(test_restart),
-		cmocka_unit_test(test_end),         cmocka_unit_test(test_resume),
+		cmocka_unit_test(test_connections), cmocka_unit_test(test_ahead),
+		cmocka_unit_test(test_stopped),     cmocka_unit_test(test_strangers),
+		cmocka_unit_test(test_restart),     cmocka_unit_test(test_end),
+		cmocka_unit_test(test_resume),
 	};
 	return cmocka_run_group_tests(tests, set_up_node, tear_down_node);
 }
