@@ -17,10 +17,10 @@ enum { GRACE_MS = 5000 };
 static int end(struct effect *ef, struct error *e)
 {
 	struct sandbox *sb = &ef->sandbox;
-	/* With a lapsed lease it may run elsewhere by now, and must not do another step here. */
+	/* With a lapsed lease it may run elsewhere by now, and must not do another step here. Nor
+	 * must what stands still for another reason: it may never have been let run. */
 	bool others = session_is_given(ef->session) || hold_has(ef->node, ef->session, HOLD_LEASE);
 	bool frozen = false;
-	int grace_ms = others ? 0 : GRACE_MS;
 	hold_own(ef->node, ef->session);
 	int r = criu_end_orphans(ef->work, (int)ef->node->config->node.effect_timeout_ms, e);
 	if (r == 0)
@@ -29,7 +29,7 @@ static int end(struct effect *ef, struct error *e)
 	if (r == 0 && (others || frozen) && cgroup_exists(&sb->cgroup))
 		sandbox_hold(sb, NULL);
 	if (r == 0)
-		r = sandbox_end(sb, grace_ms, e);
+		r = sandbox_end(sb, others || frozen ? 0 : GRACE_MS, e);
 	if (r == 0)
 		r = steps_kill(ef, e);
 	pthread_mutex_lock(&ef->node->lock);

@@ -163,6 +163,10 @@ class Probed:
         assert not self.watch.twice, self.watch.twice
         wait_for("it to count on", lambda: observer.testify(self.home).last > witness.last)
 
+    def wait_running(self) -> None:
+        self.cluster.api.wait_state(self.user, "running")
+        wait_for("it to run", lambda: self.watch.where(self.id))
+
     def came_back(self) -> None:
         """It is as a checkpoint, or another node, had it: its work since is lost, and its connections."""
         self.pinger.stop()

@@ -83,8 +83,11 @@ def test_at_step(bed: Bed, plan: str, step: str, when: str):
         bed.arm(faulty)
     done = bed.api.wait_operation(operation, 60)
     if when == "fail":
-        # What can fail behind the commit for ever must not be asked for ever.
         bed.arm(faulty)
+    if (plan, step, when) == ("migrate", "thaw", "fail"):
+        # Its kernel has taken packets there already, which nobody sends again where it is taken back.
+        bed.session.wait_running()
+        bed.session.came_back()
     node = ended_well(bed)
     assert node is (target if done["state"] == "done" else source), done
 
@@ -268,7 +271,7 @@ def test_to_an_older_criu(bed: Bed):
     wrapper.chmod(0o755)
     bed.arm(target, node={"criu": str(wrapper)})
     said = bed.attempt(bed.session.user, target.name)
-    assert "CRIU" in said and "3.9" in said, said
+    assert "version of CRIU" in said, said
     bed.arm(target)
     assert ended_well(bed) is source
 
