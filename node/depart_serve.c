@@ -280,9 +280,11 @@ static int answer_ahead(struct talk *t, struct error *e)
 	pthread_mutex_unlock(&t->all->lock);
 	if (!runs)
 		return refuse(t);
-	if (worth && depart_files_ahead(t->all->node, t->d->session, t->conn, &own) < 0)
-		return move_send_error(t->conn, &own);
-	return move_send(t->conn, MOVE_OK, NULL, 0, e);
+	/* An archive of nothing is two blocks of zeros. */
+	static const char nothing[1024];
+	r = worth ? depart_files_ahead(t->all->node, t->d->session, t->conn, &own)
+		  : move_send(t->conn, MOVE_DATA, nothing, sizeof(nothing), &own);
+	return r < 0 ? move_send_error(t->conn, &own) : move_send(t->conn, MOVE_OK, NULL, 0, e);
 }
 
 /* Before it stands still, its layer alone, as far as that pays. */

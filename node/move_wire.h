@@ -27,8 +27,8 @@ enum move_type {
 	MOVE_FREEZE,  /* stand still and be written down. Answer: MOVE_OK, when it stands still: no
 		       * packet for it is taken any more */
 	MOVE_FILES,   /* Answer: a tar stream in MOVE_DATA: criu/, remap/, layers.tar, working-set.
-		       * Before MOVE_FREEZE: the layer itself as it is, or nothing where that does
-		       * not pay; then layers.tar has what changed since, and layers.names what
+		       * Before MOVE_FREEZE: the layer itself as it is, or an empty one where that
+		       * does   not pay; then layers.tar has what changed since, and layers.names what
 		       * there is (node/layers_ahead.h) */
 	MOVE_GIVE,    /* Answer: MOVE_OK: it is yours; MOVE_ERROR (conflict): it is not */
 	MOVE_PAGES,   /* move_ranges. Answer: MOVE_DATA, move_pages of all of them */
