@@ -12,7 +12,10 @@ static bool ends(const struct session *s, const struct remains_news *news)
 	enum session_state next = news->step->next;
 	enum session_action action = news->step->action;
 	const struct remains *r = remains_of(s);
-	if (action == ACTION_START || action == ACTION_RESTORE || news->gone)
+	/* Nothing of it is to go on, and nothing can be forgotten where it stands still for another
+	 * node. */
+	bool forgotten = action == ACTION_FORGET && s->state == SESSION_FENCING;
+	if (action == ACTION_START || action == ACTION_RESTORE || forgotten || news->gone)
 		return true;
 	if (session_state_has_processes(next))
 		return false;

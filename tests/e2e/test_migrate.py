@@ -62,8 +62,9 @@ def test_there(cluster: Cluster, watch: Watch, busy: Busy):
     """By hand, as JSON. The Hub and the user's line of events are all that say so."""
     source, target = busy.node, elsewhere(cluster, "ada")
     newest = newest_event(cluster)
-    said = json.loads(cluster.elsa("migrate", "ada", "--to", target.name, "--json").stdout)
-    assert said["state"] == "done" and said["kind"] == "migrate", said
+    said = json.loads(cluster.elsa("migrate", "ada", "--to", target.name, "--wait", "--json").stdout)
+    assert said["state"] == "running" and said["node"] == target.name, said
+    assert said["frozen_us"] > 0
     assert wait_settled(cluster, watch, "ada") is target
     busy.assert_whole()
     assert remains(source, busy.id) == []
@@ -144,9 +145,9 @@ def test_two_cross_each_other(cluster: Cluster, watch: Watch, busy: Busy):
     bob = Busy(cluster, "bob", Sizes(mib=16), transfers=False)
     watch.sessions.add(bob.id)
     if bob.node is not target:
-        cluster.elsa("migrate", "bob", "--to", target.name)
+        cluster.elsa("migrate", "bob", "--to", target.name, "--watch")
     moves = [subprocess.Popen([*cluster.hub.host.prefix, str(BUILD / "elsa"), "--url", cluster.hub.elsa_url,
-                               "migrate", user, "--to", to.name])
+                               "migrate", user, "--to", to.name, "--wait"])
              for user, to in (("ada", target), ("bob", source))]
     assert [m.wait(120) for m in moves] == [0, 0]
     assert wait_settled(cluster, watch, "ada") is target
@@ -160,7 +161,7 @@ def test_two_cross_each_other(cluster: Cluster, watch: Watch, busy: Busy):
 @pytest.mark.parametrize("argv, said", [
     (("migrate", "nobody"), "nobody"),
     (("migrate", "ada", "--to", "nowhere"), "nowhere"),
-    (("migrate",), "USER"),
+    (("migrate",), "name of a user"),
 ])
 def test_refused(cluster: Cluster, busy: Busy, argv: tuple[str, ...], said: str):
     done = cluster.elsa(*argv, good=False)
