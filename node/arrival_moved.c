@@ -31,16 +31,38 @@ static char *images_dir(const struct node *node, const char *id)
 struct who {
 	struct node *node;
 	char id[ID_SIZE];
+	char *departure;
+	bool said;
 };
 
-static void *make_who(struct node *node, const char *id)
+static void free_who(void *arg)
+{
+	struct who *w = arg;
+	if (w)
+		free(w->departure);
+	free(w);
+}
+
+static struct who *make_who(struct node *node, const char *id, const char *departure)
 {
 	struct who *w = calloc(1, sizeof(*w));
 	if (!w)
 		return NULL;
 	w->node = node;
 	snprintf(w->id, sizeof(w->id), "%s", id);
-	return w;
+	w->departure = strdup(departure);
+	if (w->departure)
+		return w;
+	free_who(w);
+	return NULL;
+}
+
+/* Under the lock. What it was said of: the same journey of the same session. */
+static struct session *find_moved(const struct who *w)
+{
+	struct session *s = session_find(w->node, w->id);
+	const char *id = s ? s->journal.moved_id : NULL;
+	return id && strcmp(id, w->departure) == 0 ? s : NULL;
 }
 
 static struct move_tls *tls_of(void *arg, struct error *e)
@@ -56,49 +78,61 @@ static struct move_tls *tls_of(void *arg, struct error *e)
 static void end_lost(void *arg)
 {
 	struct who *w = arg;
-	struct session *s = session_find(w->node, w->id);
-	if (s && !s->effect && s->memory_lost && s->journal.arriving == ARRIVING_MOVED)
+	pthread_mutex_lock(&w->node->lock);
+	struct session *s = find_moved(w);
+	bool ends = s && !s->effect && s->memory_lost && s->journal.arriving == ARRIVING_MOVED;
+	pthread_mutex_unlock(&w->node->lock);
+	if (ends)
 		effect_session_ended(s, w->node);
-	free(w);
+	free_who(w);
 }
 
 void arrival_end_lost_soon(struct node *node, const struct session *s)
 {
-	struct who *w = make_who(node, s->id);
+	struct who *w = s->journal.moved_id ? make_who(node, s->id, s->journal.moved_id) : NULL;
 	if (w && pool_post(node->pool, end_lost, w, NULL) < 0)
-		free(w);
+		free_who(w);
 }
 
+/* Before it may be ours that node has taken it up again by now, at the latest when its patience is
+ * over: CRIU need not wait for pages of it. After that, what that node says counts, and silence is
+ * waited for. */
 static void lost_on_loop(void *arg)
 {
 	struct who *w = arg;
-	struct session *s = session_find(w->node, w->id);
-	if (s && s->journal.arriving == ARRIVING_MOVED) {
+	pthread_mutex_lock(&w->node->lock);
+	struct session *s = find_moved(w);
+	bool ours = s && s->journal.arriving == ARRIVING_MOVED;
+	if (s && !ours)
+		s->source_gone = true;
+	if (ours && w->said) {
+		s->memory_lost = true;
 		log_error("session %s: node %s has nothing of its memory any more, and some of it "
 			  "is not here: it cannot go on",
 			  s->id, s->journal.moved_from);
-		pthread_mutex_lock(&w->node->lock);
-		s->memory_lost = true;
-		pthread_mutex_unlock(&w->node->lock);
 	}
+	pthread_mutex_unlock(&w->node->lock);
 	end_lost(w);
 }
 
-static void on_gone(void *arg)
+static void on_gone(void *arg, bool said)
 {
 	const struct who *w = arg;
-	struct who *mine = make_who(w->node, w->id);
-	if (mine && pool_post(w->node->pool, lost_on_loop, mine, NULL) < 0)
-		free(mine);
+	struct who *mine = make_who(w->node, w->id, w->departure);
+	if (!mine)
+		return;
+	mine->said = said;
+	if (pool_post(w->node->pool, lost_on_loop, mine, NULL) < 0)
+		free_who(mine);
 }
 
 int arrival_open_moved(struct node *node, const char *id, const struct arrival_place *place,
 		       struct page_source *source, struct error *e)
 {
 	cleanup_free char *images = images_dir(node, id);
-	struct who *w = make_who(node, id);
+	struct who *w = make_who(node, id, place->departure);
 	if (!images || !w) {
-		free(w);
+		free_who(w);
 		return error_set(e, ENOMEM, "out of memory");
 	}
 	const struct move_source_options options = {
@@ -109,7 +143,8 @@ int arrival_open_moved(struct node *node, const char *id, const struct arrival_p
 		.at = place->at,
 		.tls = tls_of,
 		.gone = on_gone,
-		.drop = free,
+		.patience_ms = node->config->move.patience_ms,
+		.drop = free_who,
 		.arg = w,
 	};
 	return move_source_open(&options, source, e);

@@ -44,6 +44,9 @@ struct criu_options {
 	/* When timeout_ms of a dump are over, before CRIU is killed as long after that, which the
 	 * processes may not survive: makes whoever takes the memory fail. May be NULL. */
 	void (*give_up)(void *arg);
+	/* Of a restore, asked now and then: nothing will come of it, CRIU is killed. May be NULL.
+	 */
+	bool (*is_vain)(void *arg);
 	void *arg;
 };
 

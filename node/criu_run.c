@@ -223,6 +223,8 @@ int criu_run_next(struct criu_run *run, char *line, size_t size, struct error *e
 			return 1;
 		if (n > 0)
 			return 0;
+		if (run->options->is_vain && run->options->is_vain(run->options->arg))
+			return error_set(e, ECANCELED, "nobody waits for it any more");
 		kill_if_dead(run);
 	}
 	return error_set(e, ETIMEDOUT, "CRIU did not end within %d s",

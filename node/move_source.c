@@ -63,7 +63,8 @@ struct move_source {
 	_Atomic int references;
 	char *departure, *session, *node, *at;
 	struct move_tls *(*tls)(void *arg, struct error *e);
-	void (*gone)(void *arg);
+	void (*gone)(void *arg, bool said);
+	int64_t patience_us;
 	void (*drop)(void *arg);
 	void *arg;
 	struct move_pages pages;
@@ -73,8 +74,9 @@ struct move_source {
 	struct line lines[KINDS][LINES];
 	mono_us retry_at;
 	int retry_ms;
-	struct error failure; /* why the last connection could not be made */
-	bool is_gone;
+	struct error failure;  /* why the last connection could not be made */
+	mono_us failing_since; /* connections; 0: not */
+	bool is_gone[2];       /* `gone` was called so */
 	struct move_rates rates;
 };
 
@@ -116,21 +118,21 @@ static void *free_source(void *from)
 
 /* --- connections -------------------------------------------------------------------- */
 
-static void note_gone(struct move_source *m)
+static void note_gone(struct move_source *m, bool said)
 {
 	pthread_mutex_lock(&m->lock);
-	bool first = !m->is_gone;
-	m->is_gone = true;
+	bool first = !m->is_gone[said];
+	m->is_gone[said] = true;
 	pthread_mutex_unlock(&m->lock);
-	if (first && m->gone)
-		m->gone(m->arg);
+	if (first)
+		m->gone(m->arg, said);
 }
 
 /* An answer of the other node's, that is; connections fail for other reasons. */
 static int look_at(struct move_source *m, int r, const struct error *why)
 {
-	if (r < 0 && why->fault == FAULT_NOT_FOUND)
-		note_gone(m);
+	if (r < 0 && (why->fault == FAULT_NOT_FOUND || why->fault == FAULT_CONFLICT))
+		note_gone(m, true);
 	return r;
 }
 
@@ -172,17 +174,23 @@ static bool may_try(struct move_source *m, struct error *e)
 
 static void note_try(struct move_source *m, int r, const struct error *why)
 {
+	mono_us now = clock_mono();
+	bool out_of_patience = false;
 	pthread_mutex_lock(&m->lock);
 	if (r == 0) {
-		m->retry_at = 0;
+		m->retry_at = m->failing_since = 0;
 		m->retry_ms = 0;
 	} else {
 		m->retry_ms = m->retry_ms ? 2 * m->retry_ms : RETRY_FIRST_MS;
 		m->retry_ms = m->retry_ms < RETRY_MOST_MS ? m->retry_ms : RETRY_MOST_MS;
-		m->retry_at = clock_mono() + m->retry_ms * 1000LL;
+		m->retry_at = now + m->retry_ms * 1000LL;
+		m->failing_since = m->failing_since ? m->failing_since : now;
+		out_of_patience = now - m->failing_since >= m->patience_us;
 		m->failure = *why;
 	}
 	pthread_mutex_unlock(&m->lock);
+	if (out_of_patience)
+		note_gone(m, false);
 }
 
 static int have_connection(struct move_source *m, struct line *l, struct error *e)
@@ -431,6 +439,7 @@ static struct move_source *new_source(const struct move_source_options *o)
 				    .at = strdup(o->at),
 				    .tls = o->tls,
 				    .gone = o->gone,
+				    .patience_us = o->patience_ms * 1000,
 				    .drop = o->drop,
 				    .arg = o->arg };
 	pthread_mutex_init(&m->lock, NULL);

@@ -18,9 +18,10 @@ struct move_source_options {
 	const char *node, *at;                               /* where it is */
 	struct move_tls *(*tls)(void *arg, struct error *e); /* a new one, with the certificate that
 							      * counts now */
-	/* That node has said that nothing of it is left there: it will never have all its memory.
-	 * Once, on any thread; may be NULL. */
-	void (*gone)(void *arg);
+	/* That node has said that nothing of it is there for us (`said`), or could not be reached
+	 * for `patience_ms`: it may never have all its memory. Each once, on any thread. */
+	void (*gone)(void *arg, bool said);
+	int64_t patience_ms;
 	void *arg;
 	void (*drop)(void *arg); /* nobody has it any more: also when opening fails */
 };

@@ -50,7 +50,8 @@ static uint64_t get_u64(const unsigned char *from)
 
 static bool is_known(uint8_t type)
 {
-	return (type >= MOVE_HELLO && type <= MOVE_WRITTEN) || (type >= MOVE_OK && type <= MOVE_DATA);
+	return (type >= MOVE_HELLO && type <= MOVE_WRITTEN) ||
+	       (type >= MOVE_OK && type <= MOVE_DATA);
 }
 
 void move_header_write(const struct move_header *h, unsigned char to[MOVE_HEADER_BYTES])

@@ -31,6 +31,7 @@ struct session {
 	char *arrival_stall; /* ... cannot be made: why, and since when */
 	int64_t arrival_stalled_since;
 	bool memory_lost;   /* ... nobody has the rest: it is to end */
+	bool source_gone;   /* ... the node it is about to come from has given up: so may we */
 	unsigned held;      /* node/hold.h's, under its lock: why it stands still, as bits */
 	bool freezer_owned; /* ... an effect freezes and thaws it */
 	/* The loop's: */

@@ -55,6 +55,16 @@ int wake_make_images_dir(struct effect *ef, uint64_t bytes, char **criu, struct 
 	return r < 0 ? r : fs_mkdirs(*criu, 0700, e);
 }
 
+/* CRIU, or what it restores, may wait for pages that will not come. */
+static bool is_vain(void *arg)
+{
+	struct effect *ef = arg;
+	pthread_mutex_lock(&ef->node->lock);
+	bool vain = ef->session->source_gone;
+	pthread_mutex_unlock(&ef->node->lock);
+	return vain;
+}
+
 int wake_restore(struct effect *ef, struct error *e)
 {
 	struct criu_options options;
@@ -65,6 +75,8 @@ int wake_restore(struct effect *ef, struct error *e)
 	effect_criu_options(ef, &options);
 	options.images = images;
 	options.lazy = ef->session->arrival;
+	options.is_vain = is_vain;
+	options.arg = ef;
 	int r = criu_restore(&ef->sandbox, &options, &init, &ef->log_tail, e);
 	if (r == 0)
 		r = effect_set_processes(ef, init, e);

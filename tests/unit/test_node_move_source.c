@@ -15,7 +15,7 @@ enum { PAGE = STORE_PAGE, PEERS = 32, LAZY = 2, EAGER = 4 };
 
 /* --- the node it came from ------------------------------------------------------------ */
 
-enum wrong { NOTHING, HANGS_UP, IS_GONE, IS_DAMAGED, IS_BUSY };
+enum wrong { NOTHING, HANGS_UP, IS_GONE, IS_KEPT, IS_DAMAGED, IS_BUSY };
 
 struct peer {
 	struct move_world world;
@@ -30,7 +30,7 @@ struct peer {
 	atomic_bool squeezed;   /* that was allowed once */
 	_Atomic int delay_us;   /* of an answer */
 	_Atomic int hellos, questions;
-	_Atomic int gone, dropped;
+	_Atomic int gone, silent, dropped;
 };
 
 static void fill(void *to, int32_t pid, uint64_t address)
@@ -71,9 +71,11 @@ static int answer(struct peer *p, struct move_conn *c, enum move_type type, cons
 	struct move_hello hello;
 	if (p->wrong == HANGS_UP)
 		return -1;
-	if (p->wrong == IS_GONE || p->wrong == IS_BUSY) {
-		error_fault(&e, p->wrong == IS_GONE ? FAULT_NOT_FOUND : FAULT_UNAVAILABLE,
-			    "no memory of that");
+	if (p->wrong == IS_GONE || p->wrong == IS_KEPT || p->wrong == IS_BUSY) {
+		static const enum fault faults[] = { [IS_GONE] = FAULT_NOT_FOUND,
+						     [IS_KEPT] = FAULT_CONFLICT,
+						     [IS_BUSY] = FAULT_UNAVAILABLE };
+		error_fault(&e, faults[p->wrong], "no memory of that");
 		return move_send_error(c, &e);
 	}
 	if (type == MOVE_PAGES) {
@@ -171,9 +173,13 @@ static struct move_tls *give_tls(void *arg, struct error *e)
 	return tls;
 }
 
-static void on_gone(void *arg)
+static void on_gone(void *arg, bool said)
 {
-	((struct peer *)arg)->gone++;
+	struct peer *p = arg;
+	if (said)
+		p->gone++;
+	else
+		p->silent++;
 }
 
 static void on_drop(void *arg)
@@ -191,6 +197,7 @@ static void open_source(struct peer *p, struct page_source *source)
 		.at = p->world.at,
 		.tls = give_tls,
 		.gone = on_gone,
+		.patience_ms = 300,
 		.drop = on_drop,
 		.arg = p,
 	};
@@ -398,12 +405,39 @@ static void test_gone(void **state)
 	struct peer *p = *state;
 	struct page_source s;
 	struct error e = ERROR_INIT;
+	static const struct {
+		enum wrong wrong;
+		int result;
+	} table[] = { { IS_GONE, -ENOENT }, { IS_KEPT, -EBUSY } };
+	for (size_t k = 0; k < ARRAY_SIZE(table); k++) {
+		p->wrong = NOTHING;
+		p->gone = 0;
+		open_source(p, &s);
+		assert_read(&s, 0, 1);
+		p->wrong = table[k].wrong;
+		for (int i = 0; i < 3; i++)
+			assert_int_equal(read_frames(&s, 0, i % 2 ? 8 : 1, &e), table[k].result);
+		assert_int_equal(p->gone, 1);
+		s.free(s.from);
+	}
+}
+
+/* Whoever need not wait for ever is told; and reads go right when it is back. */
+static void test_silent(void **state)
+{
+	struct peer *p = *state;
+	struct page_source s;
+	struct error e = ERROR_INIT;
 	open_source(p, &s);
 	assert_read(&s, 0, 1);
-	p->wrong = IS_GONE;
-	for (int i = 0; i < 3; i++)
-		assert_int_equal(read_frames(&s, 0, i % 2 ? 8 : 1, &e), -ENOENT);
-	assert_int_equal(p->gone, 1);
+	p->wrong = HANGS_UP;
+	mono_us begun = clock_mono();
+	until(read_frames(&s, 0, 1, &e) < 0 && p->silent);
+	assert_in_range(clock_mono() - begun, 300000, 5000000);
+	assert_int_equal(p->silent, 1);
+	p->wrong = NOTHING;
+	until(read_frames(&s, 0, 1, &e) == 0);
+	assert_int_equal(p->gone, 0);
 	s.free(s.from);
 }
 
@@ -528,12 +562,19 @@ static void test_slow_link(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		peer_test(test_frames),        peer_test(test_read),
-		peer_test(test_stopped),       peer_test(test_connections_end),
-		peer_test(test_away_and_back), peer_test(test_busy),
-		peer_test(test_gone),          peer_test(test_damaged),
-		peer_test(test_faults_first),  peer_test(test_bad_images),
-		peer_test(test_slow_link),     cmocka_unit_test(test_squeeze_rule),
+		peer_test(test_frames),
+		peer_test(test_read),
+		peer_test(test_stopped),
+		peer_test(test_connections_end),
+		peer_test(test_away_and_back),
+		peer_test(test_busy),
+		peer_test(test_silent),
+		peer_test(test_gone),
+		peer_test(test_damaged),
+		peer_test(test_faults_first),
+		peer_test(test_bad_images),
+		peer_test(test_slow_link),
+		cmocka_unit_test(test_squeeze_rule),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
