@@ -161,7 +161,7 @@ static void add_choice(const struct session *s, const struct placing *what, stru
 static int collect(struct session *s, const struct placing *what, struct choice *choice)
 {
 	struct controller *c = s->controller;
-	size_t most = 0;
+	size_t most = 1;
 	for (struct node *n = nodes_first(c); n; n = nodes_next(n))
 		most++;
 	choice->places = calloc(most, sizeof(*choice->places));
