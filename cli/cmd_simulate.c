@@ -85,6 +85,8 @@ static void use_config(const struct config *config, struct sim_setup *setup)
 	setup->capacity.cooldown_ms = config->capacity.cooldown_ms;
 	setup->capacity.start_timeout_ms = config->capacity.start_timeout_ms;
 	setup->capacity.empty_for_ms = config->capacity.empty_for_ms;
+	setup->capacity.spare_bytes = config->capacity.spare_bytes;
+	setup->spare_session_bytes = 0;
 }
 
 static int read_config(const char *path, struct sim_setup *setup, struct error *e)
@@ -104,15 +106,15 @@ static int prepare(const struct cli *cli, struct simulation *sim, struct error *
 {
 	sim_setup_init(&sim->setup);
 	sim->setup.seed = (uint64_t)cli->seed;
-	if (cli->spare_bytes >= 0) {
-		sim->setup.capacity.spare_bytes = cli->spare_bytes;
-		sim->setup.spare_session_bytes = 0;
-	}
 	int r = read_prices(cli->prices_path, &sim->setup.prices, e);
 	if (r == 0)
 		r = read_bench(cli->bench_path, &sim->setup, e);
 	if (r == 0)
 		r = read_config(cli->config_path, &sim->setup, e);
+	if (cli->spare_bytes >= 0) {
+		sim->setup.capacity.spare_bytes = cli->spare_bytes;
+		sim->setup.spare_session_bytes = 0;
+	}
 	for (int i = 0; r == 0 && i < STRATEGY_COUNT; i++) {
 		sim->worlds[i] = world_new(&sim->setup, (enum strategy_id)i, e);
 		r = sim->worlds[i] ? 0 : -ENOMEM;

@@ -173,6 +173,7 @@ static struct capacity_rules rules_of(const struct config *config)
 	return (struct capacity_rules) {
 		.min = config->capacity.min,
 		.max = config->capacity.max,
+		.spare_bytes = config->capacity.spare_bytes,
 		.cooldown_ms = config->capacity.cooldown_ms,
 		.start_timeout_ms = config->capacity.start_timeout_ms,
 		.empty_for_ms = config->capacity.empty_for_ms,

@@ -6,6 +6,7 @@
 #include "controller/node.h"
 #include "controller/nodes.h"
 #include "controller/tried.h"
+#include "policies/capacity.h"
 #include "policies/place.h"
 
 #include <errno.h>
@@ -115,6 +116,36 @@ static struct place_node place_of(struct node *node, const struct session *s,
 			  : what->not_on == node ? "tried last"
 						 : NULL,
 	};
+}
+
+static int64_t free_on(const struct node *node, const struct place_node *promised)
+{
+	const struct config *config = node->controller->config;
+	const struct node_info *info = &node->info;
+	int64_t memory = info->memory_bytes - config->nodes.reserve_bytes;
+	int64_t left = memory - promised->committed_bytes;
+	int64_t measured = info->memory_available_bytes - promised->arriving_bytes;
+	if (!node->up || !node->checked || !node_in_reach(node) || placing_is_doomed(node) ||
+	    placing_is_draining(node) || (node->local && !config->nodes.local))
+		return 0;
+	if (info->memory_available_bytes > 0 && measured < left)
+		left = measured;
+	return capacity_usable(left, memory);
+}
+
+int64_t placing_free_bytes(struct controller *c)
+{
+	size_t count = 0, i = 0;
+	int64_t sum = 0;
+	for (struct node *n = nodes_first(c); n; n = nodes_next(n))
+		count++;
+	cleanup_free struct place_node *places = calloc(count, sizeof(*places));
+	if (!places)
+		return 0;
+	add_sessions(c, places);
+	for (struct node *n = nodes_first(c); n; n = nodes_next(n))
+		sum += free_on(n, &places[i++]);
+	return sum;
 }
 
 /* --- the choice --------------------------------------------------------------------------------
