@@ -71,6 +71,7 @@ static void use_config(const struct config *config, struct sim_setup *setup)
 	setup->idle.max_age_ms = idle->max_age_ms;
 	setup->idle.min_uptime_ms = idle->min_uptime_ms;
 	setup->idle_concurrency = (int)config->idle.concurrency;
+	setup->strategies[STRATEGY_ELSA].protects = strcmp(config->spot.protect, "none") != 0;
 	setup->protect.rpo_ms = config->spot.rpo_ms;
 	setup->protect.share = config->spot.bandwidth_share;
 	setup->margin_ms = config->spot.margin_ms;

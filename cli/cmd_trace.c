@@ -103,18 +103,29 @@ static bool is_database(FILE *file)
 	static const char magic[16] = "SQLite format 3";
 	char first[sizeof(magic)] = "";
 	size_t n = fread(first, 1, sizeof(first), file);
-	rewind(file);
 	return n == sizeof(first) && memcmp(first, magic, sizeof(magic)) == 0;
+}
+
+static int from_opened(FILE *file, const char *path, struct hub_trace *trace, struct error *e)
+{
+	if (is_database(file))
+		return from_database(path, trace, e);
+	if (fseek(file, 0, SEEK_SET) == 0)
+		return from_log(file, trace, e);
+	int r = error_errno(e, "cannot read it from its beginning");
+	return error_remedy(e, r, "a log that comes through a pipe is -");
 }
 
 static int from_file(const char *path, struct hub_trace *trace, struct error *e)
 {
 	if (strcmp(path, "-") == 0)
 		return from_log(stdin, trace, e);
-	cleanup_file FILE *file = fopen(path, "re");
+	FILE *file = fopen(path, "re");
 	if (!file)
 		return error_errno(e, "cannot open it");
-	return is_database(file) ? from_database(path, trace, e) : from_log(file, trace, e);
+	int r = from_opened(file, path, trace, e);
+	fclose(file);
+	return r;
 }
 
 int cmd_trace_from_hub(struct cli *cli, struct error *e)

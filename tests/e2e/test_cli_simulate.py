@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`elsa trace` and `elsa simulate`: needs no hub, no elsad, no root."""
+"""`elsa trace` and `elsa simulate`, which need no hub, no elsad and no root."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ import subprocess
 
 import pytest
 from basekit import BUILD, CHECKOUT
+from jupyterhub import orm
+from sqlalchemy import create_engine
 
 ELSA = str(BUILD / "elsa")
 WAYS = ["always-on", "cull", "cull-spot", "prototype", "elsa"]
@@ -150,19 +152,16 @@ def test_from_a_log(tmp_path):
 
 
 def test_from_a_database(tmp_path):
-    """As jupyterhub/orm.py makes it."""
+    """With the tables that this JupyterHub makes."""
     path = tmp_path / "jupyterhub.sqlite"
+    orm.Base.metadata.create_all(create_engine(f"sqlite:///{path}"))
     with sqlite3.connect(path) as db:
         db.executescript("""
-            CREATE TABLE users (id INTEGER PRIMARY KEY, name VARCHAR(255), admin BOOLEAN,
-                created DATETIME, last_activity DATETIME);
-            CREATE TABLE spawners (id INTEGER PRIMARY KEY, user_id INTEGER, server_id INTEGER,
-                state TEXT, name VARCHAR(255), started DATETIME, last_activity DATETIME);
-            INSERT INTO users VALUES (1, 'ada', 0, NULL, NULL), (2, 'bob', 0, NULL, NULL);
-            INSERT INTO spawners VALUES
-                (1, 1, 7, '{}', '', '2026-01-05 09:00:00.500000', '2026-01-05 10:00:00.000000'),
-                (2, 2, NULL, '{}', 'gpu', NULL, '2026-01-05 09:30:00.000000'),
-                (3, 2, NULL, '{}', '', NULL, NULL);""")
+            INSERT INTO users (id, name, cookie_id) VALUES (1, 'ada', 'a'), (2, 'bob', 'b');
+            INSERT INTO spawners (id, user_id, server_id, name, started, last_activity) VALUES
+                (1, 1, 7, '', '2026-01-05 09:00:00.500000', '2026-01-05 10:00:00.000000'),
+                (2, 2, NULL, 'gpu', NULL, '2026-01-05 09:30:00.000000'),
+                (3, 2, NULL, '', NULL, NULL);""")
     told = good("trace", "from-hub", path)
     assert told.splitlines()[2:] == [
         "user u1", "0.5 open u1 1024M", "user u2", "1800 open u2/s2 1024M", "1800 stop u2/s2",

@@ -40,7 +40,8 @@ static void test_tally(void **state)
 	assert_int_equal(tally_at(&t, 0.5), 0);
 	for (int64_t ms = 1; ms <= 100000; ms++)
 		tally_add(&t, ms);
-	for (double share = 0.01; share < 1; share += 0.01) {
+	for (int percent = 1; percent < 100; percent++) {
+		double share = percent / 100.0;
 		double wanted = share * 100000;
 		assert_true((double)tally_at(&t, share) >= wanted - 1);
 		assert_true((double)tally_at(&t, share) <= wanted * 1.016 + 1);
