@@ -208,6 +208,7 @@ static json_t *one_result(const struct sim_result *r)
 	json_object_set_new(o, "hibernations", json_integer((json_int_t)r->hibernations));
 	json_object_set_new(o, "snapshots", json_integer((json_int_t)r->snapshots));
 	json_object_set_new(o, "states_lost", json_integer((json_int_t)r->sessions_lost));
+	json_object_set_new(o, "waiting", json_integer((json_int_t)r->waiting));
 	json_object_set_new(o, "wakes", durations(&r->wakes));
 	json_object_set_new(o, "pauses", durations(&r->pauses));
 	json_object_set_new(o, "work_hours", work(&r->work));
@@ -263,6 +264,16 @@ static json_t *row_of(const struct sim_result *r, double always_on)
 	return row;
 }
 
+/* A few may have come just before the end. */
+static void print_waiting(const struct sim_result *r)
+{
+	if (r->waiting)
+		printf("%s: %zu sessions waited at the end: no machine is large enough for them, "
+		       "there may be "
+		       "no more machines, or they came just then\n",
+		       r->strategy->name, r->waiting);
+}
+
 static void print_as_table(const struct simulation *sim)
 {
 	static const struct column columns[] = {
@@ -288,6 +299,8 @@ static void print_as_table(const struct simulation *sim)
 	       world_result(sim->worlds[0])->sessions,
 	       (double)(sim->end - sim->begin) / HOUR_MS / 24, prices->currency,
 	       prices->as_of[0] ? prices->as_of : "an unknown date");
+	for (int i = 0; i < STRATEGY_COUNT; i++)
+		print_waiting(world_result(sim->worlds[i]));
 }
 
 static int write_page(const struct simulation *sim, const char *trace, const char *path,

@@ -213,6 +213,7 @@ static void finish(struct world *w)
 		int64_t done = work_done(w, s);
 		r->work.kept_ms += done;
 		r->work.pending_ms += s->assigned_ms - done;
+		r->waiting += s->asked_at || s->evicted_at;
 		r->evicted -= s->evicted; /* what comes of it is not known any more */
 	}
 	w->ended = true;

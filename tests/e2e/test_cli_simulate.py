@@ -107,6 +107,13 @@ def test_bad_traces(text, told, tmp_path):
     assert done.returncode == 2 and told in done.stderr and not done.stdout
 
 
+def test_a_session_larger_than_any_machine_is_told_of():
+    text = HEAD + "1 open ada 64G\n2 busy ada 60\n7200 end\n"
+    ours = json.loads(good("simulate", "-", "--json", stdin=text))["ways"][4]
+    assert ours["waiting"] == 1 and ours["work_hours"]["pending"] == pytest.approx(60 / 3600)
+    assert "elsa: 1 sessions waited at the end" in good("simulate", "-", stdin=text)
+
+
 def test_no_such_file(tmp_path):
     assert run("simulate", tmp_path / "none").returncode == 3
     assert run("simulate").returncode == 2

@@ -3,8 +3,9 @@
 #include "sim/generate.h"
 #include "sim/report.h"
 #include "sim/rng.h"
-#include "sim/world.h"
+#include "sim/world_private.h"
 
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdint.h>
@@ -207,9 +208,54 @@ static void happen(struct random *t, int64_t at)
 		break;
 	}
 	if (r.kind == TRACE_OPEN || rng_next(&t->rng) % 8 == 0)
-		r.memory_bytes = (int64_t)rng_lognormal(&t->rng, 2e9, 1);
+		r.memory_bytes = (int64_t)fmin(rng_lognormal(&t->rng, 2e9, 1), 20e9);
 	t->open[s] = r.kind == TRACE_STOP ? false : t->open[s] || r.kind == TRACE_OPEN;
 	give(t, &r);
+}
+
+/* On a machine or not, as its state says; what machines hold is what their sessions need; and
+ * nobody waits for ever. */
+static void check_session(const struct world *w, const struct sim_session *s, int64_t patience_ms)
+{
+	bool there = session_state_has_processes(s->now.state) && s->now.state != SESSION_FENCING;
+	assert_int_equal(there, s->machine != NONE);
+	assert_true(!s->runs || s->now.state == SESSION_RUNNING ||
+		    s->now.state == SESSION_SNAPSHOTTING);
+	assert_true(!s->now.checkpoint || s->now.checkpoint <= s->now.generation);
+	assert_true(s->saved_ms >= 0 && s->saved_ms <= work_done(w, s));
+	assert_true(!s->asked_at || w->now - s->asked_at <= patience_ms);
+	assert_true(!s->evicted_at || w->now - s->evicted_at <= patience_ms);
+	if (there) {
+		const struct machine *m = machine_of(w, s);
+		assert_true(m->joined && m->sessions[s->place] == session_number(w, s));
+	}
+}
+
+static void check_world(const struct world *w, int64_t patience_ms)
+{
+	size_t awake = 0;
+	for (size_t i = 0; i < w->session_count; i++) {
+		check_session(w, &w->sessions[i], patience_ms);
+		awake += w->sessions[i].machine != NONE;
+	}
+	assert_int_equal(awake, w->awake);
+	for (size_t i = 0; i < w->live_count; i++) {
+		const struct machine *m = w->machines[w->live[i]];
+		int64_t sum = 0;
+		for (size_t k = 0; k < m->count; k++)
+			sum += w->sessions[m->sessions[k]].memory_bytes;
+		assert_int_equal(sum, m->committed_bytes);
+		assert_int_equal(sum, w->nodes[i].committed_bytes);
+		assert_int_equal(m->slot, i);
+	}
+}
+
+static void check_all(const struct random *t, const struct sim_setup *how)
+{
+	/* Where there are machines enough: one is made, its pool is dry, it is taken, all again. */
+	int64_t patience_ms = how->capacity.max < 100 ? INT64_MAX : 20 * MINUTE;
+	for (int i = 0; i < STRATEGY_COUNT; i++)
+		check_world(t->worlds[i], patience_ms);
 }
 
 static void run_random(struct random *t, uint64_t seed, const struct sim_setup *how)
@@ -231,6 +277,8 @@ static void run_random(struct random *t, uint64_t seed, const struct sim_setup *
 	for (int i = 0; i < 1500; i++) {
 		at += (int64_t)rng_exponential(&t->rng, 60000);
 		happen(t, at);
+		if (i % 16 == 0)
+			check_all(t, how);
 	}
 	give(t, &(struct trace_record) { .kind = TRACE_END, .at = at });
 }
