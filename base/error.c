@@ -10,6 +10,8 @@
 #undef error_set
 #undef error_errno
 #undef error_fault
+#undef error_wrap
+#undef error_remedy
 
 static const struct {
 	const char *name;

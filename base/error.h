@@ -82,6 +82,9 @@ static inline int error_is_negative(int r)
 #define error_set(...)   error_is_negative(error_set(__VA_ARGS__))
 #define error_errno(...) error_is_negative(error_errno(__VA_ARGS__))
 #define error_fault(...) error_is_negative(error_fault(__VA_ARGS__))
+
+#define error_wrap(e, r, ...)   ((void)error_wrap(e, r, __VA_ARGS__), (r))
+#define error_remedy(e, r, ...) ((void)error_remedy(e, r, __VA_ARGS__), (r))
 #endif
 
 #endif

@@ -37,6 +37,10 @@ struct cli {
 	int64_t in_ms;      /* a drill's */
 	int64_t ttl_ms;     /* of a token */
 	int64_t uses;
+	int64_t seed, users, days; /* of a simulation or a trace */
+	int64_t memory_bytes;
+	int64_t spare_bytes;                              /* negative: not given */
+	const char *bench_path, *prices_path, *html_path; /* NULL: not given */
 	const char *server; /* "" for the default one; what --server said when server_given */
 	bool server_given;
 	const char *user;     /* NULL where a command does not want one */
@@ -62,6 +66,14 @@ enum cli_option_id {
 	CLI_TO,
 	CLI_SAFE,
 	CLI_WATCH,
+	CLI_BENCH,
+	CLI_PRICES,
+	CLI_HTML,
+	CLI_SPARE,
+	CLI_SEED,
+	CLI_USERS,
+	CLI_DAYS,
+	CLI_MEMORY,
 	CLI_JSON, /* the rest is for every command */
 	CLI_TIMEOUT,
 	CLI_CONFIG,
@@ -192,6 +204,9 @@ int cmd_drill_rebalance(struct cli *cli, struct error *e);
 int cmd_drill_reboot(struct cli *cli, struct error *e);
 int cmd_drill_freeze(struct cli *cli, struct error *e);
 int cmd_drill_cancel(struct cli *cli, struct error *e);
+int cmd_simulate(struct cli *cli, struct error *e);
+int cmd_trace_generate(struct cli *cli, struct error *e);
+int cmd_trace_from_hub(struct cli *cli, struct error *e);
 int cmd_doctor(struct cli *cli, struct error *e);
 int cmd_config_check(struct cli *cli, struct error *e);
 int cmd_config_show(struct cli *cli, struct error *e);

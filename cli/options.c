@@ -5,20 +5,26 @@
 #include "base/cleanup.h"
 #include "base/fs.h"
 #include "cli/text.h"
+#include "sim/trace.h"
 
 #include <errno.h>
 #include <getopt.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define WORDS_MOST    8
-#define TIMEOUT_MOST  (7 * 24 * 3600)
-#define NUMBER_MOST   1000000000
-#define FOR_DEFAULT   ((int64_t)8 * 3600 * 1000)
-#define FOR_MOST      ((int64_t)3650 * 24 * 3600 * 1000)
-#define IN_DEFAULT    ((int64_t)30 * 1000)
-#define TTL_DEFAULT   ((int64_t)3600 * 1000)
-#define LINES_DEFAULT 100
+#define WORDS_MOST     8
+#define TIMEOUT_MOST   (7 * 24 * 3600)
+#define NUMBER_MOST    1000000000
+#define FOR_DEFAULT    ((int64_t)8 * 3600 * 1000)
+#define FOR_MOST       ((int64_t)3650 * 24 * 3600 * 1000)
+#define IN_DEFAULT     ((int64_t)30 * 1000)
+#define TTL_DEFAULT    ((int64_t)3600 * 1000)
+#define LINES_DEFAULT  100
+#define USERS_DEFAULT  10000
+#define USERS_MOST     1000000
+#define DAYS_DEFAULT   90
+#define DAYS_MOST      3650
+#define MEMORY_DEFAULT ((int64_t)1 << 30)
 
 /* What getopt_long() returns: words come in order, wherever options stand. */
 enum { GOT_WORD = 1, GOT_OPTION = 1000, GOT_MARKDOWN = 2000, GOT_MANUAL, GOT_WORDS, GOT_USERS };
@@ -95,6 +101,15 @@ static int take_url(struct cli *cli, const char *url, struct error *e)
 	return 0;
 }
 
+static int parse_size(const char *text, const char *option, int64_t least, int64_t *bytes,
+		      struct error *e)
+{
+	if (trace_parse_size(text, bytes) < 0 || *bytes < least)
+		return error_set(e, EINVAL, "--%s wants a size such as 800M or 2G, not \"%s\"",
+				 option, text);
+	return 0;
+}
+
 static int take_option(struct cli *cli, enum cli_option_id id, char *value, struct error *e)
 {
 	switch (id) {
@@ -140,6 +155,25 @@ static int take_option(struct cli *cli, enum cli_option_id id, char *value, stru
 	case CLI_WATCH:
 		cli->watch = true;
 		return 0;
+	case CLI_BENCH:
+		cli->bench_path = value;
+		return 0;
+	case CLI_PRICES:
+		cli->prices_path = value;
+		return 0;
+	case CLI_HTML:
+		cli->html_path = value;
+		return 0;
+	case CLI_SEED:
+		return parse_number(value, "seed", INT64_MAX, &cli->seed, e);
+	case CLI_USERS:
+		return parse_number(value, "users", USERS_MOST, &cli->users, e);
+	case CLI_DAYS:
+		return parse_number(value, "days", DAYS_MOST, &cli->days, e);
+	case CLI_MEMORY:
+		return parse_size(value, "memory", 1, &cli->memory_bytes, e);
+	case CLI_SPARE:
+		return parse_size(value, "spare", 0, &cli->spare_bytes, e);
 	case CLI_JSON:
 		cli->json = true;
 		return 0;
@@ -355,6 +389,11 @@ int cli_parse(struct cli *cli, int argc, char **argv, const struct cli_command *
 	cli->in_ms = IN_DEFAULT;
 	cli->ttl_ms = TTL_DEFAULT;
 	cli->uses = 1;
+	cli->seed = 1;
+	cli->users = USERS_DEFAULT;
+	cli->days = DAYS_DEFAULT;
+	cli->memory_bytes = MEMORY_DEFAULT;
+	cli->spare_bytes = -1;
 	cli->server = "";
 	int r = read_line(cli, &parse, argc, argv, e);
 	if (r < 0)

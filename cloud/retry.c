@@ -7,11 +7,12 @@
  * 1 s; who sees more than that lost sees it on a new connection, too. */
 enum { SMALL_MS = 4000, UNACKNOWLEDGED_MS = 10000, CONNECT_MOST_MS = 10000 };
 
+/* A store that is back is to be seen within seconds: a machine may be about to go away. */
 const struct retry_limits retry_default = {
-	.tries = 8,
+	.tries = 10,
 	.total_ms = 120000,
 	.base_ms = 100,
-	.most_ms = 10000,
+	.most_ms = 3000,
 };
 
 enum kind {

@@ -140,7 +140,8 @@ struct config {
 		char *region;
 		char *endpoint;
 		char **command;
-		int64_t min, max; /* machines of all pools together */
+		int64_t min, max;    /* machines of all pools together */
+		int64_t spare_bytes; /* kept free for who comes */
 		int64_t cooldown_ms, start_timeout_ms, empty_for_ms;
 	} capacity;
 	struct {

@@ -298,6 +298,9 @@ const struct option options[] = {
 	  .doc = "Fewest machines of the pools together." },
 	{ "capacity", "max", OPTION_INTEGER, AT(capacity.max), "10", 0, 100000,
 	  .doc = "Most machines of the pools together." },
+	{ "capacity", "spare", OPTION_SIZE, AT(capacity.spare_bytes), "0", 0, 1024 * TIB,
+	  .doc = "Memory kept free on the nodes together, so that who comes need not wait for a\n"
+		 "machine. 0: none." },
 	{ "capacity", "cooldown", OPTION_DURATION, AT(capacity.cooldown_ms), "\"2m\"", 0, DAY,
 	  .doc = "After a pool had nothing to give, it is not asked again for so long." },
 	{ "capacity", "start_timeout", OPTION_DURATION, AT(capacity.start_timeout_ms), "\"5m\"",

@@ -173,6 +173,7 @@ static struct capacity_rules rules_of(const struct config *config)
 	return (struct capacity_rules) {
 		.min = config->capacity.min,
 		.max = config->capacity.max,
+		.spare_bytes = config->capacity.spare_bytes,
 		.cooldown_ms = config->capacity.cooldown_ms,
 		.start_timeout_ms = config->capacity.start_timeout_ms,
 		.empty_for_ms = config->capacity.empty_for_ms,
@@ -243,13 +244,13 @@ static int make_pools(struct capacity *cap, const struct config *config, struct 
 {
 	char **names = config->capacity.pools;
 	int r = 0;
-	while (names && names[cap->pool_count])
-		cap->pool_count++;
-	if (!cap->pool_count) {
+	if (!names || !names[0]) {
 		r = error_set(e, EINVAL, "capacity.provider is \"%s\", but there are no pools",
 			      config->capacity.provider);
 		return error_remedy(e, r, "set capacity.pools");
 	}
+	while (names[cap->pool_count])
+		cap->pool_count++;
 	cap->pools = calloc(cap->pool_count, sizeof(*cap->pools));
 	if (!cap->pools)
 		return error_set(e, ENOMEM, "out of memory");

@@ -142,6 +142,8 @@ int capacity_collect(struct capacity *cap, struct capacity_pass *pass, wall_ms n
 						.grown_at = cap->grown_at,
 						.shrunk_at = cap->shrunk_at,
 						.strangers = any_stranger(cap) };
+	if (cap->controller->config->capacity.spare_bytes)
+		pass->facts.free_bytes = placing_free_bytes(cap->controller);
 	collect_pools(cap, pass, now);
 	collect_machines(cap, pass);
 	collect_wanted(cap, pass, now);

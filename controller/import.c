@@ -185,7 +185,7 @@ static void take_unknown(struct controller *c, const struct checkpoint_info *inf
 	if (r == 0)
 		r = make_session(c, info, &spec, spec_text, who, &s, &e);
 	wire_free(&wire_session_spec, &spec);
-	if (r < 0) {
+	if (r < 0 || !s) {
 		say_why_not(to, &e);
 		return;
 	}

@@ -7,6 +7,7 @@
 #include "controller/node.h"
 #include "controller/nodes.h"
 #include "controller/tried.h"
+#include "policies/capacity.h"
 #include "policies/place.h"
 
 #include <errno.h>
@@ -81,27 +82,17 @@ static bool is_avoided(const struct node *node)
 /* --- what is promised --------------------------------------------------------------------------
  */
 
-struct choice {
-	struct place_node *places;
-	struct place_verdict *verdicts;
-	struct node **nodes;
-	struct tried *tried; /* of each */
-	size_t count;
-	bool asking; /* a node is being asked what it holds, or whether it has the image */
-};
-
-static void add_to(struct choice *choice, const struct node *node, const struct session *s,
+/* `places` are of the nodes in their order. */
+static void add_to(struct place_node *places, const struct node *node, const struct session *s,
 		   bool arriving)
 {
 	int64_t memory = placing_memory(s);
-	for (size_t i = 0; i < choice->count; i++) {
-		struct place_node *to = &choice->places[i];
-		if (choice->nodes[i] != node)
-			continue;
-		to->committed_bytes += memory;
-		to->cpus_committed += s->cpu_limit;
-		to->arriving_bytes += arriving ? memory : 0;
-	}
+	size_t i = 0;
+	for (struct node *n = nodes_first(s->controller); n && n != node; n = nodes_next(n))
+		i++;
+	places[i].committed_bytes += memory;
+	places[i].cpus_committed += s->cpu_limit;
+	places[i].arriving_bytes += arriving ? memory : 0;
 }
 
 static bool is_arriving(const struct session *s)
@@ -109,15 +100,15 @@ static bool is_arriving(const struct session *s)
 	return s->state == SESSION_STARTING || s->state == SESSION_RESTORING;
 }
 
-static void add_sessions(struct controller *c, struct choice *choice)
+static void add_sessions(struct controller *c, struct place_node *places)
 {
 	for (struct session *s = sessions_first(c); s; s = sessions_next(s)) {
 		if (!session_state_has_processes(s->state))
 			continue;
-		add_to(choice, s->node, s, is_arriving(s));
+		add_to(places, s->node, s, is_arriving(s));
 		/* Until it is known where it stays it needs its room in both places. */
 		if (s->state == SESSION_MIGRATING && s->effect)
-			add_to(choice, s->effect->node, s, true);
+			add_to(places, s->effect->node, s, true);
 	}
 }
 
@@ -165,8 +156,47 @@ static struct place_node place_of(struct node *node, const struct session *s,
 	};
 }
 
+static int64_t free_on(const struct node *node, const struct place_node *promised)
+{
+	const struct config *config = node->controller->config;
+	const struct node_info *info = &node->info;
+	int64_t memory = info->memory_bytes - config->nodes.reserve_bytes;
+	int64_t left = memory - promised->committed_bytes;
+	int64_t measured = info->memory_available_bytes - promised->arriving_bytes;
+	if (!node->up || !node->checked || !node_in_reach(node) || placing_is_doomed(node) ||
+	    placing_is_draining(node) || (node->local && !config->nodes.local))
+		return 0;
+	if (info->memory_available_bytes > 0 && measured < left)
+		left = measured;
+	return capacity_usable(left, memory);
+}
+
+int64_t placing_free_bytes(struct controller *c)
+{
+	size_t count = 0, i = 0;
+	int64_t sum = 0;
+	for (struct node *n = nodes_first(c); n; n = nodes_next(n))
+		count++;
+	cleanup_free struct place_node *places = calloc(count, sizeof(*places));
+	if (!places)
+		return 0;
+	add_sessions(c, places);
+	for (struct node *n = nodes_first(c); n; n = nodes_next(n))
+		sum += free_on(n, &places[i++]);
+	return sum;
+}
+
 /* --- the choice --------------------------------------------------------------------------------
  */
+
+struct choice {
+	struct place_node *places;
+	struct place_verdict *verdicts;
+	struct node **nodes;
+	struct tried *tried; /* of each */
+	size_t count;
+	bool asking; /* a node is being asked what it holds, or whether it has the image */
+};
 
 static void choice_deinit(struct choice *choice)
 {
@@ -191,16 +221,28 @@ static void add_choice(const struct session *s, const struct placing *what, stru
 	*tried = tried_on(s->row.tried, node_name(n));
 	bool asks =
 		n->up && node_in_reach(n) && (!n->checked || node_has_image(n, what->image) < 0);
-	if (!tried->failed && (asks || is_expected(s, what, n)))
+	bool matters = !what->only || n == what->only;
+	if (matters && !tried->failed && (asks || is_expected(s, what, n)))
 		choice->asking = true;
 	choice->places[choice->count] = place_of(n, s, what, tried);
 	choice->nodes[choice->count++] = n;
 }
 
+/* What was promised is known: the others are no matter. */
+static void narrow(struct choice *choice, const struct node *only)
+{
+	for (size_t i = 0; only && i < choice->count; i++)
+		if (choice->nodes[i] == only) {
+			choice->places[0] = choice->places[i];
+			choice->nodes[0] = choice->nodes[i];
+			choice->count = 1;
+		}
+}
+
 static int collect(struct session *s, const struct placing *what, struct choice *choice)
 {
 	struct controller *c = s->controller;
-	size_t most = 0;
+	size_t most = 1;
 	for (struct node *n = nodes_first(c); n; n = nodes_next(n))
 		most++;
 	choice->places = calloc(most, sizeof(*choice->places));
@@ -210,9 +252,9 @@ static int collect(struct session *s, const struct placing *what, struct choice 
 	if (!choice->places || !choice->verdicts || !choice->nodes || !choice->tried)
 		return -ENOMEM;
 	for (struct node *n = nodes_first(c); n; n = nodes_next(n))
-		if (!what->only || n == what->only)
-			add_choice(s, what, n, choice);
-	add_sessions(c, choice);
+		add_choice(s, what, n, choice);
+	add_sessions(c, choice->places);
+	narrow(choice, what->only);
 	return 0;
 }
 

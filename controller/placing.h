@@ -37,6 +37,9 @@ struct placing placing_of_move(const struct session *s, const struct node *only,
 /* Memory that the session counts for on its node. */
 int64_t placing_memory(const struct session *s);
 
+/* Memory that is free for sessions on all nodes together (capacity_usable()). */
+int64_t placing_free_bytes(struct controller *c);
+
 /* A notice says that it ends, or it puts its sessions away already. */
 bool placing_is_doomed(const struct node *node);
 /* Sessions are to leave it while there is time. */

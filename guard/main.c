@@ -109,7 +109,7 @@ static void wait_us(const struct guard *g, int64_t us)
 	timerfd_settime(g->set, TFD_TIMER_ABSTIME | TFD_TIMER_CANCEL_ON_SET, &forever, NULL);
 	poll(fds, 2, LONGEST_MS);
 	ssize_t n = read(g->timer, &count, sizeof(count));
-	n = read(g->set, &count, sizeof(count)); /* ECANCELED */
+	n += read(g->set, &count, sizeof(count)); /* ECANCELED */
 	(void)n;
 }
 

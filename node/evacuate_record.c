@@ -206,7 +206,7 @@ int evacuate_read(struct evacuate *ev, bool *same_boot, struct error *e)
 	int r = path ? fs_read(path, &text, e) : error_set(e, ENOMEM, "out of memory");
 	if (r == 0)
 		r = wire_decode_text(&wire_file, buf_text(&text), text.len, &file, e);
-	if (r < 0)
+	if (r != 0)
 		return r == -ENOENT ? 0 : error_wrap(e, r, "%s", path ? path : "");
 	*same_boot = strcmp(file.boot_id, ev->node->boot_id) == 0;
 	free(file.boot_id);

@@ -260,7 +260,7 @@ void pages_early_settled(struct pages *p)
 	/* Nothing read yet is slow, too. */
 	int64_t took = atomic_load(&p->early_us);
 	bool slow = took == 0 || took > EARLY_SLOW_US;
-	mono_us until = clock_mono() + (slow ? EARLY_WAIT_SLOW_MS : EARLY_WAIT_MS) * 1000;
+	mono_us until = clock_mono() + (slow ? EARLY_WAIT_SLOW_MS : EARLY_WAIT_MS) * 1000LL;
 	pthread_mutex_lock(&p->lock);
 	while (p->early_threads > 0 && !p->early_full && clock_mono() < until && !p->let_go)
 		pages_wait_for(&p->changed, &p->lock, until - clock_mono());

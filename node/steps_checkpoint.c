@@ -112,7 +112,7 @@ static int write_working_set(struct effect *ef, struct error *e)
 int checkpoint_begin(struct effect *ef, struct error *e)
 {
 	struct store *store;
-	struct store_write *write;
+	struct store_write *write = NULL;
 	int r = node_store(ef->node, &store, e);
 	if (r == 0)
 		r = store_write_begin(store, ef->session->id, ef->request.generation, &write, e);

@@ -16,6 +16,7 @@ static const char *const why_names[CAPACITY_WHY_COUNT] = {
 	[CAPACITY_NEVER_JOINED] = "never-joined",
 	[CAPACITY_EMPTY] = "empty",
 	[CAPACITY_DOOMED] = "doomed",
+	[CAPACITY_SPARE] = "spare",
 };
 
 static const char *const block_texts[CAPACITY_BLOCK_COUNT] = {
@@ -35,6 +36,13 @@ const char *capacity_why_name(enum capacity_why why)
 const char *capacity_block_text(enum capacity_block block)
 {
 	return name_of(block_texts, CAPACITY_BLOCK_COUNT, (int)block);
+}
+
+enum { PIECES = 16 };
+
+int64_t capacity_usable(int64_t left_bytes, int64_t memory_bytes)
+{
+	return left_bytes > 0 && left_bytes >= memory_bytes / PIECES ? left_bytes : 0;
 }
 
 /* A machine into which sessions are packed: one that comes, or stands empty. */
@@ -58,6 +66,7 @@ struct deciding {
 	struct bin bins[BINS];
 	size_t bin_count, first_new; /* bins from here on are still to be asked for */
 	int64_t total;               /* with them */
+	bool for_spare;              /* some are */
 };
 
 static wall_ms later(wall_ms t, int64_t duration)
@@ -299,6 +308,47 @@ static void fill_to_min(struct deciding *d)
 		d->out->block = block;
 }
 
+static bool is_joined(const struct deciding *d, const struct bin *b)
+{
+	return b->machine != NONE && d->facts->machines[b->machine].joined;
+}
+
+/* Bytes that are free or coming, less those wanted now. A machine of which nobody knows how large
+ * it is is enough. */
+static int64_t spare_left(const struct deciding *d)
+{
+	int64_t left = d->facts->free_bytes;
+	for (size_t i = 0; i < d->bin_count; i++) {
+		const struct bin *b = &d->bins[i];
+		if (is_joined(d, b))
+			left -= b->left == NEVER ? 0 : pool_at(d, b->pool)->memory_bytes - b->left;
+		else if (b->left == NEVER)
+			return NEVER;
+		else
+			left += b->left;
+	}
+	return left;
+}
+
+static void fill_to_spare(struct deciding *d)
+{
+	enum capacity_block block = CAPACITY_CLEAR;
+	while (d->rules->spare_bytes > 0 && spare_left(d) < d->rules->spare_bytes &&
+	       block == CAPACITY_CLEAR) {
+		block = open_bin(d, NULL);
+		d->for_spare = true;
+	}
+	if (!d->out->block)
+		d->out->block = block;
+}
+
+static enum capacity_why why_grow(const struct deciding *d, bool used)
+{
+	if (used)
+		return CAPACITY_WANTED;
+	return d->for_spare ? CAPACITY_SPARE : CAPACITY_MIN;
+}
+
 static void grow(struct deciding *d)
 {
 	bool paced = d->facts->grown_at &&
@@ -315,8 +365,7 @@ static void grow(struct deciding *d)
 		int64_t desired = present(d, pool) + expected(d, pool) + n;
 		if (desired < pool_at(d, pool)->desired)
 			desired = pool_at(d, pool)->desired;
-		decide(d, CAPACITY_GROW, used ? CAPACITY_WANTED : CAPACITY_MIN, pool)->desired =
-			desired;
+		decide(d, CAPACITY_GROW, why_grow(d, used), pool)->desired = desired;
 	}
 }
 
@@ -393,6 +442,12 @@ static int64_t count_serving(const struct deciding *d)
 	return n;
 }
 
+static bool leaves_spare(const struct deciding *d, const struct capacity_machine *m)
+{
+	int64_t own = m->up ? pool_at(d, m->pool)->memory_bytes : 0;
+	return d->rules->spare_bytes <= 0 || d->facts->free_bytes - own >= d->rules->spare_bytes;
+}
+
 static void shrink(struct deciding *d)
 {
 	for (size_t i = 0; i < d->facts->machine_count; i++) {
@@ -405,7 +460,7 @@ static void shrink(struct deciding *d)
 	if (empty == NONE)
 		return;
 	const struct capacity_machine *m = &d->facts->machines[empty];
-	if (count_serving(d) - (m->up ? 1 : 0) < d->rules->min)
+	if (count_serving(d) - (m->up ? 1 : 0) < d->rules->min || !leaves_spare(d, m))
 		return;
 	if (d->facts->shrunk_at &&
 	    !due(d, later(d->facts->shrunk_at, d->rules->shrink_interval_ms)))
@@ -428,6 +483,7 @@ size_t capacity_decide(const struct capacity_rules *rules, struct capacity_facts
 	find_bins(&d);
 	pack(&d, facts->wanted, facts->wanted_count);
 	fill_to_min(&d);
+	fill_to_spare(&d);
 	grow(&d);
 	give_up(&d);
 	shrink(&d);

@@ -22,6 +22,9 @@
  * - A machine that has been empty for `empty_for_ms` is given back, one at a
  *   time, those of the last pool first; never below `min`. One that is doomed is
  *   given back as soon as it is empty: it is paid for until then.
+ * - `spare_bytes` are kept free, so that who comes need not wait for a machine:
+ *   more is asked for when less is free or coming, and nothing is given back that
+ *   would leave less.
  * - Doomed machines count neither for min nor for max: their replacements are
  *   asked for while they still stand.
  * - Grows are at least `grow_interval_ms` apart, and so are shrinks of healthy
@@ -41,6 +44,7 @@ struct capacity_rules {
 	int64_t empty_for_ms;
 	int64_t settle_ms; /* a machine that has joined gets its first session within so long */
 	int64_t grow_interval_ms, shrink_interval_ms;
+	int64_t spare_bytes; /* 0: none */
 };
 
 /* A session that no node has room for now. */
@@ -88,6 +92,8 @@ struct capacity_facts {
 	const struct capacity_machine *machines;
 	size_t machine_count;
 	wall_ms grown_at, shrunk_at; /* the last ones of any pool; 0: never */
+	int64_t free_bytes; /* by capacity_usable(), on nodes that sessions may be placed on, with
+			     * empty ones; needed for spare_bytes only */
 	bool strangers; /* there are nodes of which nobody knows what machine they are: then none
 			 * is taken for not having joined */
 };
@@ -106,6 +112,7 @@ enum capacity_why {
 	CAPACITY_NEVER_JOINED, /* it came, and did not join in time */
 	CAPACITY_EMPTY,
 	CAPACITY_DOOMED,
+	CAPACITY_SPARE, /* too little is free for who may come */
 	CAPACITY_WHY_COUNT
 };
 
@@ -139,6 +146,9 @@ struct capacity_outlook {
 size_t capacity_decide(const struct capacity_rules *rules, struct capacity_facts *facts,
 		       wall_ms now, struct capacity_decision *decisions, size_t most,
 		       struct capacity_outlook *outlook);
+
+/* What of a node's memory counts as free: nothing when it is too little for most sessions. */
+int64_t capacity_usable(int64_t left_bytes, int64_t memory_bytes);
 
 const char *capacity_why_name(enum capacity_why why);       /* "never-joined" */
 const char *capacity_block_text(enum capacity_block block); /* for people */

@@ -199,7 +199,7 @@ static size_t earliest(const struct lanes *l)
 static void open_lanes(const struct evacuate_facts *f, const struct evacuate_session *list,
 		       size_t count, struct lanes *l, size_t n)
 {
-	l->count = n;
+	*l = (struct lanes) { .count = n };
 	for (size_t i = 0; i < n; i++)
 		l->free[i] = f->now;
 	for (size_t i = 0; i < count; i++) {

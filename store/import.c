@@ -246,7 +246,7 @@ static int verify(struct import *m, struct store_meta *meta)
 		r = store_read_from(m->store, &keys, &again, false, &read, m->e);
 	if (r == 0)
 		r = store_read_verify(read, second_half, m, m->e);
-	if (r < 0)
+	if (r != 0)
 		return r;
 	*meta = read->m.meta;
 	read->m.meta = (struct store_meta) { 0 };

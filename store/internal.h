@@ -41,6 +41,9 @@ struct store {
 };
 
 int store_oom(struct error *e); /* -ENOMEM */
+#ifdef __clang_analyzer__       /* see base/error.h */
+#define store_oom(e) error_is_negative(store_oom(e))
+#endif
 
 /* That an object is missing is damage too, once something names it. */
 int store_damage(struct error *e, int r);

@@ -13,6 +13,7 @@
 
 DEFINE_CLEANUP(struct store *, store_close)
 
+#undef store_oom
 int store_oom(struct error *e)
 {
 	return error_set(e, ENOMEM, "out of memory");

@@ -217,7 +217,8 @@ static int as_before(struct worker *k, const struct index_memory *m, uint64_t pa
 	const struct index *x = &k->w->basis->read->index;
 	uint32_t frame = m->m.frames[page];
 	if (frame == STORE_ZERO || !m->digests ||
-	    memcmp(m->digests + page * SEAL_DIGEST, k->digests + i * SEAL_DIGEST, SEAL_DIGEST) != 0)
+	    memcmp(m->digests + page * SEAL_DIGEST, k->digests + (size_t)i * SEAL_DIGEST,
+		   SEAL_DIGEST) != 0)
 		return 0;
 	const struct store_frame *f = &x->frames[frame].at;
 	if (k->w->basis->worn[f->pack] || (hot && !f->hot))

@@ -203,9 +203,9 @@ class Session:
         assert answer.status == 200, data
         return data
 
-    def answers(self):
+    def answers(self, timeout=10):
         with contextlib.suppress(OSError, http.client.HTTPException):
-            return self.ask("state", timeout=1)
+            return self.ask("state", timeout=timeout)
 
     def start(self, generation=0):
         result = self.node.done("start", self, generation)

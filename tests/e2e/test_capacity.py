@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -141,6 +142,14 @@ def test_a_machine_that_never_joins_is_given_up(elsad, pools):
     assert pools.asked("grow") == ["a 1", "b 1"]
 
 
+def test_memory_is_kept_free(elsad, pools):
+    elsad.write_config(capacity={"spare": "900T"})
+    elsad.start()
+    wait_machines(pools, "a", 1)  # of a pool that nobody has seen a machine of: one first
+    asked = next(e for e in elsad.events(limit=1000) if e["what"] == "capacity-asked")
+    assert asked["detail"].endswith("(spare)")
+
+
 # --- joining, and giving back ---------------------------------------------------------------------
 
 
@@ -178,6 +187,15 @@ def test_an_empty_node_is_given_back(elsad, pools, joined):
     assert pools.state("a")["desired"] == 0
     assert {"capacity-giving-back", "capacity-given-back"} <= set(whats(elsad))
     assert "node-draining" in [e["what"] for e in elsad.events(limit=100)]
+
+
+def test_an_empty_node_that_is_the_spare_stays(elsad, pools, joined):
+    reload(elsad, min=0, spare="900T", max=1)
+    wait_for("it to be empty for long",
+             lambda: time.time() * 1000 - (machine(elsad, "a-1")["empty_since"] or 1e18) > 4000)
+    assert not pools.asked("shrink")
+    reload(elsad, min=0, spare="0")
+    wait_machines(pools, "a", 0)
 
 
 def test_given_back_once_though_elsad_is_killed(elsad, pools, joined):

@@ -342,7 +342,7 @@ def test_the_store_is_slow(bed: Bed):
 def test_the_store_fails_for_a_while(bed: Bed):
     node, moved = bed.begin()
     bed.c.s3.ask(failing=True)
-    bed.drill(node, 30_000)
+    bed.drill(node, 60_000)  # a request is tried for up to 20 s
     wait_for("it to fail", lambda: "failed" in evacuee_states(node))
     bed.c.s3.ask(failing=False)
     assert all_saved(node)["margin_ms"] > 0

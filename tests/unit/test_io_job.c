@@ -48,7 +48,7 @@ static const struct {
 	{ "exit 0", "input that nobody reads", 0, "", "" },
 	{ "kill -9 $$", NULL, 128 + 9, "", "" },
 	{ "kill -TERM $$", NULL, 128 + 15, "", "" },
-	{ "(sleep 0.01; echo late) & echo early", NULL, 0, "early\nlate\n", "" },
+	{ "echo early; (sleep 0.01; echo late) &", NULL, 0, "early\nlate\n", "" },
 	{ "exec >&- 2>&-; sleep 0.01; exit 5", NULL, 5, "", "" },
 };
 

@@ -41,7 +41,7 @@ static const struct capacity_rules rules = { .min = 0,
 
 static const struct capacity_case {
 	const char *name;
-	int64_t min;
+	int64_t min, spare, free;
 	struct capacity_wanted wanted[4];
 	struct capacity_pool pools[3];
 	struct capacity_machine machines[5];
@@ -130,6 +130,26 @@ static const struct capacity_case {
 	  .want = "no pool had a machine to give, lately; next 100" },
 	{ "a doomed one is none of the minimum", .min = 1, .pools = { POOL(1) },
 	  .machines = { FULL(0, .doomed = true) }, .want = "grow 0 to 2: min" },
+	{ "too little is free", .spare = 10, .free = 4, .pools = { POOL(1) },
+	  .machines = { FULL(0) }, .want = "grow 0 to 2: spare" },
+	{ "enough is free", .spare = 10, .free = 10, .pools = { POOL(2) },
+	  .machines = { FULL(0), FULL(0) }, .want = "" },
+	{ "enough is coming", .spare = 10, .free = 4, .pools = { POOL(2) },
+	  .machines = { FULL(0), COMING(0, 60) }, .want = "next 240" },
+	{ "what is wanted now is not spare", .spare = 10, .free = 4, .wanted = { W(6) },
+	  .pools = { POOL(1) }, .machines = { FULL(0) }, .want = "grow 0 to 3: wanted" },
+	{ "what has just joined counts once", .spare = 5, .free = 8, .wanted = { W(4) },
+	  .pools = { POOL(1) }, .machines = { EMPTY(0, 5) },
+	  .want = "grow 0 to 2: spare; next 10" },
+	{ "a size that nobody knows: one at a time", .spare = 100, .pools = { { .desired = 0 } },
+	  .want = "grow 0 to 1: spare" },
+	{ "no more than the maximum for it", .spare = 100, .pools = { POOL(0) },
+	  .want = "grow 0 to 4: spare; there are as many machines as capacity.max or the pools "
+		  "allow" },
+	{ "an empty one that is the spare stays", .spare = 8, .free = 8, .pools = { POOL(1) },
+	  .machines = { EMPTY(0, 900) }, .want = "" },
+	{ "one that is not goes", .spare = 8, .free = 16, .pools = { POOL(2) },
+	  .machines = { EMPTY(0, 900), EMPTY(0, 800) }, .want = "shrink 0: empty" },
 	{ "empty for long", .pools = { POOL(1) }, .machines = { EMPTY(0, 600) },
 	  .want = "shrink 0: empty" },
 	{ "not that long", .pools = { POOL(1) }, .machines = { EMPTY(0, 599) }, .want = "next 1" },
@@ -203,8 +223,10 @@ static void test_table(void **state)
 					    .machines = c->machines,
 					    .grown_at = c->grown_at,
 					    .shrunk_at = c->shrunk_at,
-					    .strangers = c->strangers };
+					    .strangers = c->strangers,
+					    .free_bytes = c->free };
 		r.min = c->min;
+		r.spare_bytes = c->spare;
 		memcpy(wanted, c->wanted, sizeof(wanted));
 		while (f.wanted_count < 4 && wanted[f.wanted_count].memory_bytes)
 			f.wanted_count++;

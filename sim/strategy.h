@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef ELSA_SIM_STRATEGY_H
+#define ELSA_SIM_STRATEGY_H
+
+/*
+ * What is compared: ways to run a hub, each with what it does to the idle and
+ * how long its steps take. Thread-safe.
+ */
+
+#include "policies/capacity.h"
+#include "policies/idle.h"
+#include "policies/protect.h"
+#include "sim/prices.h"
+
+enum strategy_id {
+	STRATEGY_ALWAYS_ON = 0, /* on demand; who has come stays */
+	STRATEGY_CULL,          /* on demand; the idle are killed */
+	STRATEGY_CULL_SPOT,     /* the same on the machines that ours runs on */
+	STRATEGY_PROTOTYPE,     /* whole images, one after the other, 10 s a step */
+	STRATEGY_ELSA,
+	STRATEGY_COUNT
+};
+
+enum idle_action { IDLE_ACTION_NONE, IDLE_ACTION_KILL, IDLE_ACTION_HIBERNATE };
+
+/* Milliseconds; `*_gib_ms` besides, for each GiB of memory. */
+struct step_times {
+	int64_t start_ms; /* a new server, until it answers */
+	int64_t wake_ms, wake_gib_ms;
+	int64_t first_ms, first_gib_ms; /* a session's first checkpoint, to durable */
+	int64_t again_ms, again_gib_ms; /* another one */
+	double stored_share;            /* of memory, in the store, for a first one */
+	double changed_share;           /* of that, for another one */
+	int at_once;                    /* checkpoints on one machine */
+};
+
+struct strategy {
+	const char *name;
+	const char *text; /* for people */
+	bool spot;
+	enum idle_action idle;
+	bool evacuates; /* a notice is used */
+	bool protects;  /* snapshots */
+	struct step_times times;
+};
+
+/* What holds for all of them. */
+struct sim_setup {
+	uint64_t seed;
+	struct prices prices;
+	struct strategy strategies[STRATEGY_COUNT];
+	struct idle_rule idle; /* of everybody */
+	int idle_concurrency;
+	struct protect_rules protect;
+	struct capacity_rules capacity;
+	int64_t spare_session_bytes; /* capacity.spare_bytes more for each session known: who comes
+				      * while a machine is made are the more, the more there are */
+	int64_t reserve_bytes;       /* of each machine, left to the system */
+	int64_t lease_ms;            /* until a machine that went without a word is given up */
+	int64_t margin_ms;           /* left free before a machine's deadline */
+	size_t workers;              /* effects of a node at once */
+};
+
+/* Everything but the prices: as the configuration's defaults and docs/performance.md have it. */
+void sim_setup_init(struct sim_setup *setup);
+
+/* A figure of build/bench.json, by its name; false: it is none that is used. Seconds or shares. */
+bool sim_setup_bench(struct sim_setup *setup, const char *name, double value);
+
+#endif

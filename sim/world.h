@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef ELSA_SIM_WORLD_H
+#define ELSA_SIM_WORLD_H
+
+/*
+ * A hub on a virtual clock, run in one way: records of a trace go in, what it
+ * cost and what was lost comes out. Decisions are those of policies/, the very
+ * same code that elsad and elsa-node run; what is simulated here is only how
+ * long things take. The same seed and records give the same result to the bit.
+ * Not thread-safe.
+ *
+ * Of each millisecond of work that a trace asks for becomes one of these:
+ *	asked == kept + lost + cut + pending
+ */
+
+#include "base/error.h"
+#include "sim/strategy.h"
+#include "sim/tally.h"
+#include "sim/trace.h"
+
+struct work_account {
+	int64_t asked_ms;
+	int64_t kept_ms;    /* done, and what came of it is there */
+	int64_t lost_ms;    /* done, and gone; or broken off and gone */
+	int64_t cut_ms;     /* not done when its user ended the session */
+	int64_t pending_ms; /* not done when the trace ended */
+};
+
+struct sim_result {
+	const struct strategy *strategy;
+	double compute, storage; /* money */
+	double machine_hours, spot_hours, awake_hours;
+	double stored_gib_months;
+	struct tally wakes;  /* of who had been put away or killed, from asking to an answer */
+	struct tally pauses; /* in use when the machine went: from standing still to going on */
+	struct work_account work;
+	uint64_t starts; /* first ones, and those that their users had ended */
+	uint64_t hibernations, snapshots, culled;
+	uint64_t sessions_lost;  /* state gone that nobody meant to end: of those culled, too */
+	uint64_t machines_taken; /* by the cloud */
+	uint64_t evicted, evicted_saved, evicted_older, evicted_lost; /* sessions on them */
+	size_t machines_peak, sessions;
+	size_t waiting; /* sessions that were wanted at the trace's end, and not there */
+	struct course awake, machines;
+};
+
+struct world;
+/* `setup` is borrowed for the world's life. */
+struct world *world_new(const struct sim_setup *setup, enum strategy_id strategy, struct error *e);
+struct world *world_free(struct world *w); /* NULL */
+int world_take(struct world *w, const struct trace_record *record, struct error *e);
+/* After TRACE_END. Borrowed. */
+const struct sim_result *world_result(const struct world *w);
+
+#endif

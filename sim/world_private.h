@@ -1,0 +1,179 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef ELSA_SIM_WORLD_PRIVATE_H
+#define ELSA_SIM_WORLD_PRIVATE_H
+
+/* What sim/world*.c share. */
+
+#include "policies/lifecycle.h"
+#include "policies/place.h"
+#include "sim/queue.h"
+#include "sim/world.h"
+
+#define NONE UINT32_MAX
+
+/* Of the queue. Tags tell what has been overtaken: a session's epoch, or nothing. */
+enum world_event {
+	ON_EFFECT_END, /* session: what its state waits for is done */
+	ON_IDLE_LOOK,  /* session */
+	ON_SAVED,      /* session, tag: its `saving`; an evacuation has put it away */
+	ON_JOIN,       /* machine */
+	ON_GONE,       /* machine: its deadline */
+	ON_EVACUATE,   /* machine: look again */
+	ON_PROTECT,    /* machine: look again */
+	ON_CAPACITY,
+	ON_SAMPLE,
+};
+
+struct sim_session {
+	/* What each look at its machine reads comes first, so that it lies together. */
+	struct session_now now;
+	uint32_t epoch; /* one more with each state */
+	uint32_t machine;
+	uint32_t place;  /* in its machine's list */
+	uint32_t saving; /* number of the evacuation's saving that is under way; 0: none */
+	wall_ms started_at;
+	wall_ms frozen_at; /* newest checkpoint */
+	int64_t memory_bytes;
+	int64_t first_ms, again_ms; /* what its first checkpoint takes, and another one */
+	wall_ms state_at;
+
+	/* Its work. What was done is assigned - left. */
+	wall_ms busy_until; /* when it runs */
+	int64_t left_ms;    /* when not */
+	int64_t assigned_ms;
+	int64_t frozen_ms, saved_ms; /* done when it was frozen last; when last made durable */
+
+	wall_ms created_at, request_at;
+	wall_ms asked_at;   /* somebody waits for it since; 0: nobody */
+	wall_ms evicted_at; /* it stands still since its machine had to be left; 0: not */
+	wall_ms before_at;  /* the checkpoint before the newest */
+	wall_ms stopped_at; /* its user ended it */
+	wall_ms held_at;    /* an evacuation lets it stand still since; 0: not */
+	wall_ms saving_at;
+	int64_t stored_bytes, full_bytes;
+	bool runs;
+	bool slept;   /* it was put away or killed: the next start is a wake */
+	bool evicted; /* its machine was taken away, and it is not decided yet what comes of it */
+	bool wanted, looked_at, sleepy, to_stop;
+};
+
+struct machine {
+	uint32_t number;
+	size_t pool; /* of the world's */
+	bool joined, doomed, gone;
+	wall_ms asked_at, deadline, empty_since;
+	size_t slot;        /* in the world's list */
+	uint32_t *sessions; /* owned */
+	size_t count, size;
+	int64_t committed_bytes;
+	uint32_t protect_turn, evict_turn; /* the looks that hold; earlier ones were overtaken */
+	wall_ms protect_at;                /* of the next look; 0: none */
+	bool protect_waits;                /* sessions wait for the end of a snapshot */
+	char name[16];
+};
+
+struct world_pool {
+	const struct price_pool *price;
+	int64_t memory_bytes;
+	wall_ms dry_until, refused_at, asked_at;
+	int64_t desired;
+};
+
+struct world {
+	const struct sim_setup *setup;
+	const struct strategy *strategy;
+	struct idle_policy idle;
+	wall_ms now, begun_at;
+	bool ended;
+	int failed; /* a negative errno: memory ran out in the midst */
+	struct queue queue;
+	struct sim_session *sessions;
+	size_t session_count, session_size;
+	struct machine **machines; /* by number; NULL: it is no more */
+	size_t machine_numbers, machine_size;
+	uint32_t *live;           /* numbers of those there are */
+	struct place_node *nodes; /* the same for place() */
+	size_t live_count;
+	struct world_pool pools[PRICES_POOLS_MOST];
+	size_t pool_count;
+	size_t trace_pools[64]; /* SIZE_MAX: not of this way's */
+	uint32_t *wanted;       /* sessions that no machine has room for */
+	size_t wanted_count, wanted_size;
+	int under_way;    /* hibernations for idleness */
+	uint32_t *sleepy; /* sessions that wait for the end of one */
+	size_t sleepy_count, sleepy_size;
+	uint32_t savings;
+	wall_ms capacity_at; /* of the next pass; 0: none */
+	wall_ms grown_at, shrunk_at;
+	uint64_t interrupts;
+	size_t awake;
+	double stored_bytes;
+	double byte_ms; /* of the store */
+	double awake_ms;
+	wall_ms counted_at; /* up to here */
+	uint64_t puts, gets;
+	struct sim_result result;
+	void *scratch; /* of one decision */
+	size_t scratch_size;
+};
+
+/* world.c */
+void world_at(struct world *w, wall_ms at, enum world_event kind, uint32_t subject, uint32_t tag);
+void *world_scratch(struct world *w, size_t size); /* zeroed; NULL: out of memory, and it is said */
+void world_failed(struct world *w);
+
+/* world_work.c: what a session works at */
+void work_add(struct world *w, struct sim_session *s, int64_t ms);
+void work_pause(struct world *w, struct sim_session *s);
+void work_resume(struct world *w, struct sim_session *s);
+int64_t work_done(const struct world *w, const struct sim_session *s);
+bool work_busy(const struct world *w, const struct sim_session *s);
+void work_roll_back(struct world *w, struct sim_session *s); /* to its checkpoint */
+void work_lose(struct world *w, struct sim_session *s);      /* all of it */
+void work_end(struct world *w, struct sim_session *s);       /* its user has it */
+
+/* world_sessions.c: one function changes a session's state */
+void session_change(struct world *w, struct sim_session *s, enum session_event event);
+void session_opened(struct world *w, const struct trace_record *record);
+void session_busy(struct world *w, const struct trace_record *record);
+void session_stop(struct world *w, struct sim_session *s);
+void session_wake(struct world *w, struct sim_session *s);
+void session_effect_end(struct world *w, struct sim_session *s);
+void session_durable(struct world *w, struct sim_session *s); /* what was frozen is */
+void session_freeze(struct world *w, struct sim_session *s);
+int64_t session_checkpoint_ms(const struct sim_session *s);
+uint32_t session_number(const struct world *w, const struct sim_session *s);
+void wanted_retry(struct world *w);
+
+/* world_idle.c */
+void idle_look(struct world *w, struct sim_session *s);
+void idle_slot_free(struct world *w); /* a hibernation has ended */
+void idle_arm(struct world *w, struct sim_session *s, wall_ms at);
+bool session_in_use(const struct world *w, const struct sim_session *s);
+
+/* world_machines.c */
+struct machine *machine_of(const struct world *w, const struct sim_session *s);
+void machine_put(struct world *w, struct machine *m, struct sim_session *s);
+void machine_leave(struct world *w, struct sim_session *s);
+void machine_resized(struct world *w, struct machine *m, int64_t more);
+void machine_ask(struct world *w, size_t pool);
+void machine_joined(struct world *w, struct machine *m);
+void machine_end(struct world *w, struct machine *m); /* it has no sessions */
+void machine_doom(struct world *w, struct machine *m, wall_ms deadline);
+void machines_settle(struct world *w); /* what those that are left have cost */
+
+/* world_capacity.c */
+void capacity_soon(struct world *w, int64_t in_ms);
+void capacity_pass(struct world *w);
+
+/* world_evict.c */
+void evict_interrupt(struct world *w, const struct trace_record *record);
+void evict_look(struct world *w, struct machine *m);
+void evict_saved(struct world *w, struct sim_session *s);
+void evict_gone(struct world *w, struct machine *m);
+
+/* world_protect.c */
+void protect_look(struct world *w, struct machine *m);
+void protect_ended(struct world *w, struct machine *m, const struct sim_session *s);
+
+#endif

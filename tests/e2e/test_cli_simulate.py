@@ -1,0 +1,178 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`elsa trace` and `elsa simulate`, which need no hub, no elsad and no root."""
+
+from __future__ import annotations
+
+import json
+import re
+import resource
+import sqlite3
+import subprocess
+
+import pytest
+from basekit import BUILD, CHECKOUT
+from jupyterhub import orm
+from sqlalchemy import create_engine
+
+ELSA = str(BUILD / "elsa")
+WAYS = ["always-on", "cull", "cull-spot", "prototype", "elsa"]
+HEAD = "elsa-trace 1\nbegin 2026-01-05T00:00:00Z\nuser ada\npool spot-a\n"
+
+
+def run(*arguments, stdin="", **options):
+    return subprocess.run([ELSA, *map(str, arguments)], input=stdin, capture_output=True, text=True,
+                          check=False, timeout=300, **options)
+
+
+def good(*arguments, **options):
+    done = run(*arguments, **options)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.fixture(name="trace", scope="module")
+def _trace(tmp_path_factory):
+    path = tmp_path_factory.mktemp("simulate") / "small.trace"
+    path.write_text(good("trace", "generate", "--users=150", "--days=21"))
+    return path
+
+
+def test_same_seed_same_bytes(trace, tmp_path):
+    again = good("trace", "generate", "--users=150", "--days=21", "--seed=1")
+    assert again == trace.read_text()
+    assert good("trace", "generate", "--users=150", "--days=21", "--seed=2") != again
+    pages = [tmp_path / "a.html", tmp_path / "b.html"]
+    told = [good("simulate", trace, "--json", "--html", page) for page in pages]
+    assert told[0] == told[1] and pages[0].read_bytes() == pages[1].read_bytes()
+
+
+def test_ways_side_by_side(trace):
+    found = json.loads(good("simulate", trace, "--json"))
+    ways = {way["way"]: way for way in found["ways"]}
+    assert list(ways) == WAYS and found["currency"] == "USD"
+    for way in ways.values():
+        hours = way["work_hours"]
+        whole = hours["kept"] + hours["lost"] + hours["cut"] + hours["pending"]
+        assert hours["asked"] == pytest.approx(whole) and hours["asked"] > 0
+    ours = ways["elsa"]
+    assert ours["states_lost"] == 0 and ours["hibernations"] > 100
+    assert 0 < ours["wakes"]["p50_ms"] < 1000 < ways["cull"]["wakes"]["p50_ms"]
+    assert ours["cost"] < ways["cull"]["cost"] < ways["always-on"]["cost"]
+    assert ways["cull"]["states_lost"] == ways["cull"]["culled"] > 100
+    table = good("simulate", trace).splitlines()
+    assert table[0].startswith("WAY") and [line.split()[0] for line in table[1:6]] == WAYS
+
+
+def test_from_a_pipe_and_page(trace, tmp_path):
+    page = tmp_path / "page.html"
+    told = good("simulate", "-", "--html", page, stdin=trace.read_text())
+    assert told == good("simulate", trace)
+    html = page.read_text()
+    assert html.count("<svg") == html.count("</svg>") >= 4
+    assert not re.search(r"https?://|<script|<link|<img|url\(", html)
+
+
+def test_options_change_what_comes_out(trace, tmp_path):
+    plain = json.loads(good("simulate", trace, "--json"))
+    bench = tmp_path / "bench.json"
+    bench.write_text('[{"name": "store.wake_1gib_s3_20ms", "value": 3.0, "unit": "s"}]')
+    slower = json.loads(good("simulate", trace, "--json", "--bench", bench))
+    assert slower["ways"][4]["wakes"]["p50_ms"] > 2900 > plain["ways"][4]["wakes"]["p50_ms"]
+    assert slower["ways"][:4] == plain["ways"][:4]
+    config = tmp_path / "elsa.toml"
+    config.write_text('[idle]\ntimeout = "10m"\n')
+    sooner = json.loads(good("simulate", trace, "--json", "--config", config))
+    assert sooner["ways"][4]["awake_hours"] < plain["ways"][4]["awake_hours"]
+    prices = CHECKOUT / "packaging" / "prices" / "gcp-us-central1"
+    other = json.loads(good("simulate", trace, "--json", "--prices", prices))
+    assert other["ways"][0]["cost"] != plain["ways"][0]["cost"]
+    more = json.loads(good("simulate", trace, "--json", "--spare=100G"))
+    assert more["ways"][4]["cost"] > plain["ways"][4]["cost"]
+    bench.write_text("[]")
+    assert "no figure that is used" in run("simulate", trace, "--bench", bench).stderr
+
+
+@pytest.mark.parametrize("text, told", [
+    ("", "it is empty"),
+    (HEAD + "5 open ada 1G\n4 busy ada 3\n9 end\n", "line 6: time goes back"),
+    (HEAD + "5 open eve 1G\n9 end\n", "line 5: nobody is called so"),
+    (HEAD + "5 open ada -1G\n9 end\n", "line 5: not a size"),
+    (HEAD + "5 open ada 1G\n6 busy ada 1", "line 7: the trace is cut off"),
+    ("elsa-trace 1\npool moon\n0 end\n", "line 2: the catalogue of prices has no pool moon"),
+])
+def test_bad_traces(text, told, tmp_path):
+    path = tmp_path / "bad.trace"
+    path.write_text(text)
+    done = run("simulate", path)
+    assert done.returncode == 2 and told in done.stderr and not done.stdout
+
+
+def test_a_session_larger_than_any_machine_is_told_of():
+    text = HEAD + "1 open ada 64G\n2 busy ada 60\n7200 end\n"
+    ours = json.loads(good("simulate", "-", "--json", stdin=text))["ways"][4]
+    assert ours["waiting"] == 1 and ours["work_hours"]["pending"] == pytest.approx(60 / 3600)
+    assert "elsa: 1 sessions waited at the end" in good("simulate", "-", stdin=text)
+
+
+def test_no_such_file(tmp_path):
+    assert run("simulate", tmp_path / "none").returncode == 3
+    assert run("simulate").returncode == 2
+    assert run("trace", "from-hub", tmp_path / "none").returncode == 3
+
+
+def test_a_long_trace_takes_no_more_memory(tmp_path):
+    """A million lines through a pipe; it may not hold them."""
+    script = (f'echo "elsa-trace 1"; echo "user ada"; echo "0 open ada 1G"; '
+              f'seq -f "%.0f busy ada 1" 1 1000000; echo "1000001 end"')
+    limit = 200 << 20
+
+    def bounded():
+        resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+
+    with subprocess.Popen(["bash", "-c", script], stdout=subprocess.PIPE) as lines:
+        done = subprocess.run([ELSA, "simulate", "-", "--json"], stdin=lines.stdout, check=False,
+                              capture_output=True, preexec_fn=bounded, timeout=300)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["ways"][4]["work_hours"]["asked"] == pytest.approx(1000000 / 3600)
+
+
+LOG = """\
+[I 2026-01-05 09:00:00.100 JupyterHub base:1124] User ada took 3.131 seconds to start
+[I 2026-01-05 09:05:00.200 JupyterHub log:192] 200 POST /hub/api/users/ada/activity (ada@10.0.0.1) 13.46ms
+[I 2026-01-05 09:04:00.000 JupyterHub base:1124] User b,c:gpu took 3.1 seconds to start
+Jan 05 12:00:00 hub jupyterhub[9]: [I 2026-01-05 12:00:00.000 JupyterHub base:1] User ada server took 1.0 seconds to stop
+"""
+
+
+def test_from_a_log(tmp_path):
+    log = tmp_path / "jupyterhub.log"
+    log.write_text(LOG)
+    told = good("trace", "from-hub", log, "--memory=2G")
+    assert told.splitlines() == [
+        "elsa-trace 1", "begin 2026-01-05T09:00:00.000Z", "user u1", "0.1 open u1 2048M",
+        "300.2 busy u1 300", "user u2", "300.2 open u2/s2 2048M", "10800 stop u1", "10800 end"]
+    assert "ada" not in told and good("trace", "from-hub", "-", "--memory=2G", stdin=LOG) == told
+    assert json.loads(good("simulate", "-", "--json", stdin=told))["sessions"] == 2
+    done = run("trace", "from-hub", "-", stdin="nothing\n")
+    assert done.returncode == 2 and "no line of it tells of a server" in done.stderr
+
+
+def test_from_a_database(tmp_path):
+    """With the tables that this JupyterHub makes."""
+    path = tmp_path / "jupyterhub.sqlite"
+    orm.Base.metadata.create_all(create_engine(f"sqlite:///{path}"))
+    with sqlite3.connect(path) as db:
+        db.executescript("""
+            INSERT INTO users (id, name, cookie_id) VALUES (1, 'ada', 'a'), (2, 'bob', 'b');
+            INSERT INTO spawners (id, user_id, server_id, name, started, last_activity) VALUES
+                (1, 1, 7, '', '2026-01-05 09:00:00.500000', '2026-01-05 10:00:00.000000'),
+                (2, 2, NULL, 'gpu', NULL, '2026-01-05 09:30:00.000000'),
+                (3, 2, NULL, '', NULL, NULL);""")
+    told = good("trace", "from-hub", path)
+    assert told.splitlines()[2:] == [
+        "user u1", "0.5 open u1 1024M", "user u2", "1800 open u2/s2 1024M", "1800 stop u2/s2",
+        "3600 busy u1 0", "3600 end"]
+    assert json.loads(good("simulate", "-", "--json", stdin=told))["sessions"] == 2
+    path.write_bytes(path.read_bytes()[:1500])
+    assert run("trace", "from-hub", path).returncode in (2, 10)
