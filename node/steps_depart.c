@@ -2,6 +2,7 @@
 #define _GNU_SOURCE
 #include "base/cleanup.h"
 #include "base/fs.h"
+#include "base/log.h"
 #include "node/arrival.h"
 #include "node/depart_private.h"
 #include "node/hold.h"
@@ -222,15 +223,24 @@ static int run_dump(struct effect *ef, const char *images, struct error *e)
 static int dump(struct effect *ef, struct error *e)
 {
 	cleanup_free char *images = NULL;
+	unlink(ef->links);
 	int r = make_dirs(ef, &images, e);
 	if (r == 0)
 		r = run_dump(ef, images, e);
 	return r < 0 ? r : images_keep(ef->laid_out, &ef->request.session, ef->links, e);
 }
 
+/* CRIU has taken its links away again, but the other node may have put them back for a restore that
+ * came to nothing: the next dump would find their names taken. */
 static int undump(struct effect *ef, struct error *e)
 {
-	int r = checkpoint_abandon_dump(ef, e);
+	struct error why = ERROR_INIT;
+	ef->dump = criu_dump_abandon(ef->dump);
+	int r = criu_end_orphans(ef->work, (int)ef->node->config->node.effect_timeout_ms, e);
+	if (r == 0 && images_drop_links(ef->links, &ef->request.session, &why) < 0)
+		log_warning("session %s: %s", ef->session->id, why.text);
+	if (r == 0)
+		r = checkpoint_abandon_dump(ef, e);
 	return r < 0 ? r : fs_remove_tree(ef->images_near, e);
 }
 
@@ -254,7 +264,6 @@ static int let_criu_go(struct effect *ef, struct error *e)
 {
 	bool frozen = false;
 	ef->dump = criu_dump_abandon(ef->dump);
-	unlink(ef->links);
 	int r = sandbox_frozen(&ef->sandbox, &frozen, e);
 	if (r == 0 && !frozen)
 		r = error_fault(e, FAULT_INTERNAL, "the session does not stand still");
@@ -323,6 +332,7 @@ static int take_back(struct effect *ef, struct error *e)
 static int tidy(struct effect *ef, struct error *e)
 {
 	checkpoint_note_frozen(ef);
+	unlink(ef->links);
 	int r = steps_drop_images(ef, e);
 	return r < 0 ? r : fs_remove_tree(ef->work, e);
 }
