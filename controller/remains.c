@@ -324,7 +324,7 @@ static void target_ended(struct node *node, bool ended, void *arg)
 	struct remains *r = first(c);
 	while (r && r != arg)
 		r = TAILQ_NEXT(r, entry);
-	if (!r)
+	if (!r || !r->waited_for)
 		return;
 	if (ended && r->clearing == CLEARING_TARGET)
 		r->clearing = CLEARING_SOURCE;

@@ -171,11 +171,11 @@ def test_bad_targets(cluster: Cluster):
     home, other, _ = ready(cluster)
     assert refusal(cluster, to="nowhere")["fault"] == "not-found"
     assert refusal(cluster, to=7)["fault"] == "bad-input"
-    assert "there already" in refusal(cluster, to=home.name)["text"]
-    hub = refusal(cluster, to="node1")
+    assert "there already" in answer(cluster, to=home.name)["text"]
+    hub = answer(cluster, to="node1")
     assert "node1" in hub["text"] and hub["remedy"]
     cluster.elsad.post("/v1/nodes/drain", {"node": other.name})
-    error = refusal(cluster)
+    error = answer(cluster)
     assert error["fault"] == "full" and "draining" in error["text"]
     assert cluster.elsad.session()["state"] == "running" and not other.asked
     assert not home.departures
@@ -215,7 +215,7 @@ def test_a_source_that_cannot(cluster: Cluster):
     cluster.add("n1", move_port=0)
     cluster.elsad.run()
     cluster.add("n2")
-    error = refusal(cluster)
+    error = answer(cluster)
     assert error["fault"] == "refused" and "--safe" in error["remedy"]
 
 
