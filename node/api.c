@@ -297,11 +297,8 @@ static int begin_or_attach(struct node *node, struct http_exchange *x,
 				 request->id);
 	if (!ef)
 		r = evacuate_refuses(node, request, e);
-	if (ef && request->force) {
-		pthread_mutex_lock(&node->lock);
-		ef->request.force = true;
-		pthread_mutex_unlock(&node->lock);
-	}
+	if (ef)
+		effect_asked_again(ef, request);
 	if (!ef && r == 0)
 		r = effect_begin(node, request, &ef, e);
 	if (r == 0)

@@ -221,6 +221,18 @@ static int begin(struct effect *ef, struct error *e)
 	return r;
 }
 
+/* The journal does not say all that a request did. */
+void effect_asked_again(struct effect *ef, struct effect_request *request)
+{
+	pthread_mutex_lock(&ef->node->lock);
+	ef->request.force |= request->force;
+	if (!ef->request.from)
+		ef->request.from = steal_ptr(&request->from);
+	if (!ef->request.from_at)
+		ef->request.from_at = steal_ptr(&request->from_at);
+	pthread_mutex_unlock(&ef->node->lock);
+}
+
 /* What a crash has cut short comes first: nothing but an end may get ahead of it. */
 static bool is_open(const struct session *s, const struct effect_request *request)
 {
@@ -232,19 +244,18 @@ static int begin_open(struct node *node, struct session *s, struct effect_reques
 		      struct effect **to, struct error *e)
 {
 	bool same = request->id && strcmp(request->id, s->journal.effect) == 0;
-	bool force = request->force;
-	wire_free(&wire_effect_request, request);
-	if (!same)
+	if (!same) {
+		wire_free(&wire_effect_request, request);
 		return error_set(e, EBUSY, "session %s has an unfinished %s (effect %s)", s->id,
 				 effect_plan(s->journal.kind)->name, s->journal.effect);
+	}
 	int r = effect_recover(node, s, e);
-	if (r < 0)
-		return r;
-	*to = s->effect;
-	pthread_mutex_lock(&node->lock);
-	s->effect->request.force = force;
-	pthread_mutex_unlock(&node->lock);
-	return 0;
+	if (r == 0) {
+		*to = s->effect;
+		effect_asked_again(s->effect, request);
+	}
+	wire_free(&wire_effect_request, request);
+	return r;
 }
 
 static int begin_on(struct node *node, struct session *s, struct effect_request *request,

@@ -90,6 +90,10 @@ struct effect {
 int effect_begin(struct node *node, struct effect_request *request, struct effect **effect,
 		 struct error *e);
 
+/* On the loop: one that is under way is asked for again, perhaps with more said; takes that over.
+ */
+void effect_asked_again(struct effect *ef, struct effect_request *request);
+
 /* On the loop, after a crash: what the journal says was under way is finished or undone. */
 int effect_recover(struct node *node, struct session *s, struct error *e);
 

@@ -208,6 +208,29 @@ int images_drop_links(const char *links, const struct session_spec *spec, struct
 	return r;
 }
 
+static int note_link(const struct image_file *file, void *arg)
+{
+	const struct job *job = arg;
+	const char *path = below_home(job->spec, file->path);
+	if (!path || !remap_name(path))
+		return 0;
+	return buf_append(job->links, path, strlen(path) + 1) < 0
+		       ? error_set(job->e, ENOMEM, "too many deleted files")
+		       : 0;
+}
+
+int images_note_links(const char *dir, const struct session_spec *spec, const char *links,
+		      struct error *e)
+{
+	cleanup_buf struct buf files = BUF_INIT(FILES_MOST);
+	cleanup_buf struct buf paths = BUF_INIT(FILES_MOST);
+	struct job job = { .spec = spec, .links = &paths, .home = -1, .e = e };
+	int r = read_files(dir, &files, e);
+	if (r == 0)
+		r = images_files(buf_text(&files), files.len, note_link, &job, NULL, e);
+	return r < 0 || !paths.len ? r : fs_replace_soon(links, paths.data, paths.len, 0600, e);
+}
+
 /* --- before a restore ----------------------------------------------------------- */
 
 static int put_back(const struct job *job, const struct image_file *file, const char *path,

@@ -49,6 +49,11 @@ int images_files(const void *data, size_t len,
 int images_keep(const char *dir, const struct session_spec *spec, const char *links,
 		struct error *e);
 
+/* Before images_prepare() on a node that may yet give up the restore, with the session going on
+ * where it was: notes in the file `links` what may be put back into the home. */
+int images_note_links(const char *dir, const struct session_spec *spec, const char *links,
+		      struct error *e);
+
 /* The session begins anew, and nobody will restore what put those links into the home: a later dump
  * would find their names taken. Missing ones, and a missing `links`, are fine. */
 int images_drop_links(const char *links, const struct session_spec *spec, struct error *e);

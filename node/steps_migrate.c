@@ -221,7 +221,16 @@ static int lay_out_one(void *arg, size_t i, struct error *e)
 
 static int lay_out(struct effect *ef, struct error *e)
 {
+	int r = images_note_links(ef->laid_out, &ef->request.session, ef->links, e);
+	if (r < 0)
+		return r;
 	return parallel(ARRAY_SIZE(layings), ARRAY_SIZE(layings), lay_out_one, ef, e);
+}
+
+/* The next dump of it, where it goes on, would find their names taken. */
+static int drop_links(struct effect *ef, struct error *e)
+{
+	return images_drop_links(ef->links, &ef->request.session, e);
 }
 
 static int wait_moving(struct effect *ef, struct error *e)
@@ -396,7 +405,7 @@ static const struct step steps[] = {
 	{ .name = "freeze", .run = freeze },
 	{ .name = "files", .run = take_files, .undo = steps_drop_images },
 	{ .name = "listen", .run = arrival_listen_moved, .undo = wake_stop_listening },
-	{ .name = "images", .run = lay_out },
+	{ .name = "images", .run = lay_out, .undo = drop_links },
 	{ .name = "mount", .run = steps_mount, .undo = steps_unmount },
 	{ .name = "restore", .run = wake_restore, .undo = wake_kill_restored },
 	{ .name = "settle", .run = arrival_settle },
