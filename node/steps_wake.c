@@ -21,9 +21,10 @@ int wake_check(struct effect *ef, const char *cpu, const char *criu, struct erro
 				    "Restore it on a node with such a processor, or start afresh.");
 	}
 	if (!criu_version_reads(node->criu.version, criu)) {
-		int r = error_fault(e, FAULT_REFUSED,
-				    "the checkpoint was written by CRIU %s, this node has %s", criu,
-				    node->criu.version);
+		int r = error_fault(
+			e, FAULT_REFUSED,
+			"this node's version of CRIU, %s, does not read what %s has written",
+			node->criu.version, criu);
 		return error_remedy(e, r, "Install CRIU %s or newer on this node.", criu);
 	}
 	return 0;
