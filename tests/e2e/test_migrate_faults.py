@@ -271,7 +271,8 @@ def test_to_an_older_criu(bed: Bed):
     wrapper.chmod(0o755)
     bed.arm(target, node={"criu": str(wrapper)})
     said = bed.attempt(bed.session.user, target.name)
-    assert "version of CRIU" in said, said
+    # By elsad, if it has looked already, or by the node.
+    assert "version of CRIU" in said or "has 3.9" in said, said
     bed.arm(target)
     assert ended_well(bed) is source
 
