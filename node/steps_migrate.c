@@ -117,14 +117,17 @@ static int note_source(struct effect *ef, struct error *e)
 	return r < 0 ? r : journal_note(ef->node, j, e);
 }
 
+/* The way that packets take is changed before: what comes here is kept until it can be taken
+ * (node/net_keep.h), while what came there to a session that stands still would be lost, and sent
+ * again by TCP a fifth of a second later, or two. So what it is sent waits a moment longer than it
+ * stands still, and what it sends itself does not. */
 static int freeze(struct effect *ef, struct error *e)
 {
+	move_client_say_moving(ef->move);
+	move_client_wait_moving(ef->move);
 	int r = move_client_freeze(ef->move, e);
 	if (r < 0)
 		return r;
-	/* The way that packets take is changed while the rest is done: what comes here is kept
-	 * until it can be taken (node/net_keep.h), what comes there is lost. */
-	move_client_say_moving(ef->move);
 	r = move_client_wait_written(ef->move, e);
 	ef->frozen_since = ef->move->still_since;
 	return r;
