@@ -3,13 +3,13 @@
 
 #include "base/cleanup.h"
 #include "base/fs.h"
+#include "base/id.h"
 #include "base/log.h"
 #include "controller/effects.h"
 #include "controller/node.h"
 #include "controller/record.h"
 
 #include <errno.h>
-#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -25,22 +25,6 @@ struct giving {
 	gave_way then;
 	void *arg;
 };
-
-/* FNV-1a: the same question is always called the same, also by the next elsad. */
-static uint64_t add_text(uint64_t hash, const char *text)
-{
-	do
-		hash = (hash ^ (unsigned char)*text) * 1099511628211u;
-	while (*text++);
-	return hash;
-}
-
-static void make_id(const struct node *node, const char *session, char to[ID_SIZE])
-{
-	uint64_t hash = add_text(14695981039346656037u, "gave-way");
-	hash = add_text(add_text(hash, node_name(node)), session);
-	snprintf(to, ID_SIZE, "%016" PRIx64, hash);
-}
 
 /* --- those that are forgotten ------------------------------------------------------------------
  */
@@ -150,7 +134,9 @@ static bool ask(struct node *node, const struct session_spec *spec, enum effect_
 	g->node = node;
 	g->forgotten = kind == EFFECT_FORGET;
 	snprintf(g->session, sizeof(g->session), "%s", spec->id);
-	make_id(node, g->session, g->effect);
+	/* Another one each time: a session may have to give way on the same node once more, and
+	 * what was acknowledged is not done again. */
+	id_new(g->effect);
 	const struct effect_request request = {
 		.id = g->effect,
 		.kind = kind,

@@ -114,7 +114,9 @@ static int add_routes(const struct node *to, struct overlay_state *state)
 			.via = c->overlay->hub,
 		};
 	for (struct session *s = sessions_first(c); s; s = sessions_next(s)) {
-		const struct node *at = s->heading ? s->heading : s->node;
+		/* Where it heads for, a better route comes with it; should it not come, its packets
+		 * must not be told that there is none. */
+		const struct node *at = s->heading && s->heading != to ? s->heading : s->node;
 		if (s->row.address && at != to && is_member(at) &&
 		    session_state_has_processes(s->state))
 			state->routes[state->route_count++] = (struct overlay_route) {

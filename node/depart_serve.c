@@ -208,8 +208,29 @@ static int answer_until(struct talk *t, enum point point, struct error *e)
 	return reached ? 1 : move_send_error(t->conn, &why);
 }
 
+static int refuse(struct talk *t)
+{
+	struct error why = ERROR_INIT;
+	pthread_mutex_lock(&t->all->lock);
+	say_why_not(t->d, &why);
+	pthread_mutex_unlock(&t->all->lock);
+	return move_send_error(t->conn, &why);
+}
+
+/* What was given is not given again: who asks from the start has lost what it had, and elsad
+ * is to say what comes of that. */
+static bool is_given(struct talk *t)
+{
+	pthread_mutex_lock(&t->all->lock);
+	bool given = t->d->state == DEPARTURE_GIVEN || t->d->state == DEPARTURE_OVER;
+	pthread_mutex_unlock(&t->all->lock);
+	return given;
+}
+
 static int answer_freeze(struct talk *t, struct error *e)
 {
+	if (is_given(t))
+		return refuse(t);
 	pthread_mutex_lock(&t->all->lock);
 	if (t->d->state == DEPARTURE_GRANTED && !t->d->dropped) {
 		t->d->asked = true;
@@ -242,15 +263,6 @@ static bool is_still(struct talk *t)
 		     (t->d->state == DEPARTURE_UNDER_WAY && t->d->ready);
 	pthread_mutex_unlock(&t->all->lock);
 	return still;
-}
-
-static int refuse(struct talk *t)
-{
-	struct error why = ERROR_INIT;
-	pthread_mutex_lock(&t->all->lock);
-	say_why_not(t->d, &why);
-	pthread_mutex_unlock(&t->all->lock);
-	return move_send_error(t->conn, &why);
 }
 
 /* Its effect begins, and gets as far as it can while the session runs. */

@@ -215,8 +215,10 @@ void move_client_abort(struct move_client *c)
 {
 	struct error e = ERROR_INIT;
 	int r = open_within(c, ABORT_MS, ABORT_MS, &e);
+	bool heard = r == 0;
 	if (r == 0)
 		r = ask(c, MOVE_ABORT, ABORT_MS, &e);
+	c->given = heard && r < 0 && e.fault == FAULT_CONFLICT;
 	c->conn = move_conn_free(c->conn);
 	if (r < 0 && !is_no(&e))
 		log_info("session %s: node %s is not told that it did not move: %s", c->session,

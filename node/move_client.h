@@ -22,6 +22,7 @@ struct move_client {
 	struct moving_call *moving;    /* elsad is being told */
 	bool open;                     /* packets reach it here */
 	bool runs;                     /* and it was let run, or is held */
+	bool given;                    /* to this node, which lost it since: it is nobody's */
 	bool given_up;                 /* asked with force: what became of it is not known here */
 };
 

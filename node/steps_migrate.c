@@ -70,7 +70,7 @@ static int note_kept(struct effect *ef, struct error *e)
 {
 	(void)e;
 	pthread_mutex_lock(&ef->node->lock);
-	ef->result.kept = !ef->move || !ef->move->given_up;
+	ef->result.kept = !ef->move || !(ef->move->given || ef->move->given_up);
 	pthread_mutex_unlock(&ef->node->lock);
 	return 0;
 }

@@ -132,7 +132,7 @@ def test_the_target_machine_dies_after_the_hand_over(bed: Bed):
     """It is taken back, as it was handed over."""
     source, target = bed.ends()
     bed.session.ask("fill", mib=150, timeout=60)
-    bed.session.before = bed.session.ask("state")
+    bed.session.before = bed.session.state()
     source.shape("100mbit")
     bed.ask(bed.session.user, target.name)
     wait_for("the hand-over", lambda: given(source, bed.session.id), pause=0.01)
@@ -149,9 +149,10 @@ def test_the_target_machine_dies_after_the_hand_over(bed: Bed):
 
 def test_the_target_machine_restarts_after_the_hand_over(bed: Bed):
     """It is back before its lease has lapsed, and knows of nothing."""
+    newest = max(e["id"] for e in bed.api.events())
     source, target = bed.ends()
     bed.session.ask("fill", mib=150, timeout=60)
-    kept = bed.session.before = bed.session.ask("state")
+    kept = bed.session.before = bed.session.state()
     source.shape("100mbit")
     bed.ask(bed.session.user, target.name)
     wait_for("the hand-over", lambda: given(source, bed.session.id), pause=0.01)
@@ -162,6 +163,7 @@ def test_the_target_machine_restarts_after_the_hand_over(bed: Bed):
     bed.session.came_back()
     for key in ("started", "digest", "deleted", "layer"):
         assert bed.session.before[key] == kept[key], key
+    assert any(e["what"] == "taken-back" for e in bed.api.events(after=newest))
     assert ended_well(bed) is source
 
 
@@ -172,7 +174,7 @@ def test_the_source_machine_dies_after_the_hand_over(bed: Bed):
     session.ask("fill", mib=150, timeout=60)
     done = bed.api.wait_operation(bed.api.post("/v1/session/snapshot", user=session.user, server=""))
     assert done["state"] == "done", done
-    session.before = session.ask("state")
+    session.before = session.state()
     source.shape("100mbit")
     newest = max(e["id"] for e in bed.api.events())
     bed.ask(session.user, target.name)
@@ -203,7 +205,7 @@ def test_the_link_is_cut(bed: Bed, when: str, seconds: int):
     """Between the two nodes alone; before the hand-over longer than move.patience ends it."""
     source, target = bed.ends()
     bed.session.ask("fill", mib=60, timeout=60)
-    bed.session.before = bed.session.ask("state")
+    bed.session.before = bed.session.state()
     source.shape("200mbit")
     operation = bed.ask(bed.session.user, target.name)
     if when == "after":
@@ -246,6 +248,7 @@ def test_to_a_node_without_room(bed: Bed):
              f"MemTotal: {65536} kB" if line.startswith("MemTotal") else line for line in info]
     with in_place_of(target, "/proc/meminfo", "\n".join(small) + "\n"):
         bed.arm(target, faked=True)
+        wait_for("elsad to know", lambda: bed.c.node(target.name)["memory_bytes"] == 65536 * 1024)
         said = bed.attempt(bed.session.user, target.name)
         assert "too small" in said, said
         assert bed.watch.where(bed.session.id) == [source.name]
@@ -333,7 +336,7 @@ def test_hibernated_on_the_way(bed: Bed):
     """Asked while it moves; its checkpoint is whole all the same."""
     session = bed.session
     session.ask("fill", mib=60, timeout=60)
-    session.before = session.ask("state")
+    session.before = session.state()
     source, target = bed.ends()
     source.shape("200mbit")
     bed.ask(session.user, target.name)
@@ -425,7 +428,7 @@ def test_just_woken(bed: Bed):
     """Its memory is still on its way from a slow store."""
     session = bed.session
     session.ask("fill", mib=60, timeout=60)
-    kept = session.ask("state")
+    kept = session.state()
     done = bed.api.wait_operation(bed.api.post("/v1/session/hibernate", user=session.user, server=""))
     assert done["state"] == "done", done
     bed.c.s3.latency = 0.3
