@@ -141,9 +141,7 @@ struct pages_options arrival_options(struct arrival *a)
 	return (struct pages_options) {
 		.session = a->id,
 		.dir = a->dir,
-		/* Until all is here a session that has moved hangs on another node, and holds
-		 * memory there: its rest does not stand back for what is recorded. */
-		.hold_back = a->from ? UINT64_MAX : HOLD_BACK,
+		.hold_back = HOLD_BACK,
 		.arrived = on_arrived,
 		.arg = a,
 	};
