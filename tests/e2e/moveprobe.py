@@ -244,8 +244,8 @@ class Bed:
             try:
                 return ask_migrate(self.c, user, to)
             except ApiError as error:
-                if error.status != 507 or getattr(self.c.nodes.get(to), "changed", False) or \
-                        time.monotonic() > deadline:
+                final = error.status != 507 or "it is there already" in str(error)
+                if final or getattr(self.c.nodes.get(to), "changed", False) or time.monotonic() > deadline:
                     raise
             time.sleep(0.2)
 
