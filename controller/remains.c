@@ -346,7 +346,9 @@ static void clear_target(struct remains *r, struct session *s)
 
 static void clear_source(struct remains *r)
 {
+	const struct take_back_request request = { .fence = r->fence };
 	cleanup_free char *path = str_printf("/v1/departures/%s/take-back", r->row.id);
+	cleanup_json json_t *body = wire_encode(&wire_take_back_request, &request);
 	if (!node_in_reach(r->source)) {
 		if (r->call)
 			http_call_cancel(r->call);
@@ -354,8 +356,8 @@ static void clear_source(struct remains *r)
 		r->clearing = CLEARED_NOTHING;
 		return;
 	}
-	if (!r->call && path)
-		node_call(r->source, "POST", path, NULL, TIMEOUT_MS, taken_back, r, &r->call, NULL);
+	if (!r->call && path && body)
+		node_call(r->source, "POST", path, body, TIMEOUT_MS, taken_back, r, &r->call, NULL);
 }
 
 /* What it was given away as is older than a checkpoint, or nobody wants it. */
@@ -370,6 +372,7 @@ enum remains_verdict remains_clear(struct session *s, const struct effect_result
 	struct remains *r = remains_of(s);
 	if (!r)
 		return REMAINS_NONE;
+	r->fence = fence->generation;
 	if (r->clearing == CLEARING_TARGET)
 		clear_target(r, s);
 	if (r->clearing == CLEARING_SOURCE && is_of_no_use(r, s, fence))

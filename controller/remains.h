@@ -28,6 +28,7 @@ struct remains {
 	struct http_call *call; /* that node is being asked; NULL */
 	int absent;             /* looks in a row at which that node had nothing of it */
 	bool waited_for;        /* by a fence: see remains_clear() */
+	int64_t fence;          /* ... which took this number */
 	enum {
 		CLEARING_TARGET, /* the node that it was given to is to have nothing of it */
 		CLEARING_SOURCE, /* then the other is to take it up again */

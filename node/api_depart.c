@@ -60,8 +60,15 @@ void api_departure(struct http_exchange *x, void *node)
 
 void api_departure_take_back(struct http_exchange *x, void *node)
 {
+	size_t len;
+	const char *body = http_exchange_body(x, &len);
+	struct take_back_request request = { 0 };
 	struct error e = ERROR_INIT;
-	reply(x, depart_take_back(node, http_exchange_param(x, "id"), &e), &e);
+	int r = body && len ? wire_decode_text(&wire_take_back_request, body, len, &request, &e)
+			    : 0;
+	if (r == 0)
+		r = depart_take_back(node, http_exchange_param(x, "id"), request.fence, &e);
+	reply(x, r, &e);
 }
 
 void api_departure_end(struct http_exchange *x, void *node)

@@ -279,7 +279,7 @@ static int begin_effect(struct node *node, const struct departing *d, enum effec
 			const char *prefix, struct error *e)
 {
 	struct effect *ef;
-	struct effect_request request = { .kind = kind };
+	struct effect_request request = { .kind = kind, .generation = d->fence };
 	struct session *s = session_find(node, d->session);
 	int r = s ? journal_copy_spec(&request.session, &s->journal.session, e)
 		  : error_set(e, ESRCH, "session %s does not run here", d->session);

@@ -33,7 +33,7 @@ int depart_grant(struct node *node, const struct departure *wanted, struct depar
 		 struct error *e);
 int depart_show(struct node *node, const char *id, struct departure *to, struct error *e);
 /* The session runs here again. -ENOENT: nothing of it is left here; -EBUSY: in a moment. */
-int depart_take_back(struct node *node, const char *id, struct error *e);
+int depart_take_back(struct node *node, const char *id, int64_t fence, struct error *e);
 int depart_end(struct node *node, const char *id, struct error *e);
 
 /* By node/effect.c, of every effect. */

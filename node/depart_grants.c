@@ -116,7 +116,7 @@ static int in_a_moment(struct error *e, const struct departing *d, const char *w
 }
 
 /* Under the lock. */
-static int take_back(struct departing *d, struct error *e)
+static int take_back(struct departing *d, int64_t fence, struct error *e)
 {
 	switch (d->state) {
 	case DEPARTURE_UNDER_WAY: /* its next word would be taken for an answer */
@@ -124,6 +124,7 @@ static int take_back(struct departing *d, struct error *e)
 		return in_a_moment(e, d, "is being undone");
 	case DEPARTURE_GIVEN:
 		d->returning = true;
+		d->fence = fence;
 		return in_a_moment(e, d, "is being taken back");
 	case DEPARTURE_OVER:
 		return error_set(e, ENOENT, "nothing is left here of session %s", d->session);
@@ -136,12 +137,12 @@ static int take_back(struct departing *d, struct error *e)
 	}
 }
 
-int depart_take_back(struct node *node, const char *id, struct error *e)
+int depart_take_back(struct node *node, const char *id, int64_t fence, struct error *e)
 {
 	struct departures *all = node->departures;
 	pthread_mutex_lock(&all->lock);
 	struct departing *d = departing_find(all, id);
-	int r = d ? take_back(d, e) : departing_refuse(e, id);
+	int r = d ? take_back(d, fence, e) : departing_refuse(e, id);
 	departing_wake(all);
 	pthread_mutex_unlock(&all->lock);
 	depart_look_soon(all);

@@ -34,6 +34,7 @@ struct departing {
 	bool asked;  /* the other node wants it */
 	bool ending; /* what is left of it here is to end */
 	bool returning;
+	int64_t fence; /* ... and that is the newest number in the store; 0: not said */
 
 	/* For its effect's worker: */
 	bool ahead;  /* its layer is wanted while it still runs */

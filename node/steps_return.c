@@ -18,6 +18,16 @@ static void set_given(struct effect *ef, const char *to)
 	pthread_mutex_unlock(&ef->node->lock);
 }
 
+/* The store was fenced before: that is against its other copies, and not against this one. */
+static void pass_fence(struct effect *ef)
+{
+	struct journal *j = effect_journal(ef);
+	pthread_mutex_lock(&ef->node->lock);
+	if (ef->request.generation > j->fence)
+		j->fence = ef->request.generation;
+	pthread_mutex_unlock(&ef->node->lock);
+}
+
 static int take(struct effect *ef, struct error *e)
 {
 	hold_own(ef->node, ef->session);
@@ -27,6 +37,7 @@ static int take(struct effect *ef, struct error *e)
 	if (r < 0)
 		return r;
 	set_given(ef, NULL);
+	pass_fence(ef);
 	r = journal_save(ef->node, effect_journal(ef), e);
 	if (r < 0) /* it stays given, and stands still: elsad asks again */
 		set_given(ef, ef->request.from);

@@ -174,6 +174,11 @@ static const struct wire_field departure_fields[] = {
 };
 WIRE_STRUCT_OF(departure);
 
+static const struct wire_field take_back_request_fields[] = {
+	{ INT(take_back_request, fence), NOT_NEGATIVE },
+};
+WIRE_STRUCT_OF(take_back_request);
+
 static const struct wire_field moving_request_fields[] = {
 	{ STRING(moving_request, session), REQUIRED },
 	{ STRING(moving_request, effect), REQUIRED },

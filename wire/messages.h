@@ -289,6 +289,10 @@ struct departure {
 	char *why; /* kept: what went wrong; NULL */
 };
 
+struct take_back_request { /* POST /v1/departures/ID/take-back; a body is not needed */
+	int64_t fence; /* numbers up to this are taken in the store: its next checkpoint is above */
+};
+
 /* POST /v1/nodes/moving, from the target to elsad: it stands still, and packets for it may be sent
  * here from now on. Answered when the hub's host does so. */
 struct moving_request {
@@ -376,8 +380,8 @@ struct store_task {
 extern const struct wire_struct wire_session_spec, wire_effect_request, wire_effect_result,
 	wire_session_status, wire_session_status_list, wire_node_info, wire_checkpoint_info,
 	wire_checkpoint_list, wire_checkpoint_detail, wire_store_request, wire_store_task,
-	wire_node_notice, wire_departure, wire_moving_request, wire_drill_request,
-	wire_node_question, wire_join_request, wire_join_answer, wire_lease_request,
-	wire_lease_grant, wire_overlay_state, wire_evacuation;
+	wire_node_notice, wire_departure, wire_take_back_request, wire_moving_request,
+	wire_drill_request, wire_node_question, wire_join_request, wire_join_answer,
+	wire_lease_request, wire_lease_grant, wire_overlay_state, wire_evacuation;
 
 #endif

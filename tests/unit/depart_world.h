@@ -179,7 +179,7 @@ UNUSED static int grant(const char *id)
 
 UNUSED static int ask_back(struct errand *er)
 {
-	return depart_take_back(&node, er->departure->id, er->e);
+	return depart_take_back(&node, er->departure->id, 7, er->e);
 }
 
 UNUSED static int ask_end(struct errand *er)

@@ -130,6 +130,8 @@ static void test_returns(void **state)
 	assert_int_equal(ask(ask_back, d1), -EBUSY);
 	wait_for_state(d1, DEPARTURE_KEPT);
 	assert_int_equal(ask(ask_back, d1), 0);
+	/* Its next checkpoint gets ahead of the fence for what it was given away as. */
+	assert_int_equal(journal_next(&session_find(&node, FIRST)->journal), 8);
 	expect_runs(&box);
 	expect_status(true, NULL);
 	expect_journal(NULL);

@@ -229,6 +229,8 @@ static struct departure full_departure = {
 	.why = "n2 did not come for it",
 };
 
+static struct take_back_request full_take_back = { .fence = 7 };
+
 static struct moving_request full_moving = {
 	.session = "00000000000000a1",
 	.effect = "00000000000000e1",
@@ -359,7 +361,9 @@ static struct evacuation full_evacuation = {
 	.begun_at = 1,
 	.ended_at = 2,
 	.margin_ms = -3,
-	.sessions = (struct evacuee[]) { { .session = "a", .state = EVACUEE_LEFT, .why = "late", .noted = true } },
+	.sessions =
+		(struct evacuee[]) {
+			{ .session = "a", .state = EVACUEE_LEFT, .why = "late", .noted = true } },
 	.session_count = 1,
 };
 
@@ -431,6 +435,7 @@ static const struct {
 	{ &wire_effect_request, &full_request, sizeof(full_request) },
 	{ &wire_effect_result, &full_result, sizeof(full_result) },
 	{ &wire_departure, &full_departure, sizeof(full_departure) },
+	{ &wire_take_back_request, &full_take_back, sizeof(full_take_back) },
 	{ &wire_moving_request, &full_moving, sizeof(full_moving) },
 	{ &wire_session_status, &full_status, sizeof(full_status) },
 	{ &wire_session_status_list, &full_status_list, sizeof(full_status_list) },
