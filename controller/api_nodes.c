@@ -57,7 +57,7 @@ static json_t *node_json(const char *name, const struct node *node)
 	json_t *to = json_object();
 	set_text(to, "name", name);
 	json_object_set_new(to, "local", json_boolean(node && node->local));
-	json_object_set_new(to, "up", json_boolean(node && node->up));
+	json_object_set_new(to, "up", json_boolean(node && node_is_usable(node)));
 	json_object_set_new(to, "lost", json_boolean(node && node->lost));
 	json_object_set_new(to, "leaving", json_boolean(node && node->leaving));
 	json_object_set_new(to, "drained", json_boolean(node && node->drained));

@@ -76,6 +76,11 @@ bool node_in_reach(const struct node *node)
 	return !node->lost;
 }
 
+bool node_is_usable(const struct node *node)
+{
+	return node->up && node->checked && node_in_reach(node);
+}
+
 struct node *nodes_for_store(struct controller *c)
 {
 	for (struct node *node = nodes_first(c); node; node = nodes_next(node))

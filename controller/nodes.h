@@ -84,6 +84,8 @@ struct node *nodes_of_row(struct controller *c, const char *name);
 
 /* Its sessions may run, and it may be asked for something. */
 bool node_in_reach(const struct node *node);
+/* It answers, too, and what it has was compared with the record: something new may go there. */
+bool node_is_usable(const struct node *node);
 
 /* Who does work on the store: any node can. One that is up, the local one if it is. */
 struct node *nodes_for_store(struct controller *c);

@@ -133,8 +133,7 @@ static struct place_node place_of(struct node *node, const struct session *s,
 	const struct node_info *info = &node->info;
 	return (struct place_node) {
 		.name = node_name(node),
-		/* Seen since it came up, or back: what it still holds goes on there. */
-		.up = node->up && node->checked && node_in_reach(node),
+		.up = node_is_usable(node),
 		.local = node->local,
 		.draining = placing_is_draining(node),
 		.doomed = placing_is_doomed(node),
@@ -163,7 +162,7 @@ static int64_t free_on(const struct node *node, const struct place_node *promise
 	int64_t memory = info->memory_bytes - config->nodes.reserve_bytes;
 	int64_t left = memory - promised->committed_bytes;
 	int64_t measured = info->memory_available_bytes - promised->arriving_bytes;
-	if (!node->up || !node->checked || !node_in_reach(node) || placing_is_doomed(node) ||
+	if (!node_is_usable(node) || placing_is_doomed(node) ||
 	    placing_is_draining(node) || (node->local && !config->nodes.local))
 		return 0;
 	if (info->memory_available_bytes > 0 && measured < left)

@@ -151,6 +151,7 @@ class Node(Double):
         self.acknowledged: list[str] = []
         self.results: dict[str, Json] = {}  # for who waits while they are acknowledged
         self.logs: dict[str, str] = {}
+        self.turns: dict[str, threading.Thread] = {}  # session id -> its last effect's
         self.seconds = 0.0  # that an effect takes
         self.hold: dict[str, threading.Event] = {}  # kind -> until when it takes
         self.fail: dict[str, Json] = {}  # kind -> the result's fields
@@ -252,7 +253,7 @@ class Node(Double):
                     "bytes_done": 0, "bytes_total": 100,
                 }  # fmt: skip
         if not known:
-            threading.Thread(target=self.work, args=(effect, request), daemon=True).start()
+            self.take_turn(effect, request)
         while True:
             with self.lock:
                 result = self.effects.get(effect) or self.results.get(effect)
@@ -263,6 +264,20 @@ class Node(Double):
                 if self.server is None:
                     raise OSError("the node is gone")
             time.sleep(0.01)
+
+    def take_turn(self, effect: str, request: Json) -> None:
+        """Forgetting waits for what is being done to the session."""
+        with self.lock:
+            session = request["session"]["id"]
+            before = self.turns.get(session)
+
+            def run() -> None:
+                if before and request["kind"] == "forget":
+                    before.join()
+                self.work(effect, request)
+
+            self.turns[session] = threading.Thread(target=run, daemon=True)
+            self.turns[session].start()
 
     def work(self, effect: str, request: Json) -> None:
         kind = request["kind"]
