@@ -11,6 +11,7 @@ from basekit import wait_for
 from browser import Kernel
 from clusterkit import Cluster
 from evictions import is_back
+from movekit import Watch
 
 
 @pytest.fixture(scope="module")
@@ -20,8 +21,9 @@ def cluster():
 
 
 def where(cluster: Cluster, user: str) -> str:
-    """The node whose host has the session's processes, as seen there, not as elsad says."""
-    found = [name for name, node in cluster.nodes.items() if node.host.is_on and node.host.processes()]
+    """The node where the session runs, as the kernel there has it, not as elsad says. What stands still
+    elsewhere is memory on its way."""
+    found = Watch(cluster).where(cluster.api.session(user)["id"])
     assert len(found) <= 1, f"the session runs at {found}"
     return found[0] if found else ""
 
