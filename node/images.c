@@ -5,6 +5,7 @@
 #include "base/cleanup.h"
 #include "base/fs.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/openat2.h>
@@ -22,6 +23,7 @@ enum {
 	FILES_MOST = 256 << 20,
 	OPEN_MOST = 1 << 20,      /* bytes of an open file that is kept */
 	OPEN_ALL_MOST = 16 << 20, /* ... of all together */
+	GHOSTS_MOST = 256,        /* deleted files in one checkpoint that are looked after */
 };
 
 struct job {
@@ -29,8 +31,10 @@ struct job {
 	const char *keep;  /* DIR/remap */
 	struct buf *links; /* paths below the home, each ended by NUL; NULL where not wanted */
 	int home;
-	unsigned number;  /* of the file: its place in files.img */
-	uint64_t content; /* bytes of open files kept so far */
+	unsigned number;              /* of the file: its place in files.img */
+	uint64_t content;             /* bytes of open files kept so far */
+	unsigned ghosts[GHOSTS_MOST]; /* CRIU's numbers of deleted files */
+	size_t ghost_count;
 	struct error *e;
 };
 
@@ -256,6 +260,32 @@ static bool is_program(int home, const char *path)
 	return fd >= 0 && pread(fd, magic, 4, 0) == 4 && memcmp(magic, "\177ELF", 4) == 0;
 }
 
+static void find_ghosts(struct job *job, const char *dir)
+{
+	cleanup_free char *path = fs_join(dir, "criu");
+	cleanup_dir DIR *images = path ? opendir(path) : NULL;
+	for (struct dirent *d; images && job->ghost_count < GHOSTS_MOST && (d = readdir(images));)
+		if (sscanf(d->d_name, "ghost-file-%x.img", &job->ghosts[job->ghost_count]) == 1)
+			job->ghost_count++;
+}
+
+/* CRIU makes a deleted file anew beside where it was, under a name of its own, and fails if that is
+ * taken: by a CRIU, say, that was killed before it had deleted it again. */
+static void drop_ghosts(const struct job *job, const char *path)
+{
+	const char *slash = strrchr(path, '/');
+	cleanup_free char *parent = slash ? strndup(path, (size_t)(slash - path)) : strdup(".");
+	cleanup_fd int dir = parent ? open_below(job->home, parent, O_RDONLY | O_DIRECTORY, 0) : -1;
+	struct stat st;
+	for (size_t i = 0; dir >= 0 && i < job->ghost_count; i++) {
+		cleanup_free char *name =
+			str_printf("%s.cr.%x.ghost", slash ? slash + 1 : path, job->ghosts[i]);
+		if (name && fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+		    S_ISREG(st.st_mode))
+			unlinkat(dir, name, 0);
+	}
+}
+
 static int prepare_one(const struct image_file *file, void *arg)
 {
 	struct job *job = arg;
@@ -266,6 +296,8 @@ static int prepare_one(const struct image_file *file, void *arg)
 	job->number++;
 	if (!path)
 		return 0;
+	if (job->ghost_count)
+		drop_ghosts(job, path);
 	if (name)
 		r = put_back(job, file, path, name);
 	else if (is_written(file))
@@ -296,6 +328,7 @@ int images_prepare(const char *dir, const struct session_spec *spec, struct erro
 	struct job job = { .spec = spec, .keep = keep, .home = -1, .e = e };
 	if (!keep)
 		return error_set(e, ENOMEM, "out of memory");
+	find_ghosts(&job, dir);
 	int r = read_files(dir, &files, e);
 	if (r == 0)
 		r = open_home(&job);

@@ -14,6 +14,8 @@
  * - A snapshot may be restored long after the session has gone on and removed a
  *   file that was open then, such as a database's journal. So what is open for
  *   writing and small is kept likewise. What is large must be there.
+ * - A file that was deleted while open is made anew for a moment, beside where it was; what a CRIU
+ *   that was killed in that moment has left makes the next one fail, and is removed.
  * - A restore refuses when the size of an open file has changed. In a home that
  *   is common and harmless (a second server appends to the same history), but
  *   for programs and libraries, which must be the very ones that run. So sizes

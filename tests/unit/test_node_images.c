@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #define _GNU_SOURCE
 #include "base/cleanup.h"
+#include "base/fs.h"
 #include "node/images.h"
 
 #include <errno.h>
@@ -10,6 +11,7 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -152,13 +154,49 @@ static void test_damage(void **state)
 	}
 }
 
+static void put_file(const char *path, const void *data, size_t len)
+{
+	assert_int_equal(fs_replace(path, data, len, 0600, NULL), 0);
+}
+
+/* What a restore that was killed has left of a deleted file; and what only looks like that. */
+static void test_ghosts(void **state)
+{
+	(void)state;
+	char top[] = "/tmp/images-XXXXXX", path[64];
+	static const struct {
+		const char *name;
+		bool stays;
+	} in_home[] = { { "a.cr.1f.ghost", false },
+			{ "a.cr.20.ghost", true },
+			{ "b.cr.1f.ghost", true },
+			{ "a", true } };
+	assert_non_null(mkdtemp(top));
+	struct session_spec spec = { .home = top, .home_inside = (char *)"/h" };
+	snprintf(path, sizeof(path), "%s/criu", top);
+	assert_int_equal(fs_mkdirs(path, 0700, NULL), 0);
+	snprintf(path, sizeof(path), "%s/criu/files.img", top);
+	put_file(path, files, sizeof(files));
+	snprintf(path, sizeof(path), "%s/criu/ghost-file-1f.img", top);
+	put_file(path, "", 0);
+	for (size_t i = 0; i < ARRAY_SIZE(in_home); i++) {
+		snprintf(path, sizeof(path), "%s/%s", top, in_home[i].name);
+		put_file(path, "x", 1);
+	}
+	assert_int_equal(images_prepare(top, &spec, NULL), 0);
+	for (size_t i = 0; i < ARRAY_SIZE(in_home); i++) {
+		snprintf(path, sizeof(path), "%s/%s", top, in_home[i].name);
+		assert_int_equal(access(path, F_OK) == 0, in_home[i].stays);
+	}
+	assert_int_equal(fs_remove_tree(top, NULL), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_reading),
-		cmocka_unit_test(test_copy_is_the_same),
-		cmocka_unit_test(test_size_is_left_out),
-		cmocka_unit_test(test_damage),
+		cmocka_unit_test(test_reading),          cmocka_unit_test(test_copy_is_the_same),
+		cmocka_unit_test(test_size_is_left_out), cmocka_unit_test(test_damage),
+		cmocka_unit_test(test_ghosts),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
