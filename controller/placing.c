@@ -162,8 +162,8 @@ static int64_t free_on(const struct node *node, const struct place_node *promise
 	int64_t memory = info->memory_bytes - config->nodes.reserve_bytes;
 	int64_t left = memory - promised->committed_bytes;
 	int64_t measured = info->memory_available_bytes - promised->arriving_bytes;
-	if (!node_is_usable(node) || placing_is_doomed(node) ||
-	    placing_is_draining(node) || (node->local && !config->nodes.local))
+	if (!node_is_usable(node) || placing_is_doomed(node) || placing_is_draining(node) ||
+	    (node->local && !config->nodes.local))
 		return 0;
 	if (info->memory_available_bytes > 0 && measured < left)
 		left = measured;
