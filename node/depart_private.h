@@ -99,7 +99,7 @@ int depart_check_wanted(struct departures *all, const char *id, struct error *e)
  * asked now and then. */
 int depart_await(struct departures *all, const char *id, bool (*busy)(void *arg), void *arg,
 		 struct error *e);
-/* It is durable that the other node has it. */
+/* It is noted that the other node has it. */
 void depart_given(struct departures *all, const char *id);
 
 /* --- node/depart_listen.c ---------------------------------------------------------- */

@@ -13,7 +13,7 @@
 enum {
 	CONNECT_MS = 5000,
 	HELLO_MS = 10000,
-	GIVE_MS = 10000,  /* it is made durable there */
+	GIVE_MS = 10000,  /* it is noted there */
 	FILES_MS = 30000, /* between two parts */
 	ABORT_MS = 2000,
 	MOVING_MS = 300,

@@ -60,7 +60,7 @@ struct net_keep *net_keep_begin(const struct net_session *s)
 	if (!keep)
 		return NULL;
 	net_interface(s->id, name);
-	/* Only IPv4: neighbours are known by heart on both sides. */
+	/* All kinds: a socket for one kind is told only what comes in. */
 	keep->link = (struct sockaddr_ll) { .sll_family = AF_PACKET,
 					    .sll_protocol = htons(ETH_P_ALL),
 					    .sll_ifindex = (int)if_nametoindex(name) };

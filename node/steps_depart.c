@@ -22,8 +22,8 @@
 /*
  * The side that a session leaves (docs/migration.md). It stands still from
  * "freeze" on, and its processes are the memory that the other node fetches; what
- * they are besides is written down in images and layers. Until "give" has made it
- * durable that the other node has it, all can be undone by letting it run.
+ * they are besides is written down in images and layers. Until "give" has noted
+ * that the other node has it, all can be undone by letting it run.
  */
 
 enum {
