@@ -33,8 +33,9 @@ extern const char *const hold_reason_names[HOLD_REASON_COUNT];
 /* What goes before anything else here. */
 int hold_init(struct node *node, struct error *e);
 
-/* On the loop. Noted first, then frozen; taken again is fine. When noting fails it is frozen all
- * the same, and the error told: only a restart of this program would then forget the reason. */
+/* On the loop, or on the worker whose effect owns the freezer. Noted first, then frozen; taken
+ * again is fine. When noting fails it is frozen all the same, and the error told: only a restart of
+ * this program would then forget the reason. */
 int hold_take(struct node *node, struct session *s, enum hold_reason why, struct error *e);
 /* On the loop. One that is not there is fine. */
 int hold_drop(struct node *node, struct session *s, enum hold_reason why, struct error *e);
