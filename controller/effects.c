@@ -41,13 +41,18 @@ enum effect_kind effect_kind_of(enum session_action action)
 		[ACTION_HIBERNATE] = EFFECT_HIBERNATE, [ACTION_SNAPSHOT] = EFFECT_SNAPSHOT,
 		[ACTION_RESTORE] = EFFECT_RESTORE,     [ACTION_STOP] = EFFECT_STOP,
 		[ACTION_FORGET] = EFFECT_FORGET,       [ACTION_FENCE] = EFFECT_FENCE,
-		[ACTION_MIGRATE] = EFFECT_MIGRATE,
+		[ACTION_MIGRATE] = EFFECT_MIGRATE,     [ACTION_SLEEP] = EFFECT_SLEEP,
+		[ACTION_ANSWER] = EFFECT_ANSWER,       [ACTION_RELEASE] = EFFECT_RELEASE,
+		[ACTION_DOZE] = EFFECT_DOZE,           [ACTION_ROUSE] = EFFECT_ROUSE,
 	};
 	return kinds[action];
 }
 
 enum session_event effect_event(enum effect_kind kind, const struct effect_result *result)
 {
+	/* Since now, or still, for it could not be woken. */
+	if (result->answering && kind != EFFECT_ANSWER)
+		return EVENT_EFFECT_ASLEEP;
 	if (result->state == EFFECT_DONE)
 		return EVENT_EFFECT_DONE;
 	if (kind == EFFECT_MIGRATE) /* what runs at the target is not its source's any more */

@@ -31,7 +31,9 @@ const struct plan *effect_plan(enum effect_kind kind)
 		[EFFECT_RESTORE] = &plan_restore,     [EFFECT_STOP] = &plan_stop,
 		[EFFECT_FORGET] = &plan_forget,       [EFFECT_FENCE] = &plan_fence,
 		[EFFECT_MIGRATE] = &plan_migrate,     [EFFECT_DEPART] = &plan_depart,
-		[EFFECT_RETURN] = &plan_return,
+		[EFFECT_RETURN] = &plan_return,       [EFFECT_SLEEP] = &plan_sleep,
+		[EFFECT_ANSWER] = &plan_answer,       [EFFECT_RELEASE] = &plan_release,
+		[EFFECT_DOZE] = &plan_doze,           [EFFECT_ROUSE] = &plan_rouse,
 	};
 	return plans[kind];
 }

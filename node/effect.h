@@ -44,7 +44,8 @@ struct plan {
 /* By kind; EFFECT_NONE is what is done when a session ended by itself. */
 const struct plan *effect_plan(enum effect_kind kind);
 extern const struct plan plan_start, plan_hibernate, plan_snapshot, plan_restore, plan_stop,
-	plan_forget, plan_fence, plan_migrate, plan_depart, plan_return, plan_ended;
+	plan_forget, plan_fence, plan_migrate, plan_depart, plan_return, plan_sleep, plan_answer,
+	plan_release, plan_doze, plan_rouse, plan_ended;
 /* Index of the step called `name`; plan->count when there is none. */
 size_t plan_step(const struct plan *plan, const char *name);
 

@@ -63,3 +63,11 @@ const struct plan plan_hibernate = {
 	.commit = 9,
 	.resume = resume,
 };
+
+const struct plan plan_sleep = {
+	.name = "sleep",
+	.steps = steps,
+	.count = sizeof(steps) / sizeof(steps[0]),
+	.commit = 9,
+	.resume = resume,
+};

@@ -19,6 +19,11 @@ static const char *const state_names[SESSION_STATE_COUNT] = {
 	[SESSION_FAILED] = "failed",
 	[SESSION_LOST] = "lost",
 	[SESSION_FENCING] = "fencing",
+	[SESSION_ASLEEP] = "asleep",
+	[SESSION_ANSWERING] = "answering",
+	[SESSION_RELEASING] = "releasing",
+	[SESSION_FREEZING] = "freezing",
+	[SESSION_THAWING] = "thawing",
 };
 
 static const char *const event_names[EVENT_COUNT] = {
@@ -42,6 +47,13 @@ static const char *const event_names[EVENT_COUNT] = {
 	[EVENT_TAKEN_BACK] = "taken-back",
 	[EVENT_EFFECT_ELSEWHERE] = "effect-elsewhere",
 	[EVENT_GIVEN_UP] = "given-up",
+	[EVENT_SLEEP] = "sleep",
+	[EVENT_EFFECT_ASLEEP] = "effect-asleep",
+	[EVENT_ANSWER] = "answer",
+	[EVENT_RELEASE] = "release",
+	[EVENT_DOZE] = "doze",
+	[EVENT_WOKEN] = "woken",
+	[EVENT_DOZES] = "dozes",
 };
 
 static const char *const action_names[ACTION_COUNT] = {
@@ -49,7 +61,9 @@ static const char *const action_names[ACTION_COUNT] = {
 	[ACTION_HIBERNATE] = "hibernate", [ACTION_SNAPSHOT] = "snapshot",
 	[ACTION_RESTORE] = "restore",     [ACTION_STOP] = "stop",
 	[ACTION_FORGET] = "forget",       [ACTION_FENCE] = "fence",
-	[ACTION_MIGRATE] = "migrate",
+	[ACTION_MIGRATE] = "migrate",     [ACTION_SLEEP] = "sleep",
+	[ACTION_ANSWER] = "answer",       [ACTION_RELEASE] = "release",
+	[ACTION_DOZE] = "doze",           [ACTION_ROUSE] = "rouse",
 };
 
 /* Everything that can come of an event, whatever the state. */
@@ -72,6 +86,10 @@ enum outcome {
 	O_BUSY_STOPPING,
 	O_BUSY_FORGETTING,
 	O_BUSY_FENCING,
+	O_BUSY_ANSWERING,
+	O_BUSY_RELEASING,
+	O_BUSY_FREEZING,
+	O_BUSY_THAWING,
 	O_IS_RUNNING,
 	O_NOT_RUNNING,
 	O_NOTHING_TO_MOVE,
@@ -119,6 +137,23 @@ enum outcome {
 	O_EVACUATED,
 	O_FOUND,
 	O_TAKEN_BACK,
+
+	O_SLEEP,
+	O_ASLEEP,
+	O_STILL_ASLEEP,
+	O_ANSWER,
+	O_ANSWERS,
+	O_NOT_ANSWERED,
+	O_RELEASE,
+	O_RELEASE_SLEEP,
+	O_RELEASED,
+	O_NOT_RELEASED,
+	O_FORGOT_ANSWERING,
+	O_DOZE,
+	O_DOZES,
+	O_ROUSE,
+	O_WOKEN,
+	O_DOZE_FAILED,
 	OUTCOME_COUNT
 };
 
@@ -152,6 +187,10 @@ static const struct {
 	[O_BUSY_STOPPING] = { STEP_CONFLICT, .why = "stopping" },
 	[O_BUSY_FORGETTING] = { STEP_CONFLICT, .why = "forgetting" },
 	[O_BUSY_FENCING] = { STEP_CONFLICT, .why = "fencing" },
+	[O_BUSY_ANSWERING] = { STEP_CONFLICT, .why = "answering" },
+	[O_BUSY_RELEASING] = { STEP_CONFLICT, .why = "releasing" },
+	[O_BUSY_FREEZING] = { STEP_CONFLICT, .why = "freezing" },
+	[O_BUSY_THAWING] = { STEP_CONFLICT, .why = "thawing" },
 	[O_IS_RUNNING] = { STEP_CONFLICT, .why = "running" },
 	[O_NOT_RUNNING] = { STEP_CONFLICT, .why = "not-running", .wishing = NO_WISH },
 	[O_NOTHING_TO_MOVE] = { STEP_CONFLICT, .why = "not-running" },
@@ -213,6 +252,26 @@ static const struct {
 	[O_EVACUATED] = { STEP_TAKEN, SESSION_HIBERNATED, .why = "evacuated" },
 	[O_FOUND] = { STEP_TAKEN, SESSION_RUNNING, .why = "node-back", .wishing = NO_WISH },
 	[O_TAKEN_BACK] = { STEP_TAKEN, SESSION_RUNNING, .why = "taken-back", .wishing = NO_WISH },
+
+	[O_SLEEP] = { STEP_TAKEN, SESSION_CHECKPOINTING, ACTION_SLEEP, false, 1, "sleep" },
+	[O_ASLEEP] = { STEP_TAKEN, SESSION_ASLEEP, ACTION_NONE, false, 1, "done" },
+	[O_STILL_ASLEEP] = { STEP_TAKEN, SESSION_ASLEEP, .why = "restore-failed",
+			     .wishing = NO_WISH },
+	[O_ANSWER] = { STEP_TAKEN, SESSION_ANSWERING, ACTION_ANSWER, false, 0, "answer" },
+	[O_ANSWERS] = { STEP_TAKEN, SESSION_ASLEEP, .why = "done" },
+	[O_NOT_ANSWERED] = { STEP_TAKEN, SESSION_HIBERNATED, .why = "answer-failed" },
+	[O_RELEASE] = { STEP_TAKEN, SESSION_RELEASING, ACTION_RELEASE, false, 0, "release" },
+	[O_RELEASE_SLEEP] = { STEP_TAKEN, SESSION_RELEASING, ACTION_RELEASE, false, 0, "hibernate",
+			      NO_WISH },
+	[O_RELEASED] = { STEP_TAKEN, SESSION_HIBERNATED, .why = "done" },
+	[O_NOT_RELEASED] = { STEP_TAKEN, SESSION_ASLEEP, .why = "release-failed" },
+	[O_FORGOT_ANSWERING] = { STEP_TAKEN, SESSION_HIBERNATED, .why = "node-rebooted" },
+	[O_DOZE] = { STEP_TAKEN, SESSION_FREEZING, ACTION_DOZE, false, 0, "doze" },
+	[O_DOZES] = { STEP_TAKEN, SESSION_DOZING, .why = "done" },
+	[O_ROUSE] = { STEP_TAKEN, SESSION_THAWING, ACTION_ROUSE, false, 0, "rouse" },
+	/* Nothing of it runs, perhaps: the next look at its node tells. */
+	[O_DOZE_FAILED] = { STEP_TAKEN, SESSION_RUNNING, .why = "doze-failed" },
+	[O_WOKEN] = { STEP_TAKEN, SESSION_RUNNING, .why = "touched", .wishing = NO_WISH },
 };
 
 /* What comes of an event without and with a usable checkpoint. */
@@ -245,7 +304,13 @@ struct cell {
  * - Hibernated without a usable checkpoint is a fault in the record. Starting anew in silence would
  *   hide it: the user must ask for a fresh start.
  * - A failed forget sets the checkpoint aside: what was to be deleted must not be restored.
- * - A dozing session is awake as soon as its node sees something for it: start has nothing to do.
+ * - A dozing session is awake as soon as its node sees something for it; who starts it cannot know
+ * whether that will come. A snapshot of it leaves it dozing, which its node tells afterwards.
+ * - Asleep is its node's, although nothing runs: until that one is asked, or fenced, it may wake
+ * the session at any moment. So what would be at once for a hibernated one is an effect here. A
+ * restore is its node's too; for another one it is released first, with the wish to be awake.
+ * - Releasing, and the node says that it runs: somebody came just before. It runs.
+ * - Answering is for comfort: that it failed leaves the session hibernated, and nothing is lost.
  * - The node lost while it ran, dozed or was snapshotted: the fence says what the store has of it.
  *   Checkpointing: whether the checkpoint came before the fence, too; so nothing else need be
  * known. Starting: nothing of it is in the store as yet, so after the fence it is started again;
@@ -278,6 +343,8 @@ static const struct cell cells[SESSION_STATE_COUNT][EVENT_COUNT] = {
 		[EVENT_STOP] = ONE(O_ALREADY_ASLEEP),
 		[EVENT_FORGET] = ONE(O_FORGET),
 		[EVENT_IMPORTED] = TWO(O_STALE, O_IMPORTED),
+		[EVENT_SLEEP] = ONE(O_NOT_RUNNING),
+		[EVENT_DOZE] = ONE(O_NOT_RUNNING),
 	},
 	[SESSION_STARTING] = {
 		[EVENT_START] = ONE(O_UNDER_WAY),
@@ -294,6 +361,8 @@ static const struct cell cells[SESSION_STATE_COUNT][EVENT_COUNT] = {
 		[EVENT_NODE_REBOOTED] = ONE(O_VERDICT),
 		[EVENT_NODE_LOST] = ONE(O_FENCE_START),
 		[EVENT_EVACUATED] = ONE(O_VERDICT),
+		[EVENT_SLEEP] = ONE(O_BUSY_STARTING),
+		[EVENT_DOZE] = ONE(O_BUSY_STARTING),
 	},
 	[SESSION_RUNNING] = {
 		[EVENT_START] = ONE(O_ALREADY),
@@ -307,9 +376,12 @@ static const struct cell cells[SESSION_STATE_COUNT][EVENT_COUNT] = {
 		[EVENT_NODE_REBOOTED] = TWO(O_REBOOTED_LOST, O_REBOOTED_OLDER),
 		[EVENT_NODE_LOST] = ONE(O_FENCE),
 		[EVENT_EVACUATED] = ONE(O_EVACUATED),
+		[EVENT_SLEEP] = ONE(O_SLEEP),
+		[EVENT_DOZE] = ONE(O_DOZE),
+		[EVENT_DOZES] = ONE(O_DOZES),
 	},
 	[SESSION_DOZING] = {
-		[EVENT_START] = ONE(O_ALREADY),
+		[EVENT_START] = ONE(O_ROUSE),
 		[EVENT_START_FRESH] = ONE(O_IS_RUNNING),
 		[EVENT_HIBERNATE] = ONE(O_HIBERNATE),
 		[EVENT_SNAPSHOT] = ONE(O_SNAPSHOT),
@@ -320,6 +392,9 @@ static const struct cell cells[SESSION_STATE_COUNT][EVENT_COUNT] = {
 		[EVENT_NODE_REBOOTED] = TWO(O_REBOOTED_LOST, O_REBOOTED_OLDER),
 		[EVENT_NODE_LOST] = ONE(O_FENCE),
 		[EVENT_EVACUATED] = ONE(O_EVACUATED),
+		[EVENT_SLEEP] = ONE(O_SLEEP),
+		[EVENT_DOZE] = ONE(O_ALREADY),
+		[EVENT_WOKEN] = ONE(O_WOKEN),
 	},
 	[SESSION_CHECKPOINTING] = {
 		[EVENT_START] = ONE(O_BUSY_CHECKPOINTING),
@@ -336,6 +411,12 @@ static const struct cell cells[SESSION_STATE_COUNT][EVENT_COUNT] = {
 		[EVENT_NODE_REBOOTED] = ONE(O_VERDICT),
 		[EVENT_NODE_LOST] = ONE(O_FENCE),
 		[EVENT_EVACUATED] = ONE(O_VERDICT),
+		[EVENT_SLEEP] = ONE(O_SLEEP_THEN),
+		[EVENT_EFFECT_ASLEEP] = ONE(O_ASLEEP),
+		[EVENT_RELEASE] = ONE(O_BUSY_CHECKPOINTING),
+		[EVENT_DOZE] = ONE(O_BUSY_CHECKPOINTING),
+		[EVENT_WOKEN] = ONE(O_VERDICT),
+		[EVENT_DOZES] = ONE(O_VERDICT),
 	},
 	[SESSION_SNAPSHOTTING] = {
 		[EVENT_START] = ONE(O_ALREADY),
@@ -352,6 +433,10 @@ static const struct cell cells[SESSION_STATE_COUNT][EVENT_COUNT] = {
 		[EVENT_NODE_REBOOTED] = ONE(O_VERDICT),
 		[EVENT_NODE_LOST] = ONE(O_FENCE),
 		[EVENT_EVACUATED] = ONE(O_VERDICT),
+		[EVENT_SLEEP] = ONE(O_BUSY_SNAPSHOTTING),
+		[EVENT_DOZE] = ONE(O_BUSY_SNAPSHOTTING),
+		[EVENT_WOKEN] = ONE(O_VERDICT),
+		[EVENT_DOZES] = ONE(O_VERDICT),
 	},
 	[SESSION_HIBERNATED] = {
 		[EVENT_START] = TWO(O_NO_CHECKPOINT, O_RESTORE),
@@ -364,6 +449,10 @@ static const struct cell cells[SESSION_STATE_COUNT][EVENT_COUNT] = {
 		[EVENT_EVACUATED] = ONE(O_EVACUATED),
 		[EVENT_FOUND] = ONE(O_FOUND),
 		[EVENT_GIVEN_UP] = ONE(O_GIVEN_UP),
+		[EVENT_SLEEP] = ONE(O_ALREADY_ASLEEP),
+		[EVENT_ANSWER] = TWO(O_NO_CHECKPOINT, O_ANSWER),
+		[EVENT_RELEASE] = ONE(O_ALREADY),
+		[EVENT_DOZE] = ONE(O_ALREADY),
 	},
 	[SESSION_RESTORING] = {
 		[EVENT_START] = ONE(O_UNDER_WAY),
@@ -381,6 +470,11 @@ static const struct cell cells[SESSION_STATE_COUNT][EVENT_COUNT] = {
 		[EVENT_NODE_REBOOTED] = ONE(O_VERDICT),
 		[EVENT_NODE_LOST] = ONE(O_FENCE_WAKE),
 		[EVENT_EVACUATED] = ONE(O_VERDICT),
+		[EVENT_SLEEP] = ONE(O_BUSY_RESTORING),
+		[EVENT_RELEASE] = ONE(O_BUSY_RESTORING),
+		[EVENT_DOZE] = ONE(O_BUSY_RESTORING),
+		[EVENT_WOKEN] = ONE(O_VERDICT),
+		[EVENT_EFFECT_ASLEEP] = ONE(O_STILL_ASLEEP),
 	},
 	[SESSION_MIGRATING] = {
 		[EVENT_START] = ONE(O_ALREADY),
@@ -397,6 +491,8 @@ static const struct cell cells[SESSION_STATE_COUNT][EVENT_COUNT] = {
 		[EVENT_NODE_REBOOTED] = ONE(O_VERDICT),
 		[EVENT_NODE_LOST] = ONE(O_FENCE_WAKE),
 		[EVENT_EVACUATED] = ONE(O_VERDICT),
+		[EVENT_SLEEP] = ONE(O_BUSY_MIGRATING),
+		[EVENT_DOZE] = ONE(O_BUSY_MIGRATING),
 	},
 	[SESSION_STOPPING] = {
 		[EVENT_START] = ONE(O_BUSY_STOPPING),
@@ -413,6 +509,9 @@ static const struct cell cells[SESSION_STATE_COUNT][EVENT_COUNT] = {
 		[EVENT_NODE_REBOOTED] = ONE(O_VERDICT),
 		[EVENT_NODE_LOST] = ONE(O_FENCE_STOP),
 		[EVENT_EVACUATED] = ONE(O_VERDICT),
+		[EVENT_SLEEP] = ONE(O_BUSY_STOPPING),
+		[EVENT_DOZE] = ONE(O_BUSY_STOPPING),
+		[EVENT_WOKEN] = ONE(O_VERDICT),
 	},
 	[SESSION_FORGETTING] = {
 		[EVENT_START] = ONE(O_BUSY_FORGETTING),
@@ -429,6 +528,9 @@ static const struct cell cells[SESSION_STATE_COUNT][EVENT_COUNT] = {
 		[EVENT_NODE_REBOOTED] = ONE(O_VERDICT),
 		[EVENT_NODE_LOST] = ONE(O_FORGET_AGAIN),
 		[EVENT_EVACUATED] = ONE(O_VERDICT),
+		[EVENT_SLEEP] = ONE(O_BUSY_FORGETTING),
+		[EVENT_DOZE] = ONE(O_BUSY_FORGETTING),
+		[EVENT_WOKEN] = ONE(O_VERDICT),
 	},
 	[SESSION_FAILED] = {
 		[EVENT_START] = TWO(O_START, O_RESTORE),
@@ -439,6 +541,8 @@ static const struct cell cells[SESSION_STATE_COUNT][EVENT_COUNT] = {
 		[EVENT_STOP] = ONE(O_ENDED),
 		[EVENT_FORGET] = ONE(O_FORGET),
 		[EVENT_EVACUATED] = ONE(O_EVACUATED),
+		[EVENT_SLEEP] = TWO(O_NOT_RUNNING, O_ALREADY),
+		[EVENT_DOZE] = ONE(O_NOT_RUNNING),
 	},
 	[SESSION_LOST] = {
 		[EVENT_START] = TWO(O_START, O_RESTORE),
@@ -450,6 +554,8 @@ static const struct cell cells[SESSION_STATE_COUNT][EVENT_COUNT] = {
 		[EVENT_FORGET] = ONE(O_FORGET),
 		[EVENT_EVACUATED] = ONE(O_EVACUATED),
 		[EVENT_FOUND] = ONE(O_FOUND),
+		[EVENT_SLEEP] = ONE(O_NOT_RUNNING),
+		[EVENT_DOZE] = ONE(O_NOT_RUNNING),
 	},
 	[SESSION_FENCING] = {
 		[EVENT_START] = ONE(O_WAKE_THEN),
@@ -466,6 +572,112 @@ static const struct cell cells[SESSION_STATE_COUNT][EVENT_COUNT] = {
 		[EVENT_EVACUATED] = ONE(O_VERDICT),
 		[EVENT_FOUND] = ONE(O_VERDICT),
 		[EVENT_TAKEN_BACK] = ONE(O_TAKEN_BACK),
+		[EVENT_SLEEP] = ONE(O_SLEEP_THEN),
+		[EVENT_DOZE] = ONE(O_BUSY_FENCING),
+		[EVENT_WOKEN] = ONE(O_VERDICT),
+	},
+	[SESSION_ASLEEP] = {
+		[EVENT_START] = TWO(O_NO_CHECKPOINT, O_RESTORE),
+		[EVENT_START_FRESH] = ONE(O_START),
+		[EVENT_HIBERNATE] = ONE(O_RELEASE_SLEEP),
+		[EVENT_SNAPSHOT] = TWO(O_NO_CHECKPOINT, O_ALREADY),
+		[EVENT_MIGRATE] = ONE(O_NOTHING_TO_MOVE),
+		[EVENT_STOP] = ONE(O_STOP),
+		[EVENT_FORGET] = ONE(O_FORGET),
+		[EVENT_EXITED] = ONE(O_EXITED),
+		[EVENT_NODE_REBOOTED] = ONE(O_FORGOT_ANSWERING),
+		[EVENT_NODE_LOST] = ONE(O_FENCE),
+		[EVENT_EVACUATED] = ONE(O_EVACUATED),
+		[EVENT_SLEEP] = ONE(O_ALREADY_ASLEEP),
+		[EVENT_ANSWER] = ONE(O_ALREADY),
+		[EVENT_RELEASE] = ONE(O_RELEASE),
+		[EVENT_DOZE] = ONE(O_ALREADY),
+		[EVENT_WOKEN] = ONE(O_WOKEN),
+		[EVENT_DOZES] = ONE(O_DOZES),
+	},
+	[SESSION_ANSWERING] = {
+		[EVENT_START] = ONE(O_WAKE_THEN),
+		[EVENT_START_FRESH] = ONE(O_BUSY_ANSWERING),
+		[EVENT_HIBERNATE] = ONE(O_SLEEP_THEN),
+		[EVENT_SNAPSHOT] = TWO(O_NO_CHECKPOINT, O_ALREADY),
+		[EVENT_MIGRATE] = ONE(O_NOTHING_TO_MOVE),
+		[EVENT_STOP] = ONE(O_STOP),
+		[EVENT_FORGET] = ONE(O_FORGET),
+		[EVENT_EFFECT_DONE] = ONE(O_ANSWERS),
+		[EVENT_EFFECT_REFUSED] = ONE(O_RAN_ALREADY),
+		[EVENT_EFFECT_FAILED] = ONE(O_NOT_ANSWERED),
+		[EVENT_EXITED] = ONE(O_VERDICT),
+		[EVENT_NODE_REBOOTED] = ONE(O_VERDICT),
+		[EVENT_NODE_LOST] = ONE(O_FENCE),
+		[EVENT_EVACUATED] = ONE(O_VERDICT),
+		[EVENT_SLEEP] = ONE(O_UNDER_WAY),
+		[EVENT_ANSWER] = ONE(O_UNDER_WAY),
+		[EVENT_RELEASE] = ONE(O_BUSY_ANSWERING),
+		[EVENT_DOZE] = ONE(O_ALREADY),
+		[EVENT_WOKEN] = ONE(O_VERDICT),
+		[EVENT_DOZES] = ONE(O_VERDICT),
+	},
+	[SESSION_RELEASING] = {
+		[EVENT_START] = ONE(O_WAKE_THEN),
+		[EVENT_START_FRESH] = ONE(O_BUSY_RELEASING),
+		[EVENT_HIBERNATE] = ONE(O_SLEEP_THEN),
+		[EVENT_SNAPSHOT] = TWO(O_NO_CHECKPOINT, O_ALREADY),
+		[EVENT_MIGRATE] = ONE(O_NOTHING_TO_MOVE),
+		[EVENT_STOP] = ONE(O_STOP),
+		[EVENT_FORGET] = ONE(O_FORGET),
+		[EVENT_EFFECT_DONE] = ONE(O_RELEASED),
+		[EVENT_EFFECT_REFUSED] = ONE(O_RAN_ALREADY),
+		[EVENT_EFFECT_FAILED] = ONE(O_NOT_RELEASED),
+		[EVENT_EXITED] = ONE(O_VERDICT),
+		[EVENT_NODE_REBOOTED] = ONE(O_VERDICT),
+		[EVENT_NODE_LOST] = ONE(O_FENCE),
+		[EVENT_EVACUATED] = ONE(O_VERDICT),
+		[EVENT_SLEEP] = ONE(O_BUSY_RELEASING),
+		[EVENT_ANSWER] = ONE(O_BUSY_RELEASING),
+		[EVENT_RELEASE] = ONE(O_UNDER_WAY),
+		[EVENT_DOZE] = ONE(O_BUSY_RELEASING),
+		[EVENT_WOKEN] = ONE(O_VERDICT),
+		[EVENT_DOZES] = ONE(O_VERDICT),
+	},
+	[SESSION_FREEZING] = {
+		[EVENT_START] = ONE(O_WAKE_THEN),
+		[EVENT_START_FRESH] = ONE(O_IS_RUNNING),
+		[EVENT_HIBERNATE] = ONE(O_BUSY_FREEZING),
+		[EVENT_SNAPSHOT] = ONE(O_BUSY_FREEZING),
+		[EVENT_MIGRATE] = ONE(O_BUSY_FREEZING),
+		[EVENT_STOP] = ONE(O_STOP),
+		[EVENT_FORGET] = ONE(O_FORGET),
+		[EVENT_EFFECT_DONE] = ONE(O_DOZES),
+		[EVENT_EFFECT_REFUSED] = ONE(O_RUNS_ON),
+		[EVENT_EFFECT_FAILED] = ONE(O_DOZE_FAILED),
+		[EVENT_EXITED] = ONE(O_VERDICT),
+		[EVENT_NODE_REBOOTED] = ONE(O_VERDICT),
+		[EVENT_NODE_LOST] = ONE(O_FENCE),
+		[EVENT_EVACUATED] = ONE(O_VERDICT),
+		[EVENT_SLEEP] = ONE(O_BUSY_FREEZING),
+		[EVENT_DOZE] = ONE(O_UNDER_WAY),
+		[EVENT_WOKEN] = ONE(O_VERDICT),
+		[EVENT_DOZES] = ONE(O_VERDICT),
+	},
+	[SESSION_THAWING] = {
+		[EVENT_START] = ONE(O_UNDER_WAY),
+		[EVENT_START_FRESH] = ONE(O_IS_RUNNING),
+		[EVENT_HIBERNATE] = ONE(O_BUSY_THAWING),
+		[EVENT_SNAPSHOT] = ONE(O_BUSY_THAWING),
+		[EVENT_MIGRATE] = ONE(O_BUSY_THAWING),
+		[EVENT_STOP] = ONE(O_STOP),
+		[EVENT_FORGET] = ONE(O_FORGET),
+		[EVENT_EFFECT_DONE] = ONE(O_RUNNING),
+		[EVENT_EFFECT_REFUSED] = ONE(O_RAN_ALREADY),
+		[EVENT_EFFECT_FAILED] = ONE(O_DOZE_FAILED),
+		[EVENT_EXITED] = ONE(O_VERDICT),
+		[EVENT_NODE_REBOOTED] = ONE(O_VERDICT),
+		[EVENT_NODE_LOST] = ONE(O_FENCE_WAKE),
+		[EVENT_EVACUATED] = ONE(O_VERDICT),
+		[EVENT_SLEEP] = ONE(O_BUSY_THAWING),
+		[EVENT_DOZE] = ONE(O_BUSY_THAWING),
+		[EVENT_WOKEN] = ONE(O_VERDICT),
+		[EVENT_DOZES] = ONE(O_VERDICT),
 	},
 };
 
@@ -517,14 +729,14 @@ static int64_t action_generation(const struct session_now *now, enum outcome o)
  * a number that is used, and any end, at once. */
 static bool uses_later(enum session_action action)
 {
-	return action == ACTION_HIBERNATE || action == ACTION_SNAPSHOT;
+	return action == ACTION_HIBERNATE || action == ACTION_SNAPSHOT || action == ACTION_SLEEP;
 }
 
 struct session_step lifecycle_step(const struct session_now *now, enum session_event event)
 {
 	enum outcome o = find_outcome(now, event);
 	bool taken = outcomes[o].verdict == STEP_TAKEN;
-	bool written = o == O_HIBERNATED || o == O_SNAPSHOT_TAKEN;
+	bool written = o == O_HIBERNATED || o == O_SNAPSHOT_TAKEN || o == O_ASLEEP;
 	struct session_step step = {
 		.verdict = outcomes[o].verdict,
 		.next = taken ? outcomes[o].next : now->state,
@@ -558,9 +770,27 @@ bool session_state_has_processes(enum session_state state)
 	case SESSION_STOPPING:
 	case SESSION_FORGETTING:
 	case SESSION_FENCING:
+	case SESSION_ASLEEP:
+	case SESSION_ANSWERING:
+	case SESSION_RELEASING:
+	case SESSION_FREEZING:
+	case SESSION_THAWING:
 		return true;
 	default:
 		return false;
+	}
+}
+
+bool session_state_has_memory(enum session_state state)
+{
+	switch (state) {
+	case SESSION_DOZING:
+	case SESSION_ASLEEP:
+	case SESSION_ANSWERING:
+	case SESSION_RELEASING:
+		return false;
+	default:
+		return session_state_has_processes(state);
 	}
 }
 
@@ -575,6 +805,10 @@ bool session_state_is_transient(enum session_state state)
 	case SESSION_STOPPING:
 	case SESSION_FORGETTING:
 	case SESSION_FENCING:
+	case SESSION_ANSWERING:
+	case SESSION_RELEASING:
+	case SESSION_FREEZING:
+	case SESSION_THAWING:
 		return true;
 	default:
 		return false;

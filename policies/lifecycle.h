@@ -19,6 +19,8 @@
  * otherwise; what came to nothing after the session was given away is fenced, and then the source
  * asked to take it up again: EVENT_TAKEN_BACK, or EVENT_FENCED when nothing is left there
  *   (docs/migration.md).
+ * - A session that is asleep is its node's as one that runs is: whoever else is to have it, or to
+ * answer for it, comes behind a release or a fence. Its node tells that it has woken it.
  * - A session's node is lost when nothing can run there any more (docs/nodes.md). A fence is then
  *   asked of other nodes, over and over, until one of them has done it: EVENT_FENCED. With that
  * event, with EVENT_TAKEN_BACK and with EVENT_EVACUATED, *now says what was told: the newest number
@@ -43,6 +45,12 @@ enum session_state {
 	SESSION_FAILED,     /* could not be started or restored; reason says what to do */
 	SESSION_LOST,       /* processes gone, no checkpoint: must never happen by our doing */
 	SESSION_FENCING,    /* its node is lost; what the store has of it is being made final */
+	SESSION_ASLEEP,     /* hibernated, and its node answers at its address: it wakes it when
+			     * somebody comes, without asking */
+	SESSION_ANSWERING,  /* hibernated, and a node is about to answer at its address */
+	SESSION_RELEASING,  /* asleep, and its node is about not to answer any more */
+	SESSION_FREEZING,   /* about to doze */
+	SESSION_THAWING,    /* it dozed, and is about to run */
 	SESSION_STATE_COUNT
 };
 
@@ -71,6 +79,15 @@ enum session_event {
 	EVENT_EFFECT_ELSEWHERE, /* it failed for its node's sake, and nothing runs there: another
 				 * node may do it */
 	EVENT_GIVEN_UP,         /* ... and none is left that may */
+	EVENT_SLEEP,            /* as hibernate, and its node is to answer for it meanwhile */
+	EVENT_EFFECT_ASLEEP, /* what the state was waiting for is done, and its node answers for it
+			      */
+	EVENT_ANSWER,        /* it is hibernated, but its address is to be answered */
+	EVENT_RELEASE, /* its address is not to be answered any more, or by another node; it sleeps
+			* on */
+	EVENT_DOZE,
+	EVENT_WOKEN, /* its node has woken it by itself: it runs */
+	EVENT_DOZES, /* its node says that it dozes */
 	EVENT_COUNT
 };
 
@@ -85,6 +102,11 @@ enum session_action {
 	ACTION_STOP,
 	ACTION_FORGET,
 	ACTION_FENCE,
+	ACTION_SLEEP, /* hibernate, and answer at its address from then on */
+	ACTION_ANSWER,
+	ACTION_RELEASE,
+	ACTION_DOZE,
+	ACTION_ROUSE,
 	ACTION_COUNT
 };
 
@@ -127,8 +149,11 @@ struct session_step {
 
 struct session_step lifecycle_step(const struct session_now *now, enum session_event event);
 
-/* Processes may exist, running or frozen: nothing else may be started or restored. */
+/* Processes may exist, running or frozen, or its node may make some at any time: nothing else may
+ * be started or restored. */
 bool session_state_has_processes(enum session_state state);
+/* ... and their memory is in their node's. Not that of one that dozes: its pages are elsewhere. */
+bool session_state_has_memory(enum session_state state);
 /* An effect is under way. */
 bool session_state_is_transient(enum session_state state);
 

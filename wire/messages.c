@@ -9,7 +9,9 @@ const char *const effect_kind_names[EFFECT_KIND_COUNT] = {
 	[EFFECT_RESTORE] = "restore",     [EFFECT_STOP] = "stop",
 	[EFFECT_FORGET] = "forget",       [EFFECT_FENCE] = "fence",
 	[EFFECT_MIGRATE] = "migrate",     [EFFECT_DEPART] = "depart",
-	[EFFECT_RETURN] = "return",
+	[EFFECT_RETURN] = "return",       [EFFECT_SLEEP] = "sleep",
+	[EFFECT_ANSWER] = "answer",       [EFFECT_RELEASE] = "release",
+	[EFFECT_DOZE] = "doze",           [EFFECT_ROUSE] = "rouse",
 };
 
 const char *const departure_state_names[DEPARTURE_STATE_COUNT] = {
@@ -126,6 +128,8 @@ static const struct wire_field effect_result_fields[] = {
 	{ STRING(effect_result, log_tail) },
 	{ BOOL(effect_result, running), REQUIRED },
 	{ BOOL(effect_result, kept) },
+	{ BOOL(effect_result, answering) },
+	{ BOOL(effect_result, dozing) },
 	{ INT(effect_result, generation), NOT_NEGATIVE },
 	{ INT(effect_result, checkpoint), NOT_NEGATIVE },
 	{ INT(effect_result, memory_bytes), NOT_NEGATIVE },
@@ -150,6 +154,10 @@ static const struct wire_field session_status_fields[] = {
 	{ STRING(session_status, effect) },
 	{ STRING(session_status, ended) },
 	{ BOOL(session_status, held) },
+	{ BOOL(session_status, dozing) },
+	{ BOOL(session_status, answering) },
+	{ INT(session_status, touched_at), NOT_NEGATIVE },
+	{ STRING(session_status, unwoken) },
 	{ STRING(session_status, given_to) },
 	{ INT(session_status, missing_bytes), NOT_NEGATIVE },
 	{ INT(session_status, missing_total), NOT_NEGATIVE },

@@ -46,6 +46,12 @@ enum effect_kind {
 	EFFECT_MIGRATE,   /* take it over from node `from`, where it runs (docs/migration.md) */
 	EFFECT_DEPART,    /* a node's own: the other side of that */
 	EFFECT_RETURN,    /* likewise: what departed runs again, for it came to nothing */
+	EFFECT_SLEEP,     /* as hibernate, and from then on as answer */
+	EFFECT_ANSWER,  /* it is hibernated: answer at its address, and wake it when somebody comes
+			 */
+	EFFECT_RELEASE, /* ... do so no more; its checkpoint stays */
+	EFFECT_DOZE,    /* stand still, with its memory out of the way, until somebody comes */
+	EFFECT_ROUSE,   /* run again */
 	EFFECT_KIND_COUNT
 };
 extern const char *const effect_kind_names[EFFECT_KIND_COUNT];
@@ -84,8 +90,10 @@ struct effect_result {
 	char *log_tail; /* CRIU's own words, the last lines of its log; may be NULL */
 
 	/* What is true now, done or failed: */
-	bool running; /* the session's processes exist and are not frozen */
-	bool kept;    /* migrate, failed: it is still its source's, as if nothing had been */
+	bool running;   /* the session's processes exist and are not frozen */
+	bool kept;      /* migrate, failed: it is still its source's, as if nothing had been */
+	bool answering; /* nothing of it runs, and this node answers at its address */
+	bool dozing;
 	int64_t generation;
 	int64_t checkpoint; /* fence: the newest that is in the store; 0: none */
 
@@ -109,11 +117,16 @@ struct session_status {
 	int64_t cpu_us; /* used since start of its cgroup */
 	int64_t processes;
 	int64_t started_at;
-	char *effect;   /* id of the one under way, or NULL */
-	char *ended;    /* why there is no process although nobody asked: "exited", "oom-killed",
-			 * "evacuated" (to `generation`), "memory-lost" (the node that it came
-			 * from has lost it); NULL else */
-	bool held;      /* frozen since the node's lease has lapsed */
+	char *effect; /* id of the one under way, or NULL */
+	char *ended;  /* why there is no process although nobody asked: "exited", "oom-killed",
+		       * "evacuated" (to `generation`), "memory-lost" (the node that it came
+		       * from has lost it); NULL else */
+	bool held;    /* frozen since the node's lease has lapsed */
+	bool dozing;
+	bool answering;     /* nothing of it runs; this node answers at its address */
+	int64_t touched_at; /* when somebody came for it last, while it dozed or was answered for; 0
+			     */
+	char *unwoken;      /* somebody came and this node may not wake it: why; NULL */
 	char *given_to; /* another node has it: what stands still here is memory it still needs */
 	/* Woken before its memory was there: */
 	int64_t missing_bytes, missing_total; /* still to come, of so much */

@@ -144,6 +144,12 @@ static void what_results_mean(void **state)
 	assert_int_equal(effect_event(EFFECT_MIGRATE, &result), EVENT_EFFECT_FAILED);
 	result.kept = true;
 	assert_int_equal(effect_event(EFFECT_MIGRATE, &result), EVENT_EFFECT_REFUSED);
+	/* It sleeps, and its node answers for it: since now, or still. */
+	result = (struct effect_result) { .state = EFFECT_DONE, .answering = true };
+	assert_int_equal(effect_event(EFFECT_SLEEP, &result), EVENT_EFFECT_ASLEEP);
+	assert_int_equal(effect_event(EFFECT_ANSWER, &result), EVENT_EFFECT_DONE);
+	result.state = EFFECT_FAILED;
+	assert_int_equal(effect_event(EFFECT_RESTORE, &result), EVENT_EFFECT_ASLEEP);
 	for (int action = 1; action < ACTION_COUNT; action++)
 		assert_string_equal(session_action_name((enum session_action)action),
 				    effect_kind_names[effect_kind_of((enum session_action)action)]);

@@ -318,7 +318,8 @@ static void check_numbers(const struct session_now *now, enum session_event even
 	/* a checkpoint comes from an effect that wrote it and goes by being set aside, nothing else
 	 */
 	if (s->checkpoint > now->checkpoint)
-		assert_true(event == EVENT_EFFECT_DONE && s->checkpoint == s->newest);
+		assert_true((event == EVENT_EFFECT_DONE || event == EVENT_EFFECT_ASLEEP) &&
+			    s->checkpoint == s->newest);
 	if (s->checkpoint < now->checkpoint)
 		assert_true(s->checkpoint == 0 && s->set_aside);
 	if (s->set_aside)
@@ -331,12 +332,19 @@ static void check_numbers(const struct session_now *now, enum session_event even
 		assert_true(now->checkpoint && s->generation == now->checkpoint);
 		break;
 	case ACTION_HIBERNATE:
+	case ACTION_SLEEP:
 	case ACTION_SNAPSHOT:
 		assert_true(s->generation == now->generation + 1 && s->newest == now->generation);
 		break;
 	default:
 		assert_true(s->generation == s->newest);
 	}
+}
+
+/* Its checkpoint was looked at when it became so. */
+static bool was_hibernated(enum session_state state)
+{
+	return state == SESSION_ASLEEP || state == SESSION_ANSWERING || state == SESSION_RELEASING;
 }
 
 /* What must hold of every step, whatever came before. */
@@ -359,8 +367,10 @@ static void check_step(const struct session_now *now, enum session_event event,
 	}
 	if (s->verdict == STEP_IGNORE)
 		assert_int_equal(s->wish, now->wish);
+	/* what is asleep is its node's to wake */
 	if (s->action == ACTION_START || s->action == ACTION_RESTORE)
-		assert_false(session_state_has_processes(now->state));
+		assert_true(now->state == SESSION_ASLEEP ||
+			    !session_state_has_processes(now->state));
 	/* fenced is what may run somewhere out of reach, and nothing else */
 	if (s->action == ACTION_FENCE)
 		assert_true((event == EVENT_NODE_LOST && session_state_has_processes(now->state)) ||
@@ -368,7 +378,8 @@ static void check_step(const struct session_now *now, enum session_event event,
 	if (s->action == ACTION_MIGRATE)
 		assert_true(now->state == SESSION_RUNNING && event == EVENT_MIGRATE);
 	if (s->next == SESSION_HIBERNATED && now->state != SESSION_HIBERNATED)
-		assert_true(now->checkpoint || event == EVENT_EFFECT_DONE || tells(event));
+		assert_true(now->checkpoint || event == EVENT_EFFECT_DONE || tells(event) ||
+			    was_hibernated(now->state));
 	if (s->next == SESSION_LOST && now->state != SESSION_LOST)
 		assert_true(!now->checkpoint &&
 			    (event == EVENT_NODE_REBOOTED || event == EVENT_EFFECT_FAILED ||
