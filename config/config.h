@@ -135,6 +135,11 @@ struct config {
 		int64_t concurrency; /* of one node, to and from */
 	} move;
 	struct {
+		char *swap;         /* "off", "zram", "file", "system" */
+		int64_t size_bytes; /* 0: the machine's memory */
+		char *compression;  /* "auto", "lz4", "zstd", "lzo-rle" */
+	} doze;
+	struct {
 		char *provider; /* "none", "autoscaling", "fleet", "gcp", "command" */
 		char **pools;   /* in order of preference */
 		char *region;

@@ -27,6 +27,7 @@ const struct option_section option_sections[] = {
 	{ "store", "Where checkpoints are kept." },
 	{ "spot", "Machines that may go away at short notice, or at none." },
 	{ "move", "Live migration between nodes (docs/migration.md)." },
+	{ "doze", "Where the memory of sessions that doze goes (docs/wake.md)." },
 	{ "capacity", "Machines that elsad asks the cloud for, and gives back." },
 	{ "idle",
 	  "When a session is put to sleep. This section's own timeout and the like hold for\n"
@@ -277,6 +278,20 @@ const struct option options[] = {
 		 "answer, before it goes on where it was." },
 	{ "move", "concurrency", OPTION_INTEGER, AT(move.concurrency), "2", 1, 64,
 	  .doc = "Sessions that may move to and from one node at the same time." },
+
+	{ "doze", "swap", OPTION_STRING, AT(doze.swap), "\"zram\"",
+	  .choices = "off zram file system",
+	  .doc = "zram: compressed, in memory. file: in node.state_dir, encrypted with a key that\n"
+		 "only this boot of the machine knows; needs dm-crypt and cryptsetup. system: the swap\n"
+		 "that the machine has. off: sessions do not doze here. What elsa-node makes itself it\n"
+		 "makes when the first session is to doze, and only dozing sessions are put there." },
+	{ "doze", "size", OPTION_SIZE, AT(doze.size_bytes), "0", 0, 1024 * TIB,
+	  .doc = "Most memory of dozing sessions that zram or file takes. 0: as much as the machine\n"
+		 "has. What zram makes of it takes half of that at most." },
+	{ "doze", "compression", OPTION_STRING, AT(doze.compression), "\"lz4\"",
+	  .choices = "auto lz4 zstd lzo-rle",
+	  .doc = "Of zram: lz4 wakes fastest, zstd takes the least memory. auto, or one that the\n"
+		 "kernel lacks: the kernel's own choice." },
 
 	{ "capacity", "provider", OPTION_STRING, AT(capacity.provider), "\"none\"",
 	  .choices = "none autoscaling fleet gcp command",

@@ -293,6 +293,18 @@ int cgroup_processes(const struct cgroup *cg, int (*each)(pid_t pid, void *arg),
 	return r;
 }
 
+int cgroup_set_swap(const struct cgroup *cg, enum cgroup_swap what, struct error *e)
+{
+	return cg->dirs[CGROUP_MEMORY] ? cg->ops->swap(cg, what, e) : 0;
+}
+
+int cgroup_reclaim(const struct cgroup *cg, int64_t bytes, struct error *e)
+{
+	if (!cg->dirs[CGROUP_MEMORY])
+		return error_set(e, EAGAIN, "this machine has no memory cgroup controller");
+	return cg->ops->reclaim(cg, bytes, e);
+}
+
 static int count_process(pid_t pid, void *arg)
 {
 	(void)pid;

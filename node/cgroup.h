@@ -43,8 +43,16 @@ void cgroup_mounts_deinit(struct cgroup_mounts *m); /* idempotent */
 /* This machine's, with controllers that version 2 does not have taken out. */
 int cgroup_find(struct cgroup_mounts *to, struct error *e);
 
+/* Whose memory the kernel may page out of a group. */
+enum cgroup_swap {
+	CGROUP_SWAP_SYSTEM, /* as the machine is set up */
+	CGROUP_SWAP_NONE,   /* nothing, though what is out stays out until it is touched */
+	CGROUP_SWAP_ALL     /* before any page cache */
+};
+
 struct cgroup_usage {
-	int64_t memory_bytes; /* anonymous and shared, no page cache */
+	int64_t memory_bytes; /* anonymous and shared, no page cache; what is in memory of it */
+	int64_t out_bytes;    /* ... and what is paged out; 0 where it is not counted */
 	int64_t shared_bytes; /* ... of these: memory files, what is in a tmpfs */
 	int64_t cpu_us;
 	int64_t processes;
@@ -88,6 +96,12 @@ int cgroup_frozen(const struct cgroup *cg, bool *frozen, struct error *e);
 
 /* Its own state, whatever is above it: whether it was asked to freeze and not to thaw since. */
 bool cgroup_freeze_asked(const struct cgroup *cg);
+
+/* Without a memory controller there is nothing to set, and nothing is paged out. */
+int cgroup_set_swap(const struct cgroup *cg, enum cgroup_swap what, struct error *e);
+/* Has the kernel page out at most so many bytes. 0 when some went out; -EAGAIN when none could.
+ * Version 1 knows no measure: it is all that can be, page cache too. */
+int cgroup_reclaim(const struct cgroup *cg, int64_t bytes, struct error *e);
 
 int cgroup_usage(const struct cgroup *cg, struct cgroup_usage *usage, struct error *e);
 

@@ -14,6 +14,9 @@ struct cgroup_ops {
 	int (*limit)(const struct cgroup *cg, const struct session_limits *limits, struct error *e);
 	int (*ask_freeze)(const struct cgroup *cg, bool freeze, struct error *e);
 	int (*frozen)(const struct cgroup *cg, bool *frozen, struct error *e);
+	int (*swap)(const struct cgroup *cg, enum cgroup_swap what, struct error *e);
+	/* At most so many bytes, of anonymous and shared memory first. 0 when some went out. */
+	int (*reclaim)(const struct cgroup *cg, int64_t bytes, struct error *e);
 	int (*usage)(const struct cgroup *cg, struct cgroup_usage *usage, struct error *e);
 };
 
@@ -27,6 +30,9 @@ int cgroup_read(const char *dir, const char *file, struct buf *to, struct error 
 int64_t cgroup_stat(const char *text, const char *key);
 /* The number that is all of DIR/file; -1 for "max" and on failure. */
 int64_t cgroup_read_number(const char *dir, const char *file);
+
+/* Most that the kernel takes: anonymous memory alone. */
+#define SWAPPINESS_MOST 200
 
 /* cpu.max and cpu.cfs_*: one period. Long enough to be cheap, short enough not to be felt. */
 #define CGROUP_CPU_PERIOD_US 100000

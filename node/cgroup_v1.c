@@ -68,6 +68,35 @@ static int v1_frozen(const struct cgroup *cg, bool *frozen, struct error *e)
 	return r;
 }
 
+/* With 0 the kernel pages none of the group's out, with the most nothing else of it. */
+static int v1_swap(const struct cgroup *cg, enum cgroup_swap what, struct error *e)
+{
+	const char *dir = cg->dirs[CGROUP_MEMORY];
+	cleanup_buf struct buf text = BUF_INIT(64);
+	int r = 0;
+	if (what == CGROUP_SWAP_SYSTEM)
+		r = fs_read("/proc/sys/vm/swappiness", &text, e);
+	else
+		r = buf_printf(&text, "%d", what == CGROUP_SWAP_ALL ? SWAPPINESS_MOST : 0);
+	if (r == 0)
+		r = cgroup_write(dir, "memory.swappiness", buf_text(&text), e);
+	return r == -ENOENT ? 0 : r; /* nothing can be paged out where there is no such setting */
+}
+
+static int64_t left_of(const char *dir)
+{
+	return cgroup_read_number(dir, "memory.usage_in_bytes");
+}
+
+static int v1_reclaim(const struct cgroup *cg, int64_t bytes, struct error *e)
+{
+	(void)bytes;
+	const char *dir = cg->dirs[CGROUP_MEMORY];
+	int64_t before = left_of(dir);
+	int r = cgroup_write(dir, "memory.force_empty", "0", e);
+	return r < 0 || left_of(dir) < before ? r : error_set(e, EAGAIN, "nothing went out");
+}
+
 static int v1_usage(const struct cgroup *cg, struct cgroup_usage *usage, struct error *e)
 {
 	if (cg->dirs[CGROUP_MEMORY]) {
@@ -77,6 +106,7 @@ static int v1_usage(const struct cgroup *cg, struct cgroup_usage *usage, struct 
 			return r;
 		usage->shared_bytes = cgroup_stat(buf_text(&stat), "shmem");
 		usage->memory_bytes = cgroup_stat(buf_text(&stat), "rss") + usage->shared_bytes;
+		usage->out_bytes = cgroup_stat(buf_text(&stat), "swap");
 		cleanup_buf struct buf oom = BUF_INIT(4096);
 		r = cgroup_read(cg->dirs[CGROUP_MEMORY], "memory.oom_control", &oom, e);
 		if (r < 0)
@@ -95,5 +125,7 @@ const struct cgroup_ops cgroup_v1 = {
 	.limit = v1_limit,
 	.ask_freeze = v1_ask_freeze,
 	.frozen = v1_frozen,
+	.swap = v1_swap,
+	.reclaim = v1_reclaim,
 	.usage = v1_usage,
 };

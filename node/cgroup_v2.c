@@ -86,6 +86,27 @@ static int v2_frozen(const struct cgroup *cg, bool *frozen, struct error *e)
 	return r;
 }
 
+/* What is out already may be more than the limit: it is left there. A kernel without swap has no
+ * such file. */
+static int v2_swap(const struct cgroup *cg, enum cgroup_swap what, struct error *e)
+{
+	int r = cgroup_write(dir_of(cg), "memory.swap.max", what == CGROUP_SWAP_NONE ? "0" : "max",
+			     e);
+	return r == -ENOENT ? 0 : r;
+}
+
+/* How much of it may be page cache an older kernel (before 6.9) takes from vm.swappiness. */
+static int v2_reclaim(const struct cgroup *cg, int64_t bytes, struct error *e)
+{
+	cleanup_free char *plain = str_printf("%lld", (long long)bytes);
+	cleanup_free char *text =
+		str_printf("%lld swappiness=%d", (long long)bytes, SWAPPINESS_MOST);
+	if (!plain || !text)
+		return error_set(e, ENOMEM, "out of memory");
+	int r = cgroup_write(dir_of(cg), "memory.reclaim", text, e);
+	return r == -EINVAL ? cgroup_write(dir_of(cg), "memory.reclaim", plain, e) : r;
+}
+
 static int v2_usage(const struct cgroup *cg, struct cgroup_usage *usage, struct error *e)
 {
 	cleanup_buf struct buf text = BUF_INIT(65536);
@@ -94,6 +115,8 @@ static int v2_usage(const struct cgroup *cg, struct cgroup_usage *usage, struct 
 		r = cgroup_read(dir_of(cg), "memory.stat", &text, e);
 		usage->shared_bytes = cgroup_stat(buf_text(&text), "shmem");
 		usage->memory_bytes = cgroup_stat(buf_text(&text), "anon") + usage->shared_bytes;
+		int64_t out = cgroup_read_number(dir_of(cg), "memory.swap.current");
+		usage->out_bytes = out > 0 ? out : 0;
 		buf_reset(&text);
 		if (r == 0)
 			r = cgroup_read(dir_of(cg), "memory.events", &text, e);
@@ -113,5 +136,7 @@ const struct cgroup_ops cgroup_v2 = {
 	.limit = v2_limit,
 	.ask_freeze = v2_ask_freeze,
 	.frozen = v2_frozen,
+	.swap = v2_swap,
+	.reclaim = v2_reclaim,
 	.usage = v2_usage,
 };

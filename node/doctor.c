@@ -132,6 +132,7 @@ int doctor_run(const struct config *config, bool json, FILE *out, struct error *
 		return error_remedy(e, r, "run it as root");
 	}
 	doctor_check_machine(&d);
+	doctor_check_doze(&d);
 	doctor_check_identity(&d);
 	doctor_check_sessions(&d);
 	doctor_check_trial(&d);

@@ -63,6 +63,7 @@ int doctor_print_json(const struct doctor *d, FILE *out);
 const char *doctor_criu_problem(const char *criu, const char *kernel);
 
 void doctor_check_machine(struct doctor *d);  /* kernel, rights, cgroups, programs, settings */
+void doctor_check_doze(struct doctor *d);     /* where the memory of dozing sessions would go */
 void doctor_check_identity(struct doctor *d); /* of a node that joins elsad on another host */
 void doctor_check_sessions(struct doctor *d); /* image, disk */
 void doctor_check_trial(struct doctor *d);    /* sandbox, network, CRIU, by trying */

@@ -254,6 +254,12 @@ void estimate_dropped(struct node *node, const struct effect *ef)
 		count(node->estimates, -1);
 }
 
+/* Nothing about it is another by that. */
+static bool is_kept(enum effect_kind kind)
+{
+	return kind == EFFECT_FENCE || kind == EFFECT_DOZE || kind == EFFECT_ROUSE;
+}
+
 void estimate_ended(struct node *node, const struct effect *ef)
 {
 	struct estimates *all = node->estimates;
@@ -266,7 +272,7 @@ void estimate_ended(struct node *node, const struct effect *ef)
 		count(all, -1);
 	if (good && (ef->request.kind == EFFECT_SNAPSHOT || ef->request.kind == EFFECT_RESTORE))
 		note(all, ef);
-	else if (good && ef->request.kind != EFFECT_FENCE)
+	else if (good && !is_kept(ef->request.kind))
 		drop(all, ef->session->id); /* begun anew, or gone */
 	if (good)
 		save(node);

@@ -309,7 +309,7 @@ static void fill(struct evacuate *ev, size_t i, struct session *s, wall_ms now,
 	if (!s || to->state == EVACUATE_OVER)
 		return;
 	if (session_status(ev->node, s, &st, NULL) == 0)
-		to->resident_bytes = st.rss_bytes + st.missing_bytes;
+		to->resident_bytes = st.rss_bytes + st.out_bytes + st.missing_bytes;
 	wire_free(&wire_session_status, &st);
 	estimate_session(ev->node, s, to);
 	to->since = to->state == EVACUATE_WAITING ? 0 : since_of(ev, i, s);

@@ -15,6 +15,7 @@
 const char *const hold_reason_names[HOLD_REASON_COUNT] = {
 	[HOLD_LEASE] = "lease",
 	[HOLD_EVACUATION] = "evacuation",
+	[HOLD_DOZE] = "doze",
 };
 
 /* --- the notes ------------------------------------------------------------------- */
@@ -95,6 +96,14 @@ int hold_drop(struct node *node, struct session *s, enum hold_reason why, struct
 	int r = runs ? ask(node, s, false, e) : 0;
 	pthread_mutex_unlock(&node->hold_lock);
 	return r < 0 ? r : remove_note(node, s, why, e);
+}
+
+int hold_clear(struct node *node, struct session *s, enum hold_reason why, struct error *e)
+{
+	pthread_mutex_lock(&node->hold_lock);
+	s->held &= ~(1U << why);
+	pthread_mutex_unlock(&node->hold_lock);
+	return remove_note(node, s, why, e);
 }
 
 static unsigned reasons(struct node *node, const struct session *s)

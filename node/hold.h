@@ -26,6 +26,7 @@
 enum hold_reason {
 	HOLD_LEASE,      /* the node's lease has lapsed */
 	HOLD_EVACUATION, /* it waits for its checkpoint: node/evacuate.h */
+	HOLD_DOZE,       /* nobody needs it to run: node/doze.h */
 	HOLD_REASON_COUNT
 };
 extern const char *const hold_reason_names[HOLD_REASON_COUNT];
@@ -39,6 +40,10 @@ int hold_init(struct node *node, struct error *e);
 int hold_take(struct node *node, struct session *s, enum hold_reason why, struct error *e);
 /* On the loop. One that is not there is fine. */
 int hold_drop(struct node *node, struct session *s, enum hold_reason why, struct error *e);
+
+/* ... for the effect that owns the freezer, on its worker: whether the session runs then
+ * hold_settle() sees to. */
+int hold_clear(struct node *node, struct session *s, enum hold_reason why, struct error *e);
 
 bool hold_has(struct node *node, const struct session *s, enum hold_reason why);
 bool hold_any(struct node *node, const struct session *s);

@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "node/cpu.h"
 #include "node/depart.h"
+#include "node/doze.h"
 #include "node/estimate.h"
 #include "node/evacuate.h"
 #include "node/hold.h"
@@ -100,6 +101,8 @@ int node_init(struct node *node, struct error *e)
 		r = pool_new(node->base, (size_t)node->config->node.workers, &node->pool, e);
 	if (r == 0)
 		raise_pipe_size();
+	if (r == 0)
+		doze_init(node);
 	return r;
 }
 
@@ -113,6 +116,7 @@ void node_deinit(struct node *node)
 		usleep(1000);
 	node->store = pages_left() ? NULL : store_close(node->store);
 	wire_free(&wire_overlay_state, &node->overlay);
+	doze_deinit(node);
 	free(node->cpu);
 	node->cpu = NULL;
 }
@@ -197,6 +201,8 @@ int node_info(const struct node *node, struct node_info *info, struct error *e)
 		r = error_set(e, ENOMEM, "out of memory");
 	if (r == 0)
 		r = notices_fill(node, info, e);
+	if (r == 0)
+		r = doze_fill(node, info, e);
 	if (r < 0)
 		wire_free(&wire_node_info, info);
 	return r;

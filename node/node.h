@@ -53,6 +53,7 @@ struct node {
 	atomic_bool evacuating;         /* ... is under way */
 	struct departures *departures;  /* node/depart.h */
 	struct overlay_state overlay;   /* the loop's; what is in effect, see node/overlay.h */
+	char *doze_lacks;               /* node/doze.h: why sessions cannot doze here, or NULL */
 	struct notices *notices;        /* node/notices.h */
 	struct lease *lease;            /* node/lease.h; NULL: it needs none */
 

@@ -4,6 +4,7 @@
 #include "base/cleanup.h"
 #include "base/log.h"
 #include "node/depart.h"
+#include "node/doze.h"
 #include "node/evacuate.h"
 #include "node/hold.h"
 #include "node/move_client.h"
@@ -156,9 +157,11 @@ static void fill_result(struct effect *ef, const struct error *failure)
 {
 	struct effect_result *result = &ef->result;
 	bool running = is_running(ef);
+	bool dozing = running && doze_is_dozing(ef->node, ef->session);
 	pthread_mutex_lock(&ef->node->lock);
 	result->state = failure ? EFFECT_FAILED : EFFECT_DONE;
 	result->running = running;
+	result->dozing = dozing;
 	if (ef->request.kind != EFFECT_FENCE) /* that one's is not the session's here */
 		result->generation = effect_journal(ef)->generation;
 	result->duration_us = clock_mono() - ef->begun;

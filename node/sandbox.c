@@ -5,6 +5,7 @@
 #include "base/cleanup.h"
 #include "base/fs.h"
 #include "base/id.h"
+#include "node/doze_out.h"
 #include "node/net.h"
 #include "node/net_keep.h"
 #include "node/rootfs.h"
@@ -157,6 +158,8 @@ int sandbox_prepare(struct sandbox *sb, bool held, struct error *e)
 {
 	int r = cgroup_create(&sb->cgroup, &sb->spec->limits, e);
 	if (r == 0)
+		r = cgroup_set_swap(&sb->cgroup, doze_out_else(sb->config), e);
+	if (r == 0)
 		r = rootfs_prepare(sb, e);
 	return r == 0 ? prepare_net(sb, held, e) : r;
 }
@@ -220,6 +223,7 @@ int sandbox_usage(struct sandbox *sb, struct sandbox_usage *usage, struct error 
 	struct cgroup_usage u;
 	int r = cgroup_usage(&sb->cgroup, &u, e);
 	*usage = (struct sandbox_usage) { .rss_bytes = u.memory_bytes,
+					  .out_bytes = u.out_bytes,
 					  .cpu_us = u.cpu_us,
 					  .processes = u.processes,
 					  .oom_kills = u.oom_kills };

@@ -5,6 +5,7 @@
 #include "base/fs.h"
 #include "node/arrival.h"
 #include "node/depart.h"
+#include "node/doze.h"
 #include "node/effect.h"
 #include "node/hold.h"
 #include "node/rootfs.h"
@@ -169,6 +170,7 @@ static int fill_status(struct node *node, struct session *s, struct session_stat
 		r = journal_set(&st->given_to, j->given_to, e);
 	st->running = session_alive(node, s) && !session_is_given(s);
 	st->held = st->running && hold_has(node, s, HOLD_LEASE);
+	st->dozing = st->running && doze_is_dozing(node, s);
 	st->pid = st->running ? j->pid : 0;
 	st->generation = j->generation;
 	st->started_at = j->started_at;
@@ -196,6 +198,7 @@ int session_status(struct node *node, struct session *s, struct session_status *
 	sandbox_frozen(&sb, &st->frozen, NULL);
 	if (sandbox_usage(&sb, &usage, NULL) == 0) {
 		st->rss_bytes = usage.rss_bytes;
+		st->out_bytes = usage.out_bytes;
 		st->cpu_us = usage.cpu_us;
 		st->processes = usage.processes;
 	}

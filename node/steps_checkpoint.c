@@ -4,6 +4,7 @@
 #include "base/cleanup.h"
 #include "base/fs.h"
 #include "node/arrival.h"
+#include "node/doze.h"
 #include "node/evacuate.h"
 #include "node/hold.h"
 #include "node/images.h"
@@ -80,7 +81,7 @@ int checkpoint_check(struct effect *ef, struct error *e)
 	if (r != 0)
 		return r;
 	pthread_mutex_lock(&ef->node->lock);
-	ef->result.memory_bytes = usage.rss_bytes;
+	ef->result.memory_bytes = usage.rss_bytes + usage.out_bytes;
 	pthread_mutex_unlock(&ef->node->lock);
 	return check_number(ef, store, e);
 }
@@ -162,6 +163,7 @@ int checkpoint_thaw(struct effect *ef, struct error *e)
 {
 	int r = session_alive(ef->node, ef->session) ? hold_settle(ef->node, ef->session, e) : 0;
 	checkpoint_note_frozen(ef);
+	doze_page_out_again(ef);
 	return r;
 }
 

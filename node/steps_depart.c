@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "node/arrival.h"
 #include "node/depart_private.h"
+#include "node/doze.h"
 #include "node/hold.h"
 #include "node/images.h"
 #include "node/layers.h"
@@ -73,6 +74,16 @@ static int wait_for_locks(struct effect *ef, struct error *e)
 	return r;
 }
 
+/* Nobody waits for it, and all of its memory would have to come back first: what dozes is put to
+ * sleep and woken elsewhere. */
+static int check_dozing(struct effect *ef, struct error *e)
+{
+	if (!doze_is_dozing(ef->node, ef->session))
+		return 0;
+	int r = error_fault(e, FAULT_CONFLICT, "session %s dozes", ef->session->id);
+	return error_remedy(e, r, "Rouse it first, or hibernate it.");
+}
+
 static int check(struct effect *ef, struct error *e)
 {
 	struct sandbox_usage usage;
@@ -82,7 +93,9 @@ static int check(struct effect *ef, struct error *e)
 	if (hold_has(ef->node, ef->session, HOLD_LEASE))
 		return error_fault(e, FAULT_CONFLICT,
 				   "session %s is held: elsad has not said whose it is", id);
-	int r = check_pipes(ef->node, e);
+	int r = check_dozing(ef, e);
+	if (r == 0)
+		r = check_pipes(ef->node, e);
 	if (r == 0)
 		r = wait_for_locks(ef, e);
 	if (r == 0)

@@ -4,6 +4,7 @@
 #include "base/cleanup.h"
 #include "base/fs.h"
 #include "node/depart.h"
+#include "node/doze.h"
 #include "node/hold.h"
 #include "node/images.h"
 
@@ -12,6 +13,18 @@
 #include <unistd.h>
 
 enum { GRACE_MS = 5000 };
+
+/* One that only dozes is told to end as one that runs is. */
+static int rouse(struct effect *ef, struct error *e)
+{
+	struct session *s = ef->session;
+	if (!doze_is_dozing(ef->node, s) || !session_alive(ef->node, s))
+		return 0;
+	int r = hold_clear(ef->node, s, HOLD_DOZE, e);
+	return r < 0 || hold_any(ef->node, s) || session_is_given(s)
+		       ? r
+		       : sandbox_thaw(&ef->sandbox, e);
+}
 
 /* First in CRIU's own way, should one of an earlier life of ours hold the processes. */
 static int end(struct effect *ef, struct error *e)
@@ -23,6 +36,8 @@ static int end(struct effect *ef, struct error *e)
 	bool frozen = false;
 	hold_own(ef->node, ef->session);
 	int r = criu_end_orphans(ef->work, (int)ef->node->config->node.effect_timeout_ms, e);
+	if (r == 0)
+		r = rouse(ef, e);
 	if (r == 0)
 		r = sandbox_frozen(sb, &frozen, e);
 	/* Nor have its connections say that they end: they may go on where it is taken back. */

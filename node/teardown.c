@@ -4,6 +4,7 @@
 #include "base/cleanup.h"
 #include "base/fs.h"
 #include "base/id.h"
+#include "node/doze_area.h"
 #include "node/journal.h"
 #include "node/lease_private.h"
 #include "node/node.h"
@@ -99,6 +100,8 @@ int teardown_run(const struct config *config, bool all, struct error *e)
 	for (size_t i = 0; r == 0 && i < ids.count; i++)
 		r = remove_session(&node, ids.items[i], all, e);
 	free(ids.items);
+	if (r == 0)
+		r = doze_area_remove(config, e);
 	if (r == 0)
 		r = remove_dirs(&node, e);
 	return r < 0 ? r : sandbox_host_teardown(config, e);

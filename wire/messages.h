@@ -100,6 +100,7 @@ struct effect_result {
 	/* When done: */
 	int64_t memory_bytes; /* resident before a checkpoint */
 	int64_t stored_bytes; /* what the checkpoint takes in the store */
+	int64_t out_bytes;    /* dozing: of its memory, what is paged out */
 	int64_t frozen_us;
 	int64_t duration_us;
 	struct step_timing *timings;
@@ -114,7 +115,8 @@ struct session_status {
 	int64_t pid; /* of its init, outside; 0 when not running */
 	int64_t generation;
 	int64_t rss_bytes;
-	int64_t cpu_us; /* used since start of its cgroup */
+	int64_t out_bytes; /* ... and what is paged out: both together are its memory */
+	int64_t cpu_us;    /* used since start of its cgroup */
 	int64_t processes;
 	int64_t started_at;
 	char *effect; /* id of the one under way, or NULL */
@@ -174,6 +176,16 @@ struct node_info {
 	int64_t cpus;
 	int64_t memory_bytes;
 	int64_t memory_available_bytes;
+	/* Where the memory of dozing sessions goes: "zram", "file", "system"; NULL: sessions cannot
+	 * doze here, and why. */
+	char *doze, *doze_lacks;
+	int64_t out_room_bytes;   /* what more can be paged out */
+	int64_t out_bytes;        /* what is, of whomever */
+	int64_t out_stored_bytes; /* ... and the memory that it still takes there (zram); 0: none */
+	/* Memory pressure: percent of the last ten seconds in which somebody (all) waited for
+	 * memory (PSI). */
+	bool pressure_known;
+	double pressure_some, pressure_full;
 	char *features; /* the processor's, as node/cpu.h writes them */
 	char *cloud;    /* "aws", "gcp", "azure"; NULL: none known */
 	char *instance; /* the cloud's id of the machine; NULL */

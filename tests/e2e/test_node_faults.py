@@ -38,6 +38,8 @@ def arrange(node, kind):
         session.before = session.ask("state")
     if kind == "restore":
         session.hibernate(1)
+    if kind == "rouse":
+        node.done("doze", session)
     return session, 1 if kind in ("hibernate", "snapshot", "restore") else 0
 
 
@@ -60,6 +62,10 @@ def check_one_truth(node, session, kind, status):
             assert_same(session.before, wait_for(session.answers))
         else:
             assert session.processes() == set()
+    elif kind in ("doze", "rouse"):
+        assert running
+        if not status["dozing"]:
+            assert_same(session.before, wait_for(session.answers))
     elif not running:
         assert session.processes() == set()
 
@@ -82,7 +88,10 @@ def test_killed_at(node, kind, step, when):
     check_one_truth(node, session, kind, settle(node, session))
     # elsad asks again, with the same id, for what it wanted.
     result = node.done(kind, session, generation, effect_id=effect)
-    assert result["running"] == (kind in ("start", "snapshot", "restore"))
+    assert result["running"] == (kind in ("start", "snapshot", "restore", "doze", "rouse"))
+    assert result["dozing"] == (kind == "doze")
+    if kind == "doze":
+        node.done("rouse", session)
     if kind == "snapshot":
         assert_same(session.before, session.ask("state"))
         assert whole(node, session, 1)
@@ -90,7 +99,7 @@ def test_killed_at(node, kind, step, when):
     if kind in ("hibernate", "snapshot"):
         assert session.processes() == set() and leftovers(node) == []
         session.restore(1)
-    if kind in ("hibernate", "snapshot", "restore"):
+    if kind in ("hibernate", "snapshot", "restore", "doze", "rouse"):
         assert_same(session.before, wait_for(session.answers))
     elif kind == "start":
         wait_for(session.answers)

@@ -6,6 +6,7 @@
 #include "node/cgroup.h"
 #include "node/cgroup_ops.h"
 
+#include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdint.h>
@@ -202,18 +203,72 @@ static void test_freezer_v2(void **state)
 	cgroup_mounts_deinit(&m);
 }
 
+static void test_swap_v1(void **state)
+{
+	(void)state;
+	struct cgroup_mounts m;
+	struct cgroup cg = group(1, &m);
+	const char *dir = cg.dirs[CGROUP_MEMORY];
+	assert_int_equal(cgroup_set_swap(&cg, CGROUP_SWAP_NONE, NULL), 0); /* no such setting */
+	put(dir, "memory.swappiness", "");
+	put(dir, "memory.force_empty", "");
+	put(dir, "memory.usage_in_bytes", "5000\n");
+	assert_int_equal(cgroup_set_swap(&cg, CGROUP_SWAP_NONE, NULL), 0);
+	expect_file(dir, "memory.swappiness", "0");
+	assert_int_equal(cgroup_set_swap(&cg, CGROUP_SWAP_ALL, NULL), 0);
+	expect_file(dir, "memory.swappiness", "200");
+	cleanup_buf struct buf system = BUF_INIT(64);
+	assert_int_equal(fs_read("/proc/sys/vm/swappiness", &system, NULL), 0);
+	put(dir, "memory.swappiness", "");
+	assert_int_equal(cgroup_set_swap(&cg, CGROUP_SWAP_SYSTEM, NULL), 0);
+	expect_file(dir, "memory.swappiness", buf_text(&system));
+	assert_int_equal(cgroup_reclaim(&cg, 4096, NULL), -EAGAIN);
+	cgroup_deinit(&cg);
+	cgroup_mounts_deinit(&m);
+}
+
+static void test_swap_v2(void **state)
+{
+	(void)state;
+	struct cgroup_mounts m;
+	struct cgroup cg = group(2, &m);
+	const char *dir = cgroup_freezer(&cg);
+	static const struct {
+		enum cgroup_swap what;
+		const char *text;
+	} cases[] = { { CGROUP_SWAP_NONE, "0" },
+		      { CGROUP_SWAP_ALL, "max" },
+		      { CGROUP_SWAP_SYSTEM, "max" } };
+	assert_int_equal(cgroup_set_swap(&cg, CGROUP_SWAP_NONE, NULL), 0); /* no such limit */
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		put(dir, "memory.swap.max", "");
+		assert_int_equal(cgroup_set_swap(&cg, cases[i].what, NULL), 0);
+		expect_file(dir, "memory.swap.max", cases[i].text);
+	}
+	put(dir, "memory.reclaim", "");
+	assert_int_equal(cgroup_reclaim(&cg, 4096, NULL), 0);
+	expect_file(dir, "memory.reclaim", "4096 swappiness=200");
+	free(cg.dirs[CGROUP_MEMORY]);
+	cg.dirs[CGROUP_MEMORY] = NULL;
+	assert_int_equal(cgroup_set_swap(&cg, CGROUP_SWAP_ALL, NULL), 0);
+	assert_int_equal(cgroup_reclaim(&cg, 4096, NULL), -EAGAIN);
+	cgroup_deinit(&cg);
+	cgroup_mounts_deinit(&m);
+}
+
 static void test_usage_v1(void **state)
 {
 	(void)state;
 	struct cgroup_mounts m;
 	struct cgroup cg = group(1, &m);
 	struct cgroup_usage usage;
-	put(cg.dirs[CGROUP_MEMORY], "memory.stat", "cache 100\nrss 30\nshmem 12\n");
+	put(cg.dirs[CGROUP_MEMORY], "memory.stat", "cache 100\nrss 30\nshmem 12\nswap 9\n");
 	put(cg.dirs[CGROUP_MEMORY], "memory.oom_control", "under_oom 0\noom_kill 2\n");
 	put(cg.dirs[CGROUP_CPUACCT], "cpuacct.usage", "5000000\n");
 	put(cg.dirs[CGROUP_FREEZER], "cgroup.procs", "11\n12\n");
 	assert_int_equal(cgroup_usage(&cg, &usage, NULL), 0);
 	assert_int_equal(usage.memory_bytes, 42);
+	assert_int_equal(usage.out_bytes, 9);
 	assert_int_equal(usage.cpu_us, 5000);
 	assert_int_equal(usage.processes, 2);
 	assert_int_equal(usage.oom_kills, 2);
@@ -234,6 +289,7 @@ static void test_usage_v2(void **state)
 	put(dir, "cgroup.procs", "");
 	assert_int_equal(cgroup_usage(&cg, &usage, NULL), 0);
 	assert_int_equal(usage.memory_bytes, 42);
+	assert_int_equal(usage.out_bytes, 0);
 	assert_int_equal(usage.cpu_us, 77);
 	assert_int_equal(usage.processes, 0);
 	assert_int_equal(usage.oom_kills, 1);
@@ -275,6 +331,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_freezer_v2, make_place, drop_place),
 		cmocka_unit_test_setup_teardown(test_usage_v1, make_place, drop_place),
 		cmocka_unit_test_setup_teardown(test_usage_v2, make_place, drop_place),
+		cmocka_unit_test_setup_teardown(test_swap_v1, make_place, drop_place),
+		cmocka_unit_test_setup_teardown(test_swap_v2, make_place, drop_place),
 		cmocka_unit_test_setup_teardown(test_missing_group, make_place, drop_place),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -146,6 +146,31 @@ static void test_an_effect_owns_the_freezer(void **state)
 	assert_false(is_frozen(p));
 }
 
+/* What an effect takes back itself does not move the session before the freezer is given back, and
+ * other reasons stay. */
+static void test_an_effect_clears_a_reason(void **state)
+{
+	struct place *p = need_root(state);
+	struct node *node = &p->node;
+	struct session *s = &p->session;
+	hold_own(node, s);
+	assert_int_equal(hold_clear(node, s, HOLD_DOZE, NULL), 0);
+	assert_int_equal(hold_take(node, s, HOLD_DOZE, NULL), 0);
+	assert_int_equal(hold_take(node, s, HOLD_LEASE, NULL), 0);
+	assert_int_equal(cgroup_freeze(&p->cg, 1000, NULL), 0);
+	assert_int_equal(hold_clear(node, s, HOLD_DOZE, NULL), 0);
+	assert_true(is_frozen(p) && !hold_has(node, s, HOLD_DOZE));
+	assert_int_equal(hold_settle(node, s, NULL), 0);
+	assert_true(is_frozen(p));
+	s->held = 0;
+	hold_recover(node, s);
+	assert_true(hold_has(node, s, HOLD_LEASE) && !hold_has(node, s, HOLD_DOZE));
+	hold_own(node, s);
+	assert_int_equal(hold_clear(node, s, HOLD_LEASE, NULL), 0);
+	assert_int_equal(hold_settle(node, s, NULL), 0);
+	assert_true(becomes(p, false));
+}
+
 /* What is cut short in a way that leaves open whether it is a checkpoint now must not run. */
 static void test_undecided_stays(void **state)
 {
@@ -188,6 +213,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_runs_when_no_reason_is_left, set_up,
 						tear_down),
 		cmocka_unit_test_setup_teardown(test_an_effect_owns_the_freezer, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_an_effect_clears_a_reason, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_undecided_stays, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_outlives_the_program, set_up, tear_down),
 	};

@@ -1,0 +1,130 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "node/doze.h"
+
+#include "base/log.h"
+#include "node/doze_area.h"
+#include "node/doze_out.h"
+#include "node/doze_pressure.h"
+#include "node/hold.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define MIB ((int64_t)1 << 20)
+
+bool doze_is_dozing(struct node *node, const struct session *s)
+{
+	return hold_has(node, s, HOLD_DOZE);
+}
+
+/* --- what the node tells ------------------------------------------------------------------ */
+
+void doze_init(struct node *node)
+{
+	struct error e = ERROR_INIT;
+	doze_area_tidy(node);
+	if (doze_area_check(node->config, &e) == 0)
+		return;
+	node->doze_lacks = strdup(e.text);
+	if (strcmp(node->config->doze.swap, "off") != 0)
+		log_warning("sessions cannot doze here: %s %s", e.text, e.remedy);
+}
+
+void doze_deinit(struct node *node)
+{
+	free(node->doze_lacks);
+	node->doze_lacks = NULL;
+}
+
+int doze_fill(const struct node *node, struct node_info *info, struct error *e)
+{
+	struct doze_area area;
+	struct pressure pressure;
+	doze_area_look(node, &area);
+	info->out_room_bytes = area.room_bytes;
+	info->out_bytes = area.out_bytes;
+	info->out_stored_bytes = area.stored_bytes;
+	info->pressure_known = pressure_read(&pressure);
+	if (info->pressure_known) {
+		info->pressure_some = pressure.some;
+		info->pressure_full = pressure.full;
+	}
+	return node->doze_lacks ? journal_set(&info->doze_lacks, node->doze_lacks, e)
+				: journal_set(&info->doze, node->config->doze.swap, e);
+}
+
+/* --- somebody comes ------------------------------------------------------------------------ */
+
+void doze_touched(struct node *node, struct session *s, const char *what)
+{
+	struct error e = ERROR_INIT;
+	if (!doze_is_dozing(node, s))
+		return;
+	log_debug("session %s dozes no more: %s", s->id, what);
+	if (hold_drop(node, s, HOLD_DOZE, &e) < 0)
+		log_error("session %s should run again: %s", s->id, e.text);
+}
+
+/* --- paging out ------------------------------------------------------------------------------ */
+
+static bool is_wanted(void *arg)
+{
+	struct effect *ef = arg;
+	return !doze_is_dozing(ef->node, ef->session);
+}
+
+static int refuse_full(const struct effect *ef, const struct sandbox_usage *is, struct error *e)
+{
+	struct doze_area area;
+	doze_area_look(ef->node, &area);
+	int r = error_fault(e, FAULT_FULL,
+			    "only %lld of session %s's %lld MiB could be paged out: there is room "
+			    "for %lld MiB",
+			    (long long)(is->out_bytes / MIB), ef->session->id,
+			    (long long)((is->rss_bytes + is->out_bytes) / MIB),
+			    (long long)(area.room_bytes / MIB));
+	return error_remedy(e, r, "Let sessions that doze hibernate, or set doze.size higher.");
+}
+
+static int page_out(struct effect *ef, struct sandbox_usage *is, struct error *e)
+{
+	struct sandbox_usage was = { 0 };
+	int r = sandbox_usage(&ef->sandbox, &was, e);
+	if (r == 0)
+		r = doze_out(&ef->sandbox, is_wanted, ef, e);
+	if (r == 0)
+		r = sandbox_usage(&ef->sandbox, is, e);
+	/* Where it is not counted, what is gone is out. */
+	if (r == 0 && is->out_bytes == 0 && was.rss_bytes > is->rss_bytes)
+		is->out_bytes = was.rss_bytes - is->rss_bytes;
+	pthread_mutex_lock(&ef->node->lock);
+	ef->result.memory_bytes = is->rss_bytes + is->out_bytes;
+	ef->result.out_bytes = is->out_bytes;
+	pthread_mutex_unlock(&ef->node->lock);
+	return r;
+}
+
+int doze_page_out(struct effect *ef, struct error *e)
+{
+	struct sandbox_usage is = { 0 };
+	int r = page_out(ef, &is, e);
+	if (r < 0)
+		return r;
+	if (is_wanted(ef))
+		return error_set(e, ECANCELED, "somebody came for session %s", ef->session->id);
+	if (is.out_bytes < is.rss_bytes)
+		return refuse_full(ef, &is, e);
+	log_debug("session %s: %lld MiB of it are out, %lld MiB in memory", ef->session->id,
+		  (long long)(is.out_bytes / MIB), (long long)(is.rss_bytes / MIB));
+	return 0;
+}
+
+void doze_page_out_again(struct effect *ef)
+{
+	struct error e = ERROR_INIT;
+	if (!doze_is_dozing(ef->node, ef->session))
+		return;
+	if (doze_out(&ef->sandbox, is_wanted, ef, &e) < 0)
+		log_warning("session %s dozes on in memory: %s", ef->session->id, e.text);
+}

@@ -1,0 +1,404 @@
+# SPDX-License-Identifier: Apache-2.0
+"""elsa-node alone: sessions doze with their memory paged out, and whatever is done to them meanwhile
+every byte is right when they run again. Kills at every step: test_node_faults.py."""
+import json
+import os
+import pathlib
+import subprocess
+import threading
+import urllib.parse
+
+import pytest
+
+from nodekit import BUILD, Node, Session, new_id, wait_for
+from test_evacuation import Doomed
+from test_node import (assert_same, in_place_of, leftovers, node_fixture, place_fixture, settle,
+                       whole)
+from test_node_faults import ask_until_killed
+
+pytestmark = [pytest.mark.skipif(os.geteuid() != 0, reason="needs root"), pytest.mark.timeout(180)]
+FIXTURES = (node_fixture, place_fixture)  # used by name
+MIB = 1 << 20
+
+
+def begin(node, mib=100):
+    """A session with so much memory, and what it was."""
+    session = Session(node)
+    session.start()
+    session.ask("fill", mib=mib, timeout=60)
+    return session, session.ask("state")
+
+
+def doze(node, session):
+    return node.done("doze", session)
+
+
+def rouse(node, session):
+    result = node.done("rouse", session)
+    wait_for(session.answers)
+    return result
+
+
+def is_out(node, session, mib):
+    status = wait_for(lambda: (now := node.sessions()[session.id])["frozen"] and now)
+    assert status["running"] and status["dozing"], status
+    assert status["out_bytes"] > mib * MIB and status["rss_bytes"] < 16 * MIB, status
+    return status
+
+
+def areas():
+    """Swap that is in use on this machine."""
+    lines = pathlib.Path("/proc/swaps").read_text().splitlines()[1:]
+    return {line.split()[0] for line in lines}
+
+
+@pytest.fixture(name="with_doze")
+def with_doze_fixture(place):
+    """Makes a node with such options of [doze]; what swap there was before is there behind it."""
+    before, made = areas(), []
+
+    def make(options):
+        node = Node(place, f"[doze]\n{options}")
+        made.append(node)
+        return node
+    yield make
+    for node in made:
+        node.teardown()
+        assert leftovers(node, torn_down=True) == []
+    assert areas() == before
+
+
+def test_memory_goes_out_and_comes_back_right(node):
+    session, before = begin(node, 200)
+    was = node.sessions()[session.id]["rss_bytes"]
+    assert was > 200 * MIB
+    for _ in range(2):
+        result = doze(node, session)
+        assert result["dozing"] and result["running"]
+        assert result["out_bytes"] > 200 * MIB and result["memory_bytes"] >= was * 0.95
+        is_out(node, session, 200)
+        info = node.get("/v1/node")
+        assert info["doze"] == "zram" and info["out_bytes"] > 200 * MIB
+        assert info["out_room_bytes"] > 0 and info["out_stored_bytes"] > 0
+        assert not rouse(node, session)["dozing"]
+        status = node.sessions()[session.id]
+        assert not status["frozen"] and not status["dozing"]
+        after = session.ask("state")
+        assert_same(before, after)
+        assert node.sessions()[session.id]["rss_bytes"] > 190 * MIB
+        before = after
+
+
+def test_time_stands_still_for_nobody_else(node):
+    """One dozes, and the other's memory stays where it is."""
+    session, _ = begin(node)
+    other, other_before = begin(node)
+    doze(node, session)
+    is_out(node, session, 100)
+    status = node.sessions()[other.id]
+    assert status.get("out_bytes", 0) == 0 and status["rss_bytes"] > 100 * MIB
+    assert_same(other_before, other.ask("state"))
+    for file in pathlib.Path("/sys/fs/cgroup").glob("**/elsa-test/*/memory.swappiness"):
+        assert file.read_text() == "0\n"
+    for file in pathlib.Path("/sys/fs/cgroup").glob("**/elsa-test/*/memory.swap.max"):
+        assert file.read_text() == "0\n"
+
+
+def test_what_is_shared_goes_out_too(node):
+    """With processes that were forked, as a map, as a memory file, and in large pages."""
+    session, before = begin(node, 50)
+    session.ask("run", timeout=60, code=urllib.parse.quote("""
+import mmap, os, time
+probe.forked = bytearray().join(os.urandom(1 << 20) for _ in range(30))
+probe.map = mmap.mmap(-1, 30 << 20)
+probe.map[:] = bytes(probe.forked)
+with open("/dev/shm/large", "wb") as f:
+    f.write(probe.forked)
+probe.huge = mmap.mmap(-1, 32 << 20, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+probe.huge.madvise(14)
+probe.huge[:30 << 20] = bytes(probe.forked)
+for _ in range(2):
+    if os.fork() == 0:
+        while True:
+            time.sleep(1000)
+"""))
+    doze(node, session)
+    is_out(node, session, 160)
+    rouse(node, session)
+    assert_same(before, session.ask("state"))
+    answer = session.ask("run", timeout=60, code=urllib.parse.quote("""
+out["is"] = (probe.map[:] == probe.forked and probe.huge[:30 << 20] == probe.forked and
+             open("/dev/shm/large", "rb").read() == probe.forked)
+"""))
+    assert answer["is"] is True
+
+
+def test_asked_for_again(node):
+    session, before = begin(node, 50)
+    effect = new_id()
+    first = node.done("doze", session, effect_id=effect)
+    assert node.done("doze", session, effect_id=effect) == first
+    assert doze(node, session)["dozing"]
+    is_out(node, session, 50)
+    for _ in range(2):
+        assert rouse(node, session)["running"]
+    assert_same(before, session.ask("state"))
+    for kind in ("doze", "rouse"):
+        result = node.effect(kind, Session(node))
+        assert result["state"] == "failed" and "does not run here" in result["text"]
+
+
+def test_woken_a_moment_ago(node):
+    """Part of its memory is still to come when it is to doze."""
+    session, before = begin(node, 300)
+    session.hibernate(1)
+    node.done("restore", session, 1)
+    doze(node, session)
+    is_out(node, session, 300)
+    rouse(node, session)
+    assert_same(before, session.ask("state"))
+
+
+# --- where it goes --------------------------------------------------------------------------
+
+
+def test_what_is_made_is_removed(with_doze):
+    before = areas()
+    node = with_doze('size = "300M"').start()
+    session, state = begin(node, 20)
+    assert areas() == before, "made although nothing dozes"
+    doze(node, session)
+    assert len(areas()) == len(before) + 1
+    node.stop()
+    node.start()
+    node.kill()
+    node.start()
+    is_out(node, session, 20)
+    rouse(node, session)
+    doze(node, session)
+    assert len(areas()) == len(before) + 1
+    rouse(node, session)
+    assert_same(state, session.ask("state"))
+    node.teardown()
+    assert areas() == before
+
+
+def test_one_that_a_kill_has_left_half_made(with_doze):
+    """Noted, and not in use: gone on with."""
+    before = areas()
+    node = with_doze('size = "300M"').start()
+    session, state = begin(node, 20)
+    doze(node, session)
+    rouse(node, session)
+    node.kill()
+    mine = areas() - before
+    subprocess.run(["swapoff", *mine], check=True, timeout=60)
+    node.start()
+    doze(node, session)
+    assert areas() - before == mine
+    rouse(node, session)
+    assert_same(state, session.ask("state"))
+
+
+def test_another_configuration(with_doze):
+    """What was made for the one before makes way when nothing is in it."""
+    before = areas()
+    node = with_doze('size = "300M"').start()
+    session, state = begin(node, 20)
+    doze(node, session)
+    node.stop()
+    node.write_config('[doze]\nswap = "off"')
+    node.start()
+    is_out(node, session, 20)
+    rouse(node, session)
+    assert_same(state, session.ask("state"))
+    info = node.get("/v1/node")
+    assert not info.get("doze") and "doze.swap" in info["doze_lacks"]
+    result = node.effect("doze", session)
+    assert result["state"] == "failed" and result["running"] and result["fault"] == "unavailable"
+    assert "zram" in result["remedy"] and session.answers()
+    node.done("stop", session)
+    node.stop()
+    node.start()
+    assert areas() == before
+
+
+def test_too_little_room(with_doze):
+    """It is not frozen in vain; one of which most could go dozes with that."""
+    node = with_doze('size = "120M"').start()
+    session, before = begin(node, 300)
+    result = node.effect("doze", session)
+    assert result["state"] == "failed" and result["fault"] == "full", result
+    assert "doze.size" in result["remedy"] and result["running"] and not result["dozing"]
+    assert_same(before, session.ask("state"))
+    node.done("stop", session)
+    # zram keeps what nothing makes smaller: at half its size in memory it is full.
+    session, before = begin(node, 80)
+    result = node.effect("doze", session)
+    if result["state"] == "failed":
+        assert result["fault"] == "full" and "could be paged out" in result["text"], result
+        assert not node.sessions()[session.id].get("frozen")
+    else:
+        assert 40 * MIB < result["out_bytes"]
+        rouse(node, session)
+    assert_same(before, session.ask("state"))
+
+
+def test_a_file_is_encrypted_or_not_made(place, with_doze):
+    node = with_doze('swap = "file"\nsize = "100M"').start()
+    info = node.get("/v1/node")
+    if info.get("doze"):
+        session, before = begin(node, 50)
+        doze(node, session)
+        is_out(node, session, 50)
+        rouse(node, session)
+        assert_same(before, session.ask("state"))
+    else:
+        assert "encrypted" in info["doze_lacks"]
+        session, before = begin(node, 10)
+        result = node.effect("doze", session)
+        assert result["state"] == "failed" and "cryptsetup" in result["remedy"], result
+        assert not list(place.glob("**/doze.swap"))
+        assert_same(before, session.ask("state"))
+
+
+def test_doctor(with_doze):
+    for options, ok in (("", True), ('swap = "off"', True), ('swap = "system"', bool(areas()))):
+        node = with_doze(options)
+        text = subprocess.run([BUILD / "elsa-node", "--config", node.config, "doctor", "--json"],
+                              capture_output=True, text=True, timeout=120, check=False).stdout
+        checks = {c["name"]: c for c in json.loads(text)["checks"]}
+        assert checks["doze"]["ok"] == ok and checks["doze"]["level"] == "advised", checks["doze"]
+        assert "pressure" in checks
+
+
+# --- what is done meanwhile -------------------------------------------------------------------
+
+
+def test_a_snapshot_leaves_it_dozing(node):
+    session, before = begin(node, 100)
+    doze(node, session)
+    for generation in (1, 2):
+        result = session.snapshot(generation)
+        assert result["dozing"] and result["memory_bytes"] > 100 * MIB
+        assert whole(node, session, generation)
+        is_out(node, session, 100)
+    rouse(node, session)
+    assert_same(before, session.ask("state"))
+    node.done("stop", session)
+    session.restore(2)
+    assert_same(before, session.ask("state"))
+
+
+def test_what_fails_leaves_it_dozing(node):
+    session, before = begin(node, 100)
+    session.ask("hold", what="mptcp")
+    doze(node, session)
+    for kind in ("snapshot", "hibernate"):
+        result = node.effect(kind, session, 1)
+        assert result["state"] == "failed" and result["dozing"], result
+        is_out(node, session, 100)
+    rouse(node, session)
+    assert_same(before, session.ask("state"))
+
+
+@pytest.mark.parametrize("kind, step, when", [
+    ("snapshot", "freeze", "after"), ("snapshot", "dump", "after"), ("snapshot", "let-run", "before"),
+    ("snapshot", "let-run", "after"), ("snapshot", "commit", "after"), ("hibernate", "freeze", "after"),
+    ("hibernate", "dump", "after"), ("hibernate", "commit", "before")])
+def test_killed_at_work_on_one_that_dozes(node, kind, step, when):
+    session, before = begin(node, 20)
+    doze(node, session)
+    node.kill()
+    node.start("--fault", f"{kind}:{step}:{when}")
+    ask_until_killed(node, kind, session, 1, new_id())
+    node.start()
+    settle(node, session)
+    status = wait_for(lambda: (now := node.sessions()[session.id])["frozen"] and now)
+    assert status["running"] and status["dozing"]
+    rouse(node, session)
+    assert_same(before, session.ask("state"))
+
+
+def test_hibernated_while_it_dozes(node):
+    session, before = begin(node, 100)
+    doze(node, session)
+    result = session.hibernate(1)
+    assert not result["running"] and not result["dozing"]
+    assert session.processes() == set() and leftovers(node) == []
+    assert not list((node.dir / "run" / "held").glob(f"*/{session.id}.*"))
+    assert not session.restore(1)["dozing"]
+    assert_same(before, session.ask("state"))
+
+
+WAITS_FOR_ITS_END = """
+import os, signal, time
+memory = os.urandom(50 << 20)
+def told(number, frame):
+    open("/home/ada/told", "w").write(str(sum(memory[::4096])))
+    raise SystemExit
+signal.signal(signal.SIGTERM, told)
+open("/home/ada/sum", "w").write(str(sum(memory[::4096])))
+while True:
+    time.sleep(1)
+"""
+
+
+@pytest.mark.parametrize("kind", ["stop", "forget"])
+def test_ended_while_it_dozes(node, kind):
+    """Told so first, as one that runs is."""
+    session = Session(node, command=["python3", "-c", WAITS_FOR_ITS_END])
+    node.done("start", session)
+    total = wait_for(lambda: (session.home / "sum").exists() and (session.home / "sum").read_text())
+    doze(node, session)
+    is_out(node, session, 50)
+    assert not node.done(kind, session)["running"]
+    assert session.processes() == set() and leftovers(node) == []
+    assert (session.home / "told").read_text() == total
+
+
+def test_it_ends_while_it_dozes(node):
+    session, _ = begin(node, 50)
+    doze(node, session)
+    for pid in session.processes():
+        os.kill(pid, 9)
+    session.thaw()
+    assert wait_for(lambda: node.sessions()[session.id].get("ended")) == "exited"
+    wait_for(lambda: leftovers(node) == [])
+    assert session.start()["running"]
+    assert not node.sessions()[session.id].get("dozing")
+
+
+def test_the_machine_goes_down(node, place):
+    """What it dozed with is gone; its background checkpoint is not."""
+    session, before = begin(node, 50)
+    doze(node, session)
+    session.snapshot(1)
+    node.kill()
+    for pid in session.processes():
+        os.kill(pid, 9)
+    session.thaw()
+    wait_for(lambda: session.processes() == set())
+    with in_place_of("/proc/sys/kernel/random/boot_id", "00000000-1111\n", place):
+        node.start()
+        assert wait_for(lambda: node.sessions()[session.id].get("ended")) == "rebooted"
+        assert not session.restore(1)["dozing"]
+        assert_same(before, session.ask("state"))
+        node.kill()
+    node.start()
+
+
+def test_evacuated_while_it_dozes(place):
+    node = Doomed(place).start()
+    session, before = begin(node, 100)
+    doze(node, session)
+    node.notice({"in": "60s"})
+    last = node.over()
+    assert [s["state"] for s in last["sessions"]] == ["saved"]
+    assert session.processes() == set()
+    node.cancel()
+    node.kill()
+    node.start()
+    session.restore(last["sessions"][0]["generation"])
+    assert_same(before, session.ask("state"))
+    node.teardown()
