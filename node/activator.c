@@ -1,0 +1,234 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#define _GNU_SOURCE
+#include "node/activator_private.h"
+
+#include "base/cleanup.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+enum {
+	BACKLOG = 512,
+	CONNECTIONS_MOST = 1024,     /* of one session; each may take HEAD_MOST and little more */
+	ALL_CONNECTIONS_MOST = 4096, /* of a node's sessions */
+	ACCEPTS_MOST = 64,           /* before others of the loop have their turn */
+	AGAIN_MS = 200,
+};
+
+int activators_new(struct event_base *base, const struct config *config, struct activators **all,
+		   struct error *e)
+{
+	struct activators *made = calloc(1, sizeof(*made));
+	if (!made)
+		return error_set(e, ENOMEM, "out of memory");
+	made->base = base;
+	made->config = config;
+	*all = made;
+	return 0;
+}
+
+void *activators_free(struct activators *all)
+{
+	free(all);
+	return NULL;
+}
+
+/* --- listening ------------------------------------------------------------------ */
+
+static bool is_full(const struct activator *a)
+{
+	return a->connections >= CONNECTIONS_MOST || a->all->connections >= ALL_CONNECTIONS_MOST;
+}
+
+/* Who has asked for nothing yet is nobody, and gives way to who comes. */
+static struct conn *oldest_silent(const struct activator *a)
+{
+	struct conn *c, *oldest = NULL;
+	LIST_FOREACH(c, &a->conns, link)
+	if (c->state == CONN_READING)
+		oldest = c;
+	return oldest;
+}
+
+/* The kernel keeps those that we cannot take yet. */
+static void pause_listening(struct activator *a)
+{
+	const struct timeval in = { .tv_usec = AGAIN_MS * 1000 };
+	a->paused = true;
+	event_del(a->listener);
+	event_add(a->again, &in);
+}
+
+static void resume_listening(evutil_socket_t fd, short what, void *arg)
+{
+	struct activator *a = arg;
+	(void)fd;
+	(void)what;
+	if (a->paused && a->listener) {
+		a->paused = false;
+		event_add(a->listener, NULL);
+	}
+}
+
+static void take(struct activator *a, int fd, struct conn *instead)
+{
+	const int on = 1;
+	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+	setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
+	if (instead)
+		conn_free(instead);
+	conn_begin(a, fd);
+}
+
+static void accept_some(struct activator *a, int most)
+{
+	while (most-- > 0) {
+		struct conn *silent = is_full(a) ? oldest_silent(a) : NULL;
+		if (is_full(a) && !silent) {
+			pause_listening(a);
+			return;
+		}
+		int fd = accept4(event_get_fd(a->listener), NULL, NULL,
+				 SOCK_NONBLOCK | SOCK_CLOEXEC);
+		if (fd >= 0) {
+			take(a, fd, silent);
+		} else if (errno != ECONNABORTED && errno != EINTR) {
+			if (errno != EAGAIN)
+				pause_listening(a);
+			return;
+		}
+	}
+}
+
+static void on_arrival(evutil_socket_t fd, short what, void *arg)
+{
+	(void)fd;
+	(void)what;
+	accept_some(arg, ACCEPTS_MOST);
+}
+
+static void stop_listening(struct activator *a)
+{
+	if (!a->listener)
+		return;
+	int fd = event_get_fd(a->listener);
+	event_free(a->listener);
+	a->listener = NULL;
+	event_del(a->again);
+	close(fd);
+}
+
+static int start_listening(struct activator *a, int fd, struct error *e)
+{
+	a->again = evtimer_new(a->all->base, resume_listening, a);
+	a->listener = event_new(a->all->base, fd, EV_READ | EV_PERSIST, on_arrival, a);
+	if (!a->listener || !a->again)
+		return error_set(e, ENOMEM, "out of memory");
+	if (listen(fd, BACKLOG) < 0 || evutil_make_socket_nonblocking(fd) < 0)
+		return error_errno(e, "cannot listen for a sleeping session");
+	return event_add(a->listener, NULL) == 0 ? 0 : error_set(e, ENOMEM, "out of memory");
+}
+
+/* --- life ----------------------------------------------------------------------- */
+
+static void *destroy(struct activator *a)
+{
+	LIST_REMOVE(a, link);
+	stop_listening(a);
+	if (a->again)
+		event_free(a->again);
+	free(a->record);
+	free(a);
+	return NULL;
+}
+
+int activator_begin(struct activators *all, const struct activator_options *options,
+		    struct activator **a, struct error *e)
+{
+	struct activator *made = calloc(1, sizeof(*made));
+	if (!made) {
+		close(options->listen_fd);
+		return error_set(e, ENOMEM, "out of memory");
+	}
+	made->all = all;
+	made->options = *options;
+	LIST_INIT(&made->conns);
+	LIST_INSERT_HEAD(&all->list, made, link);
+	made->record = strdup(options->record);
+	int r = start_listening(made, options->listen_fd, e);
+	if (r == 0 && !made->record)
+		r = error_set(e, ENOMEM, "out of memory");
+	if (r < 0) {
+		if (!made->listener)
+			close(options->listen_fd);
+		destroy(made);
+		return r;
+	}
+	*a = made;
+	return 0;
+}
+
+void activator_settle(struct activator *a)
+{
+	if (a->busy)
+		return;
+	if (a->woken && a->connections == 0) {
+		void (*over)(void *arg) = a->options.over;
+		void *arg = a->options.arg;
+		destroy(a);
+		if (over)
+			over(arg);
+	} else if (a->paused) {
+		resume_listening(-1, 0, a);
+	}
+}
+
+void activator_woken(struct activator *a)
+{
+	struct conn *next;
+	if (a->woken)
+		return;
+	a->busy = true;
+	/* Who is in the kernel's queue has come as well. */
+	accept_some(a, CONNECTIONS_MOST);
+	stop_listening(a);
+	a->woken = true;
+	for (struct conn *c = LIST_FIRST(&a->conns); c; c = next) {
+		next = LIST_NEXT(c, link);
+		conn_woken(c);
+	}
+	a->busy = false;
+	activator_settle(a);
+}
+
+void activator_failed(struct activator *a, const char *why, int retry_after_s)
+{
+	struct conn *next;
+	a->busy = true;
+	for (struct conn *c = LIST_FIRST(&a->conns); c; c = next) {
+		next = LIST_NEXT(c, link);
+		conn_failed(c, why, retry_after_s);
+	}
+	a->busy = false;
+	activator_settle(a);
+}
+
+void *activator_free(struct activator *a)
+{
+	if (!a)
+		return NULL;
+	a->busy = true;
+	while (!LIST_EMPTY(&a->conns))
+		conn_free(LIST_FIRST(&a->conns));
+	return destroy(a);
+}
+
+size_t activator_connections(const struct activator *a)
+{
+	return a->connections;
+}

@@ -1,0 +1,261 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#define _GNU_SOURCE
+#include "node/activator_private.h"
+
+#include "base/cleanup.h"
+#include "base/fs.h"
+#include "node/activator_page.h"
+
+#include <event2/buffer.h>
+#include <event2/bufferevent.h>
+#include <string.h>
+#include <sys/socket.h>
+
+enum {
+	HEAD_MS = 15000,   /* for a whole head, from the connection's begin or the last answer */
+	PART_MS = 5000,    /* for taking the last answer */
+	REMIND_MS = 30000, /* somebody who still waits has come, still */
+	RETRY_MS = 100,    /* between two tries to connect to the session, */
+	RETRIES_MOST = 50, /* ... which has just been thawed */
+	UNREACHED_RETRY_S = 5,
+	WHAT_MOST = 200,
+};
+
+static void set_timer(struct conn *c, int ms)
+{
+	const struct timeval in = { .tv_sec = ms / 1000, .tv_usec = ms % 1000 * 1000 };
+	event_add(c->timer, &in);
+}
+
+void conn_free(struct conn *c)
+{
+	struct activator *a = c->a;
+	LIST_REMOVE(c, link);
+	a->connections--;
+	a->all->connections--;
+	if (c->server)
+		bufferevent_free(c->server);
+	bufferevent_free(c->bev);
+	event_free(c->timer);
+	free(c->head);
+	free(c->what);
+	free(c);
+	activator_settle(a);
+}
+
+/* --- the last answer ------------------------------------------------------------ */
+
+/* Closed at once, with bytes of theirs unread, it would be reset, and the answer lost. */
+static void part(struct conn *c)
+{
+	c->state = CONN_PARTING;
+	evbuffer_drain(bufferevent_get_input(c->bev),
+		       evbuffer_get_length(bufferevent_get_input(c->bev)));
+	bufferevent_enable(c->bev, EV_READ);
+	set_timer(c, PART_MS);
+}
+
+static void refuse(struct conn *c, const char *why, int retry_after_s)
+{
+	part(c);
+	page_unwoken(why, retry_after_s, c->html, c->bare, bufferevent_get_output(c->bev));
+}
+
+static void on_sent(struct bufferevent *bev, void *arg)
+{
+	struct conn *c = arg;
+	if (c->state != CONN_PARTING)
+		return;
+	shutdown(bufferevent_getfd(bev), SHUT_WR);
+	if (c->ended)
+		conn_free(c);
+}
+
+/* --- to the session ------------------------------------------------------------- */
+
+static void connect_server(struct conn *c);
+
+static void on_relay_over(void *arg)
+{
+	conn_free(arg);
+}
+
+static void retry_later(struct conn *c)
+{
+	if (c->server)
+		bufferevent_free(c->server);
+	c->server = NULL;
+	if (++c->refused < RETRIES_MOST)
+		set_timer(c, RETRY_MS);
+	else
+		refuse(c, "it runs, but does not take connections", UNREACHED_RETRY_S);
+}
+
+static void on_server(struct bufferevent *bev, short what, void *arg)
+{
+	struct conn *c = arg;
+	if (!(what & BEV_EVENT_CONNECTED)) {
+		retry_later(c);
+		return;
+	}
+	c->state = CONN_RELAYING;
+	event_del(c->timer);
+	relay_begin(&c->relay, c->bev, bev, c->ended, on_relay_over, c);
+}
+
+static void connect_server(struct conn *c)
+{
+	struct activator *a = c->a;
+	c->state = CONN_CONNECTING;
+	event_del(c->timer);
+	int fd = a->options.connect(a->options.arg, NULL);
+	if (fd >= 0)
+		c->server = bufferevent_socket_new(a->all->base, fd, BEV_OPT_CLOSE_ON_FREE);
+	if (!c->server) {
+		if (fd >= 0)
+			evutil_closesocket(fd);
+		retry_later(c);
+		return;
+	}
+	bufferevent_setcb(c->server, NULL, NULL, on_server, c);
+	/* Without an address: it has begun already. */
+	if (bufferevent_socket_connect(c->server, NULL, 0) < 0)
+		retry_later(c);
+}
+
+/* --- requests ------------------------------------------------------------------- */
+
+/* "GET /user/ada/lab": what is behind the "?" may be a secret. */
+static char *describe(const struct request_head *head, const char *data)
+{
+	struct text target = request_head_target(head, data);
+	const char *query = memchr(target.at, '?', target.len);
+	size_t len = query ? (size_t)(query - target.at) : target.len;
+	return str_printf("%s %.*s", request_head_method(head),
+			  (int)(len > WHAT_MOST ? WHAT_MOST : len), target.at);
+}
+
+static void touch(struct conn *c)
+{
+	struct activator *a = c->a;
+	set_timer(c, REMIND_MS);
+	/* It may wake, fail or free us all. */
+	a->options.touched(a->options.arg, c->what ? c->what : "a request");
+}
+
+static void take_request(struct conn *c, const char *data)
+{
+	c->html = text_contains(request_head_field(c->head, data, "Accept", 0), "text/html");
+	c->bare = strcmp(request_head_method(c->head), "HEAD") == 0;
+	c->what = describe(c->head, data);
+	free(c->head);
+	c->head = NULL;
+	c->state = CONN_WAITING;
+	touch(c);
+}
+
+static void read_requests(struct conn *c)
+{
+	struct evbuffer *in = bufferevent_get_input(c->bev);
+	size_t len = evbuffer_get_length(in);
+	if (len == 0)
+		return;
+	if (c->a->woken) {
+		connect_server(c);
+		return;
+	}
+	if (!c->head) {
+		c->head = malloc(sizeof(*c->head));
+		if (!c->head) {
+			conn_free(c);
+			return;
+		}
+		request_head_init(c->head);
+	}
+	if (len > HEAD_MOST)
+		len = HEAD_MOST;
+	const char *data = (const char *)evbuffer_pullup(in, (ev_ssize_t)len);
+	int r = data ? request_head_read(c->head, data, len) : -1;
+	if (r < 0)
+		conn_free(c);
+	else if (r > 0)
+		take_request(c, data);
+}
+
+/* --- events --------------------------------------------------------------------- */
+
+static void on_read(struct bufferevent *bev, void *arg)
+{
+	struct conn *c = arg;
+	struct evbuffer *in = bufferevent_get_input(bev);
+	if (c->state == CONN_READING)
+		read_requests(c);
+	else if (c->state == CONN_PARTING)
+		evbuffer_drain(in, evbuffer_get_length(in));
+	else if (evbuffer_get_length(in) >= HEAD_MOST)
+		bufferevent_disable(bev, EV_READ); /* the kernel keeps the rest */
+}
+
+/* Who has sent a request and then ended its sending may still wait for the answer. */
+static void on_event(struct bufferevent *bev, short what, void *arg)
+{
+	struct conn *c = arg;
+	c->ended = true;
+	if ((what & BEV_EVENT_ERROR) || c->state == CONN_READING ||
+	    (c->state == CONN_PARTING && evbuffer_get_length(bufferevent_get_output(bev)) == 0))
+		conn_free(c);
+}
+
+static void on_timer(evutil_socket_t fd, short what, void *arg)
+{
+	struct conn *c = arg;
+	(void)fd;
+	(void)what;
+	if (c->state == CONN_WAITING)
+		touch(c);
+	else if (c->state == CONN_CONNECTING)
+		connect_server(c);
+	else
+		conn_free(c);
+}
+
+void conn_begin(struct activator *a, int fd)
+{
+	struct conn *c = calloc(1, sizeof(*c));
+	struct bufferevent *bev = bufferevent_socket_new(a->all->base, fd, BEV_OPT_CLOSE_ON_FREE);
+	struct event *timer = c ? evtimer_new(a->all->base, on_timer, c) : NULL;
+	if (!c || !bev || !timer) {
+		if (bev)
+			bufferevent_free(bev);
+		else
+			evutil_closesocket(fd);
+		if (timer)
+			event_free(timer);
+		free(c);
+		return;
+	}
+	c->a = a;
+	c->bev = bev;
+	c->timer = timer;
+	LIST_INSERT_HEAD(&a->conns, c, link);
+	a->connections++;
+	a->all->connections++;
+	bufferevent_setcb(bev, on_read, on_sent, on_event, c);
+	bufferevent_setwatermark(bev, EV_READ, 0, HEAD_MOST);
+	bufferevent_enable(bev, EV_READ | EV_WRITE);
+	set_timer(c, HEAD_MS);
+}
+
+void conn_woken(struct conn *c)
+{
+	if (c->state == CONN_WAITING)
+		connect_server(c);
+	else if (c->state == CONN_READING)
+		read_requests(c);
+}
+
+void conn_failed(struct conn *c, const char *why, int retry_after_s)
+{
+	if (c->state == CONN_WAITING)
+		refuse(c, why, retry_after_s);
+}

@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef ELSA_NODE_ACTIVATOR_PRIVATE_H
+#define ELSA_NODE_ACTIVATOR_PRIVATE_H
+
+/* Private to node/activator*.c. All of it is the loop's. */
+
+#include "node/activator.h"
+#include "node/activator_head.h"
+#include "node/activator_relay.h"
+
+#include <sys/queue.h>
+
+struct activators {
+	struct event_base *base;
+	const struct config *config;
+	size_t connections; /* of all of them */
+	LIST_HEAD(, activator) list;
+};
+
+struct activator {
+	struct activators *all;
+	struct activator_options options; /* spec and record are not valid here */
+	char *record;
+	struct event *listener; /* NULL: nobody is listened to any more */
+	struct event *again;    /* listens again after there was no room */
+	bool paused;
+	bool woken;
+	bool busy; /* its connections are being gone through: none may end it */
+	size_t connections;
+	LIST_HEAD(, conn) conns; /* newest first */
+	LIST_ENTRY(activator) link;
+};
+
+enum conn_state {
+	CONN_READING,    /* a request's head, or nothing yet */
+	CONN_WAITING,    /* for the session */
+	CONN_CONNECTING, /* to it, which runs */
+	CONN_RELAYING,
+	CONN_PARTING, /* has its last answer; what it still sends is thrown away */
+};
+
+/* One connection. */
+struct conn {
+	struct activator *a;
+	enum conn_state state;
+	struct bufferevent *bev;
+	struct bufferevent *server; /* CONNECTING and RELAYING */
+	struct event *timer;        /* means what the state says */
+	struct request_head *head;  /* READING, from its first byte on */
+	struct relay relay;
+	char *what;  /* WAITING: told to touched() */
+	bool ended;  /* it sends no more */
+	bool html;   /* it wants pages for people */
+	bool bare;   /* it asked by HEAD */
+	int refused; /* how often the session did not take it */
+	LIST_ENTRY(conn) link;
+};
+
+/* Takes the descriptor over. */
+void conn_begin(struct activator *a, int fd);
+/* May end the activator: nothing of it is to be touched after. */
+void conn_free(struct conn *c);
+void conn_woken(struct conn *c);
+void conn_failed(struct conn *c, const char *why, int retry_after_s);
+
+/* There is room for one more, or it has ended. */
+void activator_settle(struct activator *a);
+
+#endif
