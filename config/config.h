@@ -130,6 +130,10 @@ struct config {
 		char *rebalance;        /* "ignore", "avoid", "evacuate" */
 	} spot;
 	struct {
+		int64_t concurrency;   /* of one node; 0: as many as it has processors */
+		int64_t reserve_bytes; /* left free by what it wakes by itself */
+	} wake;
+	struct {
 		int64_t patience_ms; /* before it is given: how long each side waits for the other
 				      */
 		int64_t concurrency; /* of one node, to and from */

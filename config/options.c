@@ -28,6 +28,7 @@ const struct option_section option_sections[] = {
 	{ "spot", "Machines that may go away at short notice, or at none." },
 	{ "move", "Live migration between nodes (docs/migration.md)." },
 	{ "doze", "Where the memory of sessions that doze goes (docs/wake.md)." },
+	{ "wake", "How sessions wake that sleep unseen (docs/wake.md)." },
 	{ "capacity", "Machines that elsad asks the cloud for, and gives back." },
 	{ "idle",
 	  "When a session is put to sleep. This section's own timeout and the like hold for\n"
@@ -292,6 +293,12 @@ const struct option options[] = {
 	  .choices = "auto lz4 zstd lzo-rle",
 	  .doc = "Of zram: lz4 wakes fastest, zstd takes the least memory. auto, or one that the\n"
 		 "kernel lacks: the kernel's own choice." },
+
+	{ "wake", "concurrency", OPTION_INTEGER, AT(wake.concurrency), "0", 0, 1000,
+	  .doc = "Most sessions that a node wakes at once by itself, because somebody came. 0: as\n"
+		 "many as it has processors." },
+	{ "wake", "reserve", OPTION_SIZE, AT(wake.reserve_bytes), "\"256M\"", 0, 1024 * TIB,
+	  .doc = "Memory that is to be free on a node behind that; else another one is to wake it." },
 
 	{ "capacity", "provider", OPTION_STRING, AT(capacity.provider), "\"none\"",
 	  .choices = "none autoscaling fleet gcp command",

@@ -111,7 +111,8 @@ static bool is_listed(struct node *node, const struct session *s)
 {
 	const struct journal *j = &s->journal;
 	pthread_mutex_lock(&node->lock);
-	bool listed = j->pid || j->ended || j->effect || (s->effect && s->effect->request.id);
+	bool listed = j->pid || j->ended || j->asleep || j->effect ||
+		      (s->effect && s->effect->request.id);
 	pthread_mutex_unlock(&node->lock);
 	return listed;
 }

@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "base/names.h"
 #include "node/arrival.h"
+#include "node/asleep.h"
 #include "node/depart.h"
 #include "node/estimate.h"
 #include "node/evacuate.h"
@@ -393,6 +394,7 @@ static void done(void *arg)
 	depart_effect_ended(node, ef);
 	if (begin_again(ef))
 		return;
+	asleep_effect_ended(node, ef);
 	effect_tell(ef);
 	if (ef->acknowledged)
 		drop_results(node, s, ef->request.id);

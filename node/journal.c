@@ -32,6 +32,8 @@ static const struct wire_field journal_fields[] = {
 	{ "fence", WIRE_INT, AT(fence) },
 	{ "tried", WIRE_INT, AT(tried) },
 	{ "arriving", WIRE_INT, AT(arriving) },
+	{ "asleep", WIRE_INT, AT(asleep) },
+	{ "asleep_bytes", WIRE_INT, AT(asleep_bytes) },
 	{ "given_to", WIRE_STRING, AT(given_to) },
 	{ "given_id", WIRE_STRING, AT(given_id) },
 	{ "moved_from", WIRE_STRING, AT(moved_from) },

@@ -49,6 +49,9 @@ struct journal {
 	int64_t arriving; /* the checkpoint that its processes' memory still comes from, or
 			   * ARRIVING_MOVED; 0: all is in */
 
+	int64_t asleep;       /* it sleeps as this checkpoint, and is answered for here; 0 */
+	int64_t asleep_bytes; /* ... of so much memory */
+
 	/* Live migration. On the node that it left, from the commit on: who has it, by which
 	 * effect. What stands still here is the memory of that. The id alone: it was about to
 	 * leave by that, or came back, and is this node's. */

@@ -5,6 +5,7 @@
 #include "base/names.h"
 #include "config/config.h"
 #include "node/api.h"
+#include "node/asleep.h"
 #include "node/depart.h"
 #include "node/doctor.h"
 #include "node/effect.h"
@@ -156,6 +157,7 @@ static void close_daemon(struct daemon *d)
 	evacuate_free(&d->node);
 	estimate_free(&d->node);
 	lease_close(&d->node);
+	asleep_close(&d->node);
 	node_deinit(&d->node);
 	for (size_t i = 0; i < ARRAY_SIZE(d->signals); i++)
 		if (d->signals[i])
@@ -183,6 +185,8 @@ static int open_daemon(struct daemon *d, const struct options *o, struct error *
 		r = node_init(&d->node, e);
 	if (r == 0)
 		r = estimate_init(&d->node, e);
+	if (r == 0)
+		r = asleep_open(&d->node, e);
 	if (r == 0)
 		r = lease_open(&d->node, e);
 	if (r == 0)

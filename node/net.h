@@ -51,6 +51,7 @@ bool net_contains(const char *network, const char *address);
 void net_interface(const char *id, char to[NET_INTERFACE_SIZE]);
 /* "02:e5:0a:63:00:02" for 10.99.0.2. -EINVAL when it is no IPv4 address. */
 #define NET_MAC_SIZE 18
+#define NET_NODE_MAC "02:e5:00:00:00:01" /* the node's end of every link, on every node */
 int net_mac(const char *address, char to[NET_MAC_SIZE]);
 
 /* Is a network namespace bound at `path`? */

@@ -3,9 +3,8 @@
 #include "node/net.h"
 
 #include "base/cleanup.h"
-#include "node/netlink.h"
+#include "node/nftables.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
 #include <linux/netfilter.h>
 #include <linux/netfilter/nf_tables.h>
@@ -34,35 +33,20 @@
 #define TABLE     "elsa_hold"
 #define CRIU_MARK UINT32_C(0xc114)
 
-/* --- messages (linux/netfilter/nfnetlink.h: changes come between "begin" and "end") --- */
-
-static void begin_message(struct netlink *n, const char *what, int type, int flags, int family,
-			  int resource)
-{
-	struct nfgenmsg head = { .nfgen_family = (uint8_t)family,
-				 .version = NFNETLINK_V0,
-				 .res_id = htons((uint16_t)resource) };
-	netlink_begin(n, what, type, flags, &head, sizeof(head));
-}
-
-static void put_mark(struct netlink *n, int type)
-{
-	begin_message(n, "switch the session's packets", type, 0, AF_UNSPEC, NFNL_SUBSYS_NFTABLES);
-}
+/* --- messages ---------------------------------------------------------------- */
 
 static void put_table(struct netlink *n, int flags, bool held)
 {
-	begin_message(n,
-		      held ? "switch the session's packets off" : "switch the session's packets on",
-		      NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_NEWTABLE, flags, NFPROTO_INET, 0);
+	nftables_begin(
+		n, held ? "switch the session's packets off" : "switch the session's packets on",
+		NFT_MSG_NEWTABLE, flags);
 	netlink_put_text(n, NFTA_TABLE_NAME, TABLE);
 	netlink_put_be32(n, NFTA_TABLE_FLAGS, held ? 0 : NFT_TABLE_F_DORMANT);
 }
 
 static void put_chain(struct netlink *n, int flags, const char *name, uint32_t hook)
 {
-	begin_message(n, "make the switch for the session's packets",
-		      NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_NEWCHAIN, flags, NFPROTO_INET, 0);
+	nftables_begin(n, "make the switch for the session's packets", NFT_MSG_NEWCHAIN, flags);
 	netlink_put_text(n, NFTA_CHAIN_TABLE, TABLE);
 	netlink_put_text(n, NFTA_CHAIN_NAME, name);
 	size_t nest = netlink_nest(n, NFTA_CHAIN_HOOK, NULL, 0);
@@ -118,8 +102,8 @@ static void put_accept(struct netlink *n)
 
 static void put_rule(struct netlink *n, int flags, const char *chain)
 {
-	begin_message(n, "let CRIU's packets through", NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_NEWRULE,
-		      flags | NLM_F_CREATE | NLM_F_APPEND, NFPROTO_INET, 0);
+	nftables_begin(n, "let CRIU's packets through", NFT_MSG_NEWRULE,
+		       flags | NLM_F_CREATE | NLM_F_APPEND);
 	netlink_put_text(n, NFTA_RULE_TABLE, TABLE);
 	netlink_put_text(n, NFTA_RULE_CHAIN, chain);
 	size_t list = netlink_nest(n, NFTA_RULE_EXPRESSIONS, NULL, 0);
@@ -133,7 +117,7 @@ static void put_rule(struct netlink *n, int flags, const char *chain)
 static int switch_table(int netns_fd, bool create, bool held, struct error *e)
 {
 	struct netlink n = NETLINK_INIT;
-	put_mark(&n, NFNL_MSG_BATCH_BEGIN);
+	nftables_mark(&n, NFNL_MSG_BATCH_BEGIN);
 	put_table(&n, create ? NLM_F_CREATE : NLM_F_ACK, held);
 	if (create) {
 		put_chain(&n, NLM_F_CREATE, "in", NF_INET_PRE_ROUTING);
@@ -141,7 +125,7 @@ static int switch_table(int netns_fd, bool create, bool held, struct error *e)
 		put_rule(&n, 0, "in");
 		put_rule(&n, NLM_F_ACK, "out");
 	}
-	put_mark(&n, NFNL_MSG_BATCH_END);
+	nftables_mark(&n, NFNL_MSG_BATCH_END);
 	cleanup_fd int fd = netlink_open(netns_fd, NETLINK_NETFILTER, e);
 	return fd < 0 ? fd : netlink_send(&n, fd, e);
 }

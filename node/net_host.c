@@ -5,6 +5,7 @@
 #include "base/cleanup.h"
 #include "base/fs.h"
 #include "io/job.h"
+#include "node/sleep_net.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -149,6 +150,8 @@ static int put_input(const struct config *config, const char *pool, const char *
 	int r = buf_printf(to,
 			   "	chain input {\n"
 			   "		type filter hook input priority filter - 10;\n"
+			   "		ip daddr " SLEEP_NET_ADDRESS " ct status dnat accept\n"
+			   "		ip daddr " SLEEP_NET_ADDRESS " drop\n"
 			   "		iifname \"" NET_INTERFACE_PREFIX "*\" jump from_session\n"
 			   "		iifname \"" NET_INTERFACE_PREFIX "*\" drop\n"
 			   "		iifname != \"%s\" accept\n"
@@ -185,12 +188,47 @@ static int put_forward(const struct config *config, const char *overlay, struct 
 			  overlay, overlay, config->network.host_address, overlay, overlay);
 }
 
+#define BEGINS "tcp flags & (fin | syn | rst | ack) == syn"
+
+/* Who begins a connection to a session that sleeps is answered by another (node/sleep_net.h): from
+ * this host, and from the hub's. What comes for one and is not led there is not to be remembered as
+ * a connection, or it would keep its way when it is tried again. */
+static int put_asleep(const struct config *config, const char *overlay, struct buf *to)
+{
+	char device[NET_INTERFACE_SIZE];
+	sleep_net_interface(config, device);
+	int r = buf_printf(to,
+			   "	map asleep {\n"
+			   "		type ipv4_addr . inet_service : ipv4_addr . inet_service\n"
+			   "	}\n"
+			   "	chain asleep_from_here {\n"
+			   "		type nat hook output priority -100;\n"
+			   "		" BEGINS " dnat ip to ip daddr . tcp dport map @asleep\n"
+			   "	}\n"
+			   "	chain asleep_undirected {\n"
+			   "		type filter hook postrouting priority filter;\n"
+			   "		oifname \"%s\" " BEGINS " drop\n"
+			   "	}\n",
+			   device);
+	if (r < 0 || !net_is_joined(config))
+		return r;
+	return buf_printf(to,
+			  "	chain asleep_from_hub {\n"
+			  "		type nat hook prerouting priority dstnat;\n"
+			  "		iifname \"%s\" ip saddr %s " BEGINS
+			  " dnat ip to ip daddr . tcp dport map @asleep\n"
+			  "	}\n",
+			  overlay, config->network.host_address);
+}
+
 static int put_hooks(const struct config *config, const char *pool, struct buf *to)
 {
 	char overlay[NET_INTERFACE_SIZE];
 	net_overlay_interface(config, overlay);
 	int r = put_input(config, pool, overlay, to);
-	return r < 0 ? r : put_forward(config, overlay, to);
+	if (r == 0)
+		r = put_forward(config, overlay, to);
+	return r < 0 ? r : put_asleep(config, overlay, to);
 }
 
 int net_host_rules(const struct config *config, struct buf *to, struct error *e)

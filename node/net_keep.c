@@ -12,7 +12,9 @@
 #include <net/if.h>
 #include <pthread.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -22,9 +24,23 @@ enum {
 	MOST_FRAMES = 8192, /* what still comes while we give is not for us to give */
 };
 
+/* Before a frame, what is to be done with it; and its own head. */
+struct head {
+	struct virtio_net_hdr todo;
+	struct ethhdr ether;
+} __attribute__((packed));
+
+struct before {
+	struct before *next;
+	size_t len;
+	unsigned char data[];
+};
+
 struct net_keep {
 	int fd;
 	struct sockaddr_ll link;
+	struct head head; /* of what comes from the node */
+	struct before *first, **end;
 };
 
 /* Of the node's end of the link: what it sends into it. Checksums and segments are as yet undone in
@@ -53,6 +69,22 @@ static int open_link(struct sockaddr_ll *link)
 	return fd;
 }
 
+static void read_mac(const char *text, unsigned char to[ETH_ALEN])
+{
+	sscanf(text, "%hhx:%hhx:%hhx:%hhx:%hhx:%hhx", &to[0], &to[1], &to[2], &to[3], &to[4],
+	       &to[5]);
+}
+
+static struct head head_for(const char *address)
+{
+	struct head head = { .ether.h_proto = htons(ETH_P_IP) };
+	char mac[NET_MAC_SIZE] = "";
+	net_mac(address, mac);
+	read_mac(mac, head.ether.h_dest);
+	read_mac(NET_NODE_MAC, head.ether.h_source);
+	return head;
+}
+
 struct net_keep *net_keep_begin(const struct net_session *s)
 {
 	char name[NET_INTERFACE_SIZE];
@@ -69,12 +101,43 @@ struct net_keep *net_keep_begin(const struct net_session *s)
 		free(keep);
 		return NULL;
 	}
+	keep->head = head_for(s->address);
+	keep->first = NULL;
+	keep->end = &keep->first;
 	return keep;
+}
+
+void net_keep_put(struct net_keep *keep, const void *packet, size_t len)
+{
+	size_t all = sizeof(keep->head) + len;
+	struct before *b = keep ? malloc(sizeof(*b) + all) : NULL;
+	if (!b)
+		return;
+	*b = (struct before) { .len = all };
+	memcpy(b->data, &keep->head, sizeof(keep->head));
+	memcpy(b->data + sizeof(keep->head), packet, len);
+	*keep->end = b;
+	keep->end = &b->next;
+}
+
+void net_keep_each(struct net_keep *keep, void (*each)(const void *packet, size_t len, void *arg),
+		   void *arg)
+{
+	cleanup_free unsigned char *frame = keep ? malloc(FRAME) : NULL;
+	for (int i = 0; frame && i < MOST_FRAMES; i++) {
+		ssize_t n = recv(keep->fd, frame, FRAME, 0);
+		if (n < 0)
+			break;
+		if ((size_t)n > sizeof(struct head))
+			each(frame + sizeof(struct head), (size_t)n - sizeof(struct head), arg);
+	}
 }
 
 void *net_keep_give(struct net_keep *keep)
 {
 	cleanup_free unsigned char *frame = keep ? malloc(FRAME) : NULL;
+	for (const struct before *b = keep ? keep->first : NULL; b; b = b->next)
+		send(keep->fd, b->data, b->len, 0);
 	for (int i = 0; frame && i < MOST_FRAMES; i++) {
 		ssize_t n = recv(keep->fd, frame, FRAME, 0);
 		if (n < 0)
@@ -106,6 +169,11 @@ static void close_soon(int fd)
 void *net_keep_free(struct net_keep *keep)
 {
 	if (keep) {
+		while (keep->first) {
+			struct before *next = keep->first->next;
+			free(keep->first);
+			keep->first = next;
+		}
 		close_soon(keep->fd);
 		free(keep);
 	}

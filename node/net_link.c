@@ -26,7 +26,7 @@ enum {
 #define LINK_PLAIN "keep IPv6 off the link"
 #define LINK_UP    "bring the link up"
 
-/* The node's end of every link, on every node. */
+/* NET_NODE_MAC */
 static const unsigned char node_mac[MAC] = { 0x02, 0xe5, 0, 0, 0, 0x01 };
 
 /* What both ends need to know. */

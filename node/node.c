@@ -32,8 +32,8 @@ char *node_path(const struct node *node, const char *what, const char *id, const
 
 static int make_dirs(const struct node *node, struct error *e)
 {
-	static const char *const names[] = { "journal", "log",      "criu", "images",
-					     "links",   "sessions", "pages" };
+	static const char *const names[] = { "journal", "log",      "criu",  "images",
+					     "links",   "sessions", "pages", "asleep" };
 	cleanup_free char *noted = journal_dir(node);
 	int r = fs_mkdirs(node->config->node.run_dir, 0755, e);
 	if (r == 0)

@@ -26,6 +26,7 @@
 #include <stdatomic.h>
 
 struct session;
+struct asleep_all;
 struct estimates;
 struct evacuate;
 struct notices;
@@ -52,6 +53,7 @@ struct node {
 	struct evacuate *evacuate;      /* node/evacuate.h */
 	atomic_bool evacuating;         /* ... is under way */
 	struct departures *departures;  /* node/depart.h */
+	struct asleep_all *asleep;      /* node/asleep.h */
 	struct overlay_state overlay;   /* the loop's; what is in effect, see node/overlay.h */
 	char *doze_lacks;               /* node/doze.h: why sessions cannot doze here, or NULL */
 	struct notices *notices;        /* node/notices.h */

@@ -5,6 +5,7 @@
 #include "base/fs.h"
 #include "base/log.h"
 #include "node/arrival.h"
+#include "node/asleep.h"
 #include "node/effect.h"
 #include "node/hold.h"
 #include "node/lease.h"
@@ -41,6 +42,7 @@ static void recover_session(struct node *node, struct session *s)
 	struct error e = ERROR_INIT;
 	int r = 0;
 	hold_recover(node, s);
+	asleep_recover(node, s);
 	if (s->journal.effect)
 		r = effect_recover(node, s, &e);
 	else if (s->journal.pid)
@@ -80,7 +82,7 @@ static int note_stray(const char *id, void *arg)
 /* What an effect had under way when the machine went down. */
 static int remove_work(const struct node *node, const char *id, struct error *e)
 {
-	static const char *const names[] = { "criu", "images", "pages" };
+	static const char *const names[] = { "criu", "images", "pages", "asleep" };
 	cleanup_free char *near = str_printf("%s/images/%s", node->config->node.run_dir, id);
 	int r = near ? fs_remove_tree(near, e) : error_set(e, ENOMEM, "out of memory");
 	for (size_t i = 0; r == 0 && i < ARRAY_SIZE(names); i++) {
@@ -149,5 +151,7 @@ void recover_undecided(struct node *node)
 		if (s->journal.effect && !s->effect && effect_recover(node, s, &e) < 0)
 			log_error("session %s: %s", s->id, e.text);
 		arrival_take_up(node, s);
+		if (!s->effect)
+			asleep_recover(node, s);
 	}
 }

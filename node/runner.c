@@ -3,6 +3,7 @@
 
 #include "base/cleanup.h"
 #include "base/log.h"
+#include "node/asleep.h"
 #include "node/depart.h"
 #include "node/doze.h"
 #include "node/evacuate.h"
@@ -104,9 +105,11 @@ static int open_journal(struct effect *ef, struct error *e)
 	j->begun_at = clock_wall();
 	j->created_at = 0;
 	j->released = 0;
-	if (evacuate_was(j) && q->kind != EFFECT_SNAPSHOT && q->kind != EFFECT_HIBERNATE)
+	if (evacuate_was(j) && q->kind != EFFECT_SNAPSHOT && q->kind != EFFECT_HIBERNATE &&
+	    q->kind != EFFECT_SLEEP)
 		journal_set(&j->ended, NULL, NULL);
-	if (q->kind == EFFECT_START || q->kind == EFFECT_RESTORE)
+	/* What this node wakes by itself is no wish of elsad's: a fence counts. */
+	if ((q->kind == EFFECT_START || q->kind == EFFECT_RESTORE) && !asleep_is_effect(q->id))
 		j->fence = j->tried = 0;
 	r = journal_set(&j->effect, q->id, e);
 	pthread_mutex_unlock(&ef->node->lock);
@@ -162,6 +165,7 @@ static void fill_result(struct effect *ef, const struct error *failure)
 	result->state = failure ? EFFECT_FAILED : EFFECT_DONE;
 	result->running = running;
 	result->dozing = dozing;
+	result->answering = effect_journal(ef)->asleep && !running;
 	if (ef->request.kind != EFFECT_FENCE) /* that one's is not the session's here */
 		result->generation = effect_journal(ef)->generation;
 	result->duration_us = clock_mono() - ef->begun;
@@ -174,12 +178,13 @@ static void fill_result(struct effect *ef, const struct error *failure)
 	pthread_mutex_unlock(&ef->node->lock);
 }
 
-/* Of the session's own end nobody wants the result, nor of either side of a departure: what came of
- * that is told by node/depart.h. */
+/* Of the session's own end nobody wants the result, nor of its waking by this node itself, nor of
+ * either side of a departure: what came of that is told by node/depart.h. */
 static bool is_wanted(const struct effect *ef)
 {
 	enum effect_kind kind = ef->request.kind;
-	return ef->request.id && kind != EFFECT_DEPART && kind != EFFECT_RETURN;
+	return ef->request.id && kind != EFFECT_DEPART && kind != EFFECT_RETURN &&
+	       !asleep_is_effect(ef->request.id);
 }
 
 static void keep_result(struct effect *ef)

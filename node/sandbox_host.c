@@ -8,6 +8,7 @@
 #include "node/net.h"
 #include "node/overlay.h"
 #include "node/rootfs.h"
+#include "node/sleep_net.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -68,6 +69,8 @@ static int remove_private_dir(const char *path, struct error *e)
 int sandbox_host_teardown(const struct config *config, struct error *e)
 {
 	int r = overlay_teardown(config, e);
+	if (r == 0)
+		r = sleep_net_teardown(config, e);
 	if (r == 0)
 		r = net_host_teardown(config, e);
 	if (r == 0)

@@ -4,6 +4,7 @@
 #include "base/cleanup.h"
 #include "base/fs.h"
 #include "node/arrival.h"
+#include "node/asleep.h"
 #include "node/depart.h"
 #include "node/doze.h"
 #include "node/effect.h"
@@ -71,7 +72,10 @@ void session_remove(struct node *node, struct session *s)
 	pthread_mutex_unlock(&node->lock);
 	session_unwatch(s);
 	arrival_drop(node, s);
+	if (s->asleep)
+		asleep_drop(node, s, "It is not here any more.");
 	free(s->arrival_stall);
+	free(s->unwoken);
 	journal_deinit(&s->journal);
 	free(s);
 }
@@ -85,7 +89,7 @@ void session_remove_all(struct node *node)
 bool session_is_over(const struct session *s)
 {
 	const struct journal *j = &s->journal;
-	return !s->effect && !s->queued && !j->effect && j->pid == 0 && !j->ended &&
+	return !s->effect && !s->queued && !j->effect && j->pid == 0 && !j->ended && !j->asleep &&
 	       j->result_count == 0;
 }
 
@@ -174,6 +178,8 @@ static int fill_status(struct node *node, struct session *s, struct session_stat
 	st->pid = st->running ? j->pid : 0;
 	st->generation = j->generation;
 	st->started_at = j->started_at;
+	if (r == 0)
+		r = asleep_status(s, st, e);
 	if (st->running)
 		arrival_status(node, s, st);
 	return r;

@@ -10,6 +10,7 @@
  * there is none, by the loop; the same thread may read them without the lock.
  */
 
+#include "base/clock.h"
 #include "base/id.h"
 #include "node/journal.h"
 #include "node/node.h"
@@ -19,6 +20,7 @@
 
 struct effect;
 struct arrival;
+struct asleep;
 
 struct session {
 	struct session *next;
@@ -30,10 +32,13 @@ struct session {
 	bool taking_up;      /* ... is being made after a crash, or its source told of its end */
 	char *arrival_stall; /* ... cannot be made: why, and since when */
 	int64_t arrival_stalled_since;
-	bool memory_lost;   /* ... nobody has the rest: it is to end */
-	bool source_gone;   /* ... the node it is about to come from has given up: so may we */
-	unsigned held;      /* node/hold.h's, under its lock: why it stands still, as bits */
-	bool freezer_owned; /* ... an effect freezes and thaws it */
+	bool memory_lost;      /* ... nobody has the rest: it is to end */
+	bool source_gone;      /* ... the node it is about to come from has given up: so may we */
+	unsigned held;         /* node/hold.h's, under its lock: why it stands still, as bits */
+	bool freezer_owned;    /* ... an effect freezes and thaws it */
+	struct asleep *asleep; /* node/asleep.h: it is answered for; NULL; the loop's to change */
+	wall_ms touched_at;    /* ... and somebody came for it; 0 */
+	char *unwoken;         /* ... and this node may not wake it: why; NULL */
 	/* The loop's: */
 	int pidfd;
 	struct event *watch;

@@ -4,6 +4,7 @@
 #include "base/cleanup.h"
 #include "base/fs.h"
 #include "node/arrival.h"
+#include "node/asleep.h"
 #include "node/hold.h"
 
 #include <errno.h>
@@ -24,7 +25,7 @@ int steps_kill(struct effect *ef, struct error *e)
  * back. What else is to become of it there elsad says. */
 static bool is_well_over(const struct effect *ef)
 {
-	return ef->request.kind == EFFECT_HIBERNATE;
+	return ef->request.kind == EFFECT_HIBERNATE || ef->request.kind == EFFECT_SLEEP;
 }
 
 int steps_teardown(struct effect *ef, struct error *e)
@@ -32,7 +33,9 @@ int steps_teardown(struct effect *ef, struct error *e)
 	cleanup_free char *pages = arrival_dir(ef->node, ef->session->id);
 	session_keep_log(ef->node, &ef->sandbox);
 	arrival_forget(ef, is_well_over(ef));
-	int r = sandbox_teardown(&ef->sandbox, true, e);
+	int r = effect_journal(ef)->asleep ? asleep_route(ef, e) : 0;
+	if (r == 0)
+		r = sandbox_teardown(&ef->sandbox, true, e);
 	return r < 0 || !pages ? r : fs_remove_tree(pages, e);
 }
 
@@ -62,6 +65,31 @@ int steps_mount(struct effect *ef, struct error *e)
 int steps_unmount(struct effect *ef, struct error *e)
 {
 	return sandbox_unmount(&ef->sandbox, e);
+}
+
+static void forget_asleep(struct effect *ef)
+{
+	struct journal *j = effect_journal(ef);
+	pthread_mutex_lock(&ef->node->lock);
+	j->asleep = j->asleep_bytes = 0;
+	pthread_mutex_unlock(&ef->node->lock);
+}
+
+void steps_answers_itself(struct effect *ef)
+{
+	forget_asleep(ef);
+	if (ef->node->asleep)
+		asleep_end_wait(ef);
+}
+
+int steps_unanswer(struct effect *ef, const char *why, struct error *e)
+{
+	cleanup_free char *dir = node_path(ef->node, "asleep", ef->session->id, "");
+	forget_asleep(ef);
+	if (ef->node->asleep)
+		asleep_drop_wait(ef, why);
+	int r = asleep_unroute(ef, e);
+	return r < 0 || !dir ? r : fs_remove_tree(dir, e);
 }
 
 int steps_check_idle(struct effect *ef, struct error *e)

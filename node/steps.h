@@ -19,6 +19,11 @@ int steps_drop_images(struct effect *ef, struct error *e);
 int steps_mount(struct effect *ef, struct error *e);
 int steps_unmount(struct effect *ef, struct error *e);
 
+/* It runs, or is about to, and whoever waited for it is connected to it. */
+void steps_answers_itself(struct effect *ef);
+/* Nobody is answered here for it any more; who waits is told why. Nothing of it may run. */
+int steps_unanswer(struct effect *ef, const char *why, struct error *e);
+
 /* -EBUSY when it runs. */
 int steps_check_idle(struct effect *ef, struct error *e);
 

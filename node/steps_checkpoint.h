@@ -38,6 +38,12 @@ int checkpoint_is_committed(struct effect *ef, struct error *e);
 void checkpoint_note_generation(struct effect *ef);
 /* How long it stood still, up to now. */
 void checkpoint_note_frozen(struct effect *ef);
+/* For those that end the session's processes: the moment of truth is behind us, from here on the
+ * session is the checkpoint; what is left of it; and which of that is to be done after a crash. */
+int checkpoint_let_go(struct effect *ef, struct error *e);
+int checkpoint_teardown(struct effect *ef, struct error *e);
+int checkpoint_resume(struct effect *ef, size_t at, struct error *e);
+
 /* CRIU's directories of this effect. */
 int checkpoint_tidy(struct effect *ef, struct error *e);
 int checkpoint_retention(struct effect *ef, struct error *e);

@@ -5,7 +5,7 @@
 #include "node/steps_checkpoint.h"
 
 /* The moment of truth is behind us: from here on the session is the checkpoint. */
-static int let_go(struct effect *ef, struct error *e)
+int checkpoint_let_go(struct effect *ef, struct error *e)
 {
 	checkpoint_note_generation(ef);
 	if (ef->recovering)
@@ -21,15 +21,15 @@ static int let_go(struct effect *ef, struct error *e)
 	return r;
 }
 
-static int teardown(struct effect *ef, struct error *e)
+int checkpoint_teardown(struct effect *ef, struct error *e)
 {
 	int r = steps_teardown(ef, e);
 	return r < 0 ? r : checkpoint_tidy(ef, e);
 }
 
-static int resume(struct effect *ef, size_t at, struct error *e)
+int checkpoint_resume(struct effect *ef, size_t at, struct error *e)
 {
-	size_t behind = plan_step(&plan_hibernate, "kill");
+	size_t behind = plan_step(ef->plan, "kill");
 	if (at + 1 < behind)
 		return -1;
 	/* Once the journal is behind the commit, only a hand from outside can have removed it. */
@@ -51,8 +51,8 @@ static const struct step steps[] = {
 	{ .name = "layers", .run = checkpoint_layers },
 	{ .name = "images", .run = checkpoint_images },
 	{ .name = "commit", .run = checkpoint_commit },
-	{ .name = "kill", .run = let_go, .must = true },
-	{ .name = "teardown", .run = teardown },
+	{ .name = "kill", .run = checkpoint_let_go, .must = true },
+	{ .name = "teardown", .run = checkpoint_teardown },
 	{ .name = "retention", .run = checkpoint_retention },
 };
 
@@ -61,13 +61,5 @@ const struct plan plan_hibernate = {
 	.steps = steps,
 	.count = sizeof(steps) / sizeof(steps[0]),
 	.commit = 9,
-	.resume = resume,
-};
-
-const struct plan plan_sleep = {
-	.name = "sleep",
-	.steps = steps,
-	.count = sizeof(steps) / sizeof(steps[0]),
-	.commit = 9,
-	.resume = resume,
+	.resume = checkpoint_resume,
 };

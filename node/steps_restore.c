@@ -3,6 +3,7 @@
 
 #include "base/cleanup.h"
 #include "node/arrival.h"
+#include "node/asleep.h"
 #include "node/hold.h"
 #include "node/images.h"
 #include "node/layers.h"
@@ -20,6 +21,8 @@ static int open_newest(struct effect *ef, struct store *store, struct error *e)
 	struct store_numbers n;
 	int64_t wanted = ef->request.generation;
 	int r = store_read_open_newest(store, ef->session->id, wanted, &n, &ef->read, e);
+	if (r == 0 && asleep_is_effect(ef->request.id))
+		r = asleep_check_fence(ef, n.fence, e);
 	if (r == -ENOENT && n.checkpoint < 0)
 		return error_wrap(e, r, "no checkpoint to restore");
 	pthread_mutex_lock(&ef->node->lock);
@@ -155,7 +158,10 @@ static int thaw(struct effect *ef, struct error *e)
 	if (r < 0)
 		return r;
 	arrival_go(ef);
-	return hold_settle(ef->node, ef->session, e);
+	r = hold_settle(ef->node, ef->session, e);
+	if (r == 0)
+		steps_answers_itself(ef);
+	return r;
 }
 
 static int tidy(struct effect *ef, struct error *e)

@@ -13,6 +13,8 @@ static int prepare(struct effect *ef, struct error *e)
 	/* Whatever a session of this id has left: this one is new. */
 	int r = steps_clear(ef, e);
 	if (r == 0)
+		r = steps_unanswer(ef, "It is started anew.", e);
+	if (r == 0)
 		r = images_drop_links(ef->links, &ef->request.session, e);
 	if (r == 0)
 		r = home_make(&ef->request.session, e);

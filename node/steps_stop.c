@@ -47,6 +47,8 @@ static int end(struct effect *ef, struct error *e)
 		r = sandbox_end(sb, others || frozen ? 0 : GRACE_MS, e);
 	if (r == 0)
 		r = steps_kill(ef, e);
+	if (r == 0)
+		r = steps_unanswer(ef, "It has been stopped.", e);
 	pthread_mutex_lock(&ef->node->lock);
 	if (r == 0)
 		journal_set(&effect_journal(ef)->ended, NULL, NULL);

@@ -4,6 +4,7 @@
 #include "base/cleanup.h"
 #include "base/fs.h"
 #include "node/arrival.h"
+#include "node/asleep.h"
 #include "node/cpu.h"
 
 #include <errno.h>
@@ -102,6 +103,7 @@ int wake_stop_listening(struct effect *ef, struct error *e)
  * notice. */
 int wake_release(struct effect *ef, struct error *e)
 {
+	asleep_give_packets(ef, ef->sandbox.keep);
 	return sandbox_release(&ef->sandbox, e);
 }
 

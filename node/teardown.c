@@ -68,8 +68,8 @@ static int remove_session(struct node *node, char *id, bool all, struct error *e
 
 static int remove_dirs(const struct node *node, struct error *e)
 {
-	static const char *const names[] = { "journal",  "criu",  "images",
-					     "sessions", "pages", "identity" };
+	static const char *const names[] = { "journal", "criu",     "images", "sessions",
+					     "pages",   "identity", "asleep" };
 	static const char *const noted[] = { "journal", "held" };
 	int r = 0;
 	for (size_t i = 0; r == 0 && i < ARRAY_SIZE(noted); i++) {

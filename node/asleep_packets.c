@@ -1,0 +1,158 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "node/asleep_private.h"
+
+#include "node/net_keep.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+	KEPT_MOST = 64 << 10, /* bytes for a session */
+	ANSWERS_MOST = 256,   /* in a second: no connection has reason to ask so often */
+	SECOND_US = 1000000,
+};
+
+/* A peer that has not heard of its packet sends it again and again. */
+static bool is_kept(const struct asleep *a, const struct packet *p)
+{
+	const struct kept_packet *k = a->kept;
+	while (k && (k->seq != p->seq || k->from_port != p->from_port))
+		k = k->next;
+	return k;
+}
+
+static void keep(struct asleep *a, const struct packet *p, const void *data, size_t len)
+{
+	struct kept_packet *k = NULL;
+	pthread_mutex_lock(&a->all->node->lock);
+	if (!is_kept(a, p) && a->kept_bytes + len <= KEPT_MOST)
+		k = malloc(sizeof(*k) + len);
+	if (k) {
+		*k = (struct kept_packet) { .seq = p->seq, .from_port = p->from_port, .len = len };
+		memcpy(k->data, data, len);
+		*a->kept_end = k;
+		a->kept_end = &k->next;
+		a->kept_bytes += len;
+	}
+	pthread_mutex_unlock(&a->all->node->lock);
+}
+
+static struct kept_packet *take_kept(struct asleep *a)
+{
+	struct kept_packet *first = a->kept;
+	a->kept = NULL;
+	a->kept_end = &a->kept;
+	a->kept_bytes = 0;
+	return first;
+}
+
+static void free_kept(struct kept_packet *k)
+{
+	while (k) {
+		struct kept_packet *next = k->next;
+		free(k);
+		k = next;
+	}
+}
+
+void asleep_drop_packets(struct asleep *a)
+{
+	pthread_mutex_lock(&a->all->node->lock);
+	struct kept_packet *all = take_kept(a);
+	pthread_mutex_unlock(&a->all->node->lock);
+	free_kept(all);
+}
+
+void asleep_give_packets(struct effect *ef, struct net_keep *keep_at)
+{
+	struct kept_packet *all = NULL;
+	pthread_mutex_lock(&ef->node->lock);
+	if (ef->session->asleep)
+		all = take_kept(ef->session->asleep);
+	pthread_mutex_unlock(&ef->node->lock);
+	for (const struct kept_packet *k = all; k && keep_at; k = k->next)
+		net_keep_put(keep_at, k->data, k->len);
+	free_kept(all);
+}
+
+/* --- what they mean ----------------------------------------------------------------- */
+
+static void answer(struct asleep *a, const struct packet *p, const struct packet_connection *c)
+{
+	uint8_t packet[PACKET_ANSWER_MOST];
+	mono_us now = clock_mono();
+	if (now - a->answers_since >= SECOND_US) {
+		a->answers_since = now;
+		a->answers = 0;
+	}
+	if (a->answers++ < ANSWERS_MOST)
+		sleep_net_send(a->all->net, packet, packet_answer(p, c, packet));
+}
+
+static struct asleep *find(const struct asleep_all *all, const struct packet *p)
+{
+	struct asleep *a = all->first;
+	while (a && (a->leaving || a->in.s_addr != p->to.s_addr))
+		a = a->next;
+	return a && a->port == p->to_port ? a : NULL;
+}
+
+void asleep_packet(const void *data, size_t len, void *arg)
+{
+	struct packet p;
+	struct asleep *a = packet_parse(data, len, &p) ? find(arg, &p) : NULL;
+	struct packet_connection *c = a ? connections_find(&a->connections, &p) : NULL;
+	enum packet_meaning meaning = c ? packet_meaning(&p, c) : PACKET_NOBODY;
+	if (meaning == PACKET_PROBE)
+		answer(a, &p, c);
+	if (meaning == PACKET_KEEP || meaning == PACKET_TOUCH)
+		keep(a, &p, data, len);
+	if (meaning == PACKET_TOUCH)
+		asleep_touch(a, "data on a connection that was open");
+}
+
+/* --- those that came meanwhile ------------------------------------------------------ */
+
+struct look {
+	struct asleep_all *all;
+	char id[ID_SIZE];
+	struct connections connections;
+	int64_t port;
+	bool touched;
+};
+
+static void look_at(const void *packet, size_t len, void *arg)
+{
+	struct look *l = arg;
+	struct packet p;
+	if (!packet_parse(packet, len, &p) || p.to_port != l->port)
+		return;
+	const struct packet_connection *c = connections_find(&l->connections, &p);
+	l->touched |= c && packet_meaning(&p, c) == PACKET_TOUCH;
+}
+
+static void looked(void *arg)
+{
+	struct look *l = arg;
+	struct session *s = session_find(l->all->node, l->id);
+	if (s && s->asleep)
+		asleep_touch(s->asleep, "data came while it was about to sleep");
+	free(l);
+}
+
+void asleep_look_at_kept(struct effect *ef, struct net_keep *from)
+{
+	struct look *l = calloc(1, sizeof(*l));
+	char *dir = asleep_dir(ef->node, ef->session->id);
+	if (l && dir) {
+		l->all = ef->node->asleep;
+		l->port = ef->request.session.port;
+		memcpy(l->id, ef->session->id, sizeof(l->id));
+		connections_load(dir, &l->connections);
+		net_keep_each(from, look_at, l);
+		connections_deinit(&l->connections);
+	}
+	free(dir);
+	if (!l || !l->touched || pool_post(ef->node->pool, looked, l, NULL) < 0)
+		free(l);
+}

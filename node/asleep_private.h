@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef ELSA_NODE_ASLEEP_PRIVATE_H
+#define ELSA_NODE_ASLEEP_PRIVATE_H
+
+/* What node/asleep*.c share. */
+
+#include "node/activator.h"
+#include "node/asleep.h"
+#include "node/connections.h"
+#include "node/sleep_net.h"
+
+struct kept_packet {
+	struct kept_packet *next;
+	uint32_t seq;
+	uint16_t from_port;
+	size_t len;
+	unsigned char data[];
+};
+
+/* One session that is answered for; or was, and has callers yet. */
+struct asleep {
+	struct asleep *next; /* in all->first */
+	struct asleep_all *all;
+	char id[ID_SIZE];
+	char address[INET_ADDRSTRLEN];
+	struct in_addr in;
+	int64_t port;
+	enum asleep_kind kind;
+	bool leaving; /* its session answers for itself, or is gone: it is not session->asleep */
+	struct activator *activator;
+	struct event *farewell; /* leaving: until who waited has read why */
+	struct connections connections;
+	int answers; /* to probes, in the second that began at: */
+	mono_us answers_since;
+
+	struct asleep *behind; /* in the queue */
+	bool queued, waking;
+	int failures; /* to be woken, one after the other */
+	mono_us not_before;
+
+	/* Under node->lock: */
+	bool touched; /* and nothing came of it yet */
+	struct kept_packet *kept, **kept_end;
+	size_t kept_bytes;
+};
+
+struct asleep_all {
+	struct node *node;
+	struct activators *activators;
+	struct sleep_net *net; /* NULL: `lacks` says why */
+	char *lacks;
+	struct asleep *first;
+	struct asleep *queue, **queue_end; /* who is to be woken, in order */
+	size_t waking;
+};
+
+/* asleep_wake.c. Somebody has come for it. */
+void asleep_touch(struct asleep *a, const char *what);
+/* It is not to be woken any more, or is. */
+void asleep_unqueue(struct asleep *a);
+void asleep_wake_next(struct asleep_all *all);
+
+/* asleep_packets.c. A packet of a connection that was open. */
+void asleep_packet(const void *data, size_t len, void *all);
+void asleep_drop_packets(struct asleep *a);
+
+#endif
