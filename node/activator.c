@@ -18,6 +18,7 @@ enum {
 	ALL_CONNECTIONS_MOST = 4096, /* of a node's sessions */
 	ACCEPTS_MOST = 64,           /* before others of the loop have their turn */
 	AGAIN_MS = 200,
+	LATE_MS = 1000, /* connections that were led here may still be shaking hands */
 };
 
 int activators_new(struct event_base *base, const struct config *config, struct activators **all,
@@ -61,14 +62,12 @@ static void pause_listening(struct activator *a)
 	const struct timeval in = { .tv_usec = AGAIN_MS * 1000 };
 	a->paused = true;
 	event_del(a->listener);
-	event_add(a->again, &in);
+	if (!a->woken)
+		event_add(a->timer, &in);
 }
 
-static void resume_listening(evutil_socket_t fd, short what, void *arg)
+static void resume_listening(struct activator *a)
 {
-	struct activator *a = arg;
-	(void)fd;
-	(void)what;
 	if (a->paused && a->listener) {
 		a->paused = false;
 		event_add(a->listener, NULL);
@@ -119,15 +118,25 @@ static void stop_listening(struct activator *a)
 	int fd = event_get_fd(a->listener);
 	event_free(a->listener);
 	a->listener = NULL;
-	event_del(a->again);
+	event_del(a->timer);
 	close(fd);
+}
+
+static void on_timer(evutil_socket_t fd, short what, void *arg)
+{
+	struct activator *a = arg;
+	(void)fd;
+	(void)what;
+	if (a->woken)
+		stop_listening(a);
+	activator_settle(a);
 }
 
 static int start_listening(struct activator *a, int fd, struct error *e)
 {
-	a->again = evtimer_new(a->all->base, resume_listening, a);
+	a->timer = evtimer_new(a->all->base, on_timer, a);
 	a->listener = event_new(a->all->base, fd, EV_READ | EV_PERSIST, on_arrival, a);
-	if (!a->listener || !a->again)
+	if (!a->listener || !a->timer)
 		return error_set(e, ENOMEM, "out of memory");
 	if (listen(fd, BACKLOG) < 0 || evutil_make_socket_nonblocking(fd) < 0)
 		return error_errno(e, "cannot listen for a sleeping session");
@@ -140,8 +149,8 @@ static void *destroy(struct activator *a)
 {
 	LIST_REMOVE(a, link);
 	stop_listening(a);
-	if (a->again)
-		event_free(a->again);
+	if (a->timer)
+		event_free(a->timer);
 	free(a->record);
 	free(a);
 	return NULL;
@@ -177,26 +186,28 @@ void activator_settle(struct activator *a)
 {
 	if (a->busy)
 		return;
-	if (a->woken && a->connections == 0) {
+	if (a->woken && !a->listener && a->connections == 0) {
 		void (*over)(void *arg) = a->options.over;
 		void *arg = a->options.arg;
 		destroy(a);
 		if (over)
 			over(arg);
-	} else if (a->paused) {
-		resume_listening(-1, 0, a);
+	} else {
+		resume_listening(a);
 	}
 }
 
 void activator_woken(struct activator *a)
 {
+	const struct timeval late = { .tv_sec = LATE_MS / 1000, .tv_usec = LATE_MS % 1000 * 1000 };
 	struct conn *next;
-	if (a->woken)
-		return;
 	a->busy = true;
-	/* Who is in the kernel's queue has come as well. */
-	accept_some(a, CONNECTIONS_MOST);
-	stop_listening(a);
+	if (a->listener)
+		accept_some(a, CONNECTIONS_MOST);
+	if (a->woken)
+		stop_listening(a);
+	else
+		event_add(a->timer, &late);
 	a->woken = true;
 	for (struct conn *c = LIST_FIRST(&a->conns); c; c = next) {
 		next = LIST_NEXT(c, link);

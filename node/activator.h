@@ -4,8 +4,8 @@
 
 /*
  * Answers at the address of a session that sleeps, and tells when somebody comes
- * who needs the session itself. One per sleeping session, at a listening socket in
- * its network namespace.
+ * who needs the session itself. One per sleeping session, at a listening socket to
+ * which connections to that address are led.
  *
  * Of each connection the head of the next request is read. What is no HTTP is
  * closed. A poll of an open page (wake.polls) is answered from the record that
@@ -36,12 +36,12 @@ struct activator_options {
 	const struct session_spec *spec; /* what is needed of it is copied */
 	const char *record;              /* directory of activator_record(): copied; it may be
 					  * empty or missing, then polls wait as well */
-	int listen_fd; /* TCP, bound, in the session's namespace; taken over in any case */
-	/* Begins a connection to the session's server from inside its namespace, without waiting
-	 * for it: the non-blocking socket, or negative. Called from activator_woken() on. */
+	int listen_fd;                   /* TCP, bound; taken over in any case */
+	/* Begins a connection to the session's server, without waiting for it: the non-blocking
+	 * socket, or negative. Called from activator_woken() on. */
 	int (*connect)(void *arg, struct error *e);
-	/* Somebody has come; `what` ("GET /user/ada/lab") is borrowed. Once for each request. All
-	 * of the functions below may be called from within. */
+	/* Somebody has come; `what` ("GET /user/ada/lab") is borrowed. Once for each request, and
+	 * every 30 s while it waits. All of the functions below may be called from within. */
 	void (*touched)(void *arg, const char *what);
 	/* After activator_woken(): its last connection is over and it is gone. Not called by
 	 * activator_free(). May be NULL. */
@@ -52,9 +52,10 @@ struct activator_options {
 int activator_begin(struct activators *all, const struct activator_options *options,
 		    struct activator **a, struct error *e);
 
-/* The session runs: who waits is connected to it. Nobody is listened to any more; the activator
- * lives on until its last connection has ended, then it frees itself and calls over(), which may
- * be from within this. */
+/* The session runs: who waits is connected to it, and for a second more who comes still: their
+ * connections may have been led here a moment ago. Called again, it stops listening at once. The
+ * activator lives on until its last connection has ended, then it frees itself and calls over(),
+ * which may be from within this. */
 void activator_woken(struct activator *a);
 
 /* It could not be woken: who waits gets a page that says so. `why` is for people, and is shown to

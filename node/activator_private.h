@@ -22,7 +22,7 @@ struct activator {
 	struct activator_options options; /* spec and record are not valid here */
 	char *record;
 	struct event *listener; /* NULL: nobody is listened to any more */
-	struct event *again;    /* listens again after there was no room */
+	struct event *timer;    /* ... again after there was no room; no longer when it is woken */
 	bool paused;
 	bool woken;
 	bool busy; /* its connections are being gone through: none may end it */
