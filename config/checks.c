@@ -273,3 +273,12 @@ const char *value_check_quiet(const char *text)
 	return check(config_quiet_parse(text, &quiet) == 0,
 		     "hours such as \"22:00-06:00\" or \"mon-fri 08:00-18:00\"");
 }
+
+const char *value_check_poll(const char *text)
+{
+	struct config_poll poll;
+	return check(
+		config_poll_parse(text, &poll) == 0,
+		"a path such as \"api/kernels\" or \"api/contents/** content=1\", with \"open\" "
+		"or \"own\" before it or not");
+}

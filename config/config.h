@@ -164,6 +164,9 @@ struct config {
 		size_t rule_count;         /* at least 1 */
 	} idle;
 	struct {
+		char **polls; /* config_poll_parse() */
+	} wake;
+	struct {
 		char *level; /* error warning info debug */
 	} log;
 };
@@ -186,6 +189,20 @@ struct config_quiet {
 	unsigned weekdays;          /* bit 0: Monday ... bit 6: Sunday; of the day it begins on */
 };
 int config_quiet_parse(const char *text, struct config_quiet *quiet); /* 0 or -EINVAL */
+
+/* One of wake.polls; config.example.toml says how it is written. */
+struct config_poll_query {
+	char name[32], value[64];
+};
+struct config_poll {
+	bool open;      /* answered to everybody */
+	bool own;       /* ... to the session's owner only */
+	bool below;     /* whatever is below `path`, as well as that */
+	char path[128]; /* below the server's base URL, without a slash at its ends */
+	struct config_poll_query query[4]; /* if one of these is given, it has this value */
+	size_t query_count;
+};
+int config_poll_parse(const char *text, struct config_poll *poll); /* 0 or -EINVAL */
 
 #define CONFIG_DEFAULT_PATH "/etc/elsa/elsa.toml"
 

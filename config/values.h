@@ -45,6 +45,7 @@ value_check value_check_endpoint;         /* "IPv4:port" or "IPv4/prefix:port" *
 value_check value_check_env;              /* NAME=VALUE */
 value_check value_check_variable_or_none; /* NAME, or "" */
 value_check value_check_quiet;
+value_check value_check_poll;
 value_check value_check_not_empty;
 
 /* True if `text` is one of the words of `choices`, which are separated by one space each. */

@@ -3,6 +3,8 @@
 #include "node/activator_private.h"
 
 #include "base/cleanup.h"
+#include "base/fs.h"
+#include "node/activator_spec.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -21,20 +23,42 @@ enum {
 	LATE_MS = 1000, /* connections that were led here may still be shaking hands */
 };
 
+static int read_polls(struct activators *all, char *const *texts)
+{
+	size_t count = 0;
+	while (texts[count])
+		count++;
+	all->polls = calloc(count + 1, sizeof(*all->polls));
+	for (size_t i = 0; all->polls && i < count; i++)
+		if (config_poll_parse(texts[i], &all->polls[all->poll_count]) == 0)
+			all->poll_count++;
+	return all->polls ? 0 : -ENOMEM;
+}
+
 int activators_new(struct event_base *base, const struct config *config, struct activators **all,
 		   struct error *e)
 {
 	struct activators *made = calloc(1, sizeof(*made));
-	if (!made)
+	if (!made || read_polls(made, config->wake.polls) < 0) {
+		free(made);
 		return error_set(e, ENOMEM, "out of memory");
+	}
 	made->base = base;
-	made->config = config;
+	int r = hub_asker_new(base, &made->hub, e);
+	if (r < 0) {
+		activators_free(made);
+		return r;
+	}
 	*all = made;
 	return 0;
 }
 
 void *activators_free(struct activators *all)
 {
+	if (!all)
+		return NULL;
+	hub_asker_free(all->hub);
+	free(all->polls);
 	free(all);
 	return NULL;
 }
@@ -152,8 +176,39 @@ static void *destroy(struct activator *a)
 	if (a->timer)
 		event_free(a->timer);
 	free(a->record);
+	free(a->base_url);
+	free(a->cookie);
+	free(a->api_url);
+	free(a->user);
+	free(a->scopes);
 	free(a);
 	return NULL;
+}
+
+static bool is_set(const struct session_spec *spec, const char *name)
+{
+	const char *value = spec_variable(spec, name);
+	return value && *value && strcmp(value, "0") != 0;
+}
+
+static char *copy_variable(const struct session_spec *spec, const char *name)
+{
+	const char *value = spec_variable(spec, name);
+	return strdup(value ? value : "");
+}
+
+/* As jupyterhub/services/auth.py reads it. */
+static int read_spec(struct activator *a, const struct session_spec *spec)
+{
+	const char *client = spec_variable(spec, "JUPYTERHUB_CLIENT_ID");
+	bool host_prefix = is_set(spec, "JUPYTERHUB_COOKIE_HOST_PREFIX_ENABLED");
+	a->base_url = spec_base_url(spec);
+	a->cookie = str_printf("%s%s", host_prefix ? "__Host-" : "", client ? client : "");
+	a->token_in_url = is_set(spec, "JUPYTERHUB_ALLOW_TOKEN_IN_URL");
+	a->api_url = copy_variable(spec, "JUPYTERHUB_API_URL");
+	a->scopes = copy_variable(spec, "JUPYTERHUB_OAUTH_ACCESS_SCOPES");
+	a->user = strdup(spec->user);
+	return a->base_url && a->cookie && a->api_url && a->scopes && a->user ? 0 : -ENOMEM;
 }
 
 int activator_begin(struct activators *all, const struct activator_options *options,
@@ -170,7 +225,7 @@ int activator_begin(struct activators *all, const struct activator_options *opti
 	LIST_INSERT_HEAD(&all->list, made, link);
 	made->record = strdup(options->record);
 	int r = start_listening(made, options->listen_fd, e);
-	if (r == 0 && !made->record)
+	if (r == 0 && (!made->record || read_spec(made, options->spec) < 0))
 		r = error_set(e, ENOMEM, "out of memory");
 	if (r < 0) {
 		if (!made->listener)

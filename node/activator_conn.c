@@ -18,6 +18,9 @@ enum {
 	RETRY_MS = 100,    /* between two tries to connect to the session, */
 	RETRIES_MOST = 50, /* ... which has just been thawed */
 	UNREACHED_RETRY_S = 5,
+	HOLD_MS = 5000,  /* between two questions to a Hub that is away */
+	HOLDS_MOST = 12, /* browsers open few connections to a server: held for ever, polls
+			  * would leave none for their user */
 	WHAT_MOST = 200,
 };
 
@@ -35,6 +38,7 @@ void conn_free(struct conn *c)
 	a->all->connections--;
 	if (c->server)
 		bufferevent_free(c->server);
+	hub_forget(c->question);
 	bufferevent_free(c->bev);
 	event_free(c->timer);
 	free(c->head);
@@ -108,6 +112,8 @@ static void connect_server(struct conn *c)
 	struct activator *a = c->a;
 	c->state = CONN_CONNECTING;
 	event_del(c->timer);
+	hub_forget(c->question);
+	c->question = NULL;
 	int fd = a->options.connect(a->options.arg, NULL);
 	if (fd >= 0)
 		c->server = bufferevent_socket_new(a->all->base, fd, BEV_OPT_CLOSE_ON_FREE);
@@ -143,10 +149,8 @@ static void touch(struct conn *c)
 	a->options.touched(a->options.arg, c->what ? c->what : "a request");
 }
 
-static void take_request(struct conn *c, const char *data)
+static void wait_for_session(struct conn *c, const char *data)
 {
-	c->html = text_contains(request_head_field(c->head, data, "Accept", 0), "text/html");
-	c->bare = strcmp(request_head_method(c->head), "HEAD") == 0;
 	c->what = describe(c->head, data);
 	free(c->head);
 	c->head = NULL;
@@ -154,32 +158,108 @@ static void take_request(struct conn *c, const char *data)
 	touch(c);
 }
 
-static void read_requests(struct conn *c)
+/* A poll that nobody is woken for. */
+static void hold(struct conn *c)
+{
+	if (++c->held <= HOLDS_MOST) {
+		c->state = CONN_HOLDING;
+		set_timer(c, HOLD_MS);
+		return;
+	}
+	part(c);
+	page_unanswered(c->bare, bufferevent_get_output(c->bev));
+}
+
+static void read_requests(struct conn *c);
+
+static void on_verdict(enum hub_verdict verdict, void *arg)
+{
+	struct conn *c = arg;
+	c->question = NULL;
+	c->state = CONN_READING;
+	if (verdict == HUB_AWAY)
+		hold(c);
+	else
+		read_requests(c);
+}
+
+static void ask_hub(struct conn *c, const struct credentials *who)
+{
+	const struct hub_session session = request_hub_session(c->a);
+	c->question = hub_ask(c->a->all->hub, &session, who, on_verdict, c);
+	if (!c->question) {
+		hold(c);
+		return;
+	}
+	c->state = CONN_ASKING;
+	event_del(c->timer);
+}
+
+/* The request is done with; the next may be there already. */
+static void next_request(struct conn *c)
+{
+	evbuffer_drain(bufferevent_get_input(c->bev), c->head->len);
+	free(c->head);
+	c->head = NULL;
+	c->held = 0;
+	set_timer(c, HEAD_MS);
+}
+
+/* True: on with the next one. */
+static bool take_request(struct conn *c, const char *data)
+{
+	struct credentials who;
+	c->html = text_contains(request_head_field(c->head, data, "Accept", 0), "text/html");
+	c->bare = strcmp(request_head_method(c->head), "HEAD") == 0;
+	enum request_outcome outcome =
+		request_handle(c->a, c->head, data, &who, bufferevent_get_output(c->bev));
+	if (outcome == REQUEST_ANSWERED)
+		next_request(c);
+	else if (outcome == REQUEST_LAST)
+		part(c);
+	else if (outcome == REQUEST_UNKNOWN)
+		ask_hub(c, &who);
+	else if (outcome == REQUEST_HELD)
+		hold(c);
+	else
+		wait_for_session(c, data);
+	return outcome == REQUEST_ANSWERED;
+}
+
+static bool begin_head(struct conn *c)
+{
+	if (!c->head) {
+		c->head = malloc(sizeof(*c->head));
+		if (c->head)
+			request_head_init(c->head);
+	}
+	return c->head != NULL;
+}
+
+/* True: a request was answered. The connection may be gone. */
+static bool read_request(struct conn *c)
 {
 	struct evbuffer *in = bufferevent_get_input(c->bev);
 	size_t len = evbuffer_get_length(in);
 	if (len == 0)
-		return;
+		return false;
 	if (c->a->woken) {
 		connect_server(c);
-		return;
-	}
-	if (!c->head) {
-		c->head = malloc(sizeof(*c->head));
-		if (!c->head) {
-			conn_free(c);
-			return;
-		}
-		request_head_init(c->head);
+		return false;
 	}
 	if (len > HEAD_MOST)
 		len = HEAD_MOST;
 	const char *data = (const char *)evbuffer_pullup(in, (ev_ssize_t)len);
-	int r = data ? request_head_read(c->head, data, len) : -1;
+	int r = data && begin_head(c) ? request_head_read(c->head, data, len) : -1;
 	if (r < 0)
 		conn_free(c);
-	else if (r > 0)
-		take_request(c, data);
+	return r > 0 && take_request(c, data);
+}
+
+static void read_requests(struct conn *c)
+{
+	while (read_request(c))
+		;
 }
 
 /* --- events --------------------------------------------------------------------- */
@@ -200,10 +280,13 @@ static void on_read(struct bufferevent *bev, void *arg)
 static void on_event(struct bufferevent *bev, short what, void *arg)
 {
 	struct conn *c = arg;
+	bool unsent = evbuffer_get_length(bufferevent_get_output(bev)) > 0;
 	c->ended = true;
-	if ((what & BEV_EVENT_ERROR) || c->state == CONN_READING ||
-	    (c->state == CONN_PARTING && evbuffer_get_length(bufferevent_get_output(bev)) == 0))
+	if ((what & BEV_EVENT_ERROR) || c->state == CONN_HOLDING ||
+	    (!unsent && (c->state == CONN_READING || c->state == CONN_PARTING)))
 		conn_free(c);
+	else if (c->state == CONN_READING)
+		part(c);
 }
 
 static void on_timer(evutil_socket_t fd, short what, void *arg)
@@ -211,6 +294,11 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
 	struct conn *c = arg;
 	(void)fd;
 	(void)what;
+	if (c->state == CONN_HOLDING) {
+		c->state = CONN_READING;
+		read_requests(c);
+		return;
+	}
 	if (c->state == CONN_WAITING)
 		touch(c);
 	else if (c->state == CONN_CONNECTING)
@@ -248,7 +336,7 @@ void conn_begin(struct activator *a, int fd)
 
 void conn_woken(struct conn *c)
 {
-	if (c->state == CONN_WAITING)
+	if (c->state == CONN_WAITING || c->state == CONN_ASKING || c->state == CONN_HOLDING)
 		connect_server(c);
 	else if (c->state == CONN_READING)
 		read_requests(c);

@@ -108,14 +108,26 @@ int page_unwoken(const char *why, int retry_after_s, bool html, bool bare, struc
 		to);
 }
 
-int page_forbidden(bool bare, bool close, struct evbuffer *to)
+static int write_fixed(int status, const char *body, bool bare, bool close, struct evbuffer *to)
 {
-	static const char body[] = "{\"message\": \"Forbidden\", \"reason\": null}";
-	return page_write(&(struct page) { .status = 403,
+	return page_write(&(struct page) { .status = status,
 					   .type = "application/json",
 					   .body = body,
-					   .body_len = sizeof(body) - 1,
+					   .body_len = strlen(body),
 					   .bare = bare,
 					   .close = close },
 			  to);
+}
+
+int page_forbidden(bool bare, bool close, struct evbuffer *to)
+{
+	return write_fixed(403, "{\"message\": \"Forbidden\", \"reason\": null}", bare, close, to);
+}
+
+int page_unanswered(bool bare, struct evbuffer *to)
+{
+	return write_fixed(504,
+			   "{\"message\": \"The session is asleep, and this is not known of it "
+			   "without waking it.\", \"reason\": null}",
+			   bare, true, to);
 }

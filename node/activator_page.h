@@ -26,4 +26,7 @@ int page_unwoken(const char *why, int retry_after_s, bool html, bool bare, struc
 /* As jupyter_server answers whom it does not know. */
 int page_forbidden(bool bare, bool close, struct evbuffer *to);
 
+/* 504: a poll that was held for too long. */
+int page_unanswered(bool bare, struct evbuffer *to);
+
 #endif

@@ -6,13 +6,17 @@
 
 #include "node/activator.h"
 #include "node/activator_head.h"
+#include "node/activator_hub.h"
 #include "node/activator_relay.h"
 
+#include <event2/buffer.h>
 #include <sys/queue.h>
 
 struct activators {
 	struct event_base *base;
-	const struct config *config;
+	struct hub_asker *hub;
+	struct config_poll *polls;
+	size_t poll_count;
 	size_t connections; /* of all of them */
 	LIST_HEAD(, activator) list;
 };
@@ -21,8 +25,13 @@ struct activator {
 	struct activators *all;
 	struct activator_options options; /* spec and record are not valid here */
 	char *record;
-	struct event *listener; /* NULL: nobody is listened to any more */
-	struct event *timer;    /* ... again after there was no room; no longer when it is woken */
+	/* From the spec: */
+	char *base_url;
+	char *cookie; /* that has the session's token; "": none */
+	bool token_in_url;
+	char *api_url, *user, *scopes; /* hub_session()'s */
+	struct event *listener;        /* NULL: nobody is listened to any more */
+	struct event *timer; /* ... again after there was no room; no longer when it is woken */
 	bool paused;
 	bool woken;
 	bool busy; /* its connections are being gone through: none may end it */
@@ -33,6 +42,8 @@ struct activator {
 
 enum conn_state {
 	CONN_READING,    /* a request's head, or nothing yet */
+	CONN_ASKING,     /* a poll; the Hub is asked who it is */
+	CONN_HOLDING,    /* a poll that cannot be answered now, and for which nobody is woken */
 	CONN_WAITING,    /* for the session */
 	CONN_CONNECTING, /* to it, which runs */
 	CONN_RELAYING,
@@ -44,17 +55,32 @@ struct conn {
 	struct activator *a;
 	enum conn_state state;
 	struct bufferevent *bev;
-	struct bufferevent *server; /* CONNECTING and RELAYING */
-	struct event *timer;        /* means what the state says */
-	struct request_head *head;  /* READING, from its first byte on */
+	struct bufferevent *server;    /* CONNECTING and RELAYING */
+	struct event *timer;           /* means what the state says */
+	struct request_head *head;     /* READING, from its first byte on; ASKING and HOLDING */
+	struct hub_question *question; /* ASKING */
 	struct relay relay;
 	char *what;  /* WAITING: told to touched() */
 	bool ended;  /* it sends no more */
 	bool html;   /* it wants pages for people */
 	bool bare;   /* it asked by HEAD */
 	int refused; /* how often the session did not take it */
+	int held;    /* how often the Hub was asked in vain */
 	LIST_ENTRY(conn) link;
 };
+
+enum request_outcome {
+	REQUEST_ANSWERED, /* the next may come */
+	REQUEST_LAST,     /* ... none may */
+	REQUEST_UNKNOWN,  /* a poll: the Hub has to be asked about `who` */
+	REQUEST_HELD,     /* a poll that is not recorded */
+	REQUEST_TOUCHES,
+};
+
+/* What is to become of the request whose head is complete; a poll's answer is written to `to`. */
+enum request_outcome request_handle(struct activator *a, const struct request_head *head,
+				    const char *data, struct credentials *who, struct evbuffer *to);
+struct hub_session request_hub_session(const struct activator *a);
 
 /* Takes the descriptor over. */
 void conn_begin(struct activator *a, int fd);
