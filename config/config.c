@@ -112,7 +112,7 @@ static int apply_sections(const struct loader *l)
 static int rule_init(struct config_rule *rule, const struct config_rule *base, const char *name)
 {
 	*rule = *base;
-	rule->users = rule->groups = rule->servers = NULL;
+	rule->users = rule->groups = rule->servers = rule->wake_ahead = NULL;
 	rule->admins = strdup("any");
 	rule->name = strdup(name);
 	return rule->admins && rule->name ? 0 : -ENOMEM;

@@ -29,6 +29,9 @@ struct config_rule { /* [[idle.rule]], tried in order; see policies/idle.h. All 
 	bool exempt;
 	int64_t timeout_ms, max_age_ms, min_uptime_ms, stuck_busy_ms, refused_retry_ms;
 	double cpu_threshold;
+	bool transparent;
+	int64_t doze_ms, pressure_after_ms, stop_after_ms;
+	char **wake_ahead; /* as quiet_hours; of rules alone */
 };
 
 struct config {
@@ -158,6 +161,7 @@ struct config {
 		int64_t concurrency;
 		bool dry_run;
 		char **quiet_hours; /* "22:00-06:00", "mon-fri 08:00-18:00" */
+		double pressure;    /* percent */
 		int64_t utc_offset_minutes;
 		struct config_rule base;   /* [idle]'s own timeout and so on */
 		struct config_rule *rules; /* the file's, then `base` for everybody else */

@@ -353,9 +353,23 @@ const struct option options[] = {
 	  .check = value_check_quiet,
 	  .doc = "When nothing is put to sleep: \"22:00-06:00\", \"mon-fri 08:00-18:00\"." },
 	{ "idle", "utc_offset_minutes", OPTION_INTEGER, AT(idle.utc_offset_minutes), "0", -840, 840,
-	  .doc = "What the quiet hours are ahead of UTC." },
+	  .doc = "What the quiet hours (and wake_ahead) are ahead of UTC." },
+	{ "idle", "pressure", OPTION_NUMBER, AT(idle.pressure), "20.0", 0, 100,
+	  .doc = "A node where something waits for memory so much of the time (percent, the kernel's\n"
+		 "PSI) is short of it: pressure_after holds there. 0: no node is." },
+	{ "idle", "doze", OPTION_DURATION, AT(idle.base.doze_ms), "\"10m\"", 0, YEARS,
+	  .doc = "Its user away this long: it is frozen where it is, its memory put out of the way, and\n"
+		 "wakes in milliseconds, on nodes that can do that ([doze]). 0: never." },
 	{ "idle", "timeout", OPTION_DURATION, AT(idle.base.timeout_ms), "\"1h\"", 0, YEARS,
 	  .doc = "Its user away this long: it sleeps. 0: never for that." },
+	{ "idle", "transparent", OPTION_BOOLEAN, AT(idle.base.transparent), "true",
+	  .doc = "Whether nobody sees that it sleeps: its address is answered, the first person who\n"
+		 "comes wakes it, and the Hub is told nothing. false: the Hub is asked to stop its\n"
+		 "server, and its user starts it." },
+	{ "idle", "pressure_after", OPTION_DURATION, AT(idle.base.pressure_after_ms), "\"15m\"", 0,
+	  YEARS, .doc = "Its user away this long: it sleeps, if its node is short of memory. 0: no." },
+	{ "idle", "stop_after", OPTION_DURATION, AT(idle.base.stop_after_ms), "\"1d\"", 0, YEARS,
+	  .doc = "Asleep unseen for so long: the Hub is asked to stop its server. 0: never." },
 	{ "idle", "max_age", OPTION_DURATION, AT(idle.base.max_age_ms), "0", 0, YEARS,
 	  .doc = "Older than this since its first start: it sleeps when it is not busy. 0: not." },
 	{ "idle", "min_uptime", OPTION_DURATION, AT(idle.base.min_uptime_ms), "\"2m\"", 0, YEARS,
@@ -381,6 +395,12 @@ const struct option options[] = {
 	  .doc = "Never put to sleep by policy." },
 	{ OPTION_RULE, "timeout", OPTION_DURATION, IN_RULE(timeout_ms), NULL, 0, YEARS,
 	  .doc = "These as in [idle], and taken from there when not given." },
+	{ OPTION_RULE, "transparent", OPTION_BOOLEAN, IN_RULE(transparent), NULL, .doc = "" },
+	{ OPTION_RULE, "doze", OPTION_DURATION, IN_RULE(doze_ms), NULL, 0, YEARS, .doc = "" },
+	{ OPTION_RULE, "pressure_after", OPTION_DURATION, IN_RULE(pressure_after_ms), NULL, 0,
+	  YEARS, .doc = "" },
+	{ OPTION_RULE, "stop_after", OPTION_DURATION, IN_RULE(stop_after_ms), NULL, 0, YEARS,
+	  .doc = "" },
 	{ OPTION_RULE, "max_age", OPTION_DURATION, IN_RULE(max_age_ms), NULL, 0, YEARS, .doc = "" },
 	{ OPTION_RULE, "min_uptime", OPTION_DURATION, IN_RULE(min_uptime_ms), NULL, 0, YEARS,
 	  .doc = "" },
@@ -390,6 +410,9 @@ const struct option options[] = {
 	  .doc = "" },
 	{ OPTION_RULE, "refused_retry", OPTION_DURATION, IN_RULE(refused_retry_ms), NULL, 0, YEARS,
 	  .doc = "" },
+	{ OPTION_RULE, "wake_ahead", OPTION_STRINGS, IN_RULE(wake_ahead), .check = value_check_quiet,
+	  .doc = "When its user is expected, as idle.quiet_hours are written: what sleeps unseen when\n"
+		 "that begins is woken ahead. Not given: never." },
 
 	{ "log", "level", OPTION_STRING, AT(log.level), "\"info\"",
 	  .choices = "error warning info debug",

@@ -69,6 +69,7 @@ static const char *sample_of(const struct option *option)
 		{ "users", "[\"prof-*\"]" },
 		{ "groups", "[\"staff\"]" },
 		{ "servers", "[\"\"]" },
+		{ "wake_ahead", "[\"mon-fri 07:50-08:30\"]" },
 	};
 	for (size_t i = 0; i < sizeof(samples) / sizeof(samples[0]); i++)
 		if (strcmp(samples[i].key, option->key) == 0)

@@ -31,8 +31,9 @@ char *idle_explain(const struct session *s); /* why it is as it is; allocated, o
 /* The config's rules as the policy wants them; borrows from the config. */
 struct idle_rules {
 	struct idle_policy policy;
-	struct idle_rule *rules;   /* owned */
-	struct quiet_hours *quiet; /* owned */
+	struct idle_rule *rules; /* owned, with their windows */
+	size_t rule_count;
+	struct idle_window *quiet; /* owned */
 };
 int idle_rules_make(const struct config *config, struct idle_rules *to, struct error *e);
 void idle_rules_deinit(struct idle_rules *rules);

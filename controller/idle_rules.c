@@ -15,6 +15,32 @@ static int admins_of(const char *word)
 	return -1;
 }
 
+/* In the same order; allocated, or NULL: out of memory, or one is no window. */
+static struct idle_window *make_windows(char *const *texts, const char *option, size_t *count,
+					struct error *e)
+{
+	*count = 0;
+	while (texts && texts[*count])
+		(*count)++;
+	struct idle_window *windows = calloc(*count + 1, sizeof(*windows));
+	if (!windows)
+		error_set(e, ENOMEM, "out of memory");
+	for (size_t i = 0; windows && i < *count; i++) {
+		struct config_quiet quiet;
+		if (config_quiet_parse(texts[i], &quiet) < 0) {
+			error_set(e, EINVAL, "%s: \"%s\" is no such time", option, texts[i]);
+			free(windows);
+			return NULL;
+		}
+		windows[i] = (struct idle_window) {
+			.from_minute = quiet.from_minute,
+			.to_minute = quiet.to_minute,
+			.weekdays = quiet.weekdays,
+		};
+	}
+	return windows;
+}
+
 static struct idle_rule make_rule(const struct config_rule *from)
 {
 	return (struct idle_rule) {
@@ -30,31 +56,25 @@ static struct idle_rule make_rule(const struct config_rule *from)
 		.cpu_threshold = from->cpu_threshold,
 		.stuck_busy_ms = from->stuck_busy_ms,
 		.refused_retry_ms = from->refused_retry_ms,
+		.transparent = from->transparent,
+		.doze_ms = from->doze_ms,
+		.pressure_after_ms = from->pressure_after_ms,
+		.stop_after_ms = from->stop_after_ms,
 	};
 }
 
-static int make_quiet(const struct config *config, struct idle_rules *to, struct error *e)
+static int make_all_windows(const struct config *config, struct idle_rules *to, struct error *e)
 {
-	size_t count = 0;
-	while (config->idle.quiet_hours && config->idle.quiet_hours[count])
-		count++;
-	to->quiet = calloc(count + 1, sizeof(*to->quiet));
-	if (!to->quiet)
-		return error_set(e, ENOMEM, "out of memory");
-	for (size_t i = 0; i < count; i++) {
-		struct config_quiet quiet;
-		if (config_quiet_parse(config->idle.quiet_hours[i], &quiet) < 0)
-			return error_set(e, EINVAL, "idle.quiet_hours: \"%s\" is no such time",
-					 config->idle.quiet_hours[i]);
-		to->quiet[i] = (struct quiet_hours) {
-			.from_minute = quiet.from_minute,
-			.to_minute = quiet.to_minute,
-			.weekdays = quiet.weekdays,
-		};
+	to->policy.quiet = to->quiet = make_windows(config->idle.quiet_hours, "idle.quiet_hours",
+						    &to->policy.quiet_count, e);
+	bool made = to->quiet;
+	for (size_t i = 0; made && i < to->rule_count; i++) {
+		struct idle_rule *rule = &to->rules[i];
+		rule->wake_ahead = make_windows(config->idle.rules[i].wake_ahead,
+						"idle.rule.wake_ahead", &rule->wake_ahead_count, e);
+		made = rule->wake_ahead;
 	}
-	to->policy.quiet = to->quiet;
-	to->policy.quiet_count = count;
-	return 0;
+	return made ? 0 : -EINVAL;
 }
 
 int idle_rules_make(const struct config *config, struct idle_rules *to, struct error *e)
@@ -63,7 +83,8 @@ int idle_rules_make(const struct config *config, struct idle_rules *to, struct e
 	to->rules = calloc(config->idle.rule_count + 1, sizeof(*to->rules));
 	if (!to->rules)
 		return error_set(e, ENOMEM, "out of memory");
-	for (size_t i = 0; i < config->idle.rule_count; i++)
+	to->rule_count = config->idle.rule_count;
+	for (size_t i = 0; i < to->rule_count; i++)
 		to->rules[i] = make_rule(&config->idle.rules[i]);
 	to->policy = (struct idle_policy) {
 		.rules = to->rules,
@@ -71,9 +92,10 @@ int idle_rules_make(const struct config *config, struct idle_rules *to, struct e
 		.utc_offset_minutes = (int)config->idle.utc_offset_minutes,
 		.concurrency = (int)config->idle.concurrency,
 		.dry_run = config->idle.dry_run,
+		.pressure = config->idle.pressure,
 		.interval_ms = config->idle.interval_ms,
 	};
-	int r = make_quiet(config, to, e);
+	int r = make_all_windows(config, to, e);
 	if (r < 0)
 		idle_rules_deinit(to);
 	return r;
@@ -81,6 +103,8 @@ int idle_rules_make(const struct config *config, struct idle_rules *to, struct e
 
 void idle_rules_deinit(struct idle_rules *rules)
 {
+	for (size_t i = 0; i < rules->rule_count; i++)
+		free((struct idle_window *)rules->rules[i].wake_ahead);
 	free(rules->rules);
 	free(rules->quiet);
 	*rules = (struct idle_rules) { 0 };

@@ -59,6 +59,7 @@ struct db_session {
 	wall_ms person_at;  /* last sign of a person */
 	wall_ms keep_awake_until;
 	wall_ms refused_at;
+	wall_ms slept_at; /* since when nothing of it runs; 0: it does, or has ended */
 };
 
 /* Insert or update by id; user/server and address are unique (-EEXIST). The spec's "uid" becomes

@@ -129,6 +129,8 @@ static const char *const migrations[] = {
 	"	generation INTEGER NOT NULL,"
 	"	created_at INTEGER NOT NULL"
 	") STRICT;",
+	/* 7: since when nothing of a session has run */
+	"ALTER TABLE sessions ADD COLUMN slept_at INTEGER NOT NULL DEFAULT 0;",
 };
 
 static int read_number(struct db *db, const char *sql, int64_t *value, struct error *e)

@@ -7,12 +7,12 @@
 	"id, user, server, state, reason, address, node, spec, api_token, spawner, "               \
 	"generation, created_at, changed_at, started_at, person_at, keep_awake_until, "            \
 	"refused_at, "                                                                             \
-	"checkpoint, wish, tried, left_behind"
+	"checkpoint, wish, tried, left_behind, slept_at"
 
 #define FIELD(type, name) { COLUMN_##type, offsetof(struct db_session, name) }
 
 static const struct shape shape = {
-	.count = 21,
+	.count = 22,
 	.columns = {
 		FIELD(ID, id),
 		FIELD(TEXT, user),
@@ -35,6 +35,7 @@ static const struct shape shape = {
 		FIELD(INTEGER, wish),
 		FIELD(TEXT, tried),
 		FIELD(TEXT, left_behind),
+		FIELD(INTEGER, slept_at),
 	},
 };
 
@@ -44,7 +45,7 @@ static int put_row(struct db *db, const struct db_session *session, struct error
 	query_start(
 		&q, db,
 		"INSERT INTO sessions (" COLUMNS ")"
-		" VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)"
+		" VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)"
 		" ON CONFLICT (id) DO UPDATE SET user = excluded.user, server = excluded.server,"
 		" state = excluded.state, reason = excluded.reason, address = excluded.address,"
 		" node = excluded.node, spec = excluded.spec, api_token = excluded.api_token,"
@@ -53,7 +54,7 @@ static int put_row(struct db *db, const struct db_session *session, struct error
 		" started_at = excluded.started_at, person_at = excluded.person_at,"
 		" keep_awake_until = excluded.keep_awake_until, refused_at = excluded.refused_at,"
 		" checkpoint = excluded.checkpoint, wish = excluded.wish, tried = excluded.tried,"
-		" left_behind = excluded.left_behind",
+		" left_behind = excluded.left_behind, slept_at = excluded.slept_at",
 		e);
 	query_row(&q, &shape, session);
 	return query_run(&q);

@@ -30,6 +30,12 @@ static const struct {
 	[IDLE_CONCURRENCY] = { "concurrency", "it waits for other hibernations to finish" },
 	[IDLE_TIMEOUT] = { "timeout", "nobody has used it for the timeout" },
 	[IDLE_MAX_AGE] = { "max-age", "it has run for the maximum age" },
+	[IDLE_PRESSURE] = { "pressure",
+			    "nobody has used it for a while, and its node is short of memory" },
+	[IDLE_DOZE] = { "doze", "nobody has used it for a while" },
+	[IDLE_SLEEPS] = { "sleeps", "nobody has come" },
+	[IDLE_LONG_ASLEEP] = { "long-asleep", "nobody has come for very long" },
+	[IDLE_AHEAD] = { "ahead", "its user is expected" },
 };
 
 const char *idle_reason_name(enum idle_reason reason)
@@ -101,22 +107,31 @@ const struct idle_rule *idle_rule_for(const struct idle_policy *policy,
 	return NULL;
 }
 
-/* The end of the window `q` if the minute `m` (since 1970, local) lies in it, else 0. It may have
- * begun on the day before. */
-static int64_t window_end(const struct quiet_hours *q, int64_t m)
+static int length_of(const struct idle_window *q)
 {
 	int length = ((q->to_minute - q->from_minute) % DAY_MINUTES + DAY_MINUTES) % DAY_MINUTES;
+	return length ? length : DAY_MINUTES;
+}
+
+/* When `q` begins on that day (since 1970, local), in minutes; -1: it does not. */
+static int64_t window_begin(const struct idle_window *q, int64_t day)
+{
 	unsigned weekdays = q->weekdays ? q->weekdays : ~0u;
+	int weekday = (int)((day + 3) % 7); /* 1970-01-01 was a Thursday */
+	return weekdays >> weekday & 1 ? day * DAY_MINUTES + q->from_minute : -1;
+}
+
+/* The begin of the window `q` if the minute `m` (since 1970, local) lies in it, else -1. It may
+ * have begun on the day before. */
+static int64_t window_around(const struct idle_window *q, int64_t m)
+{
 	int64_t today = m / DAY_MINUTES;
-	if (length == 0)
-		length = DAY_MINUTES;
 	for (int64_t day = today; day >= today - 1; day--) {
-		int64_t from = day * DAY_MINUTES + q->from_minute;
-		int weekday = (int)((day + 3) % 7); /* 1970-01-01 was a Thursday */
-		if ((weekdays >> weekday & 1) && m >= from && m < from + length)
-			return from + length;
+		int64_t begin = window_begin(q, day);
+		if (begin >= 0 && m >= begin && m < begin + length_of(q))
+			return begin;
 	}
-	return 0;
+	return -1;
 }
 
 /* When the quiet hours around `now` end: `now` outside of them, NEVER if they cover the whole week.
@@ -129,9 +144,11 @@ static wall_ms quiet_until(const struct idle_policy *policy, wall_ms now)
 	while (moved) {
 		moved = false;
 		for (size_t i = 0; i < policy->quiet_count; i++) {
-			int64_t end = window_end(&policy->quiet[i], m);
-			moved = moved || end > m;
-			m = latest(m, end);
+			int64_t begin = window_around(&policy->quiet[i], m);
+			if (begin < 0)
+				continue;
+			moved = true;
+			m = begin + length_of(&policy->quiet[i]);
 		}
 		if (m - first > 8 * DAY_MINUTES)
 			return NEVER;
@@ -176,24 +193,100 @@ static void decide_busy(const struct idle_facts *f, wall_ms now, struct idle_dec
 	d->next_at = stuck;
 }
 
-/* Is it time, by the rule? Leaves IDLE_TIMEOUT or IDLE_MAX_AGE in what may be hibernated. */
-static void decide_time(const struct idle_facts *f, wall_ms now, struct idle_decision *d)
+static bool is_short_of_memory(const struct idle_policy *policy, const struct idle_facts *f)
+{
+	return policy->pressure > 0 && f->pressure >= policy->pressure;
+}
+
+/* The first of what it is time for by the rule some time. */
+struct times {
+	wall_ms idle, pressed, old, doze;
+};
+
+static struct times times_of(const struct idle_policy *policy, const struct idle_facts *f,
+			     const struct idle_decision *d)
 {
 	const struct idle_rule *rule = d->rule;
 	wall_ms begun = f->started_at ? f->started_at : f->created_at;
-	wall_ms idle_at = rule->timeout_ms > 0 ? later(d->person_at, rule->timeout_ms) : NEVER;
-	wall_ms old_at = rule->max_age_ms > 0 && begun ? later(begun, rule->max_age_ms) : NEVER;
-	wall_ms retry_at = f->refused_at ? later(f->refused_at, rule->refused_retry_ms) : 0;
+	bool pressed = rule->pressure_after_ms > 0 && is_short_of_memory(policy, f);
+	bool dozes = rule->doze_ms > 0 && f->can_doze && f->tier == IDLE_AWAKE;
+	wall_ms retry = f->doze_refused_at ? later(f->doze_refused_at, rule->refused_retry_ms) : 0;
+	return (struct times) {
+		.idle = rule->timeout_ms > 0 ? later(d->person_at, rule->timeout_ms) : NEVER,
+		.pressed = pressed ? later(d->person_at, rule->pressure_after_ms) : NEVER,
+		.old = rule->max_age_ms > 0 && begun ? later(begun, rule->max_age_ms) : NEVER,
+		.doze = dozes ? latest(later(d->person_at, rule->doze_ms), retry) : NEVER,
+	};
+}
 
-	if (idle_at > now && old_at > now) {
-		d->reason = rule->timeout_ms > 0 ? IDLE_PERSON : IDLE_EXEMPT;
-		d->next_at = earliest(idle_at, old_at);
-	} else if (retry_at > now) {
+/* Is it time, by the rule? Leaves IDLE_TIMEOUT, IDLE_MAX_AGE or IDLE_PRESSURE in what may be
+ * hibernated. What CRIU refused can doze all the same. */
+static void decide_time(const struct idle_policy *policy, const struct idle_facts *f, wall_ms now,
+			struct idle_decision *d)
+{
+	const struct idle_rule *rule = d->rule;
+	const struct times t = times_of(policy, f, d);
+	wall_ms retry_at = f->refused_at ? later(f->refused_at, rule->refused_retry_ms) : 0;
+	wall_ms due_at = earliest(earliest(t.idle, t.old), t.pressed);
+
+	if (due_at <= now && retry_at <= now) {
+		d->reason = t.idle <= now  ? IDLE_TIMEOUT
+			    : t.old <= now ? IDLE_MAX_AGE
+					   : IDLE_PRESSURE;
+	} else if (t.doze <= now) {
+		d->reason = IDLE_DOZE;
+		d->to = IDLE_DOZING;
+	} else if (due_at <= now) {
 		d->reason = IDLE_REFUSED;
-		d->next_at = retry_at;
+		d->next_at = earliest(retry_at, t.doze);
 	} else {
-		d->reason = idle_at <= now ? IDLE_TIMEOUT : IDLE_MAX_AGE;
+		d->reason = f->tier != IDLE_AWAKE  ? IDLE_SLEEPS
+			    : rule->timeout_ms > 0 ? IDLE_PERSON
+						   : IDLE_EXEMPT;
+		d->next_at = earliest(due_at, t.doze);
+	}
+}
+
+/* Its user is expected since it slept. When that may be next, into *next. */
+static bool is_expected(const struct idle_policy *policy, const struct idle_facts *f,
+			const struct idle_rule *rule, wall_ms now, wall_ms *next)
+{
+	int64_t slept = f->slept_at / MS_PER_MINUTE + policy->utc_offset_minutes;
+	int64_t m = now / MS_PER_MINUTE + policy->utc_offset_minutes;
+	*next = NEVER;
+	for (size_t i = 0; i < rule->wake_ahead_count; i++) {
+		const struct idle_window *q = &rule->wake_ahead[i];
+		if (f->slept_at && window_around(q, m) > slept)
+			return true;
+		for (int64_t day = m / DAY_MINUTES; day <= m / DAY_MINUTES + 7; day++) {
+			int64_t begin = window_begin(q, day);
+			if (begin > m)
+				*next = earliest(*next, (begin - policy->utc_offset_minutes) *
+								MS_PER_MINUTE);
+		}
+	}
+	return false;
+}
+
+/* In the store already, and nobody came. */
+static void decide_asleep(const struct idle_policy *policy, const struct idle_facts *f, wall_ms now,
+			  struct idle_decision *d)
+{
+	wall_ms stop_at = d->rule->stop_after_ms > 0 && f->slept_at
+				  ? later(f->slept_at, d->rule->stop_after_ms)
+				  : NEVER;
+	d->person_at = f->person_at;
+	d->reason = IDLE_SLEEPS;
+	if (is_expected(policy, f, d->rule, now, &d->next_at)) {
+		d->reason = IDLE_AHEAD;
+		d->to = IDLE_AWAKE;
 		d->next_at = NEVER;
+	} else if (stop_at <= now) {
+		d->reason = IDLE_LONG_ASLEEP;
+		d->to = IDLE_STOPPED;
+		d->next_at = NEVER;
+	} else {
+		d->next_at = earliest(d->next_at, stop_at);
 	}
 }
 
@@ -201,32 +294,43 @@ static void decide_time(const struct idle_facts *f, wall_ms now, struct idle_dec
 static void decide_one(const struct idle_policy *policy, const struct idle_facts *f, wall_ms now,
 		       struct idle_decision *d)
 {
-	*d = (struct idle_decision) { .rule = idle_rule_for(policy, f), .next_at = NEVER };
-	d->person_at = earliest(person_seen_at(f), now);
+	bool runs = f->tier == IDLE_AWAKE;
+	*d = (struct idle_decision) { .to = f->tier,
+				      .rule = idle_rule_for(policy, f),
+				      .next_at = NEVER };
+	d->person_at = earliest(runs ? person_seen_at(f) : f->person_at, now);
 	if (!d->rule) {
 		d->reason = IDLE_NO_RULE;
 	} else if (d->rule->exempt) {
 		d->reason = IDLE_EXEMPT;
+	} else if (f->tier == IDLE_ASLEEP) {
+		decide_asleep(policy, f, now, d);
 	} else if (f->keep_awake_until > now) {
 		d->reason = IDLE_KEEP_AWAKE;
 		d->next_at = f->keep_awake_until;
-	} else if (f->started_at && later(f->started_at, d->rule->min_uptime_ms) > now) {
+	} else if (runs && f->started_at && later(f->started_at, d->rule->min_uptime_ms) > now) {
 		d->reason = IDLE_YOUNG;
 		d->next_at = later(f->started_at, d->rule->min_uptime_ms);
-	} else if (f->kernel_busy) {
+	} else if (runs && f->kernel_busy) {
 		decide_busy(f, now, d);
-	} else if (d->rule->cpu_threshold > 0 && !(f->cpu_share < d->rule->cpu_threshold)) {
+	} else if (runs && d->rule->cpu_threshold > 0 && !(f->cpu_share < d->rule->cpu_threshold)) {
 		d->reason = IDLE_CPU; /* also when the share is not a number: not known */
 	} else if (!d->person_at) {
 		d->reason = IDLE_UNKNOWN;
 	} else {
-		decide_time(f, now, d);
+		decide_time(policy, f, now, d);
 	}
 }
 
 static bool is_due(const struct idle_decision *d)
 {
-	return d->reason == IDLE_TIMEOUT || d->reason == IDLE_MAX_AGE;
+	return d->reason == IDLE_TIMEOUT || d->reason == IDLE_MAX_AGE || d->reason == IDLE_PRESSURE;
+}
+
+static void put_away(struct idle_decision *d)
+{
+	d->hibernate = true;
+	d->to = d->rule->transparent ? IDLE_ASLEEP : IDLE_STOPPED;
 }
 
 /* The order in which sessions get their turn; total, so that decisions do not depend on the order
@@ -254,7 +358,7 @@ static void give_slots(const struct idle_facts *facts, size_t count, size_t slot
 				first = i;
 		if (first == count)
 			return;
-		decisions[first].hibernate = true;
+		put_away(&decisions[first]);
 	}
 }
 
@@ -278,17 +382,19 @@ static void decide_turns(const struct idle_facts *facts, size_t count, size_t sl
 	for (size_t i = 0; i < count; i++) {
 		struct idle_decision *d = &decisions[i];
 		if (is_due(d) && due <= slots)
-			d->hibernate = true;
+			put_away(d);
 		else if (is_due(d) && !d->hibernate)
 			d->reason = IDLE_CONCURRENCY;
 	}
 }
 
-static void hold_until(struct idle_decision *decisions, size_t count, wall_ms end)
+static void hold_until(const struct idle_facts *facts, struct idle_decision *decisions,
+		       size_t count, wall_ms end)
 {
 	for (size_t i = 0; i < count; i++) {
-		if (is_due(&decisions[i])) {
+		if (is_due(&decisions[i]) || decisions[i].reason == IDLE_DOZE) {
 			decisions[i].reason = IDLE_QUIET_HOURS;
+			decisions[i].to = facts[i].tier;
 			decisions[i].next_at = end;
 		}
 	}
@@ -303,7 +409,7 @@ wall_ms idle_decide(const struct idle_policy *policy, const struct idle_facts *f
 	for (size_t i = 0; i < count; i++)
 		decide_one(policy, &facts[i], now, &decisions[i]);
 	if (quiet_end > now)
-		hold_until(decisions, count, quiet_end);
+		hold_until(facts, decisions, count, quiet_end);
 	decide_turns(facts, count, free_slots(policy, under_way, count), decisions);
 
 	for (size_t i = 0; i < count; i++) {

@@ -17,6 +17,14 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* How deep it sleeps: each costs less than the one before, and wakes later. */
+enum idle_tier {
+	IDLE_AWAKE = 0,
+	IDLE_DOZING, /* frozen in place, memory out of the way */
+	IDLE_ASLEEP, /* in the store; wakes when somebody comes, and nobody else need know */
+	IDLE_STOPPED /* in the store, and the Hub knows: its user starts it */
+};
+
 /* What was seen of one session. 0 for a time never seen. */
 struct idle_facts {
 	const char *user;
@@ -38,6 +46,19 @@ struct idle_facts {
 	wall_ms keep_awake_until; /* asked for by its user or the operator; 0: not */
 	wall_ms refused_at;       /* last refusal by CRIU; 0: never */
 	int64_t memory_bytes;
+	enum idle_tier tier; /* the rest is for those that are not awake, or might doze: */
+	wall_ms slept_at;    /* since when nothing of it runs */
+	wall_ms person_at;   /* of one that does not run: the last sign of a person before that */
+	bool can_doze;       /* its node can have it doze */
+	wall_ms doze_refused_at; /* when it could not be, last; 0: never */
+	double pressure; /* of its node: percent of the time in which something there waited for
+			  * memory, of late; 0: not known */
+};
+
+/* A daily window; minutes since midnight UTC + offset. to <= from: it ends on the next day. */
+struct idle_window {
+	int from_minute, to_minute;
+	unsigned weekdays; /* bit 0: Monday ... 6: Sunday; of the day it begins on. 0: every day */
 };
 
 /* One rule; the first whose matches all hold decides. NULL or empty: matches everything. */
@@ -48,30 +69,31 @@ struct idle_rule {
 	const char *const *servers; /* shell patterns; "" is the default server, "?*" all named */
 	int admins;                 /* 1: admins only, 0: others only, -1: both */
 
-	bool exempt;              /* never hibernated */
-	int64_t timeout_ms;       /* away this long: hibernate. 0: never for idleness */
-	int64_t max_age_ms;       /* this run is older: hibernate when not busy, even with somebody
-				   * there. 0: no */
-	int64_t min_uptime_ms;    /* not before it ran this long */
-	double cpu_threshold;     /* share of one core from which on it is working. 0: no matter */
-	int64_t stuck_busy_ms;    /* "busy" with no CPU this long is reported. 0: never */
-	int64_t refused_retry_ms; /* after a refusal, not again for so long */
-};
-
-/* A daily window in which nothing is hibernated; minutes since midnight UTC + offset. to <= from:
- * it ends on the next day. */
-struct quiet_hours {
-	int from_minute, to_minute;
-	unsigned weekdays; /* bit 0: Monday ... 6: Sunday; of the day it begins on. 0: every day */
+	bool exempt;               /* never hibernated */
+	int64_t timeout_ms;        /* away this long: hibernate. 0: never for idleness */
+	int64_t max_age_ms;        /* this run is older: hibernate when not busy, even with somebody
+				    * there. 0: no */
+	int64_t min_uptime_ms;     /* not before it ran this long */
+	double cpu_threshold;      /* share of one core from which on it is working. 0: no matter */
+	int64_t stuck_busy_ms;     /* "busy" with no CPU this long is reported. 0: never */
+	int64_t refused_retry_ms;  /* after a refusal, not again for so long */
+	bool transparent;          /* hibernated is asleep, else stopped */
+	int64_t doze_ms;           /* away this long: doze. 0: never */
+	int64_t pressure_after_ms; /* away this long suffices where memory is short. 0: no */
+	int64_t stop_after_ms;     /* asleep this long: stopped. 0: never */
+	/* In these, what slept when they began is woken ahead: its user is expected. */
+	const struct idle_window *wake_ahead;
+	size_t wake_ahead_count;
 };
 
 struct idle_policy {
 	const struct idle_rule *rules;
 	size_t rule_count;
-	const struct quiet_hours *quiet;
+	const struct idle_window *quiet; /* nothing is hibernated then, nor put to doze */
 	size_t quiet_count;
 	int utc_offset_minutes;
 	int concurrency; /* most hibernations at once; 0: 1 */
+	double pressure; /* from which on a node is short of memory. 0: none is */
 	bool dry_run;    /* decide and record, do nothing: `hibernate` then says what would be, for
 			  * all that are due; the caller must not act on it */
 	int64_t interval_ms; /* longest time until the next decision. 0: none */
@@ -92,12 +114,18 @@ enum idle_reason {
 	IDLE_CONCURRENCY, /* its turn comes */
 	IDLE_TIMEOUT,     /* hibernate: nobody there */
 	IDLE_MAX_AGE,     /* hibernate: too old */
+	IDLE_PRESSURE,    /* hibernate: nobody there, and its node is short of memory */
+	IDLE_DOZE,        /* doze: nobody there for a while */
+	IDLE_SLEEPS,      /* nobody came */
+	IDLE_LONG_ASLEEP, /* stop: nobody came for very long */
+	IDLE_AHEAD,       /* wake: its user is expected */
 	IDLE_REASON_COUNT
 };
 
 struct idle_decision {
-	bool hibernate;
-	bool report; /* tell the operator (stuck busy) */
+	enum idle_tier to; /* what it is to be now; as it is: nothing is to be done */
+	bool hibernate;    /* a checkpoint is to be written for that */
+	bool report;       /* tell the operator (stuck busy) */
 	enum idle_reason reason;
 	const struct idle_rule *rule;
 	wall_ms person_at; /* last sign of a person, as decided from the facts */

@@ -100,6 +100,10 @@ static enum session_wish wish_after(const struct session_now *now, enum outcome 
 		return WISH_START;
 	case TO_STOP:
 		return WISH_STOPPED;
+	case TO_ANSWER: /* somebody who wants it has more of a claim */
+		return now->wish == WISH_AWAKE ? WISH_AWAKE : WISH_ANSWER;
+	case NOT_UNSEEN:
+		return now->wish == WISH_ANSWER ? WISH_NONE : now->wish;
 	default:
 		return now->wish;
 	}

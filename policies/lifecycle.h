@@ -20,7 +20,9 @@
  * asked to take it up again: EVENT_TAKEN_BACK, or EVENT_FENCED when nothing is left there
  *   (docs/migration.md).
  * - A session that is asleep is its node's as one that runs is: whoever else is to have it, or to
- * answer for it, comes behind a release or a fence. Its node tells that it has woken it.
+ * answer for it, comes behind a release or a fence. Its node tells that it has woken it. With
+ *   WISH_ANSWER it stays so, with WISH_AWAKE it is to be woken, with another it is to be released;
+ * hibernated with WISH_ANSWER it is to be answered for. The shell sees to these.
  * - A session's node is lost when nothing can run there any more (docs/nodes.md). A fence is then
  *   asked of other nodes, over and over, until one of them has done it: EVENT_FENCED. With that
  * event, with EVENT_TAKEN_BACK and with EVENT_EVACUATED, *now says what was told: the newest number
@@ -123,6 +125,7 @@ enum session_wish {
 	WISH_AWAKE,    /* it was in use: it is woken as soon as it can be */
 	WISH_START,    /* it was being started: the same, anew when nothing of it is in the store */
 	WISH_STOPPED,  /* it was being ended: so it is, once its node cannot bring it back */
+	WISH_ANSWER,   /* it sleeps and nobody is to see that: a node is to answer for it */
 	WISH_COUNT
 };
 

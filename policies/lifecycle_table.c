@@ -38,6 +38,8 @@ const struct outcome_row outcomes[OUTCOME_COUNT] = {
 			   TO_WAKE },
 	[O_FENCE_STOP] = { STEP_TAKEN, SESSION_FENCING, ACTION_FENCE, false, 0, "node-lost",
 			   TO_STOP },
+	[O_FENCE_SEEN] = { STEP_TAKEN, SESSION_FENCING, ACTION_FENCE, false, 0, "node-lost",
+			   NOT_UNSEEN },
 	[O_FENCE_FAILED] = { STEP_TAKEN, SESSION_FENCING, ACTION_FENCE, false, 0,
 			     "migration-failed", TO_WAKE },
 
@@ -60,13 +62,13 @@ const struct outcome_row outcomes[OUTCOME_COUNT] = {
 	[O_FORGOTTEN] = { STEP_TAKEN, SESSION_STOPPED, .why = "done" },
 	[O_FORGET_REFUSED] = { STEP_TAKEN, SESSION_RUNNING, ACTION_NONE, true, 0, "forget-failed" },
 	[O_FORGET_FAILED] = { STEP_TAKEN, SESSION_FAILED, ACTION_NONE, true, 0, "forget-failed" },
-	[O_EXITED] = { STEP_TAKEN, SESSION_STOPPED, .why = "exited" },
+	[O_EXITED] = { STEP_TAKEN, SESSION_STOPPED, .why = "exited", .wishing = NOT_UNSEEN },
 	[O_REBOOTED_OLDER] = { STEP_TAKEN, SESSION_HIBERNATED,
-			       .why = "node-rebooted-older-checkpoint" },
+			       .why = "node-rebooted-older-checkpoint", .wishing = NOT_UNSEEN },
 	[O_REBOOTED_LOST] = { STEP_TAKEN, SESSION_LOST, .why = "node-rebooted",
 			      .wishing = NO_WISH },
-	[O_GONE_OLDER] = { STEP_TAKEN, SESSION_HIBERNATED,
-			   .why = "processes-gone-older-checkpoint" },
+	[O_GONE_OLDER] = { STEP_TAKEN, SESSION_HIBERNATED, .why = "processes-gone-older-checkpoint",
+			   .wishing = NOT_UNSEEN },
 	[O_GONE_LOST] = { STEP_TAKEN, SESSION_LOST, .why = "processes-gone", .wishing = NO_WISH },
 	[O_IMPORTED] = { STEP_TAKEN, SESSION_HIBERNATED, .why = "imported" },
 	[O_FENCED] = { STEP_TAKEN, SESSION_HIBERNATED, .why = "node-lost" },
@@ -76,11 +78,15 @@ const struct outcome_row outcomes[OUTCOME_COUNT] = {
 	[O_FOUND] = { STEP_TAKEN, SESSION_RUNNING, .why = "node-back", .wishing = NO_WISH },
 	[O_TAKEN_BACK] = { STEP_TAKEN, SESSION_RUNNING, .why = "taken-back", .wishing = NO_WISH },
 
-	[O_SLEEP] = { STEP_TAKEN, SESSION_CHECKPOINTING, ACTION_SLEEP, false, 1, "sleep" },
+	[O_SLEEP] = { STEP_TAKEN, SESSION_CHECKPOINTING, ACTION_SLEEP, false, 1, "sleep",
+		      TO_ANSWER },
 	[O_ASLEEP] = { STEP_TAKEN, SESSION_ASLEEP, ACTION_NONE, false, 1, "done" },
 	[O_STILL_ASLEEP] = { STEP_TAKEN, SESSION_ASLEEP, .why = "restore-failed",
-			     .wishing = NO_WISH },
-	[O_ANSWER] = { STEP_TAKEN, SESSION_ANSWERING, ACTION_ANSWER, false, 0, "answer" },
+			     .wishing = TO_ANSWER },
+	[O_NOT_STOPPED] = { STEP_TAKEN, SESSION_ASLEEP, .why = "stop-failed",
+			    .wishing = TO_ANSWER },
+	[O_ANSWER] = { STEP_TAKEN, SESSION_ANSWERING, ACTION_ANSWER, false, 0, "answer",
+		       TO_ANSWER },
 	[O_ANSWERS] = { STEP_TAKEN, SESSION_ASLEEP, .why = "done" },
 	[O_NOT_ANSWERED] = { STEP_TAKEN, SESSION_HIBERNATED, .why = "answer-failed" },
 	[O_RELEASE] = { STEP_TAKEN, SESSION_RELEASING, ACTION_RELEASE, false, 0, "release" },
@@ -129,6 +135,8 @@ const struct outcome_row outcomes[OUTCOME_COUNT] = {
  * restore is its node's too; for another one it is released first, with the wish to be awake.
  * - Releasing, and the node says that it runs: somebody came just before. It runs.
  * - Answering is for comfort: that it failed leaves the session hibernated, and nothing is lost.
+ * - Nobody is to see that it sleeps, but for one thing: what is left of it is older than what its
+ * user saw last. Then that is told, as for a session that ran.
  * - The node lost while it ran, dozed or was snapshotted: the fence says what the store has of it.
  *   Checkpointing: whether the checkpoint came before the fence, too; so nothing else need be
  * known. Starting: nothing of it is in the store as yet, so after the fence it is started again;
@@ -212,7 +220,7 @@ const struct cell cells[SESSION_STATE_COUNT][EVENT_COUNT] = {
 		[EVENT_EFFECT_DONE] = ONE(O_HIBERNATED),
 		[EVENT_EFFECT_REFUSED] = ONE(O_RUNS_ON),
 		[EVENT_EFFECT_FAILED] = TWO(O_GONE_LOST, O_GONE_OLDER),
-		[EVENT_NODE_LOST] = ONE(O_FENCE),
+		[EVENT_NODE_LOST] = ONE(O_FENCE_SEEN),
 		[EVENT_SLEEP] = ONE(O_SLEEP_THEN),
 		[EVENT_EFFECT_ASLEEP] = ONE(O_ASLEEP),
 	},
@@ -269,6 +277,7 @@ const struct cell cells[SESSION_STATE_COUNT][EVENT_COUNT] = {
 		[EVENT_EFFECT_REFUSED] = ONE(O_RUNS_ON),
 		[EVENT_EFFECT_FAILED] = ONE(O_STOPPED),
 		[EVENT_NODE_LOST] = ONE(O_FENCE_STOP),
+		[EVENT_EFFECT_ASLEEP] = ONE(O_NOT_STOPPED),
 	},
 	[SESSION_FORGETTING] = {
 		[EVENT_STOP] = ONE(O_UNDER_WAY),
@@ -277,6 +286,7 @@ const struct cell cells[SESSION_STATE_COUNT][EVENT_COUNT] = {
 		[EVENT_EFFECT_REFUSED] = ONE(O_FORGET_REFUSED),
 		[EVENT_EFFECT_FAILED] = ONE(O_FORGET_FAILED),
 		[EVENT_NODE_LOST] = ONE(O_FORGET_AGAIN),
+		[EVENT_EFFECT_ASLEEP] = ONE(O_FORGET_FAILED),
 	},
 	[SESSION_FAILED] = {
 		[EVENT_START] = TWO(O_START, O_RESTORE),
@@ -360,6 +370,7 @@ const struct cell cells[SESSION_STATE_COUNT][EVENT_COUNT] = {
 		[EVENT_EFFECT_FAILED] = ONE(O_NOT_RELEASED),
 		[EVENT_NODE_LOST] = ONE(O_FENCE),
 		[EVENT_RELEASE] = ONE(O_UNDER_WAY),
+		[EVENT_EFFECT_ASLEEP] = ONE(O_NOT_RELEASED),
 	},
 	[SESSION_FREEZING] = {
 		[EVENT_START] = ONE(O_WAKE_THEN),

@@ -40,6 +40,7 @@ enum outcome {
 	O_FENCE_START,
 	O_FENCE_WAKE,
 	O_FENCE_STOP,
+	O_FENCE_SEEN,
 	O_FENCE_FAILED,
 
 	O_RUNNING,
@@ -73,6 +74,7 @@ enum outcome {
 	O_SLEEP,
 	O_ASLEEP,
 	O_STILL_ASLEEP,
+	O_NOT_STOPPED,
 	O_ANSWER,
 	O_ANSWERS,
 	O_NOT_ANSWERED,
@@ -90,7 +92,7 @@ enum outcome {
 };
 
 /* What an outcome does to the wish. */
-enum wishing { KEEP = 0, NO_WISH, TO_SLEEP, TO_WAKE, TO_START, TO_STOP };
+enum wishing { KEEP = 0, NO_WISH, TO_SLEEP, TO_WAKE, TO_START, TO_STOP, TO_ANSWER, NOT_UNSEEN };
 
 struct outcome_row {
 	enum step_verdict verdict;

@@ -43,7 +43,9 @@ static void rules(void **state)
 				      "users = [\"a*\"]\n"
 				      "servers = [\"\"]\n"
 				      "admins = \"only\"\n"
-				      "timeout = \"5m\"\n");
+				      "timeout = \"5m\"\n"
+				      "transparent = false\n"
+				      "wake_ahead = [\"mon 07:50-08:30\"]\n");
 	struct idle_rules made;
 	assert_int_equal(idle_rules_make(config, &made, NULL), 0);
 	assert_int_equal(made.policy.rule_count, 3);
@@ -56,6 +58,11 @@ static void rules(void **state)
 	assert_string_equal(made.rules[1].servers[0], "");
 	assert_int_equal(made.rules[2].admins, -1);
 	assert_int_equal(made.rules[2].timeout_ms, 3600 * 1000);
+	assert_true(made.rules[0].transparent && !made.rules[1].transparent);
+	assert_int_equal(made.rules[0].stop_after_ms, 24 * 3600 * 1000);
+	assert_int_equal(made.rules[1].wake_ahead_count, 1);
+	assert_int_equal(made.rules[1].wake_ahead[0].from_minute, 7 * 60 + 50);
+	assert_int_equal(made.rules[2].wake_ahead_count, 0);
 	assert_int_equal(made.policy.quiet_count, 2);
 	assert_int_equal(made.quiet[0].from_minute, 22 * 60);
 	assert_int_equal(made.quiet[0].to_minute, 6 * 60 + 30);

@@ -167,6 +167,7 @@ static void test_older_schema(void **state)
 	db_close(db);
 	run_sql("ALTER TABLE sessions DROP COLUMN tried;"
 		"ALTER TABLE sessions DROP COLUMN left_behind;"
+		"ALTER TABLE sessions DROP COLUMN slept_at;"
 		"DROP TABLE nodes; DROP TABLE join_tokens; DROP TABLE departures;"
 		"PRAGMA user_version = 2");
 	db = open_db();

@@ -61,6 +61,7 @@ static void test_session(void **state)
 		.person_at = 4,
 		.keep_awake_until = 5,
 		.refused_at = -6,
+		.slept_at = -7,
 		.checkpoint = 7,
 		.wish = 2,
 		.tried = "[1,2]",
@@ -81,7 +82,8 @@ static void test_session(void **state)
 	assert_string_equal(got.spawner, "[1]");
 	assert_true(got.generation == INT64_MAX && got.created_at == 1 && got.changed_at == 2 &&
 		    got.started_at == 3 && got.person_at == 4 && got.keep_awake_until == 5 &&
-		    got.refused_at == -6 && got.checkpoint == 7 && got.wish == 2);
+		    got.refused_at == -6 && got.slept_at == -7 && got.checkpoint == 7 &&
+		    got.wish == 2);
 	assert_string_equal(got.tried, "[1,2]");
 	assert_string_equal(got.left_behind, "{}");
 	db_session_deinit(&got);

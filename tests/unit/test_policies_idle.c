@@ -204,7 +204,7 @@ static void test_quiet_hours(void **state)
 {
 	(void)state;
 	const struct {
-		struct quiet_hours window;
+		struct idle_window window;
 		int offset;
 		wall_ms until; /* 0: not quiet now, Monday 06:00 UTC */
 		bool always;
@@ -235,7 +235,7 @@ static void test_quiet_hours(void **state)
 		assert_int_equal(d.next_at, list[i].until);
 	}
 	/* windows that touch are one */
-	const struct quiet_hours chain[] = { { 600, 660, 0x7f },
+	const struct idle_window chain[] = { { 600, 660, 0x7f },
 					     { 300, 420, 0x7f },
 					     { 420, 600, 0x7f } };
 	struct idle_policy p = policy;
@@ -292,6 +292,128 @@ static void test_interval(void **state)
 	p.interval_ms = 2 * HOUR;
 	assert_int_equal(idle_decide(&p, &there, 1, 0, NOW, &d), NOW + HOUR);
 	assert_int_equal(idle_decide(&p, NULL, 0, 0, NOW, NULL), 0);
+}
+
+static const struct idle_window monday = { 5 * 60 + 50, 7 * 60, 0x01 };
+
+static const struct idle_rule tiers = {
+	.name = "tiers",
+	.admins = -1,
+	.timeout_ms = HOUR,
+	.refused_retry_ms = 30 * MINUTE,
+	.transparent = true,
+	.doze_ms = 10 * MINUTE,
+	.pressure_after_ms = 20 * MINUTE,
+	.stop_after_ms = DAY,
+	.wake_ahead = &monday,
+	.wake_ahead_count = 1,
+};
+static const struct idle_policy tiered = {
+	.rules = &tiers, .rule_count = 1, .concurrency = 2, .pressure = 20
+};
+
+/* Away for so many minutes; awake since a day unless it says otherwise. */
+#define AWAY(minutes, ...)                                                                         \
+	({                                                                                         \
+		struct idle_facts f = { .started_at = NOW - DAY,                                   \
+					.request_at = NOW - (minutes) * MINUTE,                    \
+					.person_at = NOW - (minutes) * MINUTE,                     \
+					.server_seen = true,                                       \
+					.can_doze = true };                                        \
+		__VA_ARGS__;                                                                       \
+		f;                                                                                 \
+	})
+
+static void test_tiers(void **state)
+{
+	(void)state;
+	const struct {
+		struct idle_facts facts;
+		enum idle_tier to;
+		enum idle_reason reason;
+		wall_ms next_at;
+	} list[] = {
+		{ AWAY(9), IDLE_AWAKE, IDLE_PERSON, NOW + MINUTE },
+		{ AWAY(10), IDLE_DOZING, IDLE_DOZE, 0 },
+		{ AWAY(10, f.can_doze = false), IDLE_AWAKE, IDLE_PERSON, NOW + 50 * MINUTE },
+		{ AWAY(10, f.doze_refused_at = NOW - MINUTE), IDLE_AWAKE, IDLE_PERSON,
+		  NOW + 29 * MINUTE },
+		{ AWAY(10, f.kernel_busy = true), IDLE_AWAKE, IDLE_KERNEL_BUSY, 0 },
+		{ AWAY(60), IDLE_ASLEEP, IDLE_TIMEOUT, 0 },
+		/* what cannot be hibernated can doze */
+		{ AWAY(60, f.refused_at = NOW - MINUTE), IDLE_DOZING, IDLE_DOZE, 0 },
+		{ AWAY(60, f.refused_at = NOW - MINUTE, f.can_doze = false), IDLE_AWAKE,
+		  IDLE_REFUSED, NOW + 29 * MINUTE },
+		/* a node that is short of memory */
+		{ AWAY(19, f.pressure = 20), IDLE_DOZING, IDLE_DOZE, 0 },
+		{ AWAY(20, f.pressure = 20), IDLE_ASLEEP, IDLE_PRESSURE, 0 },
+		{ AWAY(20, f.pressure = 19.9, f.can_doze = false), IDLE_AWAKE, IDLE_PERSON,
+		  NOW + 40 * MINUTE },
+		/* dozing: what it did when it ran says nothing any more */
+		{ AWAY(20, f.tier = IDLE_DOZING), IDLE_DOZING, IDLE_SLEEPS, NOW + 40 * MINUTE },
+		{ AWAY(20, f.tier = IDLE_DOZING, f.cpu_share = NAN, f.server_seen = false,
+		       f.kernel_busy = true),
+		  IDLE_DOZING, IDLE_SLEEPS, NOW + 40 * MINUTE },
+		{ AWAY(20, f.tier = IDLE_DOZING, f.pressure = 50), IDLE_ASLEEP, IDLE_PRESSURE, 0 },
+		{ AWAY(60, f.tier = IDLE_DOZING), IDLE_ASLEEP, IDLE_TIMEOUT, 0 },
+		{ AWAY(60, f.tier = IDLE_DOZING, f.keep_awake_until = NOW + 1), IDLE_DOZING,
+		  IDLE_KEEP_AWAKE, NOW + 1 },
+		{ AWAY(60, f.tier = IDLE_DOZING, f.person_at = 0), IDLE_DOZING, IDLE_UNKNOWN, 0 },
+		/* asleep; its user is expected on Mondays at 05:50 */
+		{ AWAY(60, f.tier = IDLE_ASLEEP, f.slept_at = NOW - 5 * MINUTE), IDLE_ASLEEP,
+		  IDLE_SLEEPS, NOW + 24 * HOUR - 5 * MINUTE },
+		{ AWAY(60, f.tier = IDLE_ASLEEP, f.slept_at = NOW - 11 * MINUTE), IDLE_AWAKE,
+		  IDLE_AHEAD, 0 },
+		{ AWAY(60, f.tier = IDLE_ASLEEP, f.slept_at = NOW - 2 * DAY), IDLE_AWAKE,
+		  IDLE_AHEAD, 0 },
+		{ AWAY(60, f.tier = IDLE_ASLEEP), IDLE_ASLEEP, IDLE_SLEEPS,
+		  NOW + 7 * DAY - 10 * MINUTE },
+	};
+	for (size_t i = 0; i < ARRAY_SIZE(list); i++) {
+		struct idle_decision d = decide_with(&tiered, list[i].facts);
+		if (d.to != list[i].to || d.reason != list[i].reason ||
+		    d.next_at != list[i].next_at)
+			fail_msg("%zu: to %d for %s at %lld", i, (int)d.to,
+				 idle_reason_name(d.reason), (long long)(d.next_at - NOW));
+		assert_int_equal(d.hibernate,
+				 d.to > IDLE_DOZING && list[i].facts.tier <= IDLE_DOZING);
+	}
+}
+
+static void test_ways_out_of_sleep(void **state)
+{
+	(void)state;
+	struct idle_rule r = tiers;
+	struct idle_policy p = tiered;
+	const struct idle_facts long_asleep =
+		AWAY(2000, f.tier = IDLE_ASLEEP, f.slept_at = NOW - DAY);
+	p.rules = &r;
+	r.wake_ahead_count = 0;
+	struct idle_decision d = decide_with(&p, long_asleep);
+	assert_true(d.to == IDLE_STOPPED && d.reason == IDLE_LONG_ASLEEP && !d.hibernate);
+	assert_int_equal(d.person_at, NOW - 2000 * MINUTE);
+	r.stop_after_ms = 0;
+	assert_int_equal(decide_with(&p, long_asleep).to, IDLE_ASLEEP);
+	r.stop_after_ms = DAY;
+	r.exempt = true;
+	assert_int_equal(decide_with(&p, long_asleep).to, IDLE_ASLEEP);
+	/* where it is seen, there is nothing between */
+	r = tiers;
+	r.transparent = false;
+	assert_int_equal(decide_with(&p, AWAY(60)).to, IDLE_STOPPED);
+	/* in quiet hours nothing goes down, but what sleeps may end */
+	const struct idle_window always = { 0, 0, 0 };
+	p.quiet = &always;
+	p.quiet_count = 1;
+	d = decide_with(&p, AWAY(10));
+	assert_true(d.to == IDLE_AWAKE && d.reason == IDLE_QUIET_HOURS);
+	r.wake_ahead_count = 0;
+	assert_int_equal(decide_with(&p, long_asleep).to, IDLE_STOPPED);
+	/* whose turn it is not stays as it is */
+	p.quiet_count = 0;
+	const struct idle_facts dozes = AWAY(60, f.tier = IDLE_DOZING);
+	idle_decide(&p, &dozes, 1, 2, NOW, &d);
+	assert_true(d.to == IDLE_DOZING && d.reason == IDLE_CONCURRENCY && !d.hibernate);
 }
 
 static uint32_t next_random(uint32_t *seed)
@@ -375,7 +497,7 @@ static void check_wake(const struct idle_policy *p, const struct idle_facts *f,
 static void test_random_sessions(void **state)
 {
 	(void)state;
-	const struct quiet_hours night = { 22 * 60, 7 * 60, 0x7f };
+	const struct idle_window night = { 22 * 60, 7 * 60, 0x7f };
 	uint32_t seed = 88172645;
 	for (int round = 0; round < 20000; round++) {
 		struct idle_policy p = policy;
@@ -423,6 +545,8 @@ int main(void)
 		cmocka_unit_test(test_quiet_hours),
 		cmocka_unit_test(test_turns),
 		cmocka_unit_test(test_interval),
+		cmocka_unit_test(test_tiers),
+		cmocka_unit_test(test_ways_out_of_sleep),
 		cmocka_unit_test(test_random_sessions),
 		cmocka_unit_test(test_names),
 	};

@@ -274,6 +274,96 @@ static const struct {
 	  7, false, "stale" },
 	{ SESSION_RUNNING, 2, EVENT_EFFECT_FAILED, STEP_IGNORE, SESSION_RUNNING, ACTION_NONE, 7,
 	  false, "stale" },
+
+	/* asleep, and its node answers */
+	{ SESSION_RUNNING, 2, EVENT_SLEEP, STEP_TAKEN, SESSION_CHECKPOINTING, ACTION_SLEEP, 8,
+	  false, "sleep" },
+	{ SESSION_DOZING, 2, EVENT_SLEEP, STEP_TAKEN, SESSION_CHECKPOINTING, ACTION_SLEEP, 8, false,
+	  "sleep" },
+	{ SESSION_SNAPSHOTTING, 2, EVENT_SLEEP, STEP_CONFLICT, SESSION_SNAPSHOTTING, ACTION_NONE, 7,
+	  false, "snapshotting" },
+	{ SESSION_STOPPED, 2, EVENT_SLEEP, STEP_CONFLICT, SESSION_STOPPED, ACTION_NONE, 7, false,
+	  "not-running" },
+	{ SESSION_CHECKPOINTING, 2, EVENT_EFFECT_ASLEEP, STEP_TAKEN, SESSION_ASLEEP, ACTION_NONE, 8,
+	  false, "done" },
+	{ SESSION_ASLEEP, 2, EVENT_SLEEP, STEP_JOIN, SESSION_ASLEEP, ACTION_NONE, 7, false,
+	  "already" },
+	{ SESSION_ASLEEP, 2, EVENT_WOKEN, STEP_TAKEN, SESSION_RUNNING, ACTION_NONE, 7, false,
+	  "touched" },
+	{ SESSION_ASLEEP, 1, EVENT_START, STEP_TAKEN, SESSION_RESTORING, ACTION_RESTORE, 7, false,
+	  "restore" },
+	{ SESSION_ASLEEP, 0, EVENT_START, STEP_CONFLICT, SESSION_ASLEEP, ACTION_NONE, 7, false,
+	  "no-usable-checkpoint" },
+	{ SESSION_ASLEEP, 2, EVENT_START_FRESH, STEP_TAKEN, SESSION_STARTING, ACTION_START, 7, true,
+	  "start" },
+	{ SESSION_ASLEEP, 2, EVENT_HIBERNATE, STEP_TAKEN, SESSION_RELEASING, ACTION_RELEASE, 7,
+	  false, "hibernate" },
+	{ SESSION_ASLEEP, 2, EVENT_RELEASE, STEP_TAKEN, SESSION_RELEASING, ACTION_RELEASE, 7, false,
+	  "release" },
+	{ SESSION_ASLEEP, 2, EVENT_STOP, STEP_TAKEN, SESSION_STOPPING, ACTION_STOP, 7, false,
+	  "stop" },
+	{ SESSION_ASLEEP, 2, EVENT_FORGET, STEP_TAKEN, SESSION_FORGETTING, ACTION_FORGET, 7, false,
+	  "forget" },
+	{ SESSION_ASLEEP, 2, EVENT_MIGRATE, STEP_CONFLICT, SESSION_ASLEEP, ACTION_NONE, 7, false,
+	  "not-running" },
+	{ SESSION_ASLEEP, 2, EVENT_NODE_LOST, STEP_TAKEN, SESSION_FENCING, ACTION_FENCE, 7, false,
+	  "node-lost" },
+	{ SESSION_ASLEEP, 2, EVENT_NODE_REBOOTED, STEP_TAKEN, SESSION_HIBERNATED, ACTION_NONE, 7,
+	  false, "node-rebooted" },
+	{ SESSION_ASLEEP, 2, EVENT_EXITED, STEP_TAKEN, SESSION_STOPPED, ACTION_NONE, 7, false,
+	  "exited" },
+	{ SESSION_RESTORING, 1, EVENT_EFFECT_ASLEEP, STEP_TAKEN, SESSION_ASLEEP, ACTION_NONE, 7,
+	  false, "restore-failed" },
+	{ SESSION_STOPPING, 1, EVENT_EFFECT_ASLEEP, STEP_TAKEN, SESSION_ASLEEP, ACTION_NONE, 7,
+	  false, "stop-failed" },
+	{ SESSION_FORGETTING, 2, EVENT_EFFECT_ASLEEP, STEP_TAKEN, SESSION_FAILED, ACTION_NONE, 7,
+	  true, "forget-failed" },
+	{ SESSION_HIBERNATED, 1, EVENT_ANSWER, STEP_TAKEN, SESSION_ANSWERING, ACTION_ANSWER, 7,
+	  false, "answer" },
+	{ SESSION_HIBERNATED, 0, EVENT_ANSWER, STEP_CONFLICT, SESSION_HIBERNATED, ACTION_NONE, 7,
+	  false, "no-usable-checkpoint" },
+	{ SESSION_HIBERNATED, 2, EVENT_WOKEN, STEP_IGNORE, SESSION_HIBERNATED, ACTION_NONE, 7,
+	  false, "stale" },
+	{ SESSION_ANSWERING, 2, EVENT_EFFECT_DONE, STEP_TAKEN, SESSION_ASLEEP, ACTION_NONE, 7,
+	  false, "done" },
+	{ SESSION_ANSWERING, 2, EVENT_EFFECT_FAILED, STEP_TAKEN, SESSION_HIBERNATED, ACTION_NONE, 7,
+	  false, "answer-failed" },
+	{ SESSION_ANSWERING, 2, EVENT_START, STEP_JOIN, SESSION_ANSWERING, ACTION_NONE, 7, false,
+	  "under-way" },
+	{ SESSION_RELEASING, 2, EVENT_EFFECT_DONE, STEP_TAKEN, SESSION_HIBERNATED, ACTION_NONE, 7,
+	  false, "done" },
+	{ SESSION_RELEASING, 2, EVENT_EFFECT_REFUSED, STEP_TAKEN, SESSION_RUNNING, ACTION_NONE, 7,
+	  false, "ran-already" },
+	{ SESSION_RELEASING, 2, EVENT_EFFECT_ASLEEP, STEP_TAKEN, SESSION_ASLEEP, ACTION_NONE, 7,
+	  false, "release-failed" },
+	{ SESSION_RELEASING, 2, EVENT_START, STEP_JOIN, SESSION_RELEASING, ACTION_NONE, 7, false,
+	  "under-way" },
+	{ SESSION_RELEASING, 2, EVENT_WOKEN, STEP_IGNORE, SESSION_RELEASING, ACTION_NONE, 7, false,
+	  "effect-under-way" },
+
+	/* frozen in place */
+	{ SESSION_RUNNING, 2, EVENT_DOZE, STEP_TAKEN, SESSION_FREEZING, ACTION_DOZE, 7, false,
+	  "doze" },
+	{ SESSION_RUNNING, 2, EVENT_DOZES, STEP_TAKEN, SESSION_DOZING, ACTION_NONE, 7, false,
+	  "done" },
+	{ SESSION_FREEZING, 2, EVENT_EFFECT_DONE, STEP_TAKEN, SESSION_DOZING, ACTION_NONE, 7, false,
+	  "done" },
+	{ SESSION_FREEZING, 2, EVENT_EFFECT_REFUSED, STEP_TAKEN, SESSION_RUNNING, ACTION_NONE, 7,
+	  false, "refused" },
+	{ SESSION_FREEZING, 2, EVENT_EFFECT_FAILED, STEP_TAKEN, SESSION_RUNNING, ACTION_NONE, 7,
+	  false, "doze-failed" },
+	{ SESSION_FREEZING, 2, EVENT_START, STEP_JOIN, SESSION_FREEZING, ACTION_NONE, 7, false,
+	  "under-way" },
+	{ SESSION_DOZING, 2, EVENT_START, STEP_TAKEN, SESSION_THAWING, ACTION_ROUSE, 7, false,
+	  "rouse" },
+	{ SESSION_DOZING, 2, EVENT_WOKEN, STEP_TAKEN, SESSION_RUNNING, ACTION_NONE, 7, false,
+	  "touched" },
+	{ SESSION_THAWING, 2, EVENT_EFFECT_DONE, STEP_TAKEN, SESSION_RUNNING, ACTION_NONE, 7, false,
+	  "done" },
+	{ SESSION_THAWING, 2, EVENT_START, STEP_JOIN, SESSION_THAWING, ACTION_NONE, 7, false,
+	  "under-way" },
+	{ SESSION_ASLEEP, 2, EVENT_DOZE, STEP_JOIN, SESSION_ASLEEP, ACTION_NONE, 7, false,
+	  "already" },
 };
 
 static void check_case(size_t i, bool usable)
@@ -491,6 +581,35 @@ static const struct {
 	{ SESSION_RESTORING, WISH_AWAKE, EVENT_EFFECT_DONE, WISH_NONE },
 	{ SESSION_RESTORING, WISH_AWAKE, EVENT_EFFECT_FAILED, WISH_NONE },
 	{ SESSION_STARTING, WISH_START, EVENT_EFFECT_DONE, WISH_NONE },
+	/* nobody is to see that it sleeps, until somebody comes or wants it seen */
+	{ SESSION_RUNNING, WISH_NONE, EVENT_SLEEP, WISH_ANSWER },
+	{ SESSION_DOZING, WISH_NONE, EVENT_SLEEP, WISH_ANSWER },
+	{ SESSION_CHECKPOINTING, WISH_ANSWER, EVENT_EFFECT_ASLEEP, WISH_ANSWER },
+	{ SESSION_CHECKPOINTING, WISH_ANSWER, EVENT_EFFECT_DONE, WISH_ANSWER },
+	{ SESSION_CHECKPOINTING, WISH_ANSWER, EVENT_EFFECT_REFUSED, WISH_NONE },
+	{ SESSION_CHECKPOINTING, WISH_ANSWER, EVENT_HIBERNATE, WISH_NONE },
+	{ SESSION_ASLEEP, WISH_ANSWER, EVENT_HIBERNATE, WISH_NONE },
+	{ SESSION_ASLEEP, WISH_ANSWER, EVENT_RELEASE, WISH_ANSWER },
+	{ SESSION_ASLEEP, WISH_AWAKE, EVENT_RELEASE, WISH_AWAKE },
+	{ SESSION_ASLEEP, WISH_ANSWER, EVENT_NODE_LOST, WISH_ANSWER },
+	{ SESSION_ASLEEP, WISH_AWAKE, EVENT_NODE_LOST, WISH_AWAKE },
+	{ SESSION_ASLEEP, WISH_ANSWER, EVENT_NODE_REBOOTED, WISH_ANSWER },
+	{ SESSION_ASLEEP, WISH_ANSWER, EVENT_WOKEN, WISH_NONE },
+	{ SESSION_ASLEEP, WISH_ANSWER, EVENT_EXITED, WISH_NONE },
+	{ SESSION_FENCING, WISH_ANSWER, EVENT_FENCED, WISH_ANSWER },
+	{ SESSION_FENCING, WISH_ANSWER, EVENT_START, WISH_AWAKE },
+	{ SESSION_RELEASING, WISH_ANSWER, EVENT_START, WISH_AWAKE },
+	{ SESSION_RELEASING, WISH_ANSWER, EVENT_EFFECT_DONE, WISH_ANSWER },
+	{ SESSION_HIBERNATED, WISH_ANSWER, EVENT_HIBERNATE, WISH_NONE },
+	{ SESSION_HIBERNATED, WISH_ANSWER, EVENT_ANSWER, WISH_ANSWER },
+	{ SESSION_ANSWERING, WISH_ANSWER, EVENT_EFFECT_DONE, WISH_ANSWER },
+	{ SESSION_ANSWERING, WISH_ANSWER, EVENT_EFFECT_FAILED, WISH_ANSWER },
+	{ SESSION_ANSWERING, WISH_ANSWER, EVENT_HIBERNATE, WISH_NONE },
+	{ SESSION_RESTORING, WISH_AWAKE, EVENT_EFFECT_ASLEEP, WISH_AWAKE },
+	{ SESSION_RESTORING, WISH_NONE, EVENT_EFFECT_ASLEEP, WISH_ANSWER },
+	/* but an older past is told */
+	{ SESSION_CHECKPOINTING, WISH_ANSWER, EVENT_NODE_LOST, WISH_NONE },
+	{ SESSION_CHECKPOINTING, WISH_ANSWER, EVENT_EFFECT_FAILED, WISH_NONE },
 };
 
 static void test_wishes(void **state)
@@ -548,6 +667,9 @@ static void test_requests_are_answered(void **state)
 			assert_int_not_equal(lifecycle_step(&now, (enum session_event)e).verdict,
 					     STEP_IGNORE);
 		}
+		const struct session_now now = { (enum session_state)s, GENERATION, GENERATION };
+		assert_int_not_equal(lifecycle_step(&now, EVENT_SLEEP).verdict, STEP_IGNORE);
+		assert_int_not_equal(lifecycle_step(&now, EVENT_DOZE).verdict, STEP_IGNORE);
 	}
 }
 
@@ -589,6 +711,8 @@ struct world {
 	enum session_action pending;
 	int64_t pending_generation;
 	bool processes;    /* run where elsad can reach them */
+	bool answered;     /* it sleeps there, and its node may wake it at any moment */
+	bool woken;        /* ... and has */
 	bool held;         /* stand still on a node that is lost */
 	bool held_is_home; /* nothing of the session was begun elsewhere since */
 	int64_t held_next; /* the number that node would write next */
@@ -616,13 +740,19 @@ static void commit_checkpoint(struct world *w, int64_t generation)
 /* A start or restore: the one thing that must never be where processes are or could come back. */
 static enum session_event perform_run(struct world *w, bool good, uint32_t luck)
 {
-	assert_false(w->processes);
+	if (w->processes) { /* its node has woken it just before */
+		assert_true(w->woken);
+		return EVENT_EFFECT_REFUSED;
+	}
 	if (w->held) /* what stands still out of reach can write nothing any more */
 		assert_true(w->top >= w->held_next);
 	if (w->pending == ACTION_RESTORE)
 		assert_true(w->usable && w->pending_generation == w->committed);
 	w->held_is_home = false;
 	w->processes = good;
+	if (!good && w->answered && w->pending == ACTION_RESTORE)
+		return EVENT_EFFECT_ASLEEP;
+	w->answered = false;
 	if (good)
 		return EVENT_EFFECT_DONE;
 	bool elsewhere = w->pending == ACTION_RESTORE && luck % 8 == 0;
@@ -641,7 +771,43 @@ static enum session_event perform_checkpoint(struct world *w, bool good, uint32_
 	bool ends = w->pending == ACTION_SNAPSHOT && luck % 16 == 1;
 	w->excused = w->excused || ends;
 	w->processes = w->pending == ACTION_SNAPSHOT && !ends;
-	return EVENT_EFFECT_DONE;
+	w->answered = w->pending == ACTION_SLEEP && luck % 8 != 1;
+	return w->answered ? EVENT_EFFECT_ASLEEP : EVENT_EFFECT_DONE;
+}
+
+static enum session_event perform_answer(struct world *w, bool good)
+{
+	assert_false(w->processes);
+	if (w->held)
+		assert_true(w->top >= w->held_next);
+	w->held_is_home = false;
+	w->answered = good;
+	return good ? EVENT_EFFECT_DONE : EVENT_EFFECT_FAILED;
+}
+
+static enum session_event perform_release(struct world *w, bool good)
+{
+	if (w->processes)
+		return EVENT_EFFECT_REFUSED;
+	w->answered = w->answered && !good;
+	return w->answered ? EVENT_EFFECT_ASLEEP : EVENT_EFFECT_DONE;
+}
+
+static enum session_event perform_freeze(const struct world *w, bool good)
+{
+	if (!w->processes)
+		return EVENT_EFFECT_FAILED;
+	return good ? EVENT_EFFECT_DONE : EVENT_EFFECT_REFUSED;
+}
+
+/* Somebody came: nobody else is asked. What is set aside it does not wake. */
+static void wake_by_itself(struct world *w)
+{
+	if (!w->answered || !w->usable)
+		return;
+	assert_false(w->processes);
+	w->answered = false;
+	w->processes = w->woken = true;
 }
 
 /* Given away or not, and then running there or not: only in the one case does nothing run. */
@@ -687,7 +853,15 @@ static enum session_event perform(struct world *w, uint32_t luck)
 		return perform_run(w, good, luck);
 	case ACTION_SNAPSHOT:
 	case ACTION_HIBERNATE:
+	case ACTION_SLEEP:
 		return perform_checkpoint(w, good, luck);
+	case ACTION_ANSWER:
+		return perform_answer(w, good);
+	case ACTION_RELEASE:
+		return perform_release(w, good);
+	case ACTION_DOZE:
+	case ACTION_ROUSE:
+		return perform_freeze(w, good);
 	case ACTION_MIGRATE:
 		return perform_migration(w, good, luck);
 	case ACTION_FENCE:
@@ -696,7 +870,9 @@ static enum session_event perform(struct world *w, uint32_t luck)
 		w->excused = true;
 		if (!good && w->processes)
 			return EVENT_EFFECT_REFUSED;
-		w->processes = false;
+		if (!good && w->answered)
+			return EVENT_EFFECT_ASLEEP;
+		w->processes = w->answered = false;
 		if (w->pending == ACTION_FORGET && good)
 			w->usable = false;
 		return good ? EVENT_EFFECT_DONE : EVENT_EFFECT_FAILED;
@@ -706,6 +882,8 @@ static enum session_event perform(struct world *w, uint32_t luck)
 /* The node is lost, perhaps after it did what was under way, and may have put the session away. */
 static enum session_event lose_node(struct world *w, uint32_t luck)
 {
+	if (luck % 5 == 0)
+		wake_by_itself(w);
 	bool held = w->processes;
 	if (luck % 2 && w->pending != ACTION_NONE && w->pending != ACTION_FENCE)
 		perform(w, luck / 2);
@@ -720,7 +898,7 @@ static enum session_event lose_node(struct world *w, uint32_t luck)
 	w->held_next = w->record.generation + 1;
 	if (w->held_next <= w->top)
 		w->held_next = w->top + 1;
-	w->processes = false;
+	w->processes = w->answered = false;
 	return EVENT_NODE_LOST;
 }
 
@@ -744,14 +922,30 @@ static enum session_event return_node(struct world *w)
 	return taken ? EVENT_FOUND : EVENT_COUNT;
 }
 
+/* What is asked of sleep, and what its node tells of it. */
+static enum session_event pick_of_sleep(struct world *w, uint32_t dice)
+{
+	static const enum session_event asked[] = { EVENT_SLEEP, EVENT_ANSWER, EVENT_RELEASE,
+						    EVENT_DOZE };
+	if (dice < 24)
+		return asked[dice - 20];
+	if (dice == 24)
+		wake_by_itself(w);
+	if (!w->processes)
+		return EVENT_COUNT;
+	return dice == 24 ? EVENT_WOKEN : EVENT_DOZES;
+}
+
 static enum session_event pick_event(struct world *w, uint32_t *seed)
 {
-	uint32_t dice = next_random(seed) % 20;
+	uint32_t dice = next_random(seed) % 26;
 	if (w->pending != ACTION_NONE && dice < 6)
 		return perform(w, next_random(seed));
 	if ((dice == 6 || dice == 7) && w->pending != ACTION_FENCE) {
+		if (dice == 6) /* not what does not run */
+			wake_by_itself(w);
 		w->excused = true;
-		w->processes = false;
+		w->processes = w->answered = false;
 		return dice == 6 ? EVENT_EXITED : EVENT_NODE_REBOOTED;
 	}
 	if (dice < 12)
@@ -764,6 +958,8 @@ static enum session_event pick_event(struct world *w, uint32_t *seed)
 		evacuate_late(w);
 	if (dice == 19)
 		return EVENT_MIGRATE;
+	if (dice >= 20)
+		return pick_of_sleep(w, dice);
 	return (enum session_event)(dice % 4 + EVENT_START_FRESH) % EVENT_EFFECT_DONE;
 }
 
@@ -807,6 +1003,9 @@ static void check_world(const struct world *w)
 {
 	if (w->processes)
 		assert_true(session_state_has_processes(w->record.state));
+	/* what could not be forgotten cannot be woken either */
+	if (w->answered)
+		assert_true(session_state_has_processes(w->record.state) || !w->usable);
 	if (w->record.checkpoint && w->record.state != SESSION_FORGETTING)
 		assert_true(w->usable && w->committed >= w->record.checkpoint);
 	if (w->record.checkpoint && !session_state_has_processes(w->record.state))
