@@ -5,6 +5,7 @@
 
 #include "base/cleanup.h"
 #include "base/log.h"
+#include "controller/asleep.h"
 #include "controller/effects.h"
 #include "controller/hub.h"
 #include "controller/idle.h"
@@ -188,14 +189,15 @@ void api_post_hibernate(struct http_exchange *x, void *arg)
 	if (!s || wait_for_it(x, s, api_post_hibernate))
 		return;
 	const struct asker asker = asker_of(x, body, "asked");
-	if (json_is_true(json_object_get(body, "through_hub"))) {
+	bool unseen = json_is_true(json_object_get(body, "transparent"));
+	if (!unseen && json_is_true(json_object_get(body, "through_hub"))) {
 		ask_hub(x, s, &asker);
 		return;
 	}
-	const struct session_change change = { .event = EVENT_HIBERNATE,
+	const struct session_change change = { .event = unseen ? EVENT_SLEEP : EVENT_HIBERNATE,
 					       .who = asker.who,
 					       .why = asker.why };
-	apply_and_reply(x, s, &change, EFFECT_HIBERNATE);
+	apply_and_reply(x, s, &change, unseen ? EFFECT_SLEEP : EFFECT_HIBERNATE);
 }
 
 static void ask_for(struct http_exchange *x, struct session *s, const json_t *body,
@@ -307,12 +309,27 @@ static void resumed(const struct error *error, void *arg)
 	free(resume);
 }
 
+/* The Hub has never stopped it. */
+static bool rouse(struct http_exchange *x, struct session *s, const json_t *body)
+{
+	const struct asker asker = asker_of(x, body, "resume");
+	struct error e = ERROR_INIT;
+	if (s->state != SESSION_ASLEEP && s->state != SESSION_DOZING &&
+	    s->row.wish != WISH_ANSWER)
+		return false;
+	if (asleep_rouse(s, asker.who, asker.why, &e) < 0)
+		http_reply_error(x, &e);
+	else
+		http_reply_json(x, 202, json_object());
+	return true;
+}
+
 void api_post_resume(struct http_exchange *x, void *arg)
 {
 	cleanup_json json_t *body = http_exchange_json(x);
 	struct session *s = body ? api_body_session(x, arg, body) : NULL;
 	struct error e = ERROR_INIT;
-	if (!s)
+	if (!s || rouse(x, s, body))
 		return;
 	struct resume *resume = calloc(1, sizeof(*resume));
 	if (!resume) {

@@ -81,7 +81,13 @@ static void add_outlook(json_t *to, const struct session *s)
 		      (wish == WISH_AWAKE || wish == WISH_START);
 	json_object_set_new(to, "checkpoint", json_integer(s->row.checkpoint));
 	json_object_set_new(to, "left_behind", left_behind_json(s));
+	bool unseen = s->state == SESSION_ASLEEP || wish == WISH_ANSWER;
+	bool runs = !s->row.slept_at || s->state == SESSION_RUNNING;
 	json_object_set_new(to, "waking", json_boolean(waking));
+	json_object_set_new(to, "unseen", json_boolean(unseen));
+	json_object_set_new(to, "slept_at", json_integer(runs ? 0 : s->row.slept_at));
+	json_object_set_new(to, "touched_at", json_integer(s->asleep.touched_at));
+	json_object_set_new(to, "unwoken", text_or_null(s->asleep.unwoken));
 	json_object_set_new(to, "moving_to",
 			    text_or_null(s->state == SESSION_MIGRATING && s->effect
 						 ? node_name(s->effect->node)

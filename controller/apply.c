@@ -4,6 +4,7 @@
 
 #include "base/cleanup.h"
 #include "base/log.h"
+#include "controller/asleep.h"
 #include "controller/checkpoints.h"
 #include "controller/effects.h"
 #include "controller/give_way.h"
@@ -51,26 +52,39 @@ static void draft_deinit(struct draft *d)
 static bool checkpointed(const struct draft *d)
 {
 	const struct effect *ended = d->change->ended;
-	return ended && d->change->event == EVENT_EFFECT_DONE &&
-	       (ended->kind == EFFECT_HIBERNATE || ended->kind == EFFECT_SNAPSHOT) &&
-	       d->step.newest > ended->session->row.generation;
+	return ended &&
+	       (d->change->event == EVENT_EFFECT_DONE || d->change->event == EVENT_EFFECT_ASLEEP) &&
+	       effect_writes(ended->kind) && d->step.newest > ended->session->row.generation;
 }
 
 /* The end that an effect was asked for. */
 static bool is_done(enum session_event event)
 {
-	return event == EVENT_EFFECT_DONE || event == EVENT_FENCED;
+	return event == EVENT_EFFECT_DONE || event == EVENT_EFFECT_ASLEEP || event == EVENT_FENCED;
 }
 
 /* It runs for its user all the while, and what was seen of it stays true. */
 static bool runs_on(enum session_state state)
 {
-	return state == SESSION_SNAPSHOTTING || state == SESSION_MIGRATING;
+	return state == SESSION_SNAPSHOTTING || state == SESSION_MIGRATING ||
+	       state == SESSION_FREEZING || state == SESSION_THAWING;
 }
 
 static bool writes_checkpoint(enum session_state state)
 {
 	return state == SESSION_CHECKPOINTING || state == SESSION_SNAPSHOTTING;
+}
+
+/* How it ended up, where that is not what was asked. */
+static const char *sleep_what(const struct draft *d)
+{
+	if (d->step.next == SESSION_DOZING)
+		return "dozing";
+	if (d->change->event == EVENT_WOKEN)
+		return "woken";
+	if (d->change->event != EVENT_EFFECT_ASLEEP)
+		return NULL;
+	return d->change->ended->kind == EFFECT_SLEEP ? "asleep" : "failed";
 }
 
 static const char *event_what(const struct session *s, const struct draft *d)
@@ -82,6 +96,8 @@ static const char *event_what(const struct session *s, const struct draft *d)
 		return "node-failed";
 	if (d->step.next == SESSION_LOST)
 		return "lost";
+	if (sleep_what(d))
+		return sleep_what(d);
 	if (s->state == SESSION_MIGRATING && change->event != EVENT_EFFECT_DONE)
 		return "migrate-failed";
 	if (change->ended && is_done(change->event))
@@ -100,6 +116,7 @@ static int write_event(struct session *s, const struct draft *d, struct error *e
 	const struct session_change *change = d->change;
 	const struct effect_result *result = change->result;
 	bool moved = change->ended && change->ended->kind == EFFECT_MIGRATE;
+	bool slept = change->event == EVENT_WOKEN && s->row.slept_at;
 	return record_event(s->controller,
 			    &(struct record) {
 				    .session = s,
@@ -109,7 +126,9 @@ static int write_event(struct session *s, const struct draft *d, struct error *e
 						   ? d->effect.why
 						   : (change->why ? change->why : d->step.why),
 				    .detail = change->detail ? change->detail : change->reason,
-				    .duration_us = result ? result->duration_us : 0,
+				    .duration_us = result  ? result->duration_us
+						   : slept ? (d->now - s->row.slept_at) * 1000
+							   : 0,
 				    .bytes = !result ? 0
 					     : moved ? result->memory_bytes
 						     : result->stored_bytes,
@@ -139,12 +158,36 @@ static void draft_tried(const struct session *s, const struct draft *d, struct d
 	row->tried = tried;
 }
 
+/* Since when nothing of it runs. A snapshot of what dozes leaves it dozing. */
+static wall_ms slept_since(const struct session *s, const struct draft *d)
+{
+	switch (d->step.next) {
+	case SESSION_RUNNING:
+		return s->state == SESSION_SNAPSHOTTING ? s->row.slept_at : 0;
+	case SESSION_STARTING:
+	case SESSION_STOPPED:
+		return 0;
+	case SESSION_FREEZING:
+		return d->now;
+	case SESSION_CHECKPOINTING:
+		return s->state == SESSION_RUNNING ? d->now : s->row.slept_at;
+	case SESSION_DOZING:
+	case SESSION_ASLEEP:
+	case SESSION_HIBERNATED:
+		return s->row.slept_at ? s->row.slept_at : d->now;
+	default:
+		return s->row.slept_at;
+	}
+}
+
 /* The fields that follow from the step alone. */
 static void draft_row(struct session *s, struct draft *d)
 {
 	struct db_session *row = &d->row;
 	const struct session_change *change = d->change;
-	bool was_started = s->state == SESSION_STARTING || s->state == SESSION_RESTORING;
+	bool woken = change->event == EVENT_WOKEN || s->state == SESSION_THAWING;
+	bool was_started = s->state == SESSION_STARTING || s->state == SESSION_RESTORING ||
+			   (change->event == EVENT_WOKEN && s->state == SESSION_ASLEEP);
 	replace_text(&row->state, session_state_name(d->step.next));
 	replace_text(&row->reason, change->reason);
 	replace_text(&row->node, d->home->name);
@@ -157,14 +200,25 @@ static void draft_row(struct session *s, struct draft *d)
 		replace_text(&row->left_behind, NULL);
 	if (d->step.next == SESSION_RUNNING && was_started)
 		row->started_at = d->now;
-	if (change->ended && change->ended->kind == EFFECT_HIBERNATE)
+	if (d->step.next == SESSION_RUNNING && woken)
+		row->person_at = d->now;
+	row->slept_at = slept_since(s, d);
+	if (change->ended &&
+	    (change->ended->kind == EFFECT_HIBERNATE || change->ended->kind == EFFECT_SLEEP))
 		row->refused_at = change->event == EVENT_EFFECT_REFUSED ? d->now : 0;
+}
+
+/* The operation that has waited for such an effect: that somebody is to hibernate it is done by a
+ * release, if it sleeps. */
+static const struct operation *waiting_for(const struct session *s, enum effect_kind kind)
+{
+	return operation_waiting(s, kind == EFFECT_RELEASE ? EFFECT_HIBERNATE : kind);
 }
 
 static void draft_effect(struct session *s, struct draft *d)
 {
 	enum effect_kind kind = effect_kind_of(d->step.action);
-	const struct operation *waiting = operation_waiting(s, kind);
+	const struct operation *waiting = waiting_for(s, kind);
 	const char *why = d->change->why ? d->change->why : d->step.why;
 	if (kind == EFFECT_NONE)
 		return;
@@ -345,6 +399,9 @@ static void settle(struct session *s, struct draft *d)
 	if (!session_has_processes(s) && !writes_checkpoint(s->state) && !runs_on(s->state))
 		s->seen = (struct seen) { .cpu_share = NAN };
 	settle_checkpoint(s, d);
+	if (before == SESSION_FREEZING && s->state == SESSION_RUNNING)
+		s->idle.doze_refused_at = s->row.changed_at;
+	asleep_settled(s, before);
 	log_info("%s: %s -> %s (%s by %s)%s%s", s->label, session_state_name(before),
 		 session_state_name(s->state), session_event_name(change->event), change->who,
 		 change->reason ? ": " : "", change->reason ? change->reason : "");
@@ -369,7 +426,7 @@ static void settle_effect(struct session *s, struct draft *d)
 		operation_step(op, "another-node");
 	if (d->effect.kind) {
 		enum effect_kind kind = effect_kind_of(d->step.action);
-		const struct operation *waiting = operation_waiting(s, kind);
+		const struct operation *waiting = waiting_for(s, kind);
 		operation_begin(s, waiting ? waiting->id : d->effect.id, kind, d->effect.who,
 				d->effect.why);
 		effect_begin(s, &d->effect, replaced, replaced_node);
@@ -379,13 +436,15 @@ static void settle_effect(struct session *s, struct draft *d)
 		sessions_remove(s);
 }
 
-/* Who is to do it: a session's own node, but where that is lost or is yet to be chosen. */
+/* Who is to do it: a session's own node, but where that is lost or is yet to be chosen. What is
+ * asleep is its node's. */
 static struct node *node_for(struct session *s, const struct session_change *change,
 			     enum session_action action)
 {
 	bool elsewhere =
-		action == ACTION_START || action == ACTION_RESTORE || action == ACTION_MIGRATE;
-	if (elsewhere && change->node)
+		action == ACTION_START || action == ACTION_RESTORE || action == ACTION_MIGRATE ||
+		action == ACTION_ANSWER;
+	if (elsewhere && change->node && s->state != SESSION_ASLEEP)
 		return change->node;
 	if (action == ACTION_FENCE || (action == ACTION_FORGET && !node_in_reach(s->node)))
 		return nodes_for_store(s->controller);
@@ -397,7 +456,8 @@ static struct node *home_after(struct session *s, const struct draft *d)
 {
 	const struct session_change *change = d->change;
 	const struct effect *ended = change->ended;
-	if (d->step.action == ACTION_START || d->step.action == ACTION_RESTORE)
+	if (d->step.action == ACTION_START || d->step.action == ACTION_RESTORE ||
+	    d->step.action == ACTION_ANSWER)
 		return d->node;
 	if (ended && ended->kind == EFFECT_MIGRATE && change->event == EVENT_EFFECT_DONE)
 		return ended->node;
@@ -492,10 +552,24 @@ static int forget_ended(struct session *s, const struct session_change *change, 
 	return r;
 }
 
-int session_apply(struct session *s, const struct session_change *change, struct session_step *step,
+/* What is asleep is woken elsewhere when its node has let go of it. */
+static bool is_to_let_go(const struct session *s, const struct session_change *change)
+{
+	return s->state == SESSION_ASLEEP && change->event == EVENT_START && change->node &&
+	       change->node != s->node;
+}
+
+int session_apply(struct session *s, const struct session_change *wanted, struct session_step *step,
 		  struct error *e)
 {
 	struct session_now now = session_now(s);
+	struct session_change released = *wanted;
+	const struct session_change *change = wanted;
+	if (is_to_let_go(s, wanted)) {
+		released.event = EVENT_RELEASE;
+		released.wish = WISH_AWAKE;
+		change = &released;
+	}
 	if (change->event == EVENT_HIBERNATE || change->event == EVENT_STOP ||
 	    change->event == EVENT_FORGET)
 		wake_forget_start(s);

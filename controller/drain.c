@@ -4,7 +4,7 @@
 #include "base/cleanup.h"
 #include "base/fs.h"
 #include "base/log.h"
-#include "controller/hub.h"
+#include "controller/asleep.h"
 #include "controller/idle.h"
 #include "controller/migrate.h"
 #include "controller/node.h"
@@ -66,9 +66,16 @@ static void put_away(struct session *s)
 		return;
 	error_clear(&e);
 	if (!idle_in_use(s))
-		hub_stop_server(s, WHO, change.why);
+		idle_put_away(s, WHO, change.why);
 	else if (session_apply(s, &change, NULL, &e) < 0)
 		log_warning("%s: it cannot leave %s: %s", s->label, node_name(s->node), e.text);
+}
+
+/* Nothing of it runs here, but it is answered for. */
+static void leave(struct session *s)
+{
+	cleanup_free char *why = str_printf("node=%s", node_name(s->node));
+	asleep_move_on(s, WHO, why ? why : "node");
 }
 
 static void record_drained(struct node *node, bool empty)
@@ -95,7 +102,9 @@ static bool drain(struct node *node)
 		if (s->node != node || !session_state_has_processes(s->state))
 			continue;
 		any = true;
-		if (s->state != SESSION_RUNNING || s->effect || is_leaving(s) || was_refused(s) ||
+		if (s->state == SESSION_ASLEEP && !s->effect)
+			leave(s);
+		if (!session_has_processes(s) || s->effect || is_leaving(s) || was_refused(s) ||
 		    free_turns <= 0)
 			continue;
 		free_turns--;
@@ -103,6 +112,21 @@ static bool drain(struct node *node)
 	}
 	any = any || node_sessions(node);
 	record_drained(node, !any);
+	return any;
+}
+
+/* It sees itself to what runs there. True: as drain(). */
+static bool empty_doomed(struct node *node)
+{
+	bool any = false;
+	struct session *next;
+	for (struct session *s = sessions_first(node->controller); s; s = next) {
+		next = sessions_next(s);
+		if (s->node != node || s->state != SESSION_ASLEEP || s->effect)
+			continue;
+		leave(s);
+		any = true;
+	}
 	return any;
 }
 
@@ -116,9 +140,15 @@ static void run_pass(evutil_socket_t fd, short what, void *arg)
 	for (struct node *node = nodes_first(c); node; node = nodes_next(node)) {
 		/* One that is lost has its sessions fenced, one that is doomed sees to them itself.
 		 */
-		if (node->local || !placing_is_draining(node))
+		bool draining = !node->local && placing_is_draining(node);
+		bool doomed = !node->local && placing_is_doomed(node);
+		if (!draining)
 			node->drained = false;
-		else if (!node->lost && !placing_is_doomed(node))
+		if (node->lost)
+			continue;
+		if (doomed)
+			any = empty_doomed(node) || any;
+		else if (draining)
 			any = drain(node) || any;
 	}
 	if (any)

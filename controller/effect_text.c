@@ -16,6 +16,11 @@ char *effect_failure_text(const struct effect *effect, const struct effect_resul
 		[EFFECT_FORGET] = "could not be forgotten",
 		[EFFECT_FENCE] = "could not be fenced",
 		[EFFECT_MIGRATE] = "could not be moved",
+		[EFFECT_SLEEP] = "could not be checkpointed",
+		[EFFECT_ANSWER] = "could not be answered for",
+		[EFFECT_RELEASE] = "could not be let go of by its node",
+		[EFFECT_DOZE] = "could not be frozen",
+		[EFFECT_ROUSE] = "could not be thawed",
 	};
 	bool remedy = result->remedy && *result->remedy;
 	return str_printf("%s: %s%s%s", could_not[effect->kind],

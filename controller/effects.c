@@ -48,12 +48,24 @@ enum effect_kind effect_kind_of(enum session_action action)
 	return kinds[action];
 }
 
+bool effect_writes(enum effect_kind kind)
+{
+	return kind == EFFECT_HIBERNATE || kind == EFFECT_SNAPSHOT || kind == EFFECT_SLEEP;
+}
+
+/* It was asleep before, and is so still. */
+static bool can_leave_asleep(enum effect_kind kind)
+{
+	return kind == EFFECT_RESTORE || kind == EFFECT_RELEASE || kind == EFFECT_STOP ||
+	       kind == EFFECT_FORGET;
+}
+
 enum session_event effect_event(enum effect_kind kind, const struct effect_result *result)
 {
-	/* Since now, or still, for it could not be woken. */
-	if (result->answering && kind != EFFECT_ANSWER)
+	bool done = result->state == EFFECT_DONE;
+	if (result->answering && (done ? kind == EFFECT_SLEEP : can_leave_asleep(kind)))
 		return EVENT_EFFECT_ASLEEP;
-	if (result->state == EFFECT_DONE)
+	if (done)
 		return EVENT_EFFECT_DONE;
 	if (kind == EFFECT_MIGRATE) /* what runs at the target is not its source's any more */
 		return result->kept      ? EVENT_EFFECT_REFUSED
@@ -257,7 +269,7 @@ static void finish(struct effect *effect, const struct effect_result *result)
 	if (effect->replaced[0])
 		effect_acknowledge(effect->replaced_node, effect->replaced, EFFECT_NONE);
 	struct session *left = sessions_by_id(c, session_id);
-	if (effect->kind == EFFECT_HIBERNATE || effect->kind == EFFECT_SNAPSHOT || fence)
+	if (effect_writes(effect->kind) || fence)
 		checkpoints_compare(c, left);
 	if (left && fence)
 		wake_put_away(left);
@@ -274,13 +286,15 @@ static bool begins(enum effect_kind kind)
 static void finish_rejected(struct effect *effect, struct error *error)
 {
 	bool starts = begins(effect->kind);
+	bool sleeps = effect->kind == EFFECT_ANSWER || effect->kind == EFFECT_RELEASE;
 	const struct effect_result result = {
 		.id = effect->row.id,
 		.state = EFFECT_FAILED,
 		.fault = (char *)fault_name(error->fault),
 		.text = error->text,
 		.remedy = error->remedy,
-		.running = !starts,
+		.running = !starts && !sleeps,
+		.answering = effect->kind == EFFECT_RELEASE,
 		.kept = effect->kind == EFFECT_MIGRATE,
 	};
 	finish(effect, &result);
@@ -386,7 +400,8 @@ static void ask(struct effect *effect)
 		ask_again(effect, e.text);
 		return;
 	}
-	effect->waits = begins(effect->kind) && !overlay_is_ready(effect->session);
+	effect->waits = (begins(effect->kind) || effect->kind == EFFECT_ANSWER) &&
+			!overlay_is_ready(effect->session);
 	if (effect->waits)
 		return; /* effects_ask_waiting() goes on */
 	/* The one that has it must know before the other one comes. */

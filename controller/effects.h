@@ -51,6 +51,7 @@ void effect_drop(struct effect *effect);
 void effect_acknowledge(struct node *node, const char *id, enum effect_kind kind);
 
 enum effect_kind effect_kind_of(enum session_action action);
+bool effect_writes(enum effect_kind kind); /* a checkpoint, when it is done */
 
 /* The routes are there, perhaps. */
 void effects_ask_waiting(struct controller *c);

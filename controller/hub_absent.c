@@ -28,7 +28,7 @@ static void put_away(struct session *s)
 	};
 	const wall_ms pause = 1800000; /* after a refusal */
 	int r = 0;
-	if (session_has_processes(s) && clock_wall() - s->row.refused_at > pause)
+	if (session_is_its_nodes(s) && clock_wall() - s->row.refused_at > pause)
 		r = session_apply(s, &change, NULL, &e);
 	else if (s->state == SESSION_HIBERNATED && s->row.checkpoint)
 		r = session_set_aside(s, "hub", "user-deleted", REASON, &e);

@@ -4,7 +4,9 @@
 #include "base/cleanup.h"
 #include "base/fs.h"
 #include "base/log.h"
+#include "controller/asleep.h"
 #include "controller/hub.h"
+#include "controller/nodes.h"
 #include "controller/operations.h"
 #include "controller/record.h"
 #include "controller/retry.h"
@@ -27,9 +29,17 @@ struct idle {
 /* --- facts -------------------------------------------------------------------------------------
  */
 
+static enum idle_tier tier_of(const struct session *s)
+{
+	return s->state == SESSION_DOZING   ? IDLE_DOZING
+	       : s->state == SESSION_ASLEEP ? IDLE_ASLEEP
+					    : IDLE_AWAKE;
+}
+
 static struct idle_facts facts_of(const struct session *s)
 {
 	const struct seen *seen = &s->seen;
+	const struct node_info *info = &s->node->info;
 	return (struct idle_facts) {
 		.user = s->row.user,
 		.server = s->row.server,
@@ -49,6 +59,12 @@ static struct idle_facts facts_of(const struct session *s)
 		.keep_awake_until = s->row.keep_awake_until,
 		.refused_at = s->row.refused_at,
 		.memory_bytes = seen->rss_bytes,
+		.tier = tier_of(s),
+		.slept_at = s->row.slept_at,
+		.person_at = idle_person_at(s),
+		.can_doze = info->doze,
+		.doze_refused_at = s->idle.doze_refused_at,
+		.pressure = info->pressure_known ? info->pressure_some : 0,
 	};
 }
 
@@ -62,12 +78,18 @@ static void blind_if_unlisted(const struct idle *idle, const struct session *s,
 	facts->server_seen = false;
 	facts->hub_activity_at = 0;
 	facts->kernel_activity_at = facts->terminal_activity_at = facts->request_at = 0;
+	facts->person_at = facts->slept_at = 0;
+}
+
+static const struct idle_rule *rule_of(const struct session *s)
+{
+	const struct idle_facts facts = facts_of(s);
+	return idle_rule_for(&s->controller->idle->rules.policy, &facts);
 }
 
 double idle_cpu_threshold(struct session *s)
 {
-	const struct idle_facts facts = facts_of(s);
-	const struct idle_rule *rule = idle_rule_for(&s->controller->idle->rules.policy, &facts);
+	const struct idle_rule *rule = rule_of(s);
 	return rule ? rule->cpu_threshold : s->controller->config->idle.base.cpu_threshold;
 }
 
@@ -76,6 +98,8 @@ bool idle_in_use(struct session *s)
 	struct idle_facts facts = facts_of(s);
 	struct idle_policy policy = s->controller->idle->rules.policy;
 	struct idle_decision decision = { 0 };
+	if (facts.tier != IDLE_AWAKE)
+		return false;
 	/* What only puts a hibernation off says nothing about its use. */
 	policy.quiet_count = 0;
 	policy.concurrency = 1;
@@ -86,6 +110,25 @@ bool idle_in_use(struct session *s)
 	facts.server_seen |= s->seen.server_heard;
 	idle_decide(&policy, &facts, 1, 0, clock_wall(), &decision);
 	return !decision.hibernate;
+}
+
+enum session_wish idle_wish(struct session *s)
+{
+	const struct idle_rule *rule = rule_of(s);
+	/* One that slept and was put away by its node was woken before. */
+	if (s->state == SESSION_ASLEEP || idle_in_use(s))
+		return WISH_AWAKE;
+	return rule && rule->transparent ? WISH_ANSWER : WISH_NONE;
+}
+
+void idle_put_away(struct session *s, const char *who, const char *why)
+{
+	struct error e = ERROR_INIT;
+	const struct session_change change = { .event = EVENT_SLEEP, .who = who, .why = why };
+	if (idle_wish(s) != WISH_ANSWER)
+		hub_stop_server(s, who, why);
+	else if (session_apply(s, &change, NULL, &e) < 0)
+		log_warning("%s: it is not put to sleep: %s", s->label, e.text);
 }
 
 wall_ms idle_person_at(const struct session *s)
@@ -127,7 +170,7 @@ static int pass_collect(struct controller *c, struct pass *pass)
 	for (struct session *s = sessions_first(c); s; s = sessions_next(s)) {
 		if (being_hibernated(s))
 			pass->under_way++;
-		else if (s->state == SESSION_RUNNING) {
+		else if (session_is_its_nodes(s)) {
 			struct idle_facts *facts = &pass->facts[pass->count];
 			pass->sessions[pass->count++] = s;
 			*facts = facts_of(s);
@@ -144,6 +187,7 @@ static int class_of(enum idle_reason reason)
 	case IDLE_YOUNG:
 	case IDLE_KERNEL_BUSY:
 	case IDLE_CPU:
+	case IDLE_SLEEPS:
 		return IDLE_PERSON;
 	default:
 		return (int)reason;
@@ -152,15 +196,18 @@ static int class_of(enum idle_reason reason)
 
 static void record_change(struct session *s, const struct idle_decision *d, bool dry_run)
 {
+	static const char *const would[] = { "would-wake", "would-doze", "would-sleep",
+					     "would-hibernate" };
 	int before = s->idle.known ? class_of(s->idle.reason) : IDLE_PERSON;
 	const char *rule = d->rule && d->rule->name ? d->rule->name : "none";
 	cleanup_free char *why = str_printf("%s rule=%s", idle_reason_name(d->reason), rule);
-	if (class_of(d->reason) == before || (d->hibernate && !dry_run))
+	bool moves = d->to != tier_of(s);
+	if (class_of(d->reason) == before || (moves && !dry_run))
 		return;
 	record_note(s->controller,
 		    &(struct record) { .session = s,
 				       .who = WHO,
-				       .what = d->hibernate ? "would-hibernate" : "idle",
+				       .what = moves ? would[d->to] : "idle",
 				       .why = why ? why : "?",
 				       .detail = idle_reason_text(d->reason) });
 }
@@ -219,23 +266,58 @@ static void take_decision(struct session *s, const struct idle_decision *d, bool
 
 static json_t *decision_json(const struct session *s, const struct idle_decision *d, bool dry_run)
 {
-	return json_pack("{s:o, s:o, s:b, s:b, s:b, s:s, s:s, s:o, s:I, s:I}", "user",
+	return json_pack("{s:o, s:o, s:b, s:s, s:b, s:b, s:s, s:s, s:o, s:I, s:I}", "user",
 			 wire_text(s->row.user), "server", wire_text(s->row.server), "hibernate",
-			 (int)d->hibernate, "dry_run", (int)dry_run, "report", (int)d->report,
+			 (int)d->hibernate, "to", idle_tier_name(d->to), "dry_run", (int)dry_run, "report", (int)d->report,
 			 "reason", idle_reason_name(d->reason), "text", idle_reason_text(d->reason),
 			 "rule", d->rule && d->rule->name ? wire_text(d->rule->name) : json_null(),
 			 "person_at", (json_int_t)d->person_at, "next_at", (json_int_t)d->next_at);
 }
 
-static void hibernate(struct session *s, const struct idle_decision *d, wall_ms now)
+static void apply_decision(struct session *s, enum session_event event, const char *why)
+{
+	struct error e = ERROR_INIT;
+	const struct session_change change = { .event = event, .who = WHO, .why = why };
+	if (session_apply(s, &change, NULL, &e) < 0)
+		log_warning("%s: %s: %s", s->label, session_event_name(event), e.text);
+}
+
+static void wake_ahead(struct session *s, const char *why)
+{
+	struct error e = ERROR_INIT;
+	record_note(s->controller, &(struct record) { .session = s,
+						      .who = WHO,
+						      .what = "wake-ahead",
+						      .why = why,
+						      .detail = idle_reason_text(IDLE_AHEAD) });
+	if (asleep_rouse(s, WHO, why, &e) < 0)
+		log_warning("%s: %s", s->label, e.text);
+}
+
+/* What was decided of one that is to be another way than it is. */
+static void move_to(struct session *s, const struct idle_decision *d, wall_ms now)
 {
 	char away[CLOCK_TEXT_SIZE];
-	cleanup_free char *why = str_printf("%s rule=%s away=%s", idle_reason_name(d->reason),
-					    d->rule && d->rule->name ? d->rule->name : "none",
-					    clock_format_duration(now - d->person_at, away));
-	s->idle.asked = true;
+	cleanup_free char *made = str_printf("%s rule=%s away=%s", idle_reason_name(d->reason),
+					     d->rule && d->rule->name ? d->rule->name : "none",
+					     clock_format_duration(now - d->person_at, away));
+	const char *why = made ? made : idle_reason_name(d->reason);
+	s->idle.asked = d->hibernate;
 	s->idle.asked_at = now;
-	hub_stop_server(s, WHO, why ? why : idle_reason_name(d->reason));
+	switch (d->to) {
+	case IDLE_AWAKE:
+		wake_ahead(s, why);
+		return;
+	case IDLE_DOZING:
+		apply_decision(s, EVENT_DOZE, why);
+		return;
+	case IDLE_ASLEEP:
+		apply_decision(s, EVENT_SLEEP, why);
+		return;
+	case IDLE_STOPPED:
+		hub_stop_server(s, WHO, why);
+		return;
+	}
 }
 
 /* One transaction for all that a pass records; what it does comes after. */
@@ -275,8 +357,8 @@ void idle_run(struct controller *c, json_t *decisions)
 				   pass.decisions);
 		take_all(c, &pass, decisions);
 		for (size_t i = 0; i < pass.count && !policy->dry_run; i++)
-			if (pass.decisions[i].hibernate)
-				hibernate(pass.sessions[i], &pass.decisions[i], now);
+			if (pass.decisions[i].to != pass.facts[i].tier)
+				move_to(pass.sessions[i], &pass.decisions[i], now);
 	}
 	pass_deinit(&pass);
 	pass_again(c, next, now);

@@ -20,6 +20,10 @@ double idle_cpu_threshold(struct session *s);
 
 /* By its rule it would go on running now: somebody uses it, it works, or nobody knows. */
 bool idle_in_use(struct session *s);
+/* What is to become of it when its node puts it away: woken, answered for, or nothing. */
+enum session_wish idle_wish(struct session *s);
+/* To sleep as its rule has it, unseen or by the Hub; of one that is not in use. */
+void idle_put_away(struct session *s, const char *who, const char *why);
 
 wall_ms idle_person_at(const struct session *s); /* last sign of a person */
 char *idle_note(const struct session *s);

@@ -4,6 +4,7 @@
 
 #include "base/cleanup.h"
 #include "base/fs.h"
+#include "controller/node.h"
 
 #include <string.h>
 
@@ -45,6 +46,37 @@ static char *explain_running(const struct session *s)
 			  *at ? "; may change at " : "", at);
 }
 
+/* Nobody but who asks sees that it sleeps. */
+static char *explain_asleep(const struct session *s)
+{
+	const char *node = node_name(s->node);
+	char since[CLOCK_TEXT_SIZE];
+	char stop[CLOCK_TEXT_SIZE];
+	clock_format(s->row.slept_at, since);
+	clock_format(s->idle.known ? s->idle.next_at : 0, stop);
+	if (s->row.wish == WISH_AWAKE)
+		return str_printf("asleep since %s; somebody came for it, and it is woken as soon as a "
+				  "machine has room%s%s",
+				  since, s->waiting || s->asleep.unwoken ? ": " : "",
+				  s->waiting          ? s->waiting
+				  : s->asleep.unwoken ? s->asleep.unwoken
+						      : "");
+	return str_printf("asleep since %s, unseen: %s answers for it, and wakes it from checkpoint %lld "
+			  "when somebody comes%s%s",
+			  since, node, (long long)s->row.checkpoint, *stop ? "; may change at " : "",
+			  stop);
+}
+
+/* What sleeps with a wish goes on by itself. */
+static char *explain_wish(const struct session *s)
+{
+	const char *why = s->waiting ? s->waiting : "";
+	if (s->row.wish == WISH_ANSWER)
+		return strdup("asleep, unseen; a node is to answer for it in a moment");
+	return str_printf("it was in use and is woken as soon as a machine has room%s%s",
+			  *why ? ": " : "", why);
+}
+
 char *idle_explain(const struct session *s)
 {
 	switch (s->state) {
@@ -52,6 +84,8 @@ char *idle_explain(const struct session *s)
 		return explain_running(s);
 	case SESSION_DOZING:
 		return strdup("frozen in place; it wakes when it is used");
+	case SESSION_ASLEEP:
+		return explain_asleep(s);
 	case SESSION_SNAPSHOTTING:
 		return strdup("awake; a checkpoint of it is being taken, after which it goes on");
 	case SESSION_FENCING:
@@ -59,9 +93,7 @@ char *idle_explain(const struct session *s)
 			      "when nothing of that node can come between");
 	case SESSION_HIBERNATED:
 		if (s->row.wish != WISH_NONE)
-			return str_printf("it was in use and is woken as soon as a machine has "
-					  "room%s%s",
-					  s->waiting ? ": " : "", s->waiting ? s->waiting : "");
+			return explain_wish(s);
 		if (s->row.checkpoint)
 			return str_printf("asleep; the next start wakes it from checkpoint %lld",
 					  (long long)s->row.checkpoint);

@@ -88,7 +88,7 @@ static bool waits_for(const struct session *s, const struct node *node)
 {
 	if (s->effect)
 		return s->effect->node == node && s->effect->kind != EFFECT_FENCE;
-	return s->node == node && session_has_processes(s);
+	return s->node == node && session_is_its_nodes(s);
 }
 
 static void session_lost(struct session *s, const struct node *node)

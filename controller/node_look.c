@@ -4,6 +4,7 @@
 #include "base/cleanup.h"
 #include "base/fs.h"
 #include "base/log.h"
+#include "controller/asleep.h"
 #include "controller/checkpoints.h"
 #include "controller/effects.h"
 #include "controller/give_way.h"
@@ -126,13 +127,13 @@ static void session_evacuated(struct node *node, struct session *s, int64_t gene
 		.event = EVENT_EVACUATED,
 		.who = "node",
 		.reason = reason,
-		.wish = session_has_processes(s) && idle_in_use(s) ? WISH_AWAKE : WISH_NONE,
+		.wish = session_is_its_nodes(s) ? idle_wish(s) : WISH_NONE,
 		.checkpoint = generation,
 	};
 	struct session_step step = { .verdict = STEP_IGNORE };
 	/* Of one that is recorded as running the store may have told already. */
 	bool newer = generation > s->row.checkpoint ||
-		     (session_has_processes(s) && generation == s->row.checkpoint);
+		     (session_is_its_nodes(s) && generation == s->row.checkpoint);
 	if (newer && session_apply(s, &change, &step, &e) < 0) {
 		log_error("%s: that it was evacuated cannot be recorded: %s", s->label, e.text);
 		return;
@@ -166,10 +167,55 @@ static void judge_elsewhere(struct node *node, struct session *s,
 		acknowledge_evacuated(node, s, status->generation);
 	if (s->state == SESSION_MIGRATING && s->effect && s->effect->node == node)
 		return; /* it is taking it over */
-	if (there && status->held && !node->local)
+	if ((there && status->held && !node->local) || (status && status->answering))
 		give_way(node, s);
 	else if (there && !s->effect)
 		session_unexpected(s, node);
+}
+
+/* --- sleep -------------------------------------------------------------------------------------
+ */
+
+/* What its node has made of it by itself: what dozed or slept runs, what ran dozes. */
+static void apply_news(struct session *s, enum session_event event)
+{
+	struct error e = ERROR_INIT;
+	const struct session_change change = { .event = event, .who = "node" };
+	if (session_apply(s, &change, NULL, &e) < 0)
+		log_error("%s: that it %s cannot be recorded: %s", s->label,
+			  session_event_name(event), e.text);
+}
+
+/* Nobody knows of it there. It is whole in the store, and another node can answer. */
+static void asleep_forgotten(struct session *s)
+{
+	if (++s->seen.missing < MISSING_MOST)
+		return;
+	apply_gone(s, EVENT_NODE_REBOOTED, "not-answered", "its node does not answer for it any more");
+}
+
+static void judge_asleep(struct session *s, const struct session_status *status, bool there)
+{
+	if (there) {
+		apply_news(s, status->dozing ? EVENT_DOZES : EVENT_WOKEN);
+	} else if (status && (status->answering || status->effect)) {
+		s->seen.missing = 0;
+		asleep_looked(s, status);
+	} else if (status && status->ended && strcmp(status->ended, "rebooted") != 0) {
+		session_gone(s, status); /* it was woken, and has ended since */
+	} else {
+		asleep_forgotten(s);
+	}
+}
+
+static void judge_running(struct session *s, const struct session_status *status)
+{
+	s->seen.missing = 0;
+	observe_usage(s, status);
+	if (status->dozing != (s->state == SESSION_DOZING))
+		apply_news(s, status->dozing ? EVENT_DOZES : EVENT_WOKEN);
+	else if (status->dozing)
+		s->asleep.touched_at = status->touched_at;
 }
 
 /* --- all ---------------------------------------------------------------------------------------
@@ -196,13 +242,15 @@ static void judge_session(struct node *node, struct session *s, const struct ses
 		return;
 	if (was_evacuated(status) && !there) {
 		session_evacuated(node, s, status->generation);
+	} else if (s->state == SESSION_ASLEEP) {
+		judge_asleep(s, status, there);
 	} else if (session_has_processes(s)) {
-		if (!there) {
+		if (there)
+			judge_running(s, status);
+		else
 			session_gone(s, status);
-			return;
-		}
-		s->seen.missing = 0;
-		observe_usage(s, status);
+	} else if (status && status->answering) {
+		give_way(node, s); /* it is not to be woken by anybody there */
 	} else if (there && status->held && !node->local) {
 		session_held(node, s, status);
 	} else if (there && !session_state_is_transient(s->state)) {

@@ -16,7 +16,7 @@ size_t node_sessions(const struct node *node)
 	size_t count = 0;
 	for (struct session *s = sessions_first(node->controller); s; s = sessions_next(s))
 		count += s->node == node &&
-			 (session_has_processes(s) || session_state_is_transient(s->state));
+			 (session_is_its_nodes(s) || session_state_is_transient(s->state));
 	for (struct session *s = sessions_first(node->controller); s; s = sessions_next(s))
 		count += s->node != node && s->state == SESSION_MIGRATING && s->effect &&
 			 s->effect->node == node;

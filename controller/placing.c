@@ -103,7 +103,7 @@ static bool is_arriving(const struct session *s)
 static void add_sessions(struct controller *c, struct place_node *places)
 {
 	for (struct session *s = sessions_first(c); s; s = sessions_next(s)) {
-		if (!session_state_has_processes(s->state))
+		if (!session_state_has_memory(s->state))
 			continue;
 		add_to(places, s->node, s, is_arriving(s));
 		/* Until it is known where it stays it needs its room in both places. */

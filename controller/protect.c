@@ -139,6 +139,15 @@ static int collect_nodes(struct controller *c, struct pass *pass)
 	return pass->nodes ? 0 : -ENOMEM;
 }
 
+/* What dozes is saved once more, and is then as it stays. */
+static bool dozes_unsaved(struct session *s)
+{
+	if (s->state != SESSION_DOZING)
+		return false;
+	load_saved(s);
+	return s->protect.frozen_at < s->row.slept_at;
+}
+
 static int collect(struct controller *c, struct pass *pass, wall_ms now)
 {
 	size_t most = sessions_count(c) + 1;
@@ -148,7 +157,8 @@ static int collect(struct controller *c, struct pass *pass, wall_ms now)
 	if (!pass->sessions || !pass->facts || !pass->decisions)
 		return -ENOMEM;
 	for (struct session *s = sessions_first(c); s; s = sessions_next(s)) {
-		if (s->state != SESSION_RUNNING && s->state != SESSION_SNAPSHOTTING) {
+		if (s->state != SESSION_RUNNING && s->state != SESSION_SNAPSHOTTING &&
+		    !dozes_unsaved(s)) {
 			s->protect.known = false;
 			continue;
 		}

@@ -169,6 +169,7 @@ void session_free(struct session *s)
 	free(s->checkpoint_cpu);
 	free(s->image);
 	free(s->waiting);
+	free(s->asleep.unwoken);
 	free(s->report);
 	free(s);
 }
@@ -215,6 +216,11 @@ void sessions_remove(struct session *s)
 bool session_has_processes(const struct session *s)
 {
 	return s->state == SESSION_RUNNING || s->state == SESSION_DOZING;
+}
+
+bool session_is_its_nodes(const struct session *s)
+{
+	return session_has_processes(s) || s->state == SESSION_ASLEEP;
 }
 
 int session_spec(const struct session *s, struct session_spec *spec, struct error *e)

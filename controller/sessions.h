@@ -86,7 +86,14 @@ struct session {
 		wall_ms asked_at;
 		char rule[64];
 		char failure[256]; /* why it could not be hibernated, as last recorded */
+		wall_ms doze_refused_at;
 	} idle;
+	struct { /* while it sleeps, or dozes */
+		wall_ms touched_at; /* when somebody came last, as its node says; 0 */
+		char *unwoken;      /* ... and why it cannot be woken there; NULL */
+		int failures;       /* in a row, of what was to be done about it */
+		mono_us again_at;   /* until then it is not tried again */
+	} asleep;
 	struct {
 		bool known; /* the rest is as the last pass decided */
 		enum protect_reason reason;
@@ -146,9 +153,10 @@ struct session_change {
 
 /* THE function that changes a session's state: asks lifecycle_step(), writes state, effect,
  * checkpoint and event in one transaction, and only then lets the effect begin. *step (may be NULL)
- * is what was decided. Negative: a conflict, or it could not be recorded; then nothing has changed.
+ * is what was decided. A start elsewhere of what is asleep has its node let go of it first, and is
+ * gone on with by itself. Negative: a conflict, or it could not be recorded; then nothing has changed.
  */
-int session_apply(struct session *s, const struct session_change *change, struct session_step *step,
+int session_apply(struct session *s, const struct session_change *wanted, struct session_step *step,
 		  struct error *e);
 /* What it is to lifecycle_step(). */
 struct session_now session_now(const struct session *s);
@@ -175,6 +183,7 @@ int session_rename_node(struct session *s, const struct node *node, const char *
 void session_renamed_node(struct session *s, const struct node *node);
 
 bool session_has_processes(const struct session *s); /* running or dozing, nothing under way */
+bool session_is_its_nodes(const struct session *s);  /* ... or asleep: its node may wake it */
 int session_spec(const struct session *s, struct session_spec *spec, struct error *e);
 void session_take_spec(struct session *s); /* its row's spec is another one */
 /* The row of row.checkpoint is this one; NULL: there is none. */

@@ -5,6 +5,7 @@
 #include "base/fs.h"
 #include "base/log.h"
 #include "controller/api.h"
+#include "controller/asleep.h"
 #include "controller/capacity.h"
 #include "controller/hub.h"
 #include "controller/migrate.h"
@@ -200,7 +201,7 @@ static bool wants(const struct session *s)
 	if (s->effect || wake_is_waiting(s))
 		return false;
 	if (s->row.wish == WISH_AWAKE)
-		return s->state == SESSION_HIBERNATED;
+		return s->state == SESSION_HIBERNATED || s->state == SESSION_ASLEEP;
 	return s->row.wish == WISH_START &&
 	       (s->state == SESSION_HIBERNATED || s->state == SESSION_STOPPED);
 }
@@ -249,15 +250,32 @@ static void give_up(struct session *s, const struct error *because)
 	capacity_unwanted(s->controller, s->row.id);
 }
 
+/* Where it sleeps it cannot be woken, its node says: that holds while there is another one. */
+static int place_asleep(struct session *s, struct placing *what, struct node **to, struct error *e)
+{
+	what->not_on = s->asleep.unwoken ? s->node : NULL;
+	int r = placing_choose(s, what, to, e);
+	if (r == -EAGAIN && what->not_on) {
+		error_clear(e);
+		what->not_on = NULL;
+		r = placing_choose(s, what, to, e);
+	}
+	return r;
+}
+
 static void wake(struct session *s)
 {
 	struct session_change change = { .event = EVENT_START, .who = WHO, .why = "in-use" };
 	struct session_now now = session_now(s);
 	bool restore = lifecycle_step(&now, EVENT_START).action == ACTION_RESTORE;
-	const struct placing what = placing_of(s, restore);
+	struct placing what = placing_of(s, restore);
 	struct error e = ERROR_INIT;
-	int r = migrate_place_woken(s, &what, &change.node, &e);
-	if (is_given_up(s, r, &e)) {
+	bool asleep = s->state == SESSION_ASLEEP;
+	if (asleep && !asleep_may_try(s))
+		return;
+	int r = asleep ? place_asleep(s, &what, &change.node, &e)
+		       : migrate_place_woken(s, &what, &change.node, &e);
+	if (!asleep && is_given_up(s, r, &e)) {
 		give_up(s, &e);
 		return;
 	}
@@ -275,7 +293,7 @@ static void wake(struct session *s)
 
 void wake_put_away(struct session *s)
 {
-	if (wants(s))
+	if (wants(s) || asleep_wants(s))
 		wake_soon(s->controller);
 	else if (s->state == SESSION_HIBERNATED)
 		hub_tell_asleep(s);
@@ -304,10 +322,11 @@ static void run_pass(evutil_socket_t fd, short what, void *arg)
 	try_starts(c);
 	for (struct session *s = sessions_first(c); s; s = next) {
 		next = sessions_next(s);
-		if (!wants(s))
-			continue;
-		wake(s);
-		any = any || wants(s);
+		if (wants(s))
+			wake(s);
+		else if (asleep_wants(s))
+			asleep_see_to(s);
+		any = any || wants(s) || asleep_wants(s);
 	}
 	if (any || !TAILQ_EMPTY(&c->wake->starts))
 		event_add(c->wake->timer, &again);

@@ -38,6 +38,12 @@ static const struct {
 	[IDLE_AHEAD] = { "ahead", "its user is expected" },
 };
 
+const char *idle_tier_name(enum idle_tier tier)
+{
+	static const char *const names[] = { "awake", "dozing", "asleep", "stopped" };
+	return (unsigned)tier < ARRAY_SIZE(names) ? names[tier] : "?";
+}
+
 const char *idle_reason_name(enum idle_reason reason)
 {
 	return (unsigned)reason < IDLE_REASON_COUNT ? reasons[reason].name : "?";
@@ -178,6 +184,13 @@ static wall_ms person_seen_at(const struct idle_facts *f)
 	return latest(seen, f->started_at);
 }
 
+/* Besides that, what was decided before: of one that does not run it is all there is. */
+static wall_ms last_person_at(const struct idle_facts *f)
+{
+	wall_ms seen = f->tier == IDLE_AWAKE ? person_seen_at(f) : f->person_at;
+	return seen ? latest(seen, f->person_at) : 0;
+}
+
 static wall_ms stuck_at(const struct idle_rule *rule, const struct idle_facts *f)
 {
 	if (rule->stuck_busy_ms <= 0 || !f->busy_since || !f->cpu_quiet_since)
@@ -298,7 +311,7 @@ static void decide_one(const struct idle_policy *policy, const struct idle_facts
 	*d = (struct idle_decision) { .to = f->tier,
 				      .rule = idle_rule_for(policy, f),
 				      .next_at = NEVER };
-	d->person_at = earliest(runs ? person_seen_at(f) : f->person_at, now);
+	d->person_at = earliest(last_person_at(f), now);
 	if (!d->rule) {
 		d->reason = IDLE_NO_RULE;
 	} else if (d->rule->exempt) {

@@ -48,7 +48,7 @@ struct idle_facts {
 	int64_t memory_bytes;
 	enum idle_tier tier; /* the rest is for those that are not awake, or might doze: */
 	wall_ms slept_at;    /* since when nothing of it runs */
-	wall_ms person_at;   /* of one that does not run: the last sign of a person before that */
+	wall_ms person_at;   /* the last sign of a person that was known before; 0: none */
 	bool can_doze;       /* its node can have it doze */
 	wall_ms doze_refused_at; /* when it could not be, last; 0: never */
 	double pressure; /* of its node: percent of the time in which something there waited for
@@ -142,6 +142,7 @@ const struct idle_rule *idle_rule_for(const struct idle_policy *policy,
 wall_ms idle_decide(const struct idle_policy *policy, const struct idle_facts *facts, size_t count,
 		    int under_way, wall_ms now, struct idle_decision *decisions);
 
+const char *idle_tier_name(enum idle_tier tier);       /* "asleep" */
 const char *idle_reason_name(enum idle_reason reason); /* "kernel-busy" */
 const char *idle_reason_text(enum idle_reason reason); /* a sentence for people */
 

@@ -111,7 +111,7 @@ static enum session_wish wish_after(const struct session_now *now, enum outcome 
 
 static int64_t action_generation(const struct session_now *now, enum outcome o)
 {
-	if (outcomes[o].action == ACTION_RESTORE)
+	if (outcomes[o].action == ACTION_RESTORE || outcomes[o].action == ACTION_ANSWER)
 		return now->checkpoint;
 	return now->generation + outcomes[o].newer;
 }

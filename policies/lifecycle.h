@@ -141,8 +141,8 @@ struct session_step {
 	enum step_verdict verdict;
 	enum session_state next;
 	enum session_action action;
-	int64_t generation; /* the action's: the one to write (hibernate, snapshot), to run
-			     * (restore), or the newest that is known (the others) */
+	int64_t generation; /* the action's: the one to write (hibernate, snapshot, sleep), to run
+			     * (restore, answer), or the newest that is known (the others) */
 	/* After this step, for the record; the first is never below the present one: */
 	int64_t newest, checkpoint;
 	enum session_wish wish; /* holds whatever the verdict */

@@ -20,6 +20,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,10 @@ from basekit import BUILD, wait_for
 
 Json = dict[str, Any]
 ELSAD = BUILD / "elsad"
+
+
+def iso(seconds_ago: float = 0) -> str:
+    return (datetime.now(UTC) - timedelta(seconds=seconds_ago)).isoformat().replace("+00:00", "Z")
 
 
 # --- a small HTTP server ---------------------------------------------------------------------------
@@ -143,6 +148,7 @@ class Node(Double):
         self.boot_id = "boot-1"
         self.info: Json = {}  # more of what it says of itself
         self.running: dict[str, Json] = {}  # session id -> status
+        self.asleep: dict[str, Json] = {}  # likewise, of those that it answers for
         self.ended: dict[str, str] = {}
         self.checkpoints: dict[tuple[str, int], Json] = {}
         self.fences: set[tuple[str, int]] = set()  # session id, number that was taken
@@ -177,10 +183,11 @@ class Node(Double):
             return 200, info, {}
         if path == "/v1/sessions":
             items = [self.status(i) for i in self.running]
+            items += [s for i, s in self.asleep.items() if i not in self.running]
             items += [
                 {"id": i, "running": False, "ended": how}
                 for i, how in self.ended.items()
-                if i not in self.running
+                if i not in self.running and i not in self.asleep
             ]
             return 200, {"items": items}, {}
         if path == "/v1/effects":
@@ -287,8 +294,12 @@ class Node(Double):
         with self.lock:
             failure = self.fail.get(kind)
             if failure:
-                result = {"state": "failed", "running": request["session"]["id"] in self.running}
+                session = request["session"]["id"]
+                result = {"state": "failed", "running": session in self.running,
+                          "answering": session in self.asleep}  # fmt: skip
                 result.update(failure)
+            elif kind == "release" and request["session"]["id"] in self.running:
+                result = {"state": "failed", "running": True, "text": "somebody has come"}
             else:
                 result = {"state": "done", **self.do(kind, request)}
             self.effects[effect] = {**self.effects[effect], "duration_us": 1000, **result}
@@ -296,28 +307,39 @@ class Node(Double):
 
     def do(self, kind: str, request: Json) -> Json:
         session, generation = request["session"]["id"], request["generation"]
+        if kind in ("doze", "rouse"):
+            self.running[session].update(frozen=kind == "doze", dozing=kind == "doze")
+            return {"running": kind == "rouse", "dozing": kind == "doze"}
+        if kind == "answer":
+            if session in self.running:
+                self.broken.append(f"answer for {session}, which runs")
+            if (session, generation) not in self.checkpoints:
+                self.broken.append(f"answer for {session}/{generation}, which is not there")
+            self.answer_for(session, generation)
+            return {"running": False, "answering": True}
+        self.asleep.pop(session, None)
         if kind in ("start", "restore"):
             if session in self.running:
                 self.broken.append(f"{kind} of {session}, which runs")
             if kind == "restore" and (session, generation) not in self.checkpoints:
                 self.broken.append(f"restore of {session}/{generation}, which is not there")
             self.ended.pop(session, None)
-            self.running[session] = {
-                "id": session, "running": True, "generation": generation, "rss_bytes": 1 << 20,
-                "processes": 3, "started_at": int(time.time() * 1000),
-            }  # fmt: skip
+            self.run(session, generation)
             return {"running": True, "generation": generation}
         was_running = session in self.running
         if kind != "snapshot":
             self.running.pop(session, None)
-        if kind in ("hibernate", "snapshot"):
+        if kind in ("hibernate", "snapshot", "sleep"):
             if not was_running:
                 self.broken.append(f"{kind} of {session}, which does not run")
             if (session, generation) in self.checkpoints:
                 self.broken.append(f"{session}/{generation} written twice")
             self.write(session, generation)
+            if kind == "sleep":
+                self.answer_for(session, generation)
             return {
                 "running": session in self.running, "generation": generation,
+                "answering": kind == "sleep",
                 "memory_bytes": 9000,
                 "stored_bytes": 4000, "frozen_us": 77,
                 "timings": [{"name": "dump", "us": 55}],
@@ -326,6 +348,28 @@ class Node(Double):
             for key in [k for k in self.checkpoints if k[0] == session]:
                 del self.checkpoints[key]
         return {"running": False}
+
+    def run(self, session: str, generation: int) -> None:
+        self.running[session] = {
+            "id": session, "running": True, "generation": generation, "rss_bytes": 1 << 20,
+            "processes": 3, "started_at": int(time.time() * 1000),
+        }  # fmt: skip
+
+    def answer_for(self, session: str, generation: int) -> None:
+        self.ended.pop(session, None)
+        self.asleep[session] = {"id": session, "running": False, "answering": True,
+                                "generation": generation}  # fmt: skip
+
+    def touch(self, session: str, unwoken: str | None = None) -> None:
+        """Somebody comes for what it answers for, or has dozing."""
+        with self.lock:
+            if session in self.running:
+                self.running[session].update(frozen=False, dozing=False)
+            elif unwoken:
+                now = int(time.time() * 1000)
+                self.asleep[session].update(unwoken=unwoken, touched_at=now)
+            else:
+                self.run(session, self.asleep.pop(session)["generation"])
 
     def write(self, session: str, generation: int) -> None:
         self.checkpoints[session, generation] = {
@@ -570,7 +614,7 @@ class Elsad:
                            "observe": "100ms"},
             "node": {"socket": str(directory / "node.sock"), "effect_timeout": "20s"},
             "network": {"pool": "127.77.0.0/16"},
-            "idle": {"interval": "1d", "timeout": 0, "min_uptime": 0},
+            "idle": {"interval": "1d", "timeout": 0, "min_uptime": 0, "transparent": False},
         }  # fmt: skip
         for section, values in config.items():
             self.sections.setdefault(section, {}).update(values)

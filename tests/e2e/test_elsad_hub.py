@@ -12,12 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from elsad_kit import ALL_SCOPES, ApiError, Elsad, Jupyter, ask
+from elsad_kit import ALL_SCOPES, ApiError, Elsad, Jupyter, ask, iso
 from basekit import wait_for
-
-
-def iso(seconds_ago: float = 0) -> str:
-    return (datetime.now(UTC) - timedelta(seconds=seconds_ago)).isoformat().replace("+00:00", "Z")
 
 
 @pytest.fixture
