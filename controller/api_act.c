@@ -314,8 +314,7 @@ static bool rouse(struct http_exchange *x, struct session *s, const json_t *body
 {
 	const struct asker asker = asker_of(x, body, "resume");
 	struct error e = ERROR_INIT;
-	if (s->state != SESSION_ASLEEP && s->state != SESSION_DOZING &&
-	    s->row.wish != WISH_ANSWER)
+	if (s->state != SESSION_ASLEEP && s->state != SESSION_DOZING && s->row.wish != WISH_ANSWER)
 		return false;
 	if (asleep_rouse(s, asker.who, asker.why, &e) < 0)
 		http_reply_error(x, &e);

@@ -74,10 +74,11 @@ static int check_removal(const struct session *s, int64_t generation, bool force
 	}
 	if (s->state == SESSION_ASLEEP) {
 		r = error_fault(e, FAULT_CONFLICT,
-				"%s is asleep, and its node wakes it from checkpoint %lld", s->label,
-				(long long)generation);
-		return error_remedy(e, r, "wake it first (elsa resume), or have it let go of (elsa "
-					  "hibernate)");
+				"%s is asleep, and its node wakes it from checkpoint %lld",
+				s->label, (long long)generation);
+		return error_remedy(e, r,
+				    "wake it first (elsa resume), or have it let go of (elsa "
+				    "hibernate)");
 	}
 	if (force || session_has_processes(s) || s->state == SESSION_STOPPED)
 		return 0;

@@ -158,6 +158,14 @@ static void draft_tried(const struct session *s, const struct draft *d, struct d
 	row->tried = tried;
 }
 
+/* Not that somebody came meanwhile: then it can be tried again at any time. */
+static bool was_refused(const struct session_change *change)
+{
+	const char *fault = change->result ? change->result->fault : NULL;
+	return change->event == EVENT_EFFECT_REFUSED &&
+	       !(fault && fault_from_name(fault) == FAULT_CONFLICT);
+}
+
 /* Since when nothing of it runs. A snapshot of what dozes leaves it dozing. */
 static wall_ms slept_since(const struct session *s, const struct draft *d)
 {
@@ -205,7 +213,7 @@ static void draft_row(struct session *s, struct draft *d)
 	row->slept_at = slept_since(s, d);
 	if (change->ended &&
 	    (change->ended->kind == EFFECT_HIBERNATE || change->ended->kind == EFFECT_SLEEP))
-		row->refused_at = change->event == EVENT_EFFECT_REFUSED ? d->now : 0;
+		row->refused_at = was_refused(change) ? d->now : 0;
 }
 
 /* The operation that has waited for such an effect: that somebody is to hibernate it is done by a
@@ -441,9 +449,8 @@ static void settle_effect(struct session *s, struct draft *d)
 static struct node *node_for(struct session *s, const struct session_change *change,
 			     enum session_action action)
 {
-	bool elsewhere =
-		action == ACTION_START || action == ACTION_RESTORE || action == ACTION_MIGRATE ||
-		action == ACTION_ANSWER;
+	bool elsewhere = action == ACTION_START || action == ACTION_RESTORE ||
+			 action == ACTION_MIGRATE || action == ACTION_ANSWER;
 	if (elsewhere && change->node && s->state != SESSION_ASLEEP)
 		return change->node;
 	if (action == ACTION_FENCE || (action == ACTION_FORGET && !node_in_reach(s->node)))

@@ -109,7 +109,9 @@ static int have_answered(struct session *s, struct error *e)
 
 static int release(struct session *s, struct error *e)
 {
-	const struct session_change change = { .event = EVENT_HIBERNATE, .who = WHO, .why = "seen" };
+	const struct session_change change = { .event = EVENT_HIBERNATE,
+					       .who = WHO,
+					       .why = "seen" };
 	return session_apply(s, &change, NULL, e);
 }
 

@@ -55,16 +55,17 @@ static char *explain_asleep(const struct session *s)
 	clock_format(s->row.slept_at, since);
 	clock_format(s->idle.known ? s->idle.next_at : 0, stop);
 	if (s->row.wish == WISH_AWAKE)
-		return str_printf("asleep since %s; somebody came for it, and it is woken as soon as a "
-				  "machine has room%s%s",
-				  since, s->waiting || s->asleep.unwoken ? ": " : "",
-				  s->waiting          ? s->waiting
-				  : s->asleep.unwoken ? s->asleep.unwoken
-						      : "");
-	return str_printf("asleep since %s, unseen: %s answers for it, and wakes it from checkpoint %lld "
-			  "when somebody comes%s%s",
-			  since, node, (long long)s->row.checkpoint, *stop ? "; may change at " : "",
-			  stop);
+		return str_printf(
+			"asleep since %s; somebody came for it, and it is woken as soon as a "
+			"machine has room%s%s",
+			since, s->waiting || s->asleep.unwoken ? ": " : "",
+			s->waiting          ? s->waiting
+			: s->asleep.unwoken ? s->asleep.unwoken
+					    : "");
+	return str_printf(
+		"asleep since %s, unseen: %s answers for it, and wakes it from checkpoint %lld "
+		"when somebody comes%s%s",
+		since, node, (long long)s->row.checkpoint, *stop ? "; may change at " : "", stop);
 }
 
 /* What sleeps with a wish goes on by itself. */

@@ -191,7 +191,8 @@ static void asleep_forgotten(struct session *s)
 {
 	if (++s->seen.missing < MISSING_MOST)
 		return;
-	apply_gone(s, EVENT_NODE_REBOOTED, "not-answered", "its node does not answer for it any more");
+	apply_gone(s, EVENT_NODE_REBOOTED, "not-answered",
+		   "its node does not answer for it any more");
 }
 
 static void judge_asleep(struct session *s, const struct session_status *status, bool there)

@@ -88,7 +88,7 @@ struct session {
 		char failure[256]; /* why it could not be hibernated, as last recorded */
 		wall_ms doze_refused_at;
 	} idle;
-	struct { /* while it sleeps, or dozes */
+	struct {                    /* while it sleeps, or dozes */
 		wall_ms touched_at; /* when somebody came last, as its node says; 0 */
 		char *unwoken;      /* ... and why it cannot be woken there; NULL */
 		int failures;       /* in a row, of what was to be done about it */
@@ -154,7 +154,8 @@ struct session_change {
 /* THE function that changes a session's state: asks lifecycle_step(), writes state, effect,
  * checkpoint and event in one transaction, and only then lets the effect begin. *step (may be NULL)
  * is what was decided. A start elsewhere of what is asleep has its node let go of it first, and is
- * gone on with by itself. Negative: a conflict, or it could not be recorded; then nothing has changed.
+ * gone on with by itself. Negative: a conflict, or it could not be recorded; then nothing has
+ * changed.
  */
 int session_apply(struct session *s, const struct session_change *wanted, struct session_step *step,
 		  struct error *e);

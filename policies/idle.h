@@ -46,10 +46,10 @@ struct idle_facts {
 	wall_ms keep_awake_until; /* asked for by its user or the operator; 0: not */
 	wall_ms refused_at;       /* last refusal by CRIU; 0: never */
 	int64_t memory_bytes;
-	enum idle_tier tier; /* the rest is for those that are not awake, or might doze: */
-	wall_ms slept_at;    /* since when nothing of it runs */
-	wall_ms person_at;   /* the last sign of a person that was known before; 0: none */
-	bool can_doze;       /* its node can have it doze */
+	enum idle_tier tier;     /* the rest is for those that are not awake, or might doze: */
+	wall_ms slept_at;        /* since when nothing of it runs */
+	wall_ms person_at;       /* the last sign of a person that was known before; 0: none */
+	bool can_doze;           /* its node can have it doze */
 	wall_ms doze_refused_at; /* when it could not be, last; 0: never */
 	double pressure; /* of its node: percent of the time in which something there waited for
 			  * memory, of late; 0: not known */
