@@ -135,6 +135,7 @@ struct config {
 	struct {
 		int64_t concurrency;   /* of one node; 0: as many as it has processors */
 		int64_t reserve_bytes; /* left free by what it wakes by itself */
+		char **polls;          /* config_poll_parse() */
 	} wake;
 	struct {
 		int64_t patience_ms; /* before it is given: how long each side waits for the other
@@ -167,9 +168,6 @@ struct config {
 		struct config_rule *rules; /* the file's, then `base` for everybody else */
 		size_t rule_count;         /* at least 1 */
 	} idle;
-	struct {
-		char **polls; /* config_poll_parse() */
-	} wake;
 	struct {
 		char *level; /* error warning info debug */
 	} log;

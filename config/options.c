@@ -27,9 +27,8 @@ const struct option_section option_sections[] = {
 	{ "store", "Where checkpoints are kept." },
 	{ "spot", "Machines that may go away at short notice, or at none." },
 	{ "move", "Live migration between nodes (docs/migration.md)." },
-	{ "wake", "Sessions that sleep, and who wakes them (docs/wake.md)." },
 	{ "doze", "Where the memory of sessions that doze goes (docs/wake.md)." },
-	{ "wake", "How sessions wake that sleep unseen (docs/wake.md)." },
+	{ "wake", "Sessions that sleep unseen: who wakes them, and how (docs/wake.md)." },
 	{ "capacity", "Machines that elsad asks the cloud for, and gives back." },
 	{ "idle",
 	  "When a session is put to sleep. This section's own timeout and the like hold for\n"
@@ -281,17 +280,6 @@ const struct option options[] = {
 	{ "move", "concurrency", OPTION_INTEGER, AT(move.concurrency), "2", 1, 64,
 	  .doc = "Sessions that may move to and from one node at the same time." },
 
-	{ "wake", "polls", OPTION_STRINGS, AT(wake.polls),
-	  "[\"open api\", \"own api/me\", \"api/kernels\", \"api/sessions\", \"api/terminals\", "
-	  "\"api/kernelspecs\", \"api/status\", \"api/contents/** content=1 type=directory\", "
-	  "\"api/metrics/v1\", \"api/elsa/sleep\"]",
-	  .check = value_check_poll,
-	  .doc = "What open pages ask over and over, by GET, as paths below the server's URL: these\n"
-		 "wake nobody, and are answered as of when the session fell asleep. \"/**\" at the end:\n"
-		 "that and all below. NAME=VALUE behind it: only if the query has that value or no\n"
-		 "such name; other names do not matter. \"own\" before it: answered to the session's\n"
-		 "owner only; \"open\": to everybody, without credentials." },
-
 	{ "doze", "swap", OPTION_STRING, AT(doze.swap), "\"zram\"",
 	  .choices = "off zram file system",
 	  .doc = "zram: compressed, in memory. file: in node.state_dir, encrypted with a key that\n"
@@ -311,6 +299,16 @@ const struct option options[] = {
 		 "many as it has processors." },
 	{ "wake", "reserve", OPTION_SIZE, AT(wake.reserve_bytes), "\"256M\"", 0, 1024 * TIB,
 	  .doc = "Memory that is to be free on a node behind that; else another one is to wake it." },
+	{ "wake", "polls", OPTION_STRINGS, AT(wake.polls),
+	  "[\"open api\", \"own api/me\", \"api/kernels\", \"api/sessions\", \"api/terminals\", "
+	  "\"api/kernelspecs\", \"api/status\", \"api/contents/** content=1 type=directory\", "
+	  "\"api/metrics/v1\", \"api/elsa/sleep\"]",
+	  .check = value_check_poll,
+	  .doc = "What open pages ask over and over, by GET, as paths below the server's URL: these\n"
+		 "wake nobody, and are answered as of when the session fell asleep. \"/**\" at the end:\n"
+		 "that and all below. NAME=VALUE behind it: only if the query has that value or no\n"
+		 "such name; other names do not matter. \"own\" before it: answered to the session's\n"
+		 "owner only; \"open\": to everybody, without credentials." },
 
 	{ "capacity", "provider", OPTION_STRING, AT(capacity.provider), "\"none\"",
 	  .choices = "none autoscaling fleet gcp command",
