@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#define _GNU_SOURCE
 #include "node/node.h"
 
 #include "base/cleanup.h"
@@ -17,9 +18,11 @@
 #include "node/session.h"
 
 #include <errno.h>
+#include <linux/perf_event.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 enum { LINGER_MS = 2000 };
@@ -58,6 +61,19 @@ static void raise_pipe_size(void)
 		log_warning("pipes stay small, which slows checkpoints down: %s", e.text);
 }
 
+/* CRIU stops processes at breakpoints of the processor's, in a dump as in a restore. The first
+ * event of a task's on a machine, which such a one is, makes the kernel wait for all processors to
+ * have passed through the scheduler (account_event() in kernel/events/core.c), 10 ms and more. With
+ * this one, which counts nothing, it is not the first. */
+static int open_event(void)
+{
+	struct perf_event_attr nothing = { .type = PERF_TYPE_SOFTWARE,
+					   .size = sizeof(nothing),
+					   .config = PERF_COUNT_SW_DUMMY,
+					   .disabled = 1 };
+	return (int)syscall(SYS_perf_event_open, &nothing, 0, -1, -1, PERF_FLAG_FD_CLOEXEC);
+}
+
 static int prepare_lazy(struct node *node, struct error *e)
 {
 	if (!node->config->node.lazy_restore)
@@ -81,6 +97,7 @@ int node_init(struct node *node, struct error *e)
 {
 	pthread_mutex_init(&node->lock, NULL);
 	pthread_mutex_init(&node->store_lock, NULL);
+	node->event = open_event();
 	int r = proc_boot_id(node->boot_id, e);
 	if (r == 0)
 		r = make_dirs(node, e);
@@ -112,6 +129,8 @@ void node_deinit(struct node *node)
 	for (int i = 0; i < LINGER_MS && pages_left(); i++)
 		usleep(1000);
 	node->store = pages_left() ? NULL : store_close(node->store);
+	cleanup_close_fd(&node->event);
+	node->event = -1;
 	wire_free(&wire_overlay_state, &node->overlay);
 	free(node->cpu);
 	node->cpu = NULL;

@@ -41,6 +41,7 @@ struct node {
 	struct criu_features criu;
 	char *cpu; /* features, as node/cpu.h writes them */
 	struct fault_plan fault;
+	int event; /* keeps CRIU's breakpoints quick; -1 */
 
 	struct event_base *base;
 	struct pool *pool;
