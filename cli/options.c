@@ -4,8 +4,8 @@
 #include "base/buf.h"
 #include "base/cleanup.h"
 #include "base/fs.h"
+#include "base/units.h"
 #include "cli/text.h"
-#include "sim/trace.h"
 
 #include <errno.h>
 #include <getopt.h>
@@ -104,7 +104,7 @@ static int take_url(struct cli *cli, const char *url, struct error *e)
 static int parse_size(const char *text, const char *option, int64_t least, int64_t *bytes,
 		      struct error *e)
 {
-	if (trace_parse_size(text, bytes) < 0 || *bytes < least)
+	if (units_parse_size(text, bytes) < 0 || *bytes < least)
 		return error_set(e, EINVAL, "--%s wants a size such as 800M or 2G, not \"%s\"",
 				 option, text);
 	return 0;
