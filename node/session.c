@@ -198,6 +198,10 @@ int session_status(struct node *node, struct session *s, struct session_status *
 		st->rss_bytes = usage.rss_bytes;
 		st->cpu_us = usage.cpu_us;
 		st->processes = usage.processes;
+		st->stalls_known = usage.stalls_known;
+		st->cpu_stall_us = usage.cpu_stall_us;
+		st->memory_stall_us = usage.memory_stall_us;
+		st->io_stall_us = usage.io_stall_us;
 	}
 	sandbox_deinit(&sb);
 	wire_free(&wire_session_spec, &spec);

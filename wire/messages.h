@@ -108,6 +108,9 @@ struct session_status {
 	int64_t rss_bytes;
 	int64_t cpu_us; /* used since start of its cgroup */
 	int64_t processes;
+	/* How long something of it has waited since then; without `stalls_known` nobody knows. */
+	bool stalls_known;
+	int64_t cpu_stall_us, memory_stall_us, io_stall_us;
 	int64_t started_at;
 	char *effect;   /* id of the one under way, or NULL */
 	char *ended;    /* why there is no process although nobody asked: "exited", "oom-killed",
