@@ -129,6 +129,8 @@ struct session_step lifecycle_step(const struct session_now *now, enum session_e
 
 /* Processes may exist, running or frozen: nothing else may be started or restored. */
 bool session_state_has_processes(enum session_state state);
+/* Nothing of it goes on: its user has ended it, or it has failed or is lost. */
+bool session_state_is_over(enum session_state state);
 /* An effect is under way. */
 bool session_state_is_transient(enum session_state state);
 
