@@ -155,6 +155,13 @@ struct config {
 		size_t rule_count;         /* at least 1 */
 	} idle;
 	struct {
+		char *prices;     /* path of a catalogue; "": the built-in one */
+		double host_hour; /* of the hub's own host; 0: by the catalogue */
+	} account;
+	struct {
+		int64_t minutes_ms, hours_ms, days_ms; /* how long each is kept; 0: for ever */
+	} usage;
+	struct {
 		char *level; /* error warning info debug */
 	} log;
 };

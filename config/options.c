@@ -33,6 +33,9 @@ const struct option_section option_sections[] = {
 	  "everybody whom no [[idle.rule]] names, and for what a rule leaves out." },
 	{ OPTION_RULE,
 	  "Exceptions, as many as needed: the first rule that fits a session decides." },
+	{ "account",
+	  "What sessions cost, and what they would have cost always on (docs/savings.md)." },
+	{ "usage", "How long is kept what sessions were seen to use." },
 	{ "log", "What the daemons write to the journal or to standard error." },
 };
 const size_t option_section_count = ARRAY_SIZE(option_sections);
@@ -356,6 +359,20 @@ const struct option options[] = {
 	  .doc = "" },
 	{ OPTION_RULE, "refused_retry", OPTION_DURATION, IN_RULE(refused_retry_ms), NULL, 0, YEARS,
 	  .doc = "" },
+
+	{ "account", "prices", OPTION_STRING, AT(account.prices), "\"\"",
+	  .check = value_check_path_or_none,
+	  .doc = "A catalogue of what machines and storage cost (docs/simulator.md). \"\": one of AWS." },
+	{ "account", "host_hour", OPTION_NUMBER, AT(account.host_hour), "0.0", 0, 100000,
+	  .doc = "What the hub's own host costs an hour, in the catalogue's currency. 0: what the\n"
+		 "catalogue says of its instance type, or of the machines on demand." },
+
+	{ "usage", "minutes", OPTION_DURATION, AT(usage.minutes_ms), "\"1d\"", DAY, YEARS,
+	  .doc = "One row for each minute of a session that is awake." },
+	{ "usage", "hours", OPTION_DURATION, AT(usage.hours_ms), "\"30d\"", 0, YEARS,
+	  .doc = "... for each hour. 0: for ever." },
+	{ "usage", "days", OPTION_DURATION, AT(usage.days_ms), "0", 0, YEARS,
+	  .doc = "... for each day. 0: for ever." },
 
 	{ "log", "level", OPTION_STRING, AT(log.level), "\"info\"",
 	  .choices = "error warning info debug",

@@ -170,6 +170,7 @@ void session_free(struct session *s)
 	free(s->image);
 	free(s->waiting);
 	free(s->report);
+	json_decref(s->idle.inputs);
 	free(s);
 }
 

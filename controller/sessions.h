@@ -14,6 +14,7 @@
 #include "policies/protect.h"
 #include "wire/messages.h"
 
+#include <jansson.h>
 #include <sys/queue.h>
 
 struct effect;
@@ -53,6 +54,21 @@ struct seen {
 	wall_ms hub_activity_at; /* from the Hub's listing or the session's own reports */
 };
 
+/* What it used in the minute that is going on; controller/usage.h. */
+struct usage_minute {
+	mono_us seen_at; /* of the last look; 0: none in this run */
+	int64_t cpu_us;  /* as told then, as the stalls */
+	bool stalls_known;
+	int64_t stall_us[3]; /* for processor, memory, disk */
+	int64_t memory_bytes;
+	struct {
+		int64_t awake_us, cpu_us;
+		int64_t stall_us[3]; /* -1: not known */
+		double memory_us;    /* bytes, each for as long as it was so */
+		int64_t peak_bytes, changed_bytes;
+	} sum;
+};
+
 struct session {
 	struct controller *controller;
 	struct person *person; /* NULL until it is in the table */
@@ -86,6 +102,7 @@ struct session {
 		wall_ms asked_at;
 		char rule[64];
 		char failure[256]; /* why it could not be hibernated, as last recorded */
+		json_t *inputs;    /* from which the policy decided that it sleeps; NULL */
 	} idle;
 	struct {
 		bool known; /* the rest is as the last pass decided */
@@ -100,6 +117,7 @@ struct session {
 		wall_ms frozen_at;
 		int64_t cost_ms, cost_bytes;
 	} protect;
+	struct usage_minute usage;
 	char *report; /* activity for the Hub that it did not take yet; JSON */
 	uint64_t report_number;
 	TAILQ_ENTRY(session) by_person, all;
