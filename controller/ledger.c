@@ -20,13 +20,14 @@
 
 #define WHO            "account"
 #define PASS_MS        60000
+#define PASSES_OF_ALL  10
 #define FIRST_MS       1000
 #define CATALOGUE_MOST ((size_t)1 << 20)
 
 /* --- charging ------------------------------------------------------------------------------------
  */
 
-static struct account_basis basis_of(const struct db_account *a)
+struct account_basis ledger_basis(const struct db_account *a)
 {
 	return (struct account_basis) {
 		.awake = a->awake,
@@ -57,7 +58,7 @@ static int add(struct db *db, const struct db_account *a, wall_ms at,
 
 int ledger_charge(struct db *db, struct db_account *a, wall_ms now, struct error *e)
 {
-	const struct account_basis basis = basis_of(a);
+	const struct account_basis basis = ledger_basis(a);
 	int r = 0;
 	/* What lies ahead was counted before the clock was put back by less than is noticed. */
 	while (r == 0 && a->since < now) {
@@ -206,19 +207,18 @@ static bool same_text(const char *a, const char *b)
 }
 
 /* Why it is to be charged otherwise from now on; NULL: it is not. */
-static const char *reason_of(const struct db_account *charged, const struct db_account *now,
-			     wall_ms at)
+static const char *reason_of(const struct account_basis *before, const char *type,
+			     const char *price, const struct db_account *now, wall_ms at)
 {
-	const struct account_basis before = basis_of(charged);
-	const struct account_basis after = basis_of(now);
-	if (before.machine_gib_hour != after.machine_gib_hour ||
-	    before.demand_gib_hour != after.demand_gib_hour ||
-	    before.store_gib_hour != after.store_gib_hour || !same_text(charged->type, now->type) ||
-	    !same_text(charged->price, now->price))
+	const struct account_basis after = ledger_basis(now);
+	if (before->machine_gib_hour != after.machine_gib_hour ||
+	    before->demand_gib_hour != after.demand_gib_hour ||
+	    before->store_gib_hour != after.store_gib_hour || !same_text(type, now->type) ||
+	    !same_text(price, now->price))
 		return "repriced";
-	if (before.stored_bytes != after.stored_bytes)
+	if (before->stored_bytes != after.stored_bytes)
 		return "stored";
-	return account_resized(&before, &after, at - charged->sized_at) ? "resized" : NULL;
+	return account_resized(before, &after, at - now->sized_at) ? "resized" : NULL;
 }
 
 static int write_change(struct session *s, const struct ledger_step *step, const char *why,
@@ -251,35 +251,43 @@ static int look_at(struct session *s, wall_ms now, struct error *e)
 	const struct ledger_step step = {
 		.row = &s->row, .next = s->state, .home = s->node, .now = now
 	};
-	struct db_account charged = { 0 };
-	struct db_account fresh = { 0 };
-	int r = load(s, now, &charged, e);
+	struct db_account account = { 0 };
+	cleanup_free char *type = NULL;
+	cleanup_free char *price = NULL;
+	int r = load(s, now, &account, e);
 	const char *why = r > 0 ? "opened" : NULL;
-	if (r == 0)
-		r = load(s, now, &fresh, e);
-	if (r == 0)
-		r = take_basis(s, &step, &fresh, e);
-	if (r == 0)
-		why = reason_of(&charged, &fresh, now);
-	db_account_deinit(&charged);
-	db_account_deinit(&fresh);
+	if (r == 0) {
+		const struct account_basis before = ledger_basis(&account);
+		replace_text(&type, account.type);
+		replace_text(&price, account.price);
+		r = take_basis(s, &step, &account, e);
+		if (r == 0)
+			why = reason_of(&before, type, price, &account, now);
+	}
+	db_account_deinit(&account);
 	return r >= 0 && why ? write_change(s, &step, why, e) : r;
+}
+
+/* Of what sleeps little changes by itself: it is looked at now and then. */
+static void look(struct controller *c, bool all)
+{
+	struct error e = ERROR_INIT;
+	ledger_check_clock(c);
+	wall_ms now = clock_wall();
+	for (struct session *s = sessions_first(c); s; s = sessions_next(s))
+		if ((all || session_state_has_processes(s->state)) && look_at(s, now, &e) < 0) {
+			log_error("%s: its account: %s", s->label, e.text);
+			return;
+		}
 }
 
 static void pass(evutil_socket_t fd, short what, void *arg)
 {
 	static const struct timeval again = { .tv_sec = PASS_MS / 1000 };
 	struct controller *c = arg;
-	struct error e = ERROR_INIT;
 	(void)fd;
 	(void)what;
-	ledger_check_clock(c);
-	wall_ms now = clock_wall();
-	for (struct session *s = sessions_first(c); s; s = sessions_next(s))
-		if (look_at(s, now, &e) < 0) {
-			log_error("%s: its account: %s", s->label, e.text);
-			break;
-		}
+	look(c, c->ledger->passes++ % PASSES_OF_ALL == 0);
 	event_add(c->ledger->timer, &again);
 }
 
@@ -318,10 +326,8 @@ int ledger_settle(struct controller *c, struct error *e)
 		r = db_commit(c->db, e);
 	else
 		db_rollback(c->db);
-	if (r == 0) {
-		c->ledger->settled_at = clock_mono();
+	if (r == 0)
 		c->ledger->settled_until = now;
-	}
 	return r;
 }
 
@@ -346,7 +352,7 @@ void ledger_reload(struct controller *c)
 		log_error("the catalogue is not read again, the old one stays: %s", e.text);
 	else
 		c->ledger->prices = *fresh;
-	pass(-1, 0, c);
+	look(c, true);
 }
 
 int ledger_new(struct controller *c, struct error *e)

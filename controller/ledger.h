@@ -41,7 +41,7 @@ int ledger_settle(struct controller *c, struct error *e);
 /* The days of the last `since_ms`, today included, as the API shows them; a new reference. */
 json_t *ledger_json(struct controller *c, enum db_account_by by, int64_t since_ms, struct error *e);
 
-/* Of all times; at most a minute old. */
+/* Of all times. */
 int ledger_total(struct controller *c, struct db_account_sums *to, struct error *e);
 const char *ledger_currency(struct controller *c);
 

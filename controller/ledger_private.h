@@ -5,15 +5,18 @@
 /* Private to controller/ledger*.c. */
 
 #include "controller/ledger.h"
+#include "policies/account.h"
 #include "prices/prices.h"
 
 struct ledger {
 	struct event *timer;
 	struct prices prices;
-	int64_t offset_ms;  /* of the wall clock, from the time since the boot */
-	mono_us settled_at; /* 0: not since elsad began */
+	unsigned passes;
+	int64_t offset_ms; /* of the wall clock, from the time since the boot */
 	wall_ms settled_until;
 };
+
+struct account_basis ledger_basis(const struct db_account *a);
 
 /* Puts what has passed since `since` into the days, and `since` to now. */
 int ledger_charge(struct db *db, struct db_account *a, wall_ms now, struct error *e);

@@ -3,12 +3,11 @@
 #include "controller/ledger_private.h"
 
 #include "base/cleanup.h"
-#include "policies/account.h"
 #include "wire/codec.h"
 #include "wire/text.h"
 
-#define HOUR_MS  3600000.0
-#define FRESH_US ((mono_us)60 * 1000 * 1000) /* counters are at most so old */
+#define HOUR_MS 3600000.0
+#define DAY_MS  86400000
 
 static json_t *row_json(const struct db_account_row *row)
 {
@@ -53,15 +52,38 @@ json_t *ledger_json(struct controller *c, enum db_account_by by, int64_t since_m
 		json_array_append_new(total, row_json(&none));
 	return json_pack("{s:o, s:o, s:I, s:I, s:O, s:O}", "currency", wire_text(p->currency),
 			 "as_of", wire_text(p->as_of), "from",
-			 (json_int_t)(account_day_end(now - since_ms) - 86400000), "until",
+			 (json_int_t)(account_day_end(now - since_ms) - DAY_MS), "until",
 			 (json_int_t)now, "total", json_array_get(total, 0), "rows", rows);
 }
 
+struct open {
+	struct account_sums sums;
+	wall_ms now;
+};
+
+static int add_open(const struct db_account *account, void *arg)
+{
+	struct open *open = arg;
+	const struct account_basis basis = ledger_basis(account);
+	if (account->since < open->now)
+		account_add(&open->sums, &basis, open->now - account->since);
+	return 0;
+}
+
+/* Without writing anything: it is asked often. */
 int ledger_total(struct controller *c, struct db_account_sums *to, struct error *e)
 {
-	mono_us at = c->ledger->settled_at;
-	int r = at && clock_mono() - at < FRESH_US ? 0 : ledger_settle(c, e);
-	return r < 0 ? r : db_account_total(c->db, to, e);
+	ledger_check_clock(c);
+	struct open open = { .now = clock_wall() };
+	int r = db_account_total(c->db, to, e);
+	if (r == 0)
+		r = db_account_each(c->db, add_open, &open, e);
+	to->awake_ms += open.sums.awake_ms;
+	to->open_ms += open.sums.open_ms;
+	to->always += open.sums.always;
+	to->machine += open.sums.machine;
+	to->store += open.sums.store;
+	return r;
 }
 
 const char *ledger_currency(struct controller *c)

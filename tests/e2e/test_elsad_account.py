@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import json
 import random
-import sqlite3
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -13,14 +12,13 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from basekit import BUILD, wait_for
+from accountkit import CATALOGUE, TYPE, database, set_clock, shift
+from basekit import BUILD, CHECKOUT, wait_for
 from elsad_kit import ApiError, Elsad
-from recount import DAY_MS, Catalogue, Recount
+from recount import DAY_MS, Recount
 
-ROOT = Path(__file__).resolve().parents[2]
+PRICES = (CHECKOUT / "packaging/prices/aws-us-east-1").read_text()
 HOUR_MS = 3_600_000
-CATALOGUE = Catalogue((ROOT / "packaging/prices/aws-us-east-1").read_text())
-TYPE = {"instance_type": "m6i.2xlarge", "price": "spot", "memory_bytes": 32 << 30}
 
 
 def make(path: Path) -> Elsad:
@@ -36,26 +34,6 @@ def elsad(tmp_path: Path) -> Iterator[Elsad]:
     with make(tmp_path) as elsad:
         yield elsad.start()
         assert not elsad.node.broken
-
-
-def database(elsad: Elsad) -> sqlite3.Connection:
-    return sqlite3.connect(elsad.dir / "elsad.db")
-
-
-def shift(elsad: Elsad, ms: int) -> None:
-    """All that is on record of the account was so much earlier; elsad does not run."""
-    with closing(database(elsad)) as db, db:
-        db.execute("UPDATE accounts SET since = since - ?, sized_at = sized_at - ?", (ms, ms))
-        db.execute("UPDATE events SET at = at - ?", (ms,))
-        db.execute("UPDATE account_days SET day = day - ?", (ms // DAY_MS,))
-
-
-def set_clock(elsad: Elsad, ms: int) -> None:
-    """The clock was put forward by so much while elsad did not run; before that it was right."""
-    shift(elsad, ms)
-    with closing(database(elsad)) as db, db:
-        boot, offset = db.execute("SELECT value FROM facts WHERE key = 'account.clock'").fetchone()[0].split()
-        db.execute("UPDATE facts SET value = ? WHERE key = 'account.clock'", (f"{boot} {int(offset) - ms}",))
 
 
 def check(elsad: Elsad, days: bool = False) -> dict:
@@ -205,8 +183,7 @@ def test_a_record_without_accounts_gets_them(elsad: Elsad):
 
 def test_prices_of_ones_own(elsad: Elsad):
     elsad.run("ada")
-    text = (ROOT / "packaging/prices/aws-us-east-1").read_text()
-    (elsad.dir / "prices").write_text(text.replace("spot       0.140", "spot       0.07"))
+    (elsad.dir / "prices").write_text(PRICES.replace("spot       0.140", "spot       0.07"))
     elsad.write_config(account={"prices": str(elsad.dir / "prices")})
     elsad.reload()
     event = wait_for("the new prices", lambda: [e for e in elsad.events() if e["why"] == "repriced"])[0]
