@@ -57,6 +57,7 @@ struct config {
 		char *run_dir;             /* /run/elsa */
 		char *allowed_user;        /* elsad's account */
 		char *criu;                /* program */
+		int64_t memory_bytes;      /* for sessions together; 0: the machine's */
 		int64_t workers;           /* effects at once */
 		int64_t effect_timeout_ms; /* longest a step may take */
 		bool lazy_restore;         /* wake before the memory is there */
@@ -92,7 +93,7 @@ struct config {
 		int64_t uid_min, uid_max; /* for users without a system account */
 		char **command;           /* when the spawner gives none */
 		char **env;               /* added to each session's */
-		int64_t memory_bytes;
+		int64_t memory_bytes, memory_most_bytes;
 		double cpus;
 		int64_t pids;
 	} session;

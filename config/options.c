@@ -93,6 +93,8 @@ const struct option options[] = {
 	  .doc = "The system account of elsad; besides root, only it may use the socket." },
 	{ "node", "criu", OPTION_STRING, AT(node.criu), "\"criu\"", .check = value_check_program,
 	  .doc = "The CRIU program." },
+	{ "node", "memory", OPTION_SIZE, AT(node.memory_bytes), "0", 0, 1024 * TIB,
+	  .doc = "Memory that sessions may have together. 0: the machine's." },
 	{ "node", "workers", OPTION_INTEGER, AT(node.workers), "4", 1, 64,
 	  .doc = "Most sessions started, checkpointed or restored at once." },
 	{ "node", "effect_timeout", OPTION_DURATION, AT(node.effect_timeout_ms), "\"10m\"",
@@ -189,6 +191,9 @@ const struct option options[] = {
 	  .doc = "Added to every session's environment, as \"NAME=VALUE\"." },
 	{ "session", "memory", OPTION_SIZE, AT(session.memory_bytes), "0", 0, 1024 * TIB,
 	  .doc = "Most memory of a session when the spawner gives no limit. 0: no limit." },
+	{ "session", "memory_most", OPTION_SIZE, AT(session.memory_most_bytes), "0", 0, 1024 * TIB,
+	  .doc = "A session that comes near its limit is given more, up to this: where it is, or\n"
+		 "on another node. 0: its limit stays." },
 	{ "session", "cpus", OPTION_NUMBER, AT(session.cpus), "0.0", 0, 4096,
 	  .doc = "Most processors of a session, such as 0.5 or 2. 0: no limit." },
 	{ "session", "pids", OPTION_INTEGER, AT(session.pids), "1024", 0, 4194304,

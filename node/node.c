@@ -190,10 +190,27 @@ static char *underlay(const struct config *config)
 	return strndup(listen, strcspn(listen, ":"));
 }
 
-int node_info(const struct node *node, struct node_info *info, struct error *e)
+static int64_t at_most(int64_t bytes, int64_t most)
+{
+	return most > 0 && most < bytes ? most : bytes;
+}
+
+int node_memory(const struct node *node, int64_t *total, int64_t *available, struct error *e)
 {
 	cleanup_buf struct buf text = BUF_INIT(64 << 10);
+	int64_t most = node->config->node.memory_bytes;
 	int r = fs_read("/proc/meminfo", &text, e);
+	if (r < 0)
+		return r;
+	*total = at_most(meminfo(buf_text(&text), "MemTotal:"), most);
+	*available = at_most(meminfo(buf_text(&text), "MemAvailable:"), most);
+	return 0;
+}
+
+int node_info(const struct node *node, struct node_info *info, struct error *e)
+{
+	int64_t total, available;
+	int r = node_memory(node, &total, &available, e);
 	if (r < 0)
 		return r;
 	*info = (struct node_info) {
@@ -205,8 +222,8 @@ int node_info(const struct node *node, struct node_info *info, struct error *e)
 		.features = strdup(node->cpu),
 		.underlay = underlay(node->config),
 		.cpus = sysconf(_SC_NPROCESSORS_ONLN),
-		.memory_bytes = meminfo(buf_text(&text), "MemTotal:"),
-		.memory_available_bytes = meminfo(buf_text(&text), "MemAvailable:"),
+		.memory_bytes = total,
+		.memory_available_bytes = available,
 		.evacuating = evacuate_under_way(node),
 		.upload_bytes_per_s = estimate_upload(node),
 		.lease_left_ms = lease_left_ms(node),

@@ -172,6 +172,8 @@ static int fill_status(struct node *node, struct session *s, struct session_stat
 	st->pid = st->running ? j->pid : 0;
 	st->generation = j->generation;
 	st->started_at = j->started_at;
+	st->memory_limit = j->session.limits.memory_bytes;
+	st->short_of = s->memory.wanted;
 	if (st->running)
 		arrival_status(node, s, st);
 	return r;

@@ -10,6 +10,7 @@
  * there is none, by the loop; the same thread may read them without the lock.
  */
 
+#include "base/clock.h"
 #include "base/id.h"
 #include "node/journal.h"
 #include "node/node.h"
@@ -35,6 +36,13 @@ struct session {
 	unsigned held;      /* node/hold.h's, under its lock: why it stands still, as bits */
 	bool freezer_owned; /* ... an effect freezes and thaws it */
 	/* The loop's: */
+	struct {
+		int64_t used;
+		mono_us at;     /* when that was so; 0: never looked */
+		double growth;  /* bytes a second, smoothed */
+		int64_t wanted; /* held for want of so much; 0: it is not */
+		mono_us until;  /* ... until then; not again before, else */
+	} memory;               /* node/rescue.h */
 	int pidfd;
 	struct event *watch;
 };

@@ -144,6 +144,8 @@ static const struct wire_field session_status_fields[] = {
 	{ INT(session_status, pid), RANGE(0, INT32_MAX) },
 	{ INT(session_status, generation), NOT_NEGATIVE },
 	{ INT(session_status, rss_bytes), NOT_NEGATIVE },
+	{ INT(session_status, memory_limit), NOT_NEGATIVE },
+	{ INT(session_status, short_of), NOT_NEGATIVE },
 	{ INT(session_status, cpu_us), NOT_NEGATIVE },
 	{ INT(session_status, processes), NOT_NEGATIVE },
 	{ BOOL(session_status, stalls_known) },

@@ -106,6 +106,8 @@ struct session_status {
 	int64_t pid; /* of its init, outside; 0 when not running */
 	int64_t generation;
 	int64_t rss_bytes;
+	int64_t memory_limit; /* as it is now: it may have been raised; 0: none */
+	int64_t short_of;     /* it stands still, for this node has not so much memory for it; 0 */
 	int64_t cpu_us; /* used since start of its cgroup */
 	int64_t processes;
 	/* How long something of it has waited since then; without `stalls_known` nobody knows. */
