@@ -11,6 +11,7 @@
 #include "controller/observe.h"
 #include "controller/record.h"
 #include "controller/remains.h"
+#include "controller/rescue.h"
 #include "controller/rows.h"
 #include "controller/wake.h"
 
@@ -203,6 +204,7 @@ static void judge_session(struct node *node, struct session *s, const struct ses
 		}
 		s->seen.missing = 0;
 		observe_usage(s, status);
+		rescue_seen(s, status);
 	} else if (there && status->held && !node->local) {
 		session_held(node, s, status);
 	} else if (there && !session_state_is_transient(s->state)) {

@@ -41,7 +41,9 @@ struct seen {
 	int64_t missing_bytes, missing_total; /* of its memory since it woke */
 	wall_ms stalled_since;                /* it waits for the store; 0: it does not */
 	char stalled[256];                    /* why */
-	char unsaved[256]; /* its machine goes away, and it cannot be saved: why; "" */
+	char unsaved[256];  /* its machine goes away, and it cannot be saved: why; "" */
+	int64_t short_of;   /* it stands still, wanting so much memory; 0: it does not */
+	mono_us rescued_at; /* it was short of memory, and something was done; 0: never */
 	int64_t cpu_us;
 	mono_us cpu_at;          /* when cpu_us was read; 0: never */
 	double cpu_share;        /* NAN: not known */
@@ -173,6 +175,9 @@ struct session_now session_now(const struct session *s);
 
 /* The other things that are kept of a session; none changes its state. */
 int session_set_wish(struct session *s, enum session_wish wish, struct error *e);
+/* Its memory's limit, from now on and when it wakes: `detail` says from what to what. */
+int session_set_memory(struct session *s, int64_t bytes, const char *who, const char *why,
+		       const char *detail, struct error *e);
 /* NULL: nothing. See controller/left_behind.h. */
 int session_set_left_behind(struct session *s, const char *text, struct error *e);
 int session_keep_awake(struct session *s, wall_ms until, const char *who, struct error *e);
