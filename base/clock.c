@@ -21,6 +21,13 @@ mono_us clock_mono(void)
 	return (mono_us)t.tv_sec * 1000000 + t.tv_nsec / 1000;
 }
 
+mono_us clock_boot(void)
+{
+	struct timespec t;
+	clock_gettime(CLOCK_BOOTTIME, &t);
+	return (mono_us)t.tv_sec * 1000000 + t.tv_nsec / 1000;
+}
+
 const char *clock_format(wall_ms t, char to[CLOCK_TEXT_SIZE])
 {
 	to[0] = '\0';

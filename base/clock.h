@@ -16,6 +16,7 @@ typedef int64_t mono_us;
 
 wall_ms clock_wall(void);
 mono_us clock_mono(void);
+mono_us clock_boot(void); /* since the machine was booted; counts while it is suspended, too */
 
 #define CLOCK_TEXT_SIZE 32
 

@@ -39,6 +39,8 @@ struct cli {
 	int64_t uses;
 	int64_t seed, users, days; /* of a simulation or a trace */
 	int64_t memory_bytes;
+	int64_t since_ms;                                 /* 0: not given */
+	const char *by;                                   /* NULL: not given */
 	int64_t spare_bytes;                              /* negative: not given */
 	const char *bench_path, *prices_path, *html_path; /* NULL: not given */
 	const char *server; /* "" for the default one; what --server said when server_given */
@@ -74,6 +76,8 @@ enum cli_option_id {
 	CLI_USERS,
 	CLI_DAYS,
 	CLI_MEMORY,
+	CLI_SINCE,
+	CLI_BY,
 	CLI_JSON, /* the rest is for every command */
 	CLI_TIMEOUT,
 	CLI_CONFIG,
@@ -83,7 +87,7 @@ enum cli_option_id {
 	CLI_VERSION,
 	CLI_OPTION_COUNT
 };
-#define CLI_BIT(id)       (1u << (id))
+#define CLI_BIT(id)       ((uint64_t)1 << (id))
 #define CLI_FOR_EVERY_ONE (~(CLI_BIT(CLI_JSON) - 1))
 
 struct cli_option {
@@ -109,7 +113,7 @@ struct cli_command {
 		CLI_NEEDS_FILE,
 		CLI_NEEDS_NODE,
 	} takes;
-	unsigned options; /* CLI_BIT() of those it takes beside everyone's */
+	uint64_t options; /* CLI_BIT() of those it takes beside everyone's */
 	bool local;       /* needs no elsad */
 };
 extern const struct cli_command cli_commands[];
@@ -184,6 +188,10 @@ int cmd_keep_awake(struct cli *cli, struct error *e);
 int cmd_logs(struct cli *cli, struct error *e);
 int cmd_events(struct cli *cli, struct error *e);
 int cmd_policy_run(struct cli *cli, struct error *e);
+int cmd_policy_try(struct cli *cli, struct error *e);
+int cmd_explain(struct cli *cli, struct error *e);
+int cmd_savings(struct cli *cli, struct error *e);
+int cmd_usage(struct cli *cli, struct error *e);
 int cmd_capacity(struct cli *cli, struct error *e);
 int cmd_store_ls(struct cli *cli, struct error *e);
 int cmd_store_show(struct cli *cli, struct error *e);

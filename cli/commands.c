@@ -34,6 +34,8 @@ const struct cli_option cli_options[CLI_OPTION_COUNT] = {
 	[CLI_USERS] = { "users", 0, "N", "so many users (10000)" },
 	[CLI_DAYS] = { "days", 0, "N", "for so many days (90)" },
 	[CLI_MEMORY] = { "memory", 0, "SIZE", "of each session, which the Hub does not know (1G)" },
+	[CLI_SINCE] = { "since", 0, "TIME", "so far back, such as 7d" },
+	[CLI_BY] = { "by", 0, "WHAT", "user, group or day: a line for each" },
 	[CLI_JSON] = { "json", 0, NULL, "for programs" },
 	[CLI_TIMEOUT] = { "timeout", 0, "SECONDS",
 			  "longest wait for an answer (120), or with --wait for the end (300)" },
@@ -97,6 +99,23 @@ const struct cli_command cli_commands[] = {
 	  "Prints what it decided for each session. What is to sleep is put to sleep, unless "
 	  "idle.dry_run is set.",
 	  cmd_policy_run, CLI_NO_USER, 0, false },
+	{ "policy try", "FILE", "what a config would decide, and nothing done",
+	  "The idle rules of that file on the sessions as they are now, beside what those in force "
+	  "decide. What is wrong with the file is said with line and column.",
+	  cmd_policy_try, CLI_NEEDS_FILE, 0, false },
+	{ "explain", "USER", "why a session is as it is, and what comes next",
+	  "What the idle policy would decide now and from what, what will happen when, and the last "
+	  "events with what was known then (with --json all of it).",
+	  cmd_explain, CLI_NEEDS_USER, SERVER, false },
+	{ "usage", "USER", "what a session was seen to use",
+	  "Memory (mean, 95th percentile, peak), processor, how long it had to wait for it, for memory and "
+	  "for disks (where the kernel says so), and what changed of it. Up to three hours by minutes, up to "
+	  "three days by hours, else by days; the last day without --since.",
+	  cmd_usage, CLI_NEEDS_USER, SERVER | B(CLI_SINCE), false },
+	{ "savings", "", "what sessions cost, and would have cost always on",
+	  "By the account that elsad keeps, in whole days (UTC) of the last 30, or of --since "
+	  "(docs/savings.md).",
+	  cmd_savings, CLI_NO_USER, B(CLI_SINCE) | B(CLI_BY), false },
 	{ "capacity", "", "machines that were asked for, and what for",
 	  "The pools of capacity.pools with how many machines each is to have, their machines and "
 	  "which nodes those are, and the sessions that no node has room for.",

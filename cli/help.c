@@ -71,7 +71,7 @@ static void print_option(FILE *to, const struct cli_option *option)
 	fprintf(to, "  %-25s %s\n", left, option->help);
 }
 
-static void print_options(FILE *to, unsigned set)
+static void print_options(FILE *to, uint64_t set)
 {
 	for (int i = 0; i < CLI_OPTION_COUNT; i++)
 		if (set & CLI_BIT(i))
@@ -121,7 +121,7 @@ void help_words(FILE *to)
 
 /* --- docs/cli.md ------------------------------------------------------------- */
 
-static void markdown_options(FILE *to, unsigned set)
+static void markdown_options(FILE *to, uint64_t set)
 {
 	fputs("\n| option | |\n|---|---|\n", to);
 	for (int i = 0; i < CLI_OPTION_COUNT; i++) {
@@ -208,7 +208,7 @@ static void manual_text(FILE *to, const char *text)
 	fputc('\n', to);
 }
 
-static void manual_options(FILE *to, unsigned set)
+static void manual_options(FILE *to, uint64_t set)
 {
 	fputs(".Bl -tag -width Ds -compact\n", to);
 	for (int i = 0; i < CLI_OPTION_COUNT; i++) {

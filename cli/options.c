@@ -4,8 +4,8 @@
 #include "base/buf.h"
 #include "base/cleanup.h"
 #include "base/fs.h"
+#include "base/units.h"
 #include "cli/text.h"
-#include "sim/trace.h"
 
 #include <errno.h>
 #include <getopt.h>
@@ -32,7 +32,7 @@ enum { GOT_WORD = 1, GOT_OPTION = 1000, GOT_MARKDOWN = 2000, GOT_MANUAL, GOT_WOR
 struct parse {
 	char *words[WORDS_MOST];
 	int count;
-	unsigned given; /* CLI_BIT()s */
+	uint64_t given; /* CLI_BIT()s */
 	int print;      /* GOT_... of what is to be printed instead of anything done */
 };
 
@@ -104,7 +104,7 @@ static int take_url(struct cli *cli, const char *url, struct error *e)
 static int parse_size(const char *text, const char *option, int64_t least, int64_t *bytes,
 		      struct error *e)
 {
-	if (trace_parse_size(text, bytes) < 0 || *bytes < least)
+	if (units_parse_size(text, bytes) < 0 || *bytes < least)
 		return error_set(e, EINVAL, "--%s wants a size such as 800M or 2G, not \"%s\"",
 				 option, text);
 	return 0;
@@ -170,6 +170,11 @@ static int take_option(struct cli *cli, enum cli_option_id id, char *value, stru
 		return parse_number(value, "users", USERS_MOST, &cli->users, e);
 	case CLI_DAYS:
 		return parse_number(value, "days", DAYS_MOST, &cli->days, e);
+	case CLI_SINCE:
+		return parse_duration(value, "since", &cli->since_ms, e);
+	case CLI_BY:
+		cli->by = value;
+		return 0;
 	case CLI_MEMORY:
 		return parse_size(value, "memory", 1, &cli->memory_bytes, e);
 	case CLI_SPARE:
@@ -313,9 +318,9 @@ static void print_asked(const struct parse *parse)
 
 /* --- what fits the command --------------------------------------------------- */
 
-static int check_options(const struct cli_command *command, unsigned given, struct error *e)
+static int check_options(const struct cli_command *command, uint64_t given, struct error *e)
 {
-	unsigned wrong = given & ~(command->options | CLI_FOR_EVERY_ONE);
+	uint64_t wrong = given & ~(command->options | CLI_FOR_EVERY_ONE);
 	for (int i = 0; i < CLI_OPTION_COUNT; i++)
 		if (wrong & CLI_BIT(i)) {
 			int r = error_set(e, EINVAL, "elsa %s takes no --%s", command->name,

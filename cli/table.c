@@ -4,6 +4,7 @@
 #include "base/clock.h"
 #include "cli/text.h"
 
+#include <math.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -49,8 +50,29 @@ static void format_number(int64_t number, enum column_kind kind, char *to, size_
 	case COLUMN_US:
 		snprintf(to, size, "%s", number ? clock_format_duration(number / 1000, text) : "-");
 		break;
+	case COLUMN_MS:
+		snprintf(to, size, "%s", number ? clock_format_duration(number, text) : "-");
+		break;
 	default:
 		snprintf(to, size, "%lld", (long long)number);
+	}
+}
+
+static void format_real(double value, enum column_kind kind, char *to, size_t size)
+{
+	char text[CLOCK_TEXT_SIZE];
+	switch (kind) {
+	case COLUMN_BYTES:
+		snprintf(to, size, "%s", value >= 1 ? format_bytes((int64_t)value, text) : "-");
+		break;
+	case COLUMN_SHARE:
+		snprintf(to, size, "%.1f%%", value * 100);
+		break;
+	case COLUMN_MONEY:
+		snprintf(to, size, fabs(value) < 100 ? "%.4f" : "%.2f", value);
+		break;
+	default:
+		snprintf(to, size, "%.2f", value);
 	}
 }
 
@@ -62,7 +84,7 @@ void table_cell(const json_t *value, enum column_kind kind, char to[CELL_SIZE])
 	else if (json_is_boolean(value))
 		snprintf(to, CELL_SIZE, "%s", json_is_true(value) ? "yes" : "no");
 	else if (json_is_real(value))
-		snprintf(to, CELL_SIZE, "%.2f", json_real_value(value));
+		format_real(json_real_value(value), kind, to, CELL_SIZE);
 	else if (json_is_integer(value))
 		format_number(json_integer_value(value), kind, to, CELL_SIZE);
 	else

@@ -13,7 +13,17 @@
 #include <stdint.h>
 #include <stdio.h>
 
-enum column_kind { COLUMN_TEXT, COLUMN_INT, COLUMN_BYTES, COLUMN_TIME, COLUMN_AGE, COLUMN_US };
+enum column_kind {
+	COLUMN_TEXT,
+	COLUMN_INT,
+	COLUMN_BYTES,
+	COLUMN_TIME,
+	COLUMN_AGE,
+	COLUMN_US,
+	COLUMN_MS,
+	COLUMN_SHARE, /* of 1, as per cent */
+	COLUMN_MONEY,
+};
 
 struct column {
 	const char *title;

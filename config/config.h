@@ -60,6 +60,7 @@ struct config {
 		char *run_dir;             /* /run/elsa */
 		char *allowed_user;        /* elsad's account */
 		char *criu;                /* program */
+		int64_t memory_bytes;      /* for sessions together; 0: the machine's */
 		int64_t workers;           /* effects at once */
 		int64_t effect_timeout_ms; /* longest a step may take */
 		bool lazy_restore;         /* wake before the memory is there */
@@ -95,7 +96,7 @@ struct config {
 		int64_t uid_min, uid_max; /* for users without a system account */
 		char **command;           /* when the spawner gives none */
 		char **env;               /* added to each session's */
-		int64_t memory_bytes;
+		int64_t memory_bytes, memory_most_bytes;
 		double cpus;
 		int64_t pids;
 	} session;
@@ -168,6 +169,13 @@ struct config {
 		struct config_rule *rules; /* the file's, then `base` for everybody else */
 		size_t rule_count;         /* at least 1 */
 	} idle;
+	struct {
+		char *prices;     /* path of a catalogue; "": the built-in one */
+		double host_hour; /* of the hub's own host; 0: by the catalogue */
+	} account;
+	struct {
+		int64_t minutes_ms, hours_ms, days_ms; /* how long each is kept; 0: for ever */
+	} usage;
 	struct {
 		char *level; /* error warning info debug */
 	} log;

@@ -35,6 +35,9 @@ const struct option_section option_sections[] = {
 	  "everybody whom no [[idle.rule]] names, and for what a rule leaves out." },
 	{ OPTION_RULE,
 	  "Exceptions, as many as needed: the first rule that fits a session decides." },
+	{ "account",
+	  "What sessions cost, and what they would have cost always on (docs/savings.md)." },
+	{ "usage", "How long is kept what sessions were seen to use." },
 	{ "log", "What the daemons write to the journal or to standard error." },
 };
 const size_t option_section_count = ARRAY_SIZE(option_sections);
@@ -92,6 +95,8 @@ const struct option options[] = {
 	  .doc = "The system account of elsad; besides root, only it may use the socket." },
 	{ "node", "criu", OPTION_STRING, AT(node.criu), "\"criu\"", .check = value_check_program,
 	  .doc = "The CRIU program." },
+	{ "node", "memory", OPTION_SIZE, AT(node.memory_bytes), "0", 0, 1024 * TIB,
+	  .doc = "Memory that sessions may have together. 0: the machine's." },
 	{ "node", "workers", OPTION_INTEGER, AT(node.workers), "4", 1, 64,
 	  .doc = "Most sessions started, checkpointed or restored at once." },
 	{ "node", "effect_timeout", OPTION_DURATION, AT(node.effect_timeout_ms), "\"10m\"",
@@ -188,6 +193,9 @@ const struct option options[] = {
 	  .doc = "Added to every session's environment, as \"NAME=VALUE\"." },
 	{ "session", "memory", OPTION_SIZE, AT(session.memory_bytes), "0", 0, 1024 * TIB,
 	  .doc = "Most memory of a session when the spawner gives no limit. 0: no limit." },
+	{ "session", "memory_most", OPTION_SIZE, AT(session.memory_most_bytes), "0", 0, 1024 * TIB,
+	  .doc = "A session that comes near its limit is given more, up to this: where it is, or\n"
+		 "on another node. 0: its limit stays." },
 	{ "session", "cpus", OPTION_NUMBER, AT(session.cpus), "0.0", 0, 4096,
 	  .doc = "Most processors of a session, such as 0.5 or 2. 0: no limit." },
 	{ "session", "pids", OPTION_INTEGER, AT(session.pids), "1024", 0, 4194304,
@@ -411,6 +419,20 @@ const struct option options[] = {
 	{ OPTION_RULE, "wake_ahead", OPTION_STRINGS, IN_RULE(wake_ahead), .check = value_check_quiet,
 	  .doc = "When its user is expected, as idle.quiet_hours are written: what sleeps unseen when\n"
 		 "that begins is woken ahead. Not given: never." },
+
+	{ "account", "prices", OPTION_STRING, AT(account.prices), "\"\"",
+	  .check = value_check_path_or_none,
+	  .doc = "A catalogue of what machines and storage cost (docs/simulator.md). \"\": one of AWS." },
+	{ "account", "host_hour", OPTION_NUMBER, AT(account.host_hour), "0.0", 0, 100000,
+	  .doc = "What the hub's own host costs an hour, in the catalogue's currency. 0: what the\n"
+		 "catalogue says of its instance type, or of the machines on demand." },
+
+	{ "usage", "minutes", OPTION_DURATION, AT(usage.minutes_ms), "\"1d\"", DAY, YEARS,
+	  .doc = "One row for each minute of a session that is awake." },
+	{ "usage", "hours", OPTION_DURATION, AT(usage.hours_ms), "\"30d\"", 0, YEARS,
+	  .doc = "... for each hour. 0: for ever." },
+	{ "usage", "days", OPTION_DURATION, AT(usage.days_ms), "0", 0, YEARS,
+	  .doc = "... for each day. 0: for ever." },
 
 	{ "log", "level", OPTION_STRING, AT(log.level), "\"info\"",
 	  .choices = "error warning info debug",

@@ -52,6 +52,11 @@ const struct http_route api_routes[] = {
 	{ "POST", "/v1/nodes/drill/cancel", api_post_node_drill_cancel },
 	{ "GET", "/v1/capacity", api_get_capacity },
 	{ "POST", "/v1/policy/run", api_post_policy },
+	{ "POST", "/v1/policy/try", api_post_policy_try },
+	{ "GET", "/v1/explain", api_get_explain },
+	{ "GET", "/v1/savings", api_get_savings },
+	{ "GET", "/v1/usage", api_get_usage },
+	{ "GET", "/metrics", api_get_metrics },
 	{ 0 },
 };
 

@@ -43,6 +43,8 @@ void api_send_node(struct http_exchange *x, struct node *node, const char *path,
 /* Who asks, in words of the caller or by where the question came from. Borrowed. */
 const char *api_asker(struct http_exchange *x, const json_t *body);
 
+/* An event as the API shows it. */
+json_t *api_event_json(const struct db_event *event);
 json_t *api_session_json(struct session *s, bool secrets);
 json_t *api_operation_json(const struct operation *op);
 void api_reply_operation(struct http_exchange *x, struct operation *op);
@@ -79,6 +81,11 @@ void api_post_node_drill(struct http_exchange *x, void *arg); /* api_drill.c */
 void api_post_node_drill_cancel(struct http_exchange *x, void *arg);
 void api_get_capacity(struct http_exchange *x, void *arg); /* capacity_json.c */
 void api_post_policy(struct http_exchange *x, void *arg);
+void api_post_policy_try(struct http_exchange *x, void *arg); /* api_explain.c */
+void api_get_explain(struct http_exchange *x, void *arg);
+void api_get_savings(struct http_exchange *x, void *arg); /* api_account.c */
+void api_get_usage(struct http_exchange *x, void *arg);
+void api_get_metrics(struct http_exchange *x, void *arg);
 
 /* For tests: the routes, ended by a zeroed one. */
 extern const struct http_route api_routes[];

@@ -66,20 +66,24 @@ struct listing {
 	const char *server; /* NULL: all */
 };
 
+json_t *api_event_json(const struct db_event *event)
+{
+	json_t *inputs = event->inputs ? json_loads(event->inputs, 0, NULL) : NULL;
+	return json_pack("{s:I, s:I, s:o, s:o, s:o, s:o, s:o, s:o, s:I, s:I, s:o}", "id",
+			 (json_int_t)event->id, "at", (json_int_t)event->at, "user",
+			 text_or_null(event->user), "server", text_or_null(event->server), "who",
+			 text_or_null(event->who), "what", text_or_null(event->what), "why",
+			 text_or_null(event->why), "detail", text_or_null(event->detail),
+			 "duration_us", (json_int_t)event->duration_us, "bytes",
+			 (json_int_t)event->bytes, "inputs", inputs ? inputs : json_null());
+}
+
 static int add_event(const struct db_event *event, void *arg)
 {
 	struct listing *listing = arg;
 	if (listing->server && (!event->server || strcmp(event->server, listing->server) != 0))
 		return 0;
-	json_array_append_new(
-		listing->events,
-		json_pack("{s:I, s:I, s:o, s:o, s:o, s:o, s:o, s:o, s:I, s:I}", "id",
-			  (json_int_t)event->id, "at", (json_int_t)event->at, "user",
-			  text_or_null(event->user), "server", text_or_null(event->server), "who",
-			  text_or_null(event->who), "what", text_or_null(event->what), "why",
-			  text_or_null(event->why), "detail", text_or_null(event->detail),
-			  "duration_us", (json_int_t)event->duration_us, "bytes",
-			  (json_int_t)event->bytes));
+	json_array_append_new(listing->events, api_event_json(event));
 	return 0;
 }
 

@@ -8,6 +8,8 @@
 #include "controller/checkpoints.h"
 #include "controller/effects.h"
 #include "controller/give_way.h"
+#include "controller/idle.h"
+#include "controller/ledger.h"
 #include "controller/node.h"
 #include "controller/operations.h"
 #include "controller/overlay_state.h"
@@ -16,7 +18,9 @@
 #include "controller/rows.h"
 #include "controller/steps.h"
 #include "controller/tried.h"
+#include "controller/usage.h"
 #include "controller/wake.h"
+#include "prices/prices.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -35,6 +39,7 @@ struct draft {
 	struct db_checkpoint checkpoint; /* that is the newest one now; generation 0: as before */
 	struct remains_step remains;     /* what it means for what is elsewhere of it */
 	char *outcome;                   /* of the operation that ends; NULL: none */
+	json_t *inputs;                  /* of the event */
 	int64_t aside;                   /* generation that was set aside; 0: none */
 	bool checkpointed;               /* there is a new checkpoint in the store */
 	bool gone;                       /* the session itself is deleted */
@@ -46,6 +51,7 @@ static void draft_deinit(struct draft *d)
 	db_effect_deinit(&d->effect);
 	db_checkpoint_deinit(&d->checkpoint);
 	free(d->outcome);
+	json_decref(d->inputs);
 }
 
 /* The effect that ended has put a checkpoint into the store. */
@@ -120,6 +126,7 @@ static int write_event(struct session *s, const struct draft *d, struct error *e
 	return record_event(s->controller,
 			    &(struct record) {
 				    .session = s,
+				    .at = d->now,
 				    .who = d->effect.who ? d->effect.who : change->who,
 				    .what = event_what(s, d),
 				    .why = d->effect.why
@@ -132,6 +139,7 @@ static int write_event(struct session *s, const struct draft *d, struct error *e
 				    .bytes = !result ? 0
 					     : moved ? result->memory_bytes
 						     : result->stored_bytes,
+				    .inputs = d->inputs,
 			    },
 			    e);
 }
@@ -300,6 +308,28 @@ static char *lost_outcome(const struct session *s, const struct draft *d)
 	return operation_outcome(s, EFFECT_MIGRATE, &s->effect->row, &lost);
 }
 
+/* What it costs from now on; what was known when it was decided. */
+static int write_account(struct session *s, struct draft *d, struct error *e)
+{
+	const struct effect *ended = d->change->ended;
+	bool restored = ended && ended->kind == EFFECT_RESTORE && is_done(d->change->event);
+	const struct ledger_step step = {
+		.row = &d->row,
+		.next = d->step.next,
+		.home = d->home,
+		.gone = d->gone,
+		.now = d->now,
+		.puts = d->checkpointed ? PRICES_PUTS_OF_CHECKPOINT : 0,
+		.gets = restored ? PRICES_GETS_OF_WAKE : 0,
+	};
+	json_t *account = NULL;
+	int r = ledger_write(s, &step, &account, e);
+	if (r == 0)
+		d->inputs = json_pack("{s:o, s:o*}", "account", account, "idle",
+				      idle_inputs_for(s, d->effect.who));
+	return r;
+}
+
 static int write_draft(struct session *s, struct draft *d, struct error *e)
 {
 	const struct session_change *change = d->change;
@@ -333,6 +363,8 @@ static int write_draft(struct session *s, struct draft *d, struct error *e)
 	if (r == 0)
 		r = remains_write(s->controller, &d->remains, e);
 	if (r == 0)
+		r = write_account(s, d, e);
+	if (r == 0)
 		r = write_event(s, d, e);
 	return r;
 }
@@ -349,6 +381,7 @@ static int commit_draft(struct session *s, struct draft *d, struct error *e)
 {
 	struct controller *c = s->controller;
 	const struct effect *ended = d->change->ended;
+	ledger_check_clock(c);
 	enum effect_kind kind = ended ? ended->kind : effect_kind_of(d->step.action);
 	step_reached(c->base, kind, ended ? STEP_ANSWERED : STEP_DECIDED);
 	int r = can_be_taken_back(d, kind) ? db_begin_soon(c->db, e) : db_begin(c->db, e);
@@ -406,6 +439,8 @@ static void settle(struct session *s, struct draft *d)
 		s->idle.known = false;
 	if (!session_has_processes(s) && !writes_checkpoint(s->state) && !runs_on(s->state))
 		s->seen = (struct seen) { .cpu_share = NAN };
+	if (d->checkpointed && d->told)
+		usage_changed(s, change->result->stored_bytes);
 	settle_checkpoint(s, d);
 	if (before == SESSION_FREEZING && s->state == SESSION_RUNNING)
 		s->idle.doze_refused_at = s->row.changed_at;

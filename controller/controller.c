@@ -13,6 +13,7 @@
 #include "controller/hub.h"
 #include "controller/idle.h"
 #include "controller/lease.h"
+#include "controller/ledger.h"
 #include "controller/migrate.h"
 #include "controller/nodes.h"
 #include "controller/nodes_api.h"
@@ -23,6 +24,7 @@
 #include "controller/remains.h"
 #include "controller/sessions.h"
 #include "controller/store_tasks.h"
+#include "controller/usage.h"
 #include "controller/wake.h"
 
 #include <ctype.h>
@@ -124,6 +126,10 @@ static int start_parts(struct controller *c, struct error *e)
 	if (r == 0)
 		r = observe_new(c, e);
 	if (r == 0)
+		r = usage_new(c, e);
+	if (r == 0)
+		r = ledger_new(c, e);
+	if (r == 0)
 		r = idle_new(c, e);
 	if (r == 0)
 		r = protect_new(c, e);
@@ -195,6 +201,8 @@ void *controller_free(struct controller *c)
 	capacity_free(c);
 	protect_free(c);
 	idle_free(c);
+	ledger_free(c);
+	usage_free(c);
 	observe_free(c);
 	store_tasks_free(c);
 	for (struct session *s = c->sessions ? sessions_first(c) : NULL; s; s = sessions_next(s))
@@ -248,6 +256,7 @@ void controller_reload(struct controller *c)
 	}
 	config_free(old);
 	hub_reload(c);
+	ledger_reload(c);
 	capacity_reload(c);
 	log_info("config reloaded");
 }

@@ -30,6 +30,8 @@ struct controller {
 	struct hub *hub;
 	struct observer *observer;
 	struct idle *idle;
+	struct ledger *ledger;
+	struct usage *usage;
 	struct protect *protect;
 	struct capacity *capacity; /* NULL: nobody gives machines */
 	struct leases *leases;

@@ -6,84 +6,25 @@
 #include "base/log.h"
 #include "controller/asleep.h"
 #include "controller/hub.h"
+#include "controller/idle_private.h"
 #include "controller/nodes.h"
 #include "controller/operations.h"
 #include "controller/record.h"
 #include "controller/retry.h"
-#include "wire/text.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define WHO            "idle-policy"
 #define PERSON_STEP_MS 60000 /* how stale the database's last sign of a person may be */
 #define LOOK_MOST_MS   ((int64_t)24 * 3600 * 1000)
-
-struct idle {
-	struct event *timer;
-	struct idle_rules rules;
-	bool needs_hub; /* a rule asks for groups or admins */
-};
 
 /* --- facts -------------------------------------------------------------------------------------
  */
 
-static enum idle_tier tier_of(const struct session *s)
-{
-	return s->state == SESSION_DOZING   ? IDLE_DOZING
-	       : s->state == SESSION_ASLEEP ? IDLE_ASLEEP
-					    : IDLE_AWAKE;
-}
-
-static struct idle_facts facts_of(const struct session *s)
-{
-	const struct seen *seen = &s->seen;
-	const struct node_info *info = &s->node->info;
-	return (struct idle_facts) {
-		.user = s->row.user,
-		.server = s->row.server,
-		.groups = s->person ? (const char *const *)s->person->groups : NULL,
-		.admin = s->person && s->person->admin,
-		.started_at = s->row.started_at,
-		.created_at = s->row.created_at,
-		.kernel_activity_at = seen->kernel_activity_at,
-		.terminal_activity_at = seen->terminal_activity_at,
-		.request_at = seen->request_at,
-		.hub_activity_at = seen->hub_activity_at,
-		.server_seen = seen->server_seen,
-		.kernel_busy = seen->kernel_busy,
-		.busy_since = seen->busy_since,
-		.cpu_share = seen->cpu_share,
-		.cpu_quiet_since = seen->cpu_quiet_since,
-		.keep_awake_until = s->row.keep_awake_until,
-		.refused_at = s->row.refused_at,
-		.memory_bytes = seen->rss_bytes,
-		.tier = tier_of(s),
-		.slept_at = s->row.slept_at,
-		.person_at = idle_person_at(s),
-		.can_doze = info->doze,
-		.doze_refused_at = s->idle.doze_refused_at,
-		.pressure = info->pressure_known ? info->pressure_some : 0,
-	};
-}
-
-/* Rules that ask for groups or admins need to know them: until the Hub told, nothing is known of
- * the session at all, and what is not known stays awake. */
-static void blind_if_unlisted(const struct idle *idle, const struct session *s,
-			      struct idle_facts *facts)
-{
-	if (!idle->needs_hub || s->person->listed_in)
-		return;
-	facts->server_seen = false;
-	facts->hub_activity_at = 0;
-	facts->kernel_activity_at = facts->terminal_activity_at = facts->request_at = 0;
-	facts->person_at = facts->slept_at = 0;
-}
-
 static const struct idle_rule *rule_of(const struct session *s)
 {
-	const struct idle_facts facts = facts_of(s);
+	const struct idle_facts facts = idle_facts_of(s);
 	return idle_rule_for(&s->controller->idle->rules.policy, &facts);
 }
 
@@ -95,7 +36,7 @@ double idle_cpu_threshold(struct session *s)
 
 bool idle_in_use(struct session *s)
 {
-	struct idle_facts facts = facts_of(s);
+	struct idle_facts facts = idle_facts_of(s);
 	struct idle_policy policy = s->controller->idle->rules.policy;
 	struct idle_decision decision = { 0 };
 	if (facts.tier != IDLE_AWAKE)
@@ -159,7 +100,7 @@ static bool being_hibernated(const struct session *s)
 	return s->state == SESSION_CHECKPOINTING || operation_waiting(s, EFFECT_HIBERNATE);
 }
 
-static int pass_collect(struct controller *c, struct pass *pass)
+static int pass_collect(struct controller *c, const struct idle_rules *rules, struct pass *pass)
 {
 	size_t most = sessions_count(c) + 1;
 	pass->sessions = calloc(most, sizeof(*pass->sessions));
@@ -173,8 +114,8 @@ static int pass_collect(struct controller *c, struct pass *pass)
 		else if (session_is_its_nodes(s)) {
 			struct idle_facts *facts = &pass->facts[pass->count];
 			pass->sessions[pass->count++] = s;
-			*facts = facts_of(s);
-			blind_if_unlisted(c->idle, s, facts);
+			*facts = idle_facts_of(s);
+			idle_blind_if_unlisted(rules, s, facts);
 		}
 	}
 	return 0;
@@ -194,21 +135,25 @@ static int class_of(enum idle_reason reason)
 	}
 }
 
-static void record_change(struct session *s, const struct idle_decision *d, bool dry_run)
+static void record_change(struct session *s, const struct idle_facts *facts,
+			  const struct idle_decision *d, bool dry_run)
 {
 	static const char *const would[] = { "would-wake", "would-doze", "would-sleep",
 					     "would-hibernate" };
 	int before = s->idle.known ? class_of(s->idle.reason) : IDLE_PERSON;
 	const char *rule = d->rule && d->rule->name ? d->rule->name : "none";
 	cleanup_free char *why = str_printf("%s rule=%s", idle_reason_name(d->reason), rule);
-	bool moves = d->to != tier_of(s);
+	bool moves = d->to != facts->tier;
 	if (class_of(d->reason) == before || (moves && !dry_run))
 		return;
-	record_note(s->controller, &(struct record) { .session = s,
-						      .who = WHO,
-						      .what = moves ? would[d->to] : "idle",
-						      .why = why ? why : "?",
-						      .detail = idle_reason_text(d->reason) });
+	cleanup_json json_t *inputs = json_pack("{s:o*}", "idle", idle_inputs(facts, d));
+	record_note(s->controller,
+		    &(struct record) { .session = s,
+				       .who = IDLE_WHO,
+				       .what = moves ? would[d->to] : "idle",
+				       .why = why ? why : "?",
+				       .detail = idle_reason_text(d->reason),
+				       .inputs = inputs });
 }
 
 static void report_stuck(struct session *s, const struct idle_decision *d)
@@ -217,7 +162,7 @@ static void report_stuck(struct session *s, const struct idle_decision *d)
 		log_warning("%s: %s", s->label, idle_reason_text(d->reason));
 		record_note(s->controller,
 			    &(struct record) { .session = s,
-					       .who = WHO,
+					       .who = IDLE_WHO,
 					       .what = "stuck-busy",
 					       .why = idle_reason_name(d->reason),
 					       .detail = idle_reason_text(d->reason) });
@@ -239,17 +184,18 @@ static void note_failure(struct session *s)
 	snprintf(s->idle.failure, sizeof(s->idle.failure), "%s", text);
 	record_note(s->controller,
 		    &(struct record) { .session = s,
-				       .who = WHO,
+				       .who = IDLE_WHO,
 				       .what = "hibernate-failed",
 				       .why = json_string_value(json_object_get(error, "fault")),
 				       .detail = text });
 }
 
-static void take_decision(struct session *s, const struct idle_decision *d, bool dry_run)
+static void take_decision(struct session *s, const struct idle_facts *facts,
+			  const struct idle_decision *d, bool dry_run)
 {
 	struct error e = ERROR_INIT;
 	note_failure(s);
-	record_change(s, d, dry_run);
+	record_change(s, facts, d, dry_run);
 	report_stuck(s, d);
 	s->idle.known = true;
 	s->idle.reason = d->reason;
@@ -263,21 +209,10 @@ static void take_decision(struct session *s, const struct idle_decision *d, bool
 		log_error("%s: %s", s->label, e.text);
 }
 
-static json_t *decision_json(const struct session *s, const struct idle_decision *d, bool dry_run)
-{
-	return json_pack("{s:o, s:o, s:b, s:s, s:b, s:b, s:s, s:s, s:o, s:I, s:I}", "user",
-			 wire_text(s->row.user), "server", wire_text(s->row.server), "hibernate",
-			 (int)d->hibernate, "to", idle_tier_name(d->to), "dry_run", (int)dry_run,
-			 "report", (int)d->report, "reason", idle_reason_name(d->reason), "text",
-			 idle_reason_text(d->reason), "rule",
-			 d->rule && d->rule->name ? wire_text(d->rule->name) : json_null(),
-			 "person_at", (json_int_t)d->person_at, "next_at", (json_int_t)d->next_at);
-}
-
 static void apply_decision(struct session *s, enum session_event event, const char *why)
 {
 	struct error e = ERROR_INIT;
-	const struct session_change change = { .event = event, .who = WHO, .why = why };
+	const struct session_change change = { .event = event, .who = IDLE_WHO, .why = why };
 	if (session_apply(s, &change, NULL, &e) < 0)
 		log_warning("%s: %s: %s", s->label, session_event_name(event), e.text);
 }
@@ -286,16 +221,17 @@ static void wake_ahead(struct session *s, const char *why)
 {
 	struct error e = ERROR_INIT;
 	record_note(s->controller, &(struct record) { .session = s,
-						      .who = WHO,
+						      .who = IDLE_WHO,
 						      .what = "wake-ahead",
 						      .why = why,
 						      .detail = idle_reason_text(IDLE_AHEAD) });
-	if (asleep_rouse(s, WHO, why, &e) < 0)
+	if (asleep_rouse(s, IDLE_WHO, why, &e) < 0)
 		log_warning("%s: %s", s->label, e.text);
 }
 
 /* What was decided of one that is to be another way than it is. */
-static void move_to(struct session *s, const struct idle_decision *d, wall_ms now)
+static void move_to(struct session *s, const struct idle_facts *facts,
+		    const struct idle_decision *d, wall_ms now)
 {
 	char away[CLOCK_TEXT_SIZE];
 	cleanup_free char *made = str_printf("%s rule=%s away=%s", idle_reason_name(d->reason),
@@ -304,6 +240,8 @@ static void move_to(struct session *s, const struct idle_decision *d, wall_ms no
 	const char *why = made ? made : idle_reason_name(d->reason);
 	s->idle.asked = d->hibernate;
 	s->idle.asked_at = now;
+	json_decref(s->idle.inputs);
+	s->idle.inputs = idle_inputs(facts, d);
 	switch (d->to) {
 	case IDLE_AWAKE:
 		wake_ahead(s, why);
@@ -315,7 +253,7 @@ static void move_to(struct session *s, const struct idle_decision *d, wall_ms no
 		apply_decision(s, EVENT_SLEEP, why);
 		return;
 	case IDLE_STOPPED:
-		hub_stop_server(s, WHO, why);
+		hub_stop_server(s, IDLE_WHO, why);
 		return;
 	}
 }
@@ -327,11 +265,11 @@ static void take_all(struct controller *c, const struct pass *pass, json_t *deci
 	bool dry_run = c->idle->rules.policy.dry_run;
 	bool open = db_begin(c->db, &e) == 0;
 	for (size_t i = 0; i < pass->count; i++) {
-		take_decision(pass->sessions[i], &pass->decisions[i], dry_run);
+		take_decision(pass->sessions[i], &pass->facts[i], &pass->decisions[i], dry_run);
 		if (decisions)
-			json_array_append_new(
-				decisions,
-				decision_json(pass->sessions[i], &pass->decisions[i], dry_run));
+			json_array_append_new(decisions,
+					      idle_decision_json(pass->sessions[i],
+								 &pass->decisions[i], dry_run));
 	}
 	if (!open || db_commit(c->db, &e) < 0)
 		log_error("a pass of the idle policy cannot be recorded: %s", e.text);
@@ -352,16 +290,59 @@ void idle_run(struct controller *c, json_t *decisions)
 	const struct idle_policy *policy = &c->idle->rules.policy;
 	wall_ms now = clock_wall();
 	wall_ms next = 0;
-	if (pass_collect(c, &pass) == 0) {
+	if (pass_collect(c, &c->idle->rules, &pass) == 0) {
 		next = idle_decide(policy, pass.facts, pass.count, pass.under_way, now,
 				   pass.decisions);
 		take_all(c, &pass, decisions);
 		for (size_t i = 0; i < pass.count && !policy->dry_run; i++)
 			if (pass.decisions[i].to != pass.facts[i].tier)
-				move_to(pass.sessions[i], &pass.decisions[i], now);
+				move_to(pass.sessions[i], &pass.facts[i], &pass.decisions[i], now);
 	}
 	pass_deinit(&pass);
 	pass_again(c, next, now);
+}
+
+/* --- what other rules would decide --------------------------------------------------------------
+ */
+
+static json_t *compared(const struct session *s, const struct idle_decision *now,
+			const struct idle_decision *then, const struct idle_rules *rules)
+{
+	bool dry_run = s->controller->idle->rules.policy.dry_run;
+	json_t *shown = idle_decision_json(s, then, rules->policy.dry_run);
+	json_t *before = idle_decision_json(s, now, dry_run);
+	json_object_set_new(shown, "changed",
+			    json_boolean(now->to != then->to ||
+					 now->reason != then->reason ||
+					 now->next_at != then->next_at));
+	json_object_set_new(shown, "now", before);
+	return shown;
+}
+
+int idle_try(struct controller *c, const struct config *config, json_t *decisions, struct error *e)
+{
+	struct idle_rules rules;
+	struct pass now_pass = { 0 };
+	struct pass then = { 0 };
+	wall_ms now = clock_wall();
+	int r = idle_rules_make(config, &rules, e);
+	if (r < 0)
+		return r;
+	if (pass_collect(c, &c->idle->rules, &now_pass) < 0 || pass_collect(c, &rules, &then) < 0)
+		r = error_set(e, ENOMEM, "out of memory");
+	if (r == 0) {
+		idle_decide(&c->idle->rules.policy, now_pass.facts, now_pass.count,
+			    now_pass.under_way, now, now_pass.decisions);
+		idle_decide(&rules.policy, then.facts, then.count, then.under_way, now,
+			    then.decisions);
+	}
+	for (size_t i = 0; r == 0 && i < then.count; i++)
+		json_array_append_new(decisions, compared(then.sessions[i], &now_pass.decisions[i],
+							  &then.decisions[i], &rules));
+	pass_deinit(&now_pass);
+	pass_deinit(&then);
+	idle_rules_deinit(&rules);
+	return r;
 }
 
 static void time_for_pass(evutil_socket_t fd, short what, void *arg)
@@ -374,15 +355,6 @@ static void time_for_pass(evutil_socket_t fd, short what, void *arg)
 /* --- the config --------------------------------------------------------------------------------
  */
 
-static bool rules_need_hub(const struct idle_policy *policy)
-{
-	for (size_t i = 0; i < policy->rule_count; i++)
-		if (policy->rules[i].admins >= 0 ||
-		    (policy->rules[i].groups && policy->rules[i].groups[0]))
-			return true;
-	return false;
-}
-
 int idle_reload(struct controller *c, struct error *e)
 {
 	struct idle_rules rules;
@@ -391,7 +363,6 @@ int idle_reload(struct controller *c, struct error *e)
 		return r;
 	idle_rules_deinit(&c->idle->rules);
 	c->idle->rules = rules;
-	c->idle->needs_hub = rules_need_hub(&rules.policy);
 	pass_again(c, 0, 0);
 	return 0;
 }

@@ -15,6 +15,20 @@ int idle_reload(struct controller *c, struct error *e); /* the config changed */
 /* A pass now; appends each decision to `decisions` (may be NULL). */
 void idle_run(struct controller *c, json_t *decisions);
 
+/* What the rules of another config would decide now, beside what those of this one do; appends each
+ * to `decisions`. Nothing is done. */
+int idle_try(struct controller *c, const struct config *config, json_t *decisions, struct error *e);
+
+/* From what its hibernation was decided, if `who` asked for it: a new reference, or NULL. */
+json_t *idle_inputs_for(const struct session *s, const char *who);
+
+/* What the policy would decide now, with its inputs; null of one that does not run. A new
+ * reference. */
+json_t *idle_now_json(const struct session *s);
+/* When it is put to sleep, or that may change by the passing of time alone, and to what; 0: never.
+ */
+wall_ms idle_foresee(const struct session *s, struct idle_decision *then);
+
 /* The processor use that counts as work by the session's rule. */
 double idle_cpu_threshold(struct session *s);
 
@@ -38,6 +52,7 @@ struct idle_rules {
 	struct idle_rule *rules; /* owned, with their windows */
 	size_t rule_count;
 	struct idle_window *quiet; /* owned */
+	bool needs_hub;            /* one asks for groups or admins */
 };
 int idle_rules_make(const struct config *config, struct idle_rules *to, struct error *e);
 void idle_rules_deinit(struct idle_rules *rules);

@@ -21,6 +21,10 @@ char *idle_note(const struct session *s)
 	if (seen->stalled_since)
 		return str_printf("stalled since %s: %s", clock_format(seen->stalled_since, at),
 				  seen->stalled);
+	if (seen->short_of > 0)
+		return str_printf("stands still: it needs %lld MiB of memory, and its node has no "
+				  "room for that",
+				  (long long)(seen->short_of >> 20));
 	if (seen->missing_bytes <= 0)
 		return NULL;
 	return str_printf("waking: %lld MiB to come",

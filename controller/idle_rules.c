@@ -77,6 +77,15 @@ static int make_all_windows(const struct config *config, struct idle_rules *to, 
 	return made ? 0 : -EINVAL;
 }
 
+static bool rules_need_hub(const struct idle_policy *policy)
+{
+	for (size_t i = 0; i < policy->rule_count; i++)
+		if (policy->rules[i].admins >= 0 ||
+		    (policy->rules[i].groups && policy->rules[i].groups[0]))
+			return true;
+	return false;
+}
+
 int idle_rules_make(const struct config *config, struct idle_rules *to, struct error *e)
 {
 	*to = (struct idle_rules) { 0 };
@@ -95,6 +104,7 @@ int idle_rules_make(const struct config *config, struct idle_rules *to, struct e
 		.pressure = config->idle.pressure,
 		.interval_ms = config->idle.interval_ms,
 	};
+	to->needs_hub = rules_need_hub(&to->policy);
 	int r = make_all_windows(config, to, e);
 	if (r < 0)
 		idle_rules_deinit(to);

@@ -11,6 +11,7 @@
 #include "controller/record.h"
 #include "controller/rows.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -68,6 +69,36 @@ int session_set_wish(struct session *s, enum session_wish wish, struct error *e)
 	if (wish == WISH_NONE)
 		replace_text(&draft.tried, NULL);
 	return keep(s, &draft, NULL, NULL, NULL, e);
+}
+
+static char *spec_with_memory(const struct session *s, int64_t bytes, struct error *e)
+{
+	struct session_spec spec = { 0 };
+	int r = session_spec(s, &spec, e);
+	spec.limits.memory_bytes = bytes;
+	cleanup_json json_t *encoded = r == 0 ? wire_encode(&wire_session_spec, &spec) : NULL;
+	char *text = encoded ? json_dumps(encoded, JSON_COMPACT) : NULL;
+	if (r == 0 && !text)
+		error_set(e, ENOMEM, "out of memory");
+	wire_free(&wire_session_spec, &spec);
+	return text;
+}
+
+int session_set_memory(struct session *s, int64_t bytes, const char *who, const char *why,
+		       const char *detail, struct error *e)
+{
+	const struct record record = {
+		.session = s, .who = who, .what = "memory-limit", .why = why, .detail = detail
+	};
+	cleanup_free char *spec = spec_with_memory(s, bytes, e);
+	if (!spec)
+		return -EIO;
+	struct db_session draft = session_copy_row(&s->row);
+	replace_text(&draft.spec, spec);
+	int r = keep(s, &draft, &record, NULL, NULL, e);
+	if (r == 0)
+		session_take_spec(s);
+	return r;
 }
 
 int session_set_left_behind(struct session *s, const char *text, struct error *e)

@@ -12,6 +12,7 @@
 #include "controller/observe.h"
 #include "controller/record.h"
 #include "controller/remains.h"
+#include "controller/rescue.h"
 #include "controller/rows.h"
 #include "controller/wake.h"
 
@@ -213,6 +214,7 @@ static void judge_running(struct session *s, const struct session_status *status
 {
 	s->seen.missing = 0;
 	observe_usage(s, status);
+	rescue_seen(s, status);
 	if (status->dozing != (s->state == SESSION_DOZING))
 		apply_news(s, status->dozing ? EVENT_DOZES : EVENT_WOKEN);
 	else if (status->dozing)

@@ -7,6 +7,7 @@
 #include "controller/idle.h"
 #include "controller/nodes.h"
 #include "controller/record.h"
+#include "controller/usage.h"
 
 #include <errno.h>
 #include <math.h>
@@ -65,6 +66,7 @@ void observe_usage(struct session *s, const struct session_status *status)
 	struct seen *seen = &s->seen;
 	mono_us now = clock_mono();
 	mono_us window = now - seen->cpu_at;
+	usage_sample(s, status);
 	seen->by_node = true;
 	seen->rss_bytes = status->rss_bytes;
 	seen->processes = status->processes;

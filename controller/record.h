@@ -9,12 +9,16 @@
 
 #include "controller/sessions.h"
 
+#include <jansson.h>
+
 struct record {
 	const struct session *session; /* NULL: of no session */
+	wall_ms at;                    /* 0: now */
 	const char *who, *what, *why;
 	const char *detail; /* for people; may be NULL */
 	int64_t duration_us;
 	int64_t bytes;
+	const json_t *inputs; /* what was known when it was decided; may be NULL */
 };
 
 /* May be called in a transaction: nobody is told before the loop runs again. */

@@ -171,6 +171,7 @@ void session_free(struct session *s)
 	free(s->waiting);
 	free(s->asleep.unwoken);
 	free(s->report);
+	json_decref(s->idle.inputs);
 	free(s);
 }
 

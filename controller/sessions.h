@@ -14,6 +14,7 @@
 #include "policies/protect.h"
 #include "wire/messages.h"
 
+#include <jansson.h>
 #include <sys/queue.h>
 
 struct effect;
@@ -40,7 +41,9 @@ struct seen {
 	int64_t missing_bytes, missing_total; /* of its memory since it woke */
 	wall_ms stalled_since;                /* it waits for the store; 0: it does not */
 	char stalled[256];                    /* why */
-	char unsaved[256]; /* its machine goes away, and it cannot be saved: why; "" */
+	char unsaved[256];  /* its machine goes away, and it cannot be saved: why; "" */
+	int64_t short_of;   /* it stands still, wanting so much memory; 0: it does not */
+	mono_us rescued_at; /* it was short of memory, and something was done; 0: never */
 	int64_t cpu_us;
 	mono_us cpu_at;          /* when cpu_us was read; 0: never */
 	double cpu_share;        /* NAN: not known */
@@ -51,6 +54,21 @@ struct seen {
 	wall_ms busy_since;
 	wall_ms kernel_activity_at, terminal_activity_at, request_at;
 	wall_ms hub_activity_at; /* from the Hub's listing or the session's own reports */
+};
+
+/* What it used in the minute that is going on; controller/usage.h. */
+struct usage_minute {
+	mono_us seen_at; /* of the last look; 0: none in this run */
+	int64_t cpu_us;  /* as told then, as the stalls */
+	bool stalls_known;
+	int64_t stall_us[3]; /* for processor, memory, disk */
+	int64_t memory_bytes;
+	struct {
+		int64_t awake_us, cpu_us;
+		int64_t stall_us[3]; /* -1: not known */
+		double memory_us;    /* bytes, each for as long as it was so */
+		int64_t peak_bytes, changed_bytes;
+	} sum;
 };
 
 struct session {
@@ -87,6 +105,7 @@ struct session {
 		char rule[64];
 		char failure[256]; /* why it could not be hibernated, as last recorded */
 		wall_ms doze_refused_at;
+	json_t *inputs;    /* from which the policy decided that it sleeps; NULL */
 	} idle;
 	struct {                    /* while it sleeps, or dozes */
 		wall_ms touched_at; /* when somebody came last, as its node says; 0 */
@@ -107,6 +126,7 @@ struct session {
 		wall_ms frozen_at;
 		int64_t cost_ms, cost_bytes;
 	} protect;
+	struct usage_minute usage;
 	char *report; /* activity for the Hub that it did not take yet; JSON */
 	uint64_t report_number;
 	TAILQ_ENTRY(session) by_person, all;
@@ -164,6 +184,9 @@ struct session_now session_now(const struct session *s);
 
 /* The other things that are kept of a session; none changes its state. */
 int session_set_wish(struct session *s, enum session_wish wish, struct error *e);
+/* Its memory's limit, from now on and when it wakes: `detail` says from what to what. */
+int session_set_memory(struct session *s, int64_t bytes, const char *who, const char *why,
+		       const char *detail, struct error *e);
 /* NULL: nothing. See controller/left_behind.h. */
 int session_set_left_behind(struct session *s, const char *text, struct error *e);
 int session_keep_awake(struct session *s, wall_ms until, const char *who, struct error *e);

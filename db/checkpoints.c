@@ -72,3 +72,15 @@ void db_checkpoint_deinit(struct db_checkpoint *checkpoint)
 {
 	row_deinit(&shape, checkpoint);
 }
+
+int db_checkpoint_bytes(struct db *db, const char *session, int64_t *bytes, struct error *e)
+{
+	cleanup_query struct query q;
+	query_start(&q, db,
+		    "SELECT coalesce(sum(stored_bytes), 0) FROM checkpoints WHERE session = ?", e);
+	query_text(&q, session);
+	int r = query_step(&q);
+	if (r > 0)
+		*bytes = sqlite3_column_int64(q.stmt, 0);
+	return r < 0 ? r : 0;
+}

@@ -108,6 +108,7 @@ struct db_event {
 	char *detail; /* for people; may be NULL */
 	int64_t duration_us;
 	int64_t bytes;
+	char *inputs; /* what was known when it was decided, as JSON; may be NULL */
 };
 int db_event_add(struct db *db, struct db_event *event, struct error *e);
 /* Newest first when `after` is 0, else those with id > after, oldest first. user NULL: all; limit
@@ -198,6 +199,81 @@ int db_join_token_get(struct db *db, const char *id, struct db_join_token *to,
 		      struct error *e); /* -ENOENT; what was in *to is not released */
 int db_join_tokens_expire(struct db *db, wall_ms before, struct error *e); /* deletes such */
 void db_join_token_deinit(struct db_join_token *token);
+
+/* --- what sessions cost: docs/savings.md ---------------------------------------------------------
+ */
+
+/* By what a session is charged, and since when: what passes from then on is not in the days yet. */
+struct db_account {
+	char session[ID_SIZE];
+	char *user, *server;
+	char *groups; /* the user's, as a JSON list; NULL: not known */
+	wall_ms since;
+	wall_ms sized_at; /* when its sizes became what they are */
+	bool awake;
+	int64_t held_bytes, whole_bytes, stored_bytes;
+	char *type, *price; /* of its machine, as that says; NULL: it does not */
+	double machine_gib_hour, demand_gib_hour, store_gib_hour;
+};
+/* Insert or replace by session. */
+int db_account_put(struct db *db, const struct db_account *account, struct error *e);
+int db_account_delete(struct db *db, const char *session, struct error *e);
+int db_account_get(struct db *db, const char *session, struct db_account *to,
+		   struct error *e); /* -ENOENT; what was in *to is not released */
+int db_account_each(struct db *db, int (*each)(const struct db_account *, void *), void *arg,
+		    struct error *e);
+void db_account_deinit(struct db_account *account);
+
+struct db_account_sums {
+	int64_t awake_ms, open_ms;
+	double always, machine, store;
+};
+/* Adds to a day of a session, and to the total. `groups` NULL: those the day has stay. */
+int db_account_add(struct db *db, int64_t day, const char *user, const char *server,
+		   const char *groups, const struct db_account_sums *sums, struct error *e);
+/* Of all that was ever added. */
+int db_account_total(struct db *db, struct db_account_sums *to, struct error *e);
+
+enum db_account_by { ACCOUNT_BY_ALL, ACCOUNT_BY_USER, ACCOUNT_BY_GROUP, ACCOUNT_BY_DAY };
+struct db_account_row {
+	char *key; /* user, group ("": in none) or "2026-11-29"; NULL: all */
+	int64_t users;
+	struct db_account_sums sums;
+};
+/* The days from that one on. A user of two groups counts in both. */
+int db_account_report(struct db *db, enum db_account_by by, int64_t from_day,
+		      int (*each)(const struct db_account_row *, void *), void *arg,
+		      struct error *e);
+
+/* What all of a session's checkpoints take. */
+int db_checkpoint_bytes(struct db *db, const char *session, int64_t *bytes, struct error *e);
+
+/* --- what sessions used --------------------------------------------------------------------------
+ */
+
+/* Minutes are rolled up into hours, and into days. */
+enum db_usage_span { USAGE_MINUTE = 1, USAGE_HOUR = 60, USAGE_DAY = 1440 };
+
+struct db_usage {
+	wall_ms at; /* its beginning */
+	int64_t awake_ms;
+	int64_t memory_bytes, memory_p95_bytes, memory_peak_bytes; /* while awake; mean first */
+	int64_t cpu_ms;
+	/* How long something of it waited for a processor, memory, a disk; -1: not known. */
+	int64_t cpu_stall_ms, memory_stall_ms, io_stall_ms;
+	int64_t changed_bytes; /* that checkpoints found new since the one before */
+};
+/* Adds a minute, or replaces it. */
+int db_usage_put(struct db *db, const char *user, const char *server, const struct db_usage *usage,
+		 struct error *e);
+/* Makes hours and days of the minutes that are over at `now` and were not rolled up yet. */
+int db_usage_roll_up(struct db *db, wall_ms now, struct error *e);
+/* Deletes what began before. */
+int db_usage_prune(struct db *db, enum db_usage_span span, wall_ms before, struct error *e);
+/* Of one session, in the order of time. */
+int db_usage_each(struct db *db, enum db_usage_span span, const char *user, const char *server,
+		  wall_ms from, int (*each)(const struct db_usage *, void *), void *arg,
+		  struct error *e);
 
 /* Small facts: cursor of a listing, boot ids. NULL value deletes. *value is allocated; -ENOENT. */
 int db_fact_set(struct db *db, const char *key, const char *value, struct error *e);

@@ -1,22 +1,22 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "db/query.h"
 
-#define VALUES "at, session, user, server, who, what, why, detail, duration_us, bytes"
+#define VALUES "at, session, user, server, who, what, why, detail, duration_us, bytes, inputs"
 
 #define FIELD(type, name) { COLUMN_##type, offsetof(struct db_event, name) }
 
 #define FIELDS                                                                                     \
 	FIELD(INTEGER, at), FIELD(TEXT, session), FIELD(TEXT, user), FIELD(TEXT, server),          \
 		FIELD(TEXT, who), FIELD(TEXT, what), FIELD(TEXT, why), FIELD(TEXT, detail),        \
-		FIELD(INTEGER, duration_us), FIELD(INTEGER, bytes)
+		FIELD(INTEGER, duration_us), FIELD(INTEGER, bytes), FIELD(TEXT, inputs)
 
-static const struct shape written = { .count = 10, .columns = { FIELDS } };
-static const struct shape shape = { .count = 11, .columns = { FIELD(INTEGER, id), FIELDS } };
+static const struct shape written = { .count = 11, .columns = { FIELDS } };
+static const struct shape shape = { .count = 12, .columns = { FIELD(INTEGER, id), FIELDS } };
 
 int db_event_add(struct db *db, struct db_event *event, struct error *e)
 {
 	cleanup_query struct query q;
-	query_start(&q, db, "INSERT INTO events (" VALUES ") VALUES (?,?,?,?,?,?,?,?,?,?)", e);
+	query_start(&q, db, "INSERT INTO events (" VALUES ") VALUES (?,?,?,?,?,?,?,?,?,?,?)", e);
 	query_row(&q, &written, event);
 	int r = query_run(&q);
 	if (r == 0)

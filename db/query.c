@@ -150,6 +150,15 @@ void query_integer(struct query *q, int64_t value)
 		query_fail(q, code);
 }
 
+void query_real(struct query *q, double value)
+{
+	if (q->result)
+		return;
+	int code = sqlite3_bind_double(q->stmt, ++q->bound, value);
+	if (code != SQLITE_OK)
+		query_fail(q, code);
+}
+
 int query_step(struct query *q)
 {
 	if (q->result)
@@ -188,6 +197,9 @@ void query_row(struct query *q, const struct shape *shape, const void *row)
 			break;
 		case COLUMN_BOOLEAN:
 			query_integer(q, *(const bool *)field);
+			break;
+		case COLUMN_REAL:
+			query_real(q, *(const double *)field);
 			break;
 		}
 	}
@@ -230,6 +242,9 @@ int query_next(struct query *q, const struct shape *shape, void *row)
 			break;
 		case COLUMN_BOOLEAN:
 			*(bool *)field = sqlite3_column_int64(q->stmt, column) != 0;
+			break;
+		case COLUMN_REAL:
+			*(double *)field = sqlite3_column_double(q->stmt, column);
 			break;
 		}
 	}

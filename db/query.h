@@ -19,7 +19,7 @@
 
 #include <sqlite3.h>
 
-#define DB_STATEMENTS 64
+#define DB_STATEMENTS 96
 
 #define DAMAGED_REMEDY                                                                             \
 	"keep a copy of the file and its -wal, then bring back a backup or try "                   \
@@ -57,6 +57,7 @@ void query_end(struct query *q);
 /* Bind the next parameter; the text must outlive the query. NULL: null. */
 void query_text(struct query *q, const char *text);
 void query_integer(struct query *q, int64_t value);
+void query_real(struct query *q, double value);
 
 /* Runs to the end, whatever rows there are. */
 int query_run(struct query *q);
@@ -69,6 +70,7 @@ enum column_type {
 	COLUMN_TEXT,    /* char *, owned; NULL is null */
 	COLUMN_INTEGER, /* int64_t */
 	COLUMN_BOOLEAN, /* bool */
+	COLUMN_REAL,    /* double */
 };
 
 struct shape {

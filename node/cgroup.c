@@ -52,6 +52,24 @@ int64_t cgroup_read_number(const char *dir, const char *file)
 	return end == buf_text(&text) ? -1 : value;
 }
 
+int64_t cgroup_parse_stall(const char *text)
+{
+	const char *line = strncmp(text, "some ", 5) == 0 ? text : strstr(text, "\nsome ");
+	const char *total = line ? strstr(line, "total=") : NULL;
+	if (!total || memchr(line + 1, '\n', (size_t)(total - line - 1)))
+		return -1;
+	char *end;
+	int64_t value = strtoll(total + 6, &end, 10);
+	return end == total + 6 || value < 0 ? -1 : value;
+}
+
+int64_t cgroup_read_stall(const char *dir, const char *file)
+{
+	cleanup_buf struct buf text = BUF_INIT(4096);
+	/* Where it is compiled in and switched off, reading it fails. */
+	return cgroup_read(dir, file, &text, NULL) < 0 ? -1 : cgroup_parse_stall(buf_text(&text));
+}
+
 /* --- the group as a set of directories ------------------------------------- */
 
 int cgroup_init_at(struct cgroup *cg, const struct cgroup_mounts *mounts, const char *name,

@@ -57,6 +57,10 @@ struct cgroup_usage {
 	int64_t cpu_us;
 	int64_t processes;
 	int64_t oom_kills;
+	/* How long something in it has waited for a processor, memory, a disk; where the kernel
+	 * tells of groups (version 2 with pressure stall information). */
+	bool stalls_known;
+	int64_t cpu_stall_us, memory_stall_us, io_stall_us;
 };
 
 struct cgroup {

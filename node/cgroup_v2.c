@@ -107,6 +107,19 @@ static int v2_reclaim(const struct cgroup *cg, int64_t bytes, struct error *e)
 	return r == -EINVAL ? cgroup_write(dir_of(cg), "memory.reclaim", plain, e) : r;
 }
 
+static void take_stalls(const char *dir, struct cgroup_usage *usage)
+{
+	int64_t cpu = cgroup_read_stall(dir, "cpu.pressure");
+	int64_t memory = cgroup_read_stall(dir, "memory.pressure");
+	int64_t io = cgroup_read_stall(dir, "io.pressure");
+	usage->stalls_known = cpu >= 0 && memory >= 0 && io >= 0;
+	if (!usage->stalls_known)
+		return;
+	usage->cpu_stall_us = cpu;
+	usage->memory_stall_us = memory;
+	usage->io_stall_us = io;
+}
+
 static int v2_usage(const struct cgroup *cg, struct cgroup_usage *usage, struct error *e)
 {
 	cleanup_buf struct buf text = BUF_INIT(65536);
@@ -127,6 +140,7 @@ static int v2_usage(const struct cgroup *cg, struct cgroup_usage *usage, struct 
 	if (r == 0)
 		r = cgroup_read(dir_of(cg), "cpu.stat", &text, e);
 	usage->cpu_us = cgroup_stat(buf_text(&text), "usage_usec");
+	take_stalls(dir_of(cg), usage);
 	return r;
 }
 

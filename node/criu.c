@@ -5,6 +5,8 @@
 #include "base/cleanup.h"
 #include "base/fs.h"
 #include "node/criu_run.h"
+#include "node/program.h"
+#include "preload/unseen.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -43,6 +45,22 @@ static void use_ids(struct criu_run *run, const struct sandbox *sb)
 	run->job.real_ids = run->options->features->needs_real_ids;
 	run->job.real_uid = (uid_t)sb->spec->uid;
 	run->job.real_gid = (gid_t)sb->spec->gid;
+}
+
+/* What has other ids when it is executed heeds no LD_PRELOAD: there the library takes them. */
+static int hide(struct criu_run *run, const struct sandbox *sb, struct error *e)
+{
+	cleanup_free char *library = NULL;
+	int r = program_path(UNSEEN_LIBRARY, &library, e);
+	if (r < 0)
+		return r;
+	criu_args_add(&run->env, "LD_PRELOAD=%s", library);
+	criu_args_add(&run->env, UNSEEN_FILE "=%s", run->options->unseen);
+	if (run->job.real_ids)
+		criu_args_add(&run->env, UNSEEN_IDS "=%lld %lld", (long long)sb->spec->uid,
+			      (long long)sb->spec->gid);
+	run->job.real_ids = false;
+	return 0;
 }
 
 /* What CRIU said, what it means, what can be done. */
@@ -94,18 +112,27 @@ static int is_stopped(pid_t pid, void *arg)
 	return *(bool *)arg;
 }
 
+int criu_stays_frozen(const struct sandbox *sb, bool *frozen, struct error *e)
+{
+	bool stopped = false;
+	cleanup_free char *freezer = sandbox_freezer_path(sb);
+	cleanup_free char *v1 = freezer ? fs_join(freezer, "freezer.state") : NULL;
+	if (!v1)
+		return error_set(e, ENOMEM, "out of memory");
+	int r = access(v1, F_OK) < 0 ? 0 : cgroup_processes(&sb->cgroup, is_stopped, &stopped, e);
+	*frozen = !stopped;
+	return r < 0 ? r : 0;
+}
+
 /* Frozen is best: then nothing forks while CRIU collects the processes. */
 static int use_freezer(struct criu_run *run, struct sandbox *sb, const char *freezer,
 		       struct error *e)
 {
-	bool stopped = false;
-	cleanup_free char *v1 = fs_join(freezer, "freezer.state");
-	if (!v1)
-		return error_set(e, ENOMEM, "out of memory");
-	int r = access(v1, F_OK) < 0 ? 0 : cgroup_processes(&sb->cgroup, is_stopped, &stopped, e);
+	bool frozen;
+	int r = criu_stays_frozen(sb, &frozen, e);
 	if (r < 0)
 		return r;
-	if (stopped)
+	if (!frozen)
 		return sandbox_thaw(sb, e);
 	criu_args_add(&run->args, "--freeze-cgroup");
 	criu_args_add(&run->args, "%s", freezer);
@@ -164,6 +191,8 @@ static int start_dump(struct criu_run *run, struct sandbox *sb, pid_t init, cons
 	if (r == 0)
 		r = use_freezer(run, sb, freezer, e);
 	use_ids(run, sb);
+	if (r == 0 && run->options->unseen)
+		r = hide(run, sb, e);
 	return r < 0 ? r : criu_run_start(run, "dump.log", e);
 }
 

@@ -18,6 +18,7 @@ struct criu_features {
 	char version[32];
 	bool mem_dirty_track;
 	bool lazy_pages;     /* userfaultfd tells of forks, moved and unmapped memory */
+	bool pagemap_scan;   /* it asks the kernel for pages in a way that node/unseen.h knows */
 	bool needs_real_ids; /* no CAP_SYS_RESOURCE: run it with the session's real uid
 				(docs/criu.md) */
 };
@@ -41,6 +42,8 @@ struct criu_options {
 			  * complete. 0: none. Of a lazy dump CRIU would answer for memory there
 			  * until the other end is closed: that is to be done before it is let go of
 			  */
+	const char *unseen; /* of a dump that criu_stays_frozen(): a file that says which memory it
+			     * is not to see (node/unseen.h). NULL: it sees all */
 	/* When timeout_ms of a dump are over, before CRIU is killed as long after that, which the
 	 * processes may not survive: makes whoever takes the memory fail. May be NULL. */
 	void (*give_up)(void *arg);
@@ -69,6 +72,9 @@ int criu_dump(struct sandbox *sb, pid_t init, const struct criu_options *options
 	      struct criu_dump **dump, char **log_tail, struct error *e);
 void *criu_dump_keep(struct criu_dump *dump);
 void *criu_dump_abandon(struct criu_dump *dump);
+
+/* Whether no process of a frozen sandbox runs until CRIU has all of them in its hands. */
+int criu_stays_frozen(const struct sandbox *sb, bool *frozen, struct error *e);
 
 /* The sandbox is prepared, held and mounted. The restored processes are frozen until
  * sandbox_thaw(), already in the session's cgroups; not one instruction of theirs has run. */

@@ -60,6 +60,7 @@ int criu_probe(const char *program, struct criu_features *to, struct error *e)
 		return r;
 	to->mem_dirty_track = has_feature(program, "mem_dirty_track");
 	to->lazy_pages = has_feature(program, "uffd-noncoop");
+	to->pagemap_scan = has_feature(program, "pagemap_scan");
 	to->needs_real_ids = !capng_have_capability(CAPNG_EFFECTIVE, CAP_SYS_RESOURCE);
 	return 0;
 }

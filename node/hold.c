@@ -16,6 +16,7 @@ const char *const hold_reason_names[HOLD_REASON_COUNT] = {
 	[HOLD_LEASE] = "lease",
 	[HOLD_EVACUATION] = "evacuation",
 	[HOLD_DOZE] = "doze",
+	[HOLD_MEMORY] = "memory",
 };
 
 /* --- the notes ------------------------------------------------------------------- */

@@ -27,6 +27,7 @@ enum hold_reason {
 	HOLD_LEASE,      /* the node's lease has lapsed */
 	HOLD_EVACUATION, /* it waits for its checkpoint: node/evacuate.h */
 	HOLD_DOZE,       /* nobody needs it to run: node/doze.h */
+	HOLD_MEMORY,     /* it needs more memory than there is here: node/rescue.h */
 	HOLD_REASON_COUNT
 };
 extern const char *const hold_reason_names[HOLD_REASON_COUNT];

@@ -15,6 +15,7 @@
 #include "node/lease.h"
 #include "node/notices.h"
 #include "node/recover.h"
+#include "node/rescue.h"
 #include "node/store_jobs.h"
 #include "node/teardown.h"
 
@@ -154,6 +155,7 @@ static void close_daemon(struct daemon *d)
 	depart_free(&d->node);
 	notices_free(&d->node);
 	store_jobs_free(&d->node);
+	rescue_free(&d->node);
 	evacuate_free(&d->node);
 	estimate_free(&d->node);
 	lease_close(&d->node);
@@ -195,6 +197,8 @@ static int open_daemon(struct daemon *d, const struct options *o, struct error *
 		r = depart_init(&d->node, e);
 	if (r == 0)
 		r = evacuate_init(&d->node, e);
+	if (r == 0)
+		r = rescue_init(&d->node, e);
 	if (r == 0)
 		r = lease_start(&d->node, e);
 	if (r == 0)

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#define _GNU_SOURCE
 #include "node/node.h"
 
 #include "base/cleanup.h"
@@ -18,9 +19,11 @@
 #include "node/session.h"
 
 #include <errno.h>
+#include <linux/perf_event.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 enum { LINGER_MS = 2000 };
@@ -59,6 +62,19 @@ static void raise_pipe_size(void)
 		log_warning("pipes stay small, which slows checkpoints down: %s", e.text);
 }
 
+/* CRIU stops processes at breakpoints of the processor's, in a dump as in a restore. The first
+ * event of a task's on a machine, which such a one is, makes the kernel wait for all processors to
+ * have passed through the scheduler (account_event() in kernel/events/core.c), 10 ms and more. With
+ * this one, which counts nothing, it is not the first. */
+static int open_event(void)
+{
+	struct perf_event_attr nothing = { .type = PERF_TYPE_SOFTWARE,
+					   .size = sizeof(nothing),
+					   .config = PERF_COUNT_SW_DUMMY,
+					   .disabled = 1 };
+	return (int)syscall(SYS_perf_event_open, &nothing, 0, -1, -1, PERF_FLAG_FD_CLOEXEC);
+}
+
 static int prepare_lazy(struct node *node, struct error *e)
 {
 	if (!node->config->node.lazy_restore)
@@ -82,6 +98,7 @@ int node_init(struct node *node, struct error *e)
 {
 	pthread_mutex_init(&node->lock, NULL);
 	pthread_mutex_init(&node->store_lock, NULL);
+	node->event = open_event();
 	int r = proc_boot_id(node->boot_id, e);
 	if (r == 0)
 		r = make_dirs(node, e);
@@ -115,6 +132,8 @@ void node_deinit(struct node *node)
 	for (int i = 0; i < LINGER_MS && pages_left(); i++)
 		usleep(1000);
 	node->store = pages_left() ? NULL : store_close(node->store);
+	cleanup_close_fd(&node->event);
+	node->event = -1;
 	wire_free(&wire_overlay_state, &node->overlay);
 	doze_deinit(node);
 	free(node->cpu);
@@ -175,10 +194,27 @@ static char *underlay(const struct config *config)
 	return strndup(listen, strcspn(listen, ":"));
 }
 
-int node_info(const struct node *node, struct node_info *info, struct error *e)
+static int64_t at_most(int64_t bytes, int64_t most)
+{
+	return most > 0 && most < bytes ? most : bytes;
+}
+
+int node_memory(const struct node *node, int64_t *total, int64_t *available, struct error *e)
 {
 	cleanup_buf struct buf text = BUF_INIT(64 << 10);
+	int64_t most = node->config->node.memory_bytes;
 	int r = fs_read("/proc/meminfo", &text, e);
+	if (r < 0)
+		return r;
+	*total = at_most(meminfo(buf_text(&text), "MemTotal:"), most);
+	*available = at_most(meminfo(buf_text(&text), "MemAvailable:"), most);
+	return 0;
+}
+
+int node_info(const struct node *node, struct node_info *info, struct error *e)
+{
+	int64_t total, available;
+	int r = node_memory(node, &total, &available, e);
 	if (r < 0)
 		return r;
 	*info = (struct node_info) {
@@ -190,8 +226,8 @@ int node_info(const struct node *node, struct node_info *info, struct error *e)
 		.features = strdup(node->cpu),
 		.underlay = underlay(node->config),
 		.cpus = sysconf(_SC_NPROCESSORS_ONLN),
-		.memory_bytes = meminfo(buf_text(&text), "MemTotal:"),
-		.memory_available_bytes = meminfo(buf_text(&text), "MemAvailable:"),
+		.memory_bytes = total,
+		.memory_available_bytes = available,
 		.evacuating = evacuate_under_way(node),
 		.upload_bytes_per_s = estimate_upload(node),
 		.lease_left_ms = lease_left_ms(node),

@@ -34,6 +34,7 @@ struct store_jobs;
 struct join;
 struct departures;
 struct lease;
+struct rescue;
 struct http_server;
 
 struct node {
@@ -42,6 +43,7 @@ struct node {
 	struct criu_features criu;
 	char *cpu; /* features, as node/cpu.h writes them */
 	struct fault_plan fault;
+	int event; /* keeps CRIU's breakpoints quick; -1 */
 
 	struct event_base *base;
 	struct pool *pool;
@@ -58,6 +60,7 @@ struct node {
 	char *doze_lacks;               /* node/doze.h: why sessions cannot doze here, or NULL */
 	struct notices *notices;        /* node/notices.h */
 	struct lease *lease;            /* node/lease.h; NULL: it needs none */
+	struct rescue *rescue;          /* node/rescue.h */
 
 	pthread_mutex_t lock;
 	struct session *sessions;
@@ -79,6 +82,9 @@ int node_store(struct node *node, struct store **store, struct error *e);
 
 /* For GET /v1/node; release with wire_free(). */
 int node_info(const struct node *node, struct node_info *info, struct error *e);
+
+/* What it has for sessions, and what of that is free. */
+int node_memory(const struct node *node, int64_t *total, int64_t *available, struct error *e);
 
 /* As configured, or the machine's; allocated, or NULL. */
 char *node_name(const struct node *node);

@@ -19,6 +19,10 @@ int pagemap_image(const struct store_memory *memory, uint32_t pages_id, struct b
 int pagemap_lazy_extents(const void *image, size_t len, struct store_extent **extents,
 			 size_t *count, struct error *e);
 
+/* All pages that a pagemap image names, likewise, and the number of the image that they are in. */
+int pagemap_extents(const void *image, size_t len, uint32_t *pages_id,
+		    struct store_extent **extents, size_t *count, struct error *e);
+
 /* Which pages are written: all of them, or only those that CRIU does not leave to a page service.
  */
 enum pages_part { PAGES_ALL, PAGES_EAGER };

@@ -11,6 +11,7 @@
 #define IMG_COMMON_MAGIC 0x54564319U
 #define PAGEMAP_MAGIC    0x56084025U
 
+enum { HEAD_PAGES_ID = 1 };
 /* CRIU 4.1 has 32 bits for the number of pages. */
 enum { ENTRY_VADDR = 1, ENTRY_PAGES_32 = 2, ENTRY_FLAGS = 4, ENTRY_PAGES = 5 };
 
@@ -54,24 +55,21 @@ static bool append(struct store_extent **list, size_t *count, const struct store
 	return true;
 }
 
-int pagemap_lazy_extents(const void *image, size_t len, struct store_extent **extents,
-			 size_t *count, struct error *e)
+/* `flags`: only such pages; 0: all. */
+static int read_extents(struct span *s, uint32_t flags, struct store_extent **extents,
+			size_t *count, struct error *e)
 {
-	struct span s = { image, (const uint8_t *)image + len }, message;
 	cleanup_free struct store_extent *list = NULL;
-	uint32_t common, magic;
+	struct span message;
 	uint64_t end = 0;
 	size_t n = 0;
 	int r;
-	if (!protobuf_u32(&s, &common) || !protobuf_u32(&s, &magic) || common != IMG_COMMON_MAGIC ||
-	    magic != PAGEMAP_MAGIC || protobuf_message(&s, &message) <= 0)
-		return error_set(e, EBADMSG, "this is no pagemap image");
-	while ((r = protobuf_message(&s, &message)) > 0) {
+	while ((r = protobuf_message(s, &message)) > 0) {
 		struct store_extent x;
 		if (!read_entry(message, &x) || !is_sane(&x, end))
 			return error_set(e, EBADMSG, "a pagemap image makes no sense");
 		end = x.vaddr + x.pages * STORE_PAGE;
-		if (x.flags & PAGES_LAZY && !append(&list, &n, &x))
+		if ((x.flags & flags) == flags && !append(&list, &n, &x))
 			return error_set(e, ENOMEM, "out of memory");
 	}
 	if (r < 0)
@@ -79,4 +77,41 @@ int pagemap_lazy_extents(const void *image, size_t len, struct store_extent **ex
 	*extents = steal_ptr(&list);
 	*count = n;
 	return 0;
+}
+
+static bool read_head(struct span *s, uint32_t *pages_id)
+{
+	uint32_t common, magic;
+	struct span message;
+	struct field f;
+	*pages_id = 0;
+	if (!protobuf_u32(s, &common) || !protobuf_u32(s, &magic) || common != IMG_COMMON_MAGIC ||
+	    magic != PAGEMAP_MAGIC || protobuf_message(s, &message) <= 0)
+		return false;
+	while (protobuf_next(&message, &f) > 0)
+		if (f.number == HEAD_PAGES_ID)
+			*pages_id = (uint32_t)f.value;
+	return true;
+}
+
+static int read_image(const void *image, size_t len, uint32_t flags, uint32_t *pages_id,
+		      struct store_extent **extents, size_t *count, struct error *e)
+{
+	struct span s = { image, (const uint8_t *)image + len };
+	if (!read_head(&s, pages_id))
+		return error_set(e, EBADMSG, "this is no pagemap image");
+	return read_extents(&s, flags, extents, count, e);
+}
+
+int pagemap_lazy_extents(const void *image, size_t len, struct store_extent **extents,
+			 size_t *count, struct error *e)
+{
+	uint32_t ignored;
+	return read_image(image, len, PAGES_LAZY, &ignored, extents, count, e);
+}
+
+int pagemap_extents(const void *image, size_t len, uint32_t *pages_id,
+		    struct store_extent **extents, size_t *count, struct error *e)
+{
+	return read_image(image, len, 0, pages_id, extents, count, e);
 }

@@ -24,6 +24,7 @@ struct pages_keeper {
 	_Atomic int vault_in;
 	_Atomic int record;
 	_Atomic uint64_t entry; /* offset in the record */
+	_Atomic uint32_t turn;  /* ours, of that record */
 };
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
@@ -36,10 +37,12 @@ static int own_pidfd = -1;
 static void save_fork(const struct pages_keeper *k)
 {
 	struct pages_entry entry;
+	uint32_t turn;
 	struct vault v = { .in = atomic_load(&k->vault_in), .out = -1 };
-	long n = syscall(SYS_pread64, atomic_load(&k->record), &entry, sizeof(entry),
-			 atomic_load(&k->entry));
-	if (n == sizeof(entry) && entry.kind == PAGES_ENTRY_EVENT &&
+	int r = pages_record_peek(atomic_load(&k->record), atomic_load(&k->entry), &entry, &turn);
+	/* We may be so late that the next program is at work: what is written there is its own, and
+	 * so is the number of its descriptor. */
+	if (r == 0 && turn == atomic_load(&k->turn) && entry.kind == PAGES_ENTRY_EVENT &&
 	    entry.message.event == UFFD_EVENT_FORK)
 		vault_put(&v, entry.child, (int)entry.message.arg.fork.ufd, NULL);
 }
@@ -145,5 +148,6 @@ void pages_keeper_expect(struct pages_keeper *keeper, const struct pages_record 
 {
 	atomic_store_explicit(&keeper->record, r->fd, memory_order_relaxed);
 	atomic_store_explicit(&keeper->entry, pages_record_offset(r), memory_order_relaxed);
+	atomic_store_explicit(&keeper->turn, pages_record_turn(r), memory_order_relaxed);
 	atomic_store_explicit(&keeper->used, 1, memory_order_release);
 }

@@ -5,9 +5,11 @@
 #include "base/cleanup.h"
 
 #include <errno.h>
+#include <stddef.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 enum {
@@ -19,6 +21,7 @@ struct header {
 	char magic[8];
 	uint64_t pages, frames;
 	_Atomic uint32_t complete;
+	_Atomic uint32_t turn;
 };
 static const char magic[8] = "elsapg1";
 
@@ -115,6 +118,26 @@ struct pages_entry *pages_record_next(struct pages_record *r)
 void pages_record_count(struct pages_record *r)
 {
 	r->used++;
+}
+
+uint32_t pages_record_turn(const struct pages_record *r)
+{
+	return atomic_load(&header(r)->turn);
+}
+
+void pages_record_take_turn(struct pages_record *r)
+{
+	atomic_fetch_add(&header(r)->turn, 1);
+}
+
+int pages_record_peek(int fd, uint64_t offset, struct pages_entry *entry, uint32_t *turn)
+{
+	/* The turn last: whoever has taken it over since may have written the entry. */
+	long n = syscall(SYS_pread64, fd, entry, sizeof(*entry), offset);
+	if (n != sizeof(*entry))
+		return -EIO;
+	n = syscall(SYS_pread64, fd, turn, sizeof(*turn), offsetof(struct header, turn));
+	return n == sizeof(*turn) ? 0 : -EIO;
 }
 
 uint64_t pages_record_offset(const struct pages_record *r)

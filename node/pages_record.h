@@ -56,6 +56,14 @@ void pages_record_close(struct pages_record *r); /* idempotent */
 struct pages_entry *pages_record_next(struct pages_record *r);
 void pages_record_count(struct pages_record *r);
 uint64_t pages_record_offset(const struct pages_record *r); /* of that entry in the file */
+
+/* Whose turn it is to write: a program that takes up another's record takes the turn, before it
+ * writes anything and behind all that the other one may still have to say. */
+uint32_t pages_record_turn(const struct pages_record *r);
+void pages_record_take_turn(struct pages_record *r);
+/* The entry at `offset`, and whose turn it was when that was read. System calls only. */
+int pages_record_peek(int fd, uint64_t offset, struct pages_entry *entry, uint32_t *turn);
+
 /* A space with its map. -ENOSPC. */
 int pages_record_space(struct pages_record *r, int32_t number, const struct pages_map *map);
 /* Calls `each` with every entry and leaves the record ready for more. */

@@ -11,7 +11,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { KEEPER_MS = 3000 }; /* until the last program's keeper has done its work */
+enum { KEEPER_MS = 15000 }; /* until the last program's keeper has done its work */
 
 struct found {
 	int record;
@@ -156,6 +156,7 @@ static int take_up(struct pages *p, struct found *f, struct error *e)
 	if (r == 0)
 		r = pages_keeper_watch(&p->vault, &p->keeper, e);
 	if (r == 0) {
+		pages_record_take_turn(&p->record);
 		count_missing(p);
 		p->settled = true;
 		p->early_over = true;

@@ -44,3 +44,16 @@ int program_open(const char *name, struct error *e)
 	return error_remedy(e, r, "It belongs to elsa-node and lies at %s: install Elsa anew.",
 			    path);
 }
+
+int program_path(const char *name, char **path, struct error *e)
+{
+	char link[32], target[PATH_MAX];
+	cleanup_fd int fd = program_open(name, e);
+	if (fd < 0)
+		return fd;
+	snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+	ssize_t n = readlink(link, target, sizeof(target) - 1);
+	target[n > 0 ? n : 0] = '\0';
+	*path = n > 0 ? strdup(target) : NULL;
+	return *path ? 0 : error_errno(e, "cannot find %s", name);
+}

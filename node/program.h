@@ -7,5 +7,7 @@
 /* Opens one of our own small programs, wherever this one was installed or built. A descriptor, or
  * negative with the remedy. Thread-safe. */
 int program_open(const char *name, struct error *e);
+/* Its path, for whoever opens it himself; allocated. */
+int program_path(const char *name, char **path, struct error *e);
 
 #endif

@@ -226,7 +226,11 @@ int sandbox_usage(struct sandbox *sb, struct sandbox_usage *usage, struct error 
 					  .out_bytes = u.out_bytes,
 					  .cpu_us = u.cpu_us,
 					  .processes = u.processes,
-					  .oom_kills = u.oom_kills };
+					  .oom_kills = u.oom_kills,
+					  .stalls_known = u.stalls_known,
+					  .cpu_stall_us = u.cpu_stall_us,
+					  .memory_stall_us = u.memory_stall_us,
+					  .io_stall_us = u.io_stall_us };
 	return r;
 }
 

@@ -93,6 +93,8 @@ struct sandbox_usage {
 	int64_t cpu_us;
 	int64_t processes;
 	int64_t oom_kills;
+	bool stalls_known; /* see node/cgroup.h */
+	int64_t cpu_stall_us, memory_stall_us, io_stall_us;
 };
 int sandbox_usage(struct sandbox *sb, struct sandbox_usage *usage, struct error *e);
 

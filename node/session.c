@@ -180,6 +180,8 @@ static int fill_status(struct node *node, struct session *s, struct session_stat
 	st->started_at = j->started_at;
 	if (r == 0)
 		r = asleep_status(s, st, e);
+	st->memory_limit = j->session.limits.memory_bytes;
+	st->short_of = s->memory.wanted;
 	if (st->running)
 		arrival_status(node, s, st);
 	return r;
@@ -207,6 +209,10 @@ int session_status(struct node *node, struct session *s, struct session_status *
 		st->out_bytes = usage.out_bytes;
 		st->cpu_us = usage.cpu_us;
 		st->processes = usage.processes;
+		st->stalls_known = usage.stalls_known;
+		st->cpu_stall_us = usage.cpu_stall_us;
+		st->memory_stall_us = usage.memory_stall_us;
+		st->io_stall_us = usage.io_stall_us;
 	}
 	sandbox_deinit(&sb);
 	wire_free(&wire_session_spec, &spec);

@@ -40,6 +40,13 @@ struct session {
 	wall_ms touched_at;    /* ... and somebody came for it; 0 */
 	char *unwoken;         /* ... and this node may not wake it: why; NULL */
 	/* The loop's: */
+	struct {
+		int64_t used;
+		mono_us at;     /* when that was so; 0: never looked */
+		double growth;  /* bytes a second, smoothed */
+		int64_t wanted; /* held for want of so much; 0: it is not */
+		mono_us until;  /* ... until then; not again before, else */
+	} memory;               /* node/rescue.h */
 	int pidfd;
 	struct event *watch;
 };

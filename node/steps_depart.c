@@ -13,6 +13,8 @@
 #include "node/locks.h"
 #include "node/steps.h"
 #include "node/steps_checkpoint.h"
+#include "node/unseen.h"
+#include "store/parallel.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -216,20 +218,77 @@ static int make_dirs(struct effect *ef, char **criu, struct error *e)
 	return *criu ? fs_mkdirs(*criu, 0700, e) : error_set(e, ENOMEM, "out of memory");
 }
 
-/* Nobody asks CRIU for the memory: its end of the socket is closed behind the dump. */
-static int run_dump(struct effect *ef, const char *images, struct error *e)
+/* CRIU, and beside it a look at the memory that it does not see. */
+struct dumping {
+	struct effect *ef;
+	const char *images;
+	struct unseen unseen;
+	char *file;
+};
+
+/* What it sees of such memory it keeps, in pipes, for who asks for it. Nobody does: its end of the
+ * socket is closed behind the dump. */
+static int run_lazy(struct dumping *d, struct criu_options *options, struct error *e)
 {
-	struct criu_options options;
+	struct effect *ef = d->ef;
 	int ends[2];
 	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) < 0)
 		return error_errno(e, "cannot make a socket for CRIU");
-	effect_criu_options(ef, &options);
-	options.images = images;
-	options.lazy = true;
-	options.page_socket = ends[0];
-	int r = criu_dump(&ef->sandbox, (pid_t)effect_journal(ef)->pid, &options, &ef->dump,
+	options->lazy = true;
+	options->page_socket = ends[0];
+	int r = criu_dump(&ef->sandbox, (pid_t)effect_journal(ef)->pid, options, &ef->dump,
 			  &ef->log_tail, e);
 	close(ends[1]);
+	return r;
+}
+
+static int run_criu(struct dumping *d, struct error *e)
+{
+	struct effect *ef = d->ef;
+	struct criu_options options;
+	effect_criu_options(ef, &options);
+	options.images = d->images;
+	options.unseen = d->file;
+	if (!d->file || d->unseen.partly)
+		return run_lazy(d, &options, e);
+	return criu_dump(&ef->sandbox, (pid_t)effect_journal(ef)->pid, &options, &ef->dump,
+			 &ef->log_tail, e);
+}
+
+static int scan_unseen(struct dumping *d, struct error *e)
+{
+	return unseen_scan(&d->unseen, e);
+}
+
+static int dump_one(void *arg, size_t i, struct error *e)
+{
+	static int (*const dumps[])(struct dumping *d, struct error *e) = { run_criu, scan_unseen };
+	return dumps[i](arg, e);
+}
+
+static int hide(struct dumping *d, struct error *e)
+{
+	struct effect *ef = d->ef;
+	bool frozen = false;
+	int r = ef->node->criu.pagemap_scan ? criu_stays_frozen(&ef->sandbox, &frozen, e) : 0;
+	if (r < 0 || !frozen)
+		return r;
+	d->file = fs_join(ef->images, "unseen");
+	r = d->file ? unseen_find(&ef->sandbox.cgroup, &d->unseen, e)
+		    : error_set(e, ENOMEM, "out of memory");
+	return r < 0 ? r : unseen_write(&d->unseen, d->file, e);
+}
+
+static int run_dump(struct effect *ef, const char *images, struct error *e)
+{
+	struct dumping d = { .ef = ef, .images = images };
+	int r = hide(&d, e);
+	if (r == 0)
+		r = parallel(2, 2, dump_one, &d, e);
+	if (r == 0)
+		r = unseen_add(&d.unseen, images, e);
+	unseen_deinit(&d.unseen);
+	free(d.file);
 	return r;
 }
 

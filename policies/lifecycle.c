@@ -185,6 +185,11 @@ bool session_state_has_memory(enum session_state state)
 	}
 }
 
+bool session_state_is_over(enum session_state state)
+{
+	return state == SESSION_STOPPED || state == SESSION_FAILED || state == SESSION_LOST;
+}
+
 bool session_state_is_transient(enum session_state state)
 {
 	switch (state) {

@@ -157,6 +157,8 @@ struct session_step lifecycle_step(const struct session_now *now, enum session_e
 bool session_state_has_processes(enum session_state state);
 /* ... and their memory is in their node's. Not that of one that dozes: its pages are elsewhere. */
 bool session_state_has_memory(enum session_state state);
+/* Nothing of it goes on: its user has ended it, or it has failed or is lost. */
+bool session_state_is_over(enum session_state state);
 /* An effect is under way. */
 bool session_state_is_transient(enum session_state state);
 

@@ -10,7 +10,7 @@
 #include "policies/capacity.h"
 #include "policies/idle.h"
 #include "policies/protect.h"
-#include "sim/prices.h"
+#include "prices/prices.h"
 
 enum strategy_id {
 	STRATEGY_ALWAYS_ON = 0, /* on demand; who has come stays */

@@ -61,49 +61,6 @@ struct trace *trace_free(struct trace *t)
 
 /* --- words --------------------------------------------------------------------------------- */
 
-int trace_parse_seconds(const char *text, int64_t *ms)
-{
-	int64_t whole = 0, part = 0, unit = 100;
-	const char *p = text;
-	for (; *p >= '0' && *p <= '9'; p++) {
-		whole = whole * 10 + (*p - '0');
-		if (whole > TRACE_TIME_MOST / 1000)
-			return -EINVAL;
-	}
-	if (p == text)
-		return -EINVAL;
-	if (*p == '.') {
-		for (p++; *p >= '0' && *p <= '9' && unit; p++, unit /= 10)
-			part += (*p - '0') * unit;
-		if (p[-1] == '.')
-			return -EINVAL;
-	}
-	*ms = whole * 1000 + part;
-	return *p ? -EINVAL : 0;
-}
-
-int trace_parse_size(const char *text, int64_t *bytes)
-{
-	static const char units[] = "KMGT";
-	int64_t value = 0;
-	const char *p = text;
-	for (; *p >= '0' && *p <= '9'; p++) {
-		value = value * 10 + (*p - '0');
-		if (value > TRACE_MEMORY_MOST)
-			return -EINVAL;
-	}
-	const char *unit = *p ? strchr(units, *p) : NULL;
-	if (p == text || (*p && (!unit || p[1])))
-		return -EINVAL;
-	for (; unit && unit >= units; unit--) {
-		value *= 1024;
-		if (value > TRACE_MEMORY_MOST)
-			return -EINVAL;
-	}
-	*bytes = value;
-	return 0;
-}
-
 /* A number of [0, 1], also as "5%". */
 static int parse_share(const char *text, double *share)
 {
@@ -232,7 +189,7 @@ static int new_session(struct trace *t, const char *name, uint32_t *number, stru
 
 static int parse_memory(struct trace *t, const char *word, int64_t *bytes, struct error *e)
 {
-	if (trace_parse_size(word, bytes) < 0 || *bytes <= 0)
+	if (units_parse_size(word, bytes) < 0 || *bytes <= 0)
 		return wrong(t, e, "not a size such as 800M", word);
 	return 0;
 }
@@ -276,7 +233,7 @@ static int line_busy(struct trace *t, const struct words *w, struct trace_record
 		return wrong(t, e, "wanted is: TIME busy SESSION SECONDS [MEMORY]", NULL);
 	to->kind = TRACE_BUSY;
 	int r = known_session(t, w->word[2], &to->session, e);
-	if (r == 0 && trace_parse_seconds(w->word[3], &to->duration_ms) < 0)
+	if (r == 0 && units_parse_seconds(w->word[3], &to->duration_ms) < 0)
 		r = wrong(t, e, "not a number of seconds", w->word[3]);
 	if (r == 0 && w->count == 5)
 		r = parse_memory(t, w->word[4], &to->memory_bytes, e);
@@ -306,9 +263,9 @@ static int line_interrupt(struct trace *t, const struct words *w, struct trace_r
 		return wrong(t, e, "no pool is called so; \"pool NAME\" comes first", w->word[2]);
 	if (parse_share(w->word[3], &to->share) < 0)
 		return wrong(t, e, "not a share such as 0.05 or 5%", w->word[3]);
-	if (trace_parse_seconds(w->word[4], &to->notice_ms) < 0)
+	if (units_parse_seconds(w->word[4], &to->notice_ms) < 0)
 		return wrong(t, e, "not a number of seconds", w->word[4]);
-	if (w->count == 6 && trace_parse_seconds(w->word[5], &to->dry_ms) < 0)
+	if (w->count == 6 && units_parse_seconds(w->word[5], &to->dry_ms) < 0)
 		return wrong(t, e, "not a number of seconds", w->word[5]);
 	return 0;
 }
@@ -336,7 +293,7 @@ static int line_happening(struct trace *t, const struct words *w, struct error *
 {
 	struct trace_record record = { 0 };
 	int64_t ms;
-	if (trace_parse_seconds(w->word[0], &ms) < 0)
+	if (units_parse_seconds(w->word[0], &ms) < 0)
 		return wrong(t, e, "neither a time in seconds nor \"user\", \"pool\" or \"begin\"",
 			     w->word[0]);
 	if (ms < t->last_ms)

@@ -11,6 +11,7 @@
 #include "base/buf.h"
 #include "base/clock.h"
 #include "base/error.h"
+#include "base/units.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -26,8 +27,8 @@ enum trace_kind {
 };
 
 enum { TRACE_LINE_MOST = 1024, TRACE_NAMES_MOST = 4000000 };
-#define TRACE_TIME_MOST   ((int64_t)3653 * 24 * 3600 * 1000) /* ten years */
-#define TRACE_MEMORY_MOST ((int64_t)1 << 44)
+#define TRACE_TIME_MOST   UNITS_TIME_MOST_MS
+#define TRACE_MEMORY_MOST UNITS_SIZE_MOST
 
 struct trace_record {
 	enum trace_kind kind;
@@ -56,9 +57,5 @@ int trace_end(struct trace *t, struct error *e);
 /* Writing: the head, and a line. `session` and `pool` names are the caller's. */
 int trace_write_head(struct buf *to, wall_ms begin);
 int trace_write(struct buf *to, const struct trace_record *record, wall_ms begin, const char *name);
-
-/* "1.5", seconds, to milliseconds; "512M" to bytes. 0 or -EINVAL. */
-int trace_parse_seconds(const char *text, int64_t *ms);
-int trace_parse_size(const char *text, int64_t *bytes);
 
 #endif

@@ -5,10 +5,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define SAMPLE_MS   ((int64_t)3600 * 1000)
-#define HOUR_MS     3600000.0
-#define GIB         1073741824.0
-#define MONTH_HOURS 730.0
+#define SAMPLE_MS ((int64_t)3600 * 1000)
+#define HOUR_MS   3600000.0
+#define GIB       1073741824.0
 
 /* The pools of this way: spot ones, and those on demand behind them for when none is to be had. */
 static void choose_pools(struct world *w)
@@ -204,7 +203,7 @@ static void finish(struct world *w)
 	machines_settle(w);
 	r->sessions = w->session_count;
 	r->awake_hours = w->awake_ms / HOUR_MS;
-	r->stored_gib_months = w->byte_ms / HOUR_MS / GIB / MONTH_HOURS;
+	r->stored_gib_months = w->byte_ms / HOUR_MS / GIB / PRICES_MONTH_HOURS;
 	r->storage = r->stored_gib_months * w->setup->prices.store_gib_month +
 		     (double)w->puts / 1000 * w->setup->prices.put_thousand +
 		     (double)w->gets / 1000 * w->setup->prices.get_thousand;

@@ -8,7 +8,7 @@
 
 #define GIB ((int64_t)1 << 30)
 /* Requests to the store: docs/performance.md for a wake; a checkpoint puts packs and a manifest. */
-enum { GETS_OF_WAKE = 70, PUTS_OF_CHECKPOINT = 3, KEPT_BEHIND_NEWEST = 2 };
+enum { KEPT_BEHIND_NEWEST = 2 };
 
 static int64_t by_size(int64_t fixed_ms, int64_t gib_ms, int64_t bytes)
 {
@@ -46,7 +46,7 @@ static void carry_out(struct world *w, struct sim_session *s, enum session_actio
 		ends_in(w, s, t->start_ms);
 		return;
 	case ACTION_RESTORE:
-		w->gets += GETS_OF_WAKE;
+		w->gets += PRICES_GETS_OF_WAKE;
 		ends_in(w, s, by_size(t->wake_ms, t->wake_gib_ms, s->memory_bytes));
 		return;
 	case ACTION_HIBERNATE:
@@ -102,7 +102,7 @@ void session_durable(struct world *w, struct sim_session *s)
 		bytes = KEPT_BEHIND_NEWEST * more;
 	s->full_bytes = full;
 	store(w, s, full + bytes);
-	w->puts += PUTS_OF_CHECKPOINT;
+	w->puts += PRICES_PUTS_OF_CHECKPOINT;
 	s->saved_ms = s->frozen_ms;
 	s->before_at = s->frozen_at;
 	s->frozen_at = s->saving ? s->saving_at : s->state_at;

@@ -16,7 +16,8 @@ struct session_limits {
 	int64_t pids;         /* 0: no limit */
 };
 
-/* A session as a node runs it. Fixed from the first start to the end of its life. */
+/* A session as a node runs it. Fixed from the first start to the end of its life, but for limits.
+ */
 struct session_spec {
 	char *id;      /* base/id.h; names everything the node makes for it */
 	char *user;    /* for people; may hold anything a JupyterHub name may */
@@ -115,9 +116,14 @@ struct session_status {
 	int64_t pid; /* of its init, outside; 0 when not running */
 	int64_t generation;
 	int64_t rss_bytes;
-	int64_t out_bytes; /* ... and what is paged out: both together are its memory */
-	int64_t cpu_us;    /* used since start of its cgroup */
+	int64_t out_bytes;    /* ... and what is paged out: both together are its memory */
+	int64_t memory_limit; /* as it is now: it may have been raised; 0: none */
+	int64_t short_of;     /* it stands still, for this node has not so much memory for it; 0 */
+	int64_t cpu_us;       /* used since start of its cgroup */
 	int64_t processes;
+	/* How long something of it has waited since then; without `stalls_known` nobody knows. */
+	bool stalls_known;
+	int64_t cpu_stall_us, memory_stall_us, io_stall_us;
 	int64_t started_at;
 	char *effect; /* id of the one under way, or NULL */
 	char *ended;  /* why there is no process although nobody asked: "exited", "oom-killed",

@@ -99,6 +99,7 @@ def test_contents(unpacked):
         "usr/lib/systemd/system/elsa-node.service",
         "usr/lib/systemd/logind.conf.d/elsa.conf",
         "usr/lib/sysusers.d/elsa.conf",
+        "usr/libexec/elsa/elsa-criu.so",
         "usr/libexec/elsa/elsa-guard",
         "usr/libexec/elsa/elsa-init",
         "usr/share/bash-completion/completions/elsa",

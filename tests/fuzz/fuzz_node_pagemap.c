@@ -23,6 +23,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	cleanup_free struct store_extent *again = NULL;
 	cleanup_buf struct buf image = BUF_INIT(64 << 20);
 	size_t count, same;
+	uint32_t pages_id;
 	if (pagemap_lazy_extents(data, size, &list, &count, NULL) < 0)
 		return 0;
 	check_order(list, count);
@@ -30,6 +31,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	FUZZ_CHECK(pagemap_image(&m, 1, &image) == 0);
 	FUZZ_CHECK(pagemap_lazy_extents(image.data, image.len, &again, &same, NULL) == 0);
 	FUZZ_CHECK(same == count);
+	free(steal_ptr(&again));
+	FUZZ_CHECK(pagemap_extents(image.data, image.len, &pages_id, &again, &same, NULL) == 0);
+	FUZZ_CHECK(same == count && pages_id == 1);
 	for (size_t i = 0; i < count; i++)
 		FUZZ_CHECK(list[i].vaddr == again[i].vaddr && list[i].pages == again[i].pages &&
 			   list[i].flags == again[i].flags);

@@ -120,6 +120,10 @@ static void fuzz_prices(const char *text)
 	FUZZ_CHECK(p.pool_count > 0 && p.pool_count <= PRICES_POOLS_MOST);
 	for (size_t i = 0; i < p.pool_count; i++)
 		FUZZ_CHECK(p.pools[i].type < p.type_count && p.pools[i].hour >= 0);
+	for (size_t i = 0; i < p.type_count; i++) {
+		struct price_memory memory = prices_memory(&p, p.types[i].name, true);
+		FUZZ_CHECK(memory.machine >= 0 && memory.demand >= 0);
+	}
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

@@ -344,7 +344,7 @@ static void example_equals_the_defaults(void **state)
 	opened->idle.rules[0].name[0] = 'T'; /* the rule is an example, not a default */
 	cleanup_free char *c = config_print(opened);
 	char *rule = strstr(c, "\n[[idle.rule]]");
-	char *after = strstr(c, "\n[log]");
+	char *after = strstr(c, "\n[account]");
 	memmove(rule, after, strlen(after) + 1);
 	assert_string_equal(c, b);
 }

@@ -168,13 +168,18 @@ static void test_older_schema(void **state)
 	run_sql("ALTER TABLE sessions DROP COLUMN tried;"
 		"ALTER TABLE sessions DROP COLUMN left_behind;"
 		"ALTER TABLE sessions DROP COLUMN slept_at;"
+		"ALTER TABLE events DROP COLUMN inputs;"
 		"DROP TABLE nodes; DROP TABLE join_tokens; DROP TABLE departures;"
+		"DROP TABLE accounts; DROP TABLE account_days; DROP TABLE account_total;"
+		"DROP TABLE usage_names; DROP TABLE usage;"
 		"PRAGMA user_version = 2");
 	db = open_db();
 	assert_int_equal(db_fact_get(db, "k", &value, NULL), 0);
 	free(value);
 	assert_int_equal(db_node_delete(db, "none", NULL), 0);
 	assert_int_equal(db_join_tokens_expire(db, 1, NULL), 0);
+	assert_int_equal(db_account_delete(db, "none", NULL), 0);
+	assert_int_equal(db_usage_prune(db, USAGE_DAY, 1, NULL), 0);
 	db_close(db);
 }
 

@@ -84,6 +84,29 @@ static void test_stat(void **state)
 	assert_int_equal(cgroup_stat("", "rss"), 0);
 }
 
+static void test_stall(void **state)
+{
+	(void)state;
+	static const struct {
+		const char *text;
+		int64_t total;
+	} cases[] = {
+		{ "some avg10=0.00 avg60=0.12 avg300=0.01 total=8123\n"
+		  "full avg10=0.00 avg60=0.00 avg300=0.00 total=77\n",
+		  8123 },
+		{ "full avg10=0.00 total=77\nsome avg10=0.00 total=5\n", 5 },
+		{ "some total=0\n", 0 },
+		{ "some avg10=0.00\nfull total=7\n", -1 },
+		{ "full total=7\n", -1 },
+		{ "some total=-4\n", -1 },
+		{ "some total=x\n", -1 },
+		{ "", -1 },
+	};
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++)
+		if (cgroup_parse_stall(cases[i].text) != cases[i].total)
+			fail_msg("%s", cases[i].text);
+}
+
 /* --- the files that are written, in a directory that plays the hierarchy ----------- */
 
 static char place[64];
@@ -325,6 +348,7 @@ int main(void)
 		cmocka_unit_test(test_mounts_hybrid),
 		cmocka_unit_test(test_mounts_none),
 		cmocka_unit_test(test_stat),
+		cmocka_unit_test(test_stall),
 		cmocka_unit_test_setup_teardown(test_limits_v2, make_place, drop_place),
 		cmocka_unit_test_setup_teardown(test_limits_v1, make_place, drop_place),
 		cmocka_unit_test_setup_teardown(test_missing_controller, make_place, drop_place),

@@ -3,6 +3,8 @@
 /* The memory of a real session that stands still, behind a dump that has left it where it is. */
 #include "node/criu.h"
 #include "node/depart_memory.h"
+#include "node/pagemap_image.h"
+#include "node/unseen.h"
 #include "tests/unit/sandbox_place.h"
 
 enum { PAGE = 4096, PAGES = 16384 };
@@ -78,16 +80,49 @@ static void freeze_and_dump(struct box *box, pid_t init)
 	struct error e = ERROR_INIT;
 	struct criu_dump *dump = NULL;
 	cleanup_free char *tail = NULL;
+	struct unseen unseen;
+	cleanup_free char *file = fs_join(top, "unseen");
 	int ends[2];
 	ok(sandbox_freeze(&box->sb, &e), &e);
 	ok(sandbox_hold(&box->sb, &e), &e);
+	ok(unseen_find(&box->sb.cgroup, &unseen, &e), &e);
+	ok(unseen_write(&unseen, file, &e), &e);
+	options.unseen = features.pagemap_scan ? file : NULL;
 	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends), 0);
 	options.page_socket = ends[0];
 	int r = criu_dump(&box->sb, init, &options, &dump, &tail, &e);
 	close(ends[1]);
 	if (r < 0)
 		fail_msg("%s (%s)\n%s", e.text, e.remedy, tail ? tail : "");
+	if (features.pagemap_scan) {
+		ok(unseen_scan(&unseen, &e), &e);
+		ok(unseen_add(&unseen, images, &e), &e);
+	}
+	unseen_deinit(&unseen);
 	assert_null(criu_dump_abandon(dump));
+}
+
+static bool is_in(const struct store_extent *list, size_t count, uint64_t address)
+{
+	for (size_t i = 0; i < count; i++)
+		if (address >= list[i].vaddr &&
+		    address < list[i].vaddr + list[i].pages * STORE_PAGE)
+			return true;
+	return false;
+}
+
+/* Whoever has not seen it says it all the same. */
+static void expect_lazy(const struct memory *m)
+{
+	struct error e = ERROR_INIT;
+	cleanup_free struct store_extent *list = NULL;
+	size_t count = 0;
+	cleanup_buf struct buf image = BUF_INIT(16 << 20);
+	cleanup_free char *path = str_printf("%s/pagemap-%d.img", images, m->pid);
+	ok(fs_read(path, &image, &e), &e);
+	ok(pagemap_lazy_extents(buf_text(&image), image.len, &list, &count, &e), &e);
+	for (uint64_t i = 0; i < PAGES; i++)
+		assert_int_equal(is_in(list, count, m->at + i * PAGE), i % 8 != 0);
 }
 
 static void expect_pages(struct depart_memory *from, const struct memory *m)
@@ -156,6 +191,8 @@ static void test_memory(void **state)
 	/* The images have next to nothing of what the processes still have. */
 	ok(fs_tree_bytes(images, &stored, &e), &e);
 	assert_true(stored > 0 && stored < (uint64_t)PAGES * PAGE / 2);
+	expect_lazy(&parent);
+	expect_lazy(&child);
 	ok(depart_memory_open(&box.sb.cgroup, &memory, &e), &e);
 	expect_pages(memory, &parent);
 	expect_pages(memory, &child);

@@ -756,6 +756,21 @@ static int orphan_main(pid_t init)
 	return 2;
 }
 
+/* Nothing has been told of when we are killed. Our keeper is our only child. */
+static int silent_main(pid_t init)
+{
+	struct vault v;
+	struct pages_record record;
+	struct pages_keeper *keeper;
+	if (vault_open(init, &v, NULL) < 0 || pages_record_make(&record, 100, 10, NULL) < 0 ||
+	    vault_put(&v, 0, record.fd, NULL) < 0 || pages_keeper_watch(&v, &keeper, NULL) < 0)
+		return 1;
+	pages_keeper_expect(keeper, &record);
+	send(0, "ready", 5, 0);
+	pause();
+	return 2;
+}
+
 static int note_number(int32_t number, int fd, void *arg)
 {
 	char path[64], name[64] = "";
@@ -785,8 +800,60 @@ static void test_keeper(void **state)
 	assert_int_equal(number, -5);
 }
 
+static pid_t only_child(pid_t pid)
+{
+	char path[64];
+	int child = 0;
+	snprintf(path, sizeof(path), "/proc/%d/task/%d/children", pid, pid);
+	FILE *f = fopen(path, "re");
+	assert_non_null(f);
+	assert_int_equal(fscanf(f, "%d", &child), 1);
+	fclose(f);
+	return child;
+}
+
+static int take_record(int32_t number, int fd, void *arg)
+{
+	assert_int_equal(number, 0);
+	*(int *)arg = fd;
+	return 0;
+}
+
+/* A keeper so late that the next program has had a fork told of: it keeps its hands off that. */
+static void test_late_keeper(void **state)
+{
+	(void)state;
+	int fd = -1, status;
+	cleanup(vault_close) struct vault v;
+	struct pages_record record;
+	struct service s = start_service("silent");
+	assert_string_equal(hear(&s, 20000), "ready");
+	pid_t keeper = only_child(s.pid);
+	cleanup_fd int pidfd = (int)syscall(SYS_pidfd_open, keeper, 0);
+	assert_true(pidfd >= 0);
+	assert_int_equal(kill(keeper, SIGSTOP), 0);
+	kill_service(&s);
+	assert_int_equal(vault_open(w.init, &v, NULL), 0);
+	assert_int_equal(vault_each(&v, take_record, &fd, NULL), 0);
+	assert_int_equal(pages_record_open(&record, fd, 100, 10, NULL), 0);
+	pages_record_take_turn(&record);
+	*pages_record_next(&record) = (struct pages_entry) {
+		.number = 10,
+		.child = -5,
+		.message = { .event = UFFD_EVENT_FORK, .arg.fork.ufd = 1 },
+	};
+	assert_int_equal(kill(keeper, SIGCONT), 0);
+	struct pollfd ended = { .fd = pidfd, .events = POLLIN };
+	assert_int_equal(poll(&ended, 1, 60000), 1);
+	waitpid(keeper, &status, __WALL | WNOHANG); /* ours where we adopt orphans */
+	assert_int_equal(in_vault(), 1);
+	pages_record_close(&record);
+}
+
 int main(int argc, char **argv)
 {
+	if (argc == 5 && strcmp(argv[1], "silent") == 0)
+		return silent_main((pid_t)strtol(argv[4], NULL, 10));
 	if (argc == 5 && strcmp(argv[1], "orphan") == 0)
 		return orphan_main((pid_t)strtol(argv[4], NULL, 10));
 	if (argc == 3 && strcmp(argv[1], "session") == 0)
@@ -813,6 +880,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test_setup_teardown(test_recording_a_stall, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_read_ahead, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_keeper, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_late_keeper, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_killed_at_random, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_killed_and_away, set_up, tear_down),
 	};

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "sim/prices.h"
+#include "prices/prices.h"
 
 #include "base/cleanup.h"
-#include "sim/trace.h"
+#include "base/units.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -64,7 +64,7 @@ static int line_type(const struct line *l, struct prices *p, struct error *e)
 	t->cpus = strtod(l->word[2], &end);
 	if (*end || !(t->cpus > 0 && t->cpus < 100000))
 		return wrong(l, e, "not a number of processors");
-	if (trace_parse_size(l->word[3], &t->memory_bytes) < 0 || t->memory_bytes <= 0)
+	if (units_parse_size(l->word[3], &t->memory_bytes) < 0 || t->memory_bytes <= 0)
 		return wrong(l, e, "not a size such as 32G");
 	int r = take_name(l, l->word[1], t->name, sizeof(t->name), e);
 	if (r == 0)
@@ -117,7 +117,7 @@ static int line_store(const struct line *l, struct prices *p, struct error *e)
 
 static int line_boot(const struct line *l, struct prices *p, struct error *e)
 {
-	if (l->count != 2 || trace_parse_seconds(l->word[1], &p->boot_ms) < 0)
+	if (l->count != 2 || units_parse_seconds(l->word[1], &p->boot_ms) < 0)
 		return wrong(l, e, "wanted is: boot SECONDS");
 	return 0;
 }
@@ -201,4 +201,30 @@ int prices_parse(const char *text, struct prices *to, struct error *e)
 		text += len + (text[len] == '\n');
 	}
 	return r < 0 ? r : check_whole(to, head, e);
+}
+
+/* --- what is asked of it ------------------------------------------------------------------------
+ */
+
+static size_t first_on_demand(const struct prices *p)
+{
+	size_t i = 0;
+	while (i < p->pool_count && p->pools[i].spot)
+		i++;
+	return p->pools[i].type;
+}
+
+struct price_memory prices_memory(const struct prices *p, const char *type, bool spot)
+{
+	size_t i = type ? find_type(p, type) : p->type_count;
+	bool known = i < p->type_count;
+	const struct price_type *t = &p->types[known ? i : first_on_demand(p)];
+	double gib = (double)t->memory_bytes / (1 << 30);
+	struct price_memory memory = { t->hour / gib, t->hour / gib };
+	for (size_t k = 0; known && spot && k < p->pool_count; k++)
+		if (p->pools[k].spot && p->pools[k].type == i) {
+			memory.machine = p->pools[k].hour / gib;
+			break;
+		}
+	return memory;
 }

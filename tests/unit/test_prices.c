@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "base/cleanup.h"
 #include "base/fs.h"
-#include "sim/prices.h"
+#include "prices/prices.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -78,12 +78,37 @@ static void test_other_example(void **state)
 	assert_true(p.pools[0].spot && p.pools[0].hour < p.types[p.pools[0].type].hour);
 }
 
+static void test_memory(void **state)
+{
+	static struct prices p;
+	struct error e = ERROR_INIT;
+	static const struct {
+		const char *type;
+		bool spot;
+		double machine, demand; /* of a GiB and hour */
+	} asked[] = {
+		{ "big", false, 0.4 / 32, 0.4 / 32 },  { "big", true, 0.1 / 32, 0.4 / 32 },
+		{ "slow", false, 0.2 / 16, 0.2 / 16 }, { "slow", true, 0.2 / 16, 0.2 / 16 },
+		{ "none", true, 0.4 / 32, 0.4 / 32 },  { NULL, false, 0.4 / 32, 0.4 / 32 },
+	};
+	(void)state;
+	assert_int_equal(prices_parse(HEAD TYPE "type slow 4 16G 0.2\n"
+						"pool s big spot 0.1\n" POOL STORE,
+				      &p, &e),
+			 0);
+	for (size_t i = 0; i < ARRAY_SIZE(asked); i++) {
+		struct price_memory m = prices_memory(&p, asked[i].type, asked[i].spot);
+		assert_true(m.machine == asked[i].machine && m.demand == asked[i].demand);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_cases),
 		cmocka_unit_test(test_default),
 		cmocka_unit_test(test_other_example),
+		cmocka_unit_test(test_memory),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* As packaging/prices/aws-us-east-1 has it, without its words for people; a test compares them. */
-#include "sim/prices.h"
+#include "prices/prices.h"
 
 /* clang-format off */
 const char prices_default[] =

@@ -1,0 +1,157 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Why, and what if: explain, policy try. */
+#include "cli/cli.h"
+
+#include "base/buf.h"
+#include "base/cleanup.h"
+#include "base/fs.h"
+#include "cli/table.h"
+#include "config/config.h"
+#include "wire/codec.h"
+#include "wire/text.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#define CONFIG_MOST ((size_t)1 << 20)
+
+/* --- explain -------------------------------------------------------------------------------------
+ */
+
+static const struct column session_columns[] = {
+	{ "user", "user", COLUMN_TEXT },     { "server", "server", COLUMN_TEXT },
+	{ "state", "state", COLUMN_TEXT },   { "since", "since", COLUMN_TIME },
+	{ "reason", "reason", COLUMN_TEXT }, { "now", "explain", COLUMN_TEXT },
+};
+
+static const struct column input_columns[] = {
+	{ "decision", "reason", COLUMN_TEXT },
+	{ "  person seen", "person_at", COLUMN_AGE },
+	{ "  kernels", "kernel_activity_at", COLUMN_AGE },
+	{ "  terminals", "terminal_activity_at", COLUMN_AGE },
+	{ "  requests", "request_at", COLUMN_AGE },
+	{ "  by the Hub", "hub_activity_at", COLUMN_AGE },
+	{ "  it answers", "server_seen", COLUMN_TEXT },
+	{ "  kernel busy", "kernel_busy", COLUMN_TEXT },
+	{ "  cpu", "cpu_share", COLUMN_SHARE },
+	{ "  kept awake until", "keep_awake_until", COLUMN_TIME },
+	{ "  refused", "refused_at", COLUMN_AGE },
+};
+
+static const struct column rule_columns[] = {
+	{ "  rule", "name", COLUMN_TEXT },
+	{ "    timeout", "timeout_ms", COLUMN_MS },
+	{ "    max_age", "max_age_ms", COLUMN_MS },
+	{ "    min_uptime", "min_uptime_ms", COLUMN_MS },
+	{ "    cpu_threshold", "cpu_threshold", COLUMN_SHARE },
+};
+
+static const struct column next_columns[] = {
+	{ "NEXT", "what", COLUMN_TEXT },
+	{ "WHEN", "at", COLUMN_TIME },
+	{ "WHY", "why", COLUMN_TEXT },
+	{ "", "text", COLUMN_TEXT },
+};
+
+static const struct column event_columns[] = {
+	{ "WHEN", "at", COLUMN_TIME }, { "WHAT", "what", COLUMN_TEXT },
+	{ "WHO", "who", COLUMN_TEXT }, { "WHY", "why", COLUMN_TEXT },
+	{ "", "detail", COLUMN_TEXT },
+};
+
+static void print_part(const json_t *answer, const char *name, const struct column *columns,
+		       size_t count)
+{
+	const json_t *rows = json_object_get(answer, name);
+	if (!json_array_size(rows))
+		return;
+	putchar('\n');
+	table_print(stdout, rows, columns, count);
+}
+
+static void print_explain(const json_t *answer)
+{
+	const json_t *inputs = json_object_get(json_object_get(answer, "decision"), "inputs");
+	table_print_pairs(stdout, answer, session_columns, ARRAY_SIZE(session_columns));
+	table_print_pairs(stdout, inputs, input_columns, ARRAY_SIZE(input_columns));
+	table_print_pairs(stdout, json_object_get(inputs, "rule"), rule_columns,
+			  ARRAY_SIZE(rule_columns));
+	print_part(answer, "next", next_columns, ARRAY_SIZE(next_columns));
+	print_part(answer, "events", event_columns, ARRAY_SIZE(event_columns));
+}
+
+int cmd_explain(struct cli *cli, struct error *e)
+{
+	cleanup_free char *path = api_session_path(cli, "/v1/explain", NULL);
+	cleanup_json json_t *answer = NULL;
+	int r = api_get(cli, path, &answer, e);
+	r = r < 0 ? r : api_check_object(answer, "state", e);
+	if (r < 0)
+		return r;
+	if (cli->json)
+		print_json(stdout, answer);
+	else
+		print_explain(answer);
+	return 0;
+}
+
+/* --- policy try ----------------------------------------------------------------------------------
+ */
+
+static const struct column try_columns[] = {
+	{ "USER", "user", COLUMN_TEXT },         { "SERVER", "server", COLUMN_TEXT },
+	{ "CHANGED", "changed", COLUMN_TEXT },   { "NOW", "before", COLUMN_TEXT },
+	{ "RULE", "rule_before", COLUMN_TEXT },  { "THEN", "reason", COLUMN_TEXT },
+	{ "RULE", "rule", COLUMN_TEXT },         { "HIBERNATE", "hibernate", COLUMN_TEXT },
+	{ "NEXT LOOK", "next_at", COLUMN_TIME },
+};
+
+/* Parsed here first: what is wrong has line and column, and elsad need not be there for that. */
+static int read_config(const char *path, struct buf *text, struct error *e)
+{
+	struct config *config = NULL;
+	int r = fs_read(path, text, e);
+	if (r == 0)
+		r = config_parse(buf_text(text), text->len, path, &config, e);
+	config_free(config);
+	return r;
+}
+
+/* What is decided now, beside what would be. */
+static void flatten(json_t *rows)
+{
+	size_t i;
+	json_t *row;
+	json_array_foreach (rows, i, row) {
+		json_t *now = json_object_get(row, "now");
+		json_object_set(row, "before", json_object_get(now, "reason"));
+		json_object_set(row, "rule_before", json_object_get(now, "rule"));
+	}
+}
+
+int cmd_policy_try(struct cli *cli, struct error *e)
+{
+	cleanup_buf struct buf text = BUF_INIT(CONFIG_MOST);
+	cleanup_json json_t *answer = NULL;
+	int r = read_config(cli->argument, &text, e);
+	if (r < 0)
+		return r;
+	json_t *body = json_pack("{s:o, s:o}", "name", wire_text(cli->argument), "config",
+				 wire_text(buf_text(&text)));
+	r = api_post(cli, "/v1/policy/try", body, &answer, e);
+	r = r < 0 ? r : api_check_object(answer, NULL, e);
+	if (r < 0)
+		return r;
+	json_t *rows = json_object_get(answer, "decisions");
+	if (!json_is_array(rows))
+		return error_fault(e, FAULT_INTERNAL, "elsad answered without decisions");
+	if (cli->json) {
+		print_json(stdout, rows);
+	} else if (json_array_size(rows) == 0) {
+		puts("no running sessions to decide about");
+	} else {
+		flatten(rows);
+		table_print(stdout, rows, try_columns, ARRAY_SIZE(try_columns));
+	}
+	return 0;
+}

@@ -1,0 +1,216 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "node/rescue.h"
+
+#include "base/cleanup.h"
+#include "base/log.h"
+#include "node/cgroup.h"
+#include "node/hold.h"
+#include "policies/rescue.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+enum {
+	LOOK_MS = 250,
+	HELD_MS = 120000,  /* that one stands still waiting for help */
+	PAUSE_MS = 600000, /* before it does so again */
+};
+
+struct rescue {
+	struct event *look;
+	struct rescue_rules rules;
+};
+
+/* One that is looked at, and what it uses. */
+struct patient {
+	struct session *session;
+	struct cgroup cgroup;
+	struct session_limits limits;
+	int64_t used;
+};
+
+static int64_t ms(mono_us t)
+{
+	return t / 1000;
+}
+
+/* Only processes that run use more, and the worker of an effect has the session's journal. */
+static bool is_looked_at(struct node *node, struct session *s)
+{
+	bool stands = hold_any(node, s) && !hold_has(node, s, HOLD_MEMORY);
+	return !s->effect && !s->journal.effect && !stands && session_alive(node, s) &&
+	       !s->journal.given_to && s->journal.session.limits.memory_bytes > 0;
+}
+
+/* --- what it uses ------------------------------------------------------------------------- */
+
+static void see_growth(struct session *s, int64_t used)
+{
+	mono_us now = clock_mono();
+	double seconds = (double)(now - s->memory.at) / 1e6;
+	if (s->memory.at && seconds > 0) {
+		double growth = (double)(used - s->memory.used) / seconds;
+		/* What begins to grow is believed at once. */
+		double old = s->memory.growth;
+		s->memory.growth = growth > old ? growth : 0.7 * old + 0.3 * growth;
+	}
+	s->memory.used = used;
+	s->memory.at = now;
+}
+
+static int examine(struct node *node, struct session *s, struct patient *p, struct error *e)
+{
+	struct cgroup_usage usage = { 0 };
+	*p = (struct patient) { .session = s, .limits = s->journal.session.limits };
+	int r = cgroup_init(&p->cgroup, node->config->node.cgroup, s->id, e);
+	if (r == 0)
+		r = cgroup_usage(&p->cgroup, &usage, e);
+	p->used = usage.memory_bytes;
+	if (r == 0)
+		see_growth(s, p->used);
+	else
+		cgroup_deinit(&p->cgroup);
+	return r;
+}
+
+/* --- what can be done --------------------------------------------------------------------- */
+
+/* The group first: recorded as raised and not so it would not be looked at again in time. */
+static int raise_limit(struct node *node, struct patient *p, int64_t bytes, struct error *e)
+{
+	struct session *s = p->session;
+	struct session_limits limits = p->limits;
+	limits.memory_bytes = bytes;
+	int r = cgroup_create(&p->cgroup, &limits, e);
+	if (r < 0)
+		return r;
+	pthread_mutex_lock(&node->lock);
+	s->journal.session.limits = limits;
+	pthread_mutex_unlock(&node->lock);
+	log_info("session %s uses %lld MiB: its limit is raised from %lld to %lld MiB", s->id,
+		 (long long)p->used >> 20, (long long)p->limits.memory_bytes >> 20,
+		 (long long)bytes >> 20);
+	p->limits = limits;
+	return journal_note(node, &s->journal, e);
+}
+
+static int let_go_on(struct node *node, struct session *s, struct error *e)
+{
+	s->memory.wanted = 0;
+	return hold_has(node, s, HOLD_MEMORY) ? hold_drop(node, s, HOLD_MEMORY, e) : 0;
+}
+
+static int stand_still(struct node *node, struct patient *p, int64_t wanted, struct error *e)
+{
+	struct session *s = p->session;
+	mono_us now = clock_mono();
+	if (!hold_has(node, s, HOLD_MEMORY)) {
+		if (ms(now) < ms(s->memory.until))
+			return 0; /* nobody could help it a while ago */
+		s->memory.until = now + HELD_MS * 1000LL;
+		log_warning("session %s stands still: it uses %lld of %lld MiB, and this node has "
+			    "no more for it",
+			    s->id, (long long)p->used >> 20,
+			    (long long)p->limits.memory_bytes >> 20);
+	} else if (now >= s->memory.until) {
+		s->memory.until = now + PAUSE_MS * 1000LL;
+		log_warning("session %s goes on without more memory: there was none for it "
+			    "anywhere",
+			    s->id);
+		return let_go_on(node, s, e);
+	}
+	s->memory.wanted = wanted;
+	return hold_take(node, s, HOLD_MEMORY, e);
+}
+
+/* `room`: what nobody was promised; less by what is given. */
+static void treat(struct node *node, struct patient *p, int64_t *room)
+{
+	struct session *s = p->session;
+	struct error e = ERROR_INIT;
+	/* What its own limit leaves it is its own. */
+	int64_t spare = p->limits.memory_bytes - p->used;
+	const struct rescue_facts facts = {
+		.used_bytes = p->used,
+		.limit_bytes = p->limits.memory_bytes,
+		.growth = (int64_t)s->memory.growth,
+		.room_bytes = *room + (spare > 0 ? spare : 0),
+		.held = hold_has(node, s, HOLD_MEMORY),
+	};
+	const struct rescue_decision d = rescue_decide(&node->rescue->rules, &facts);
+	int64_t before = p->limits.memory_bytes;
+	int r = 0;
+	if (d.act == RESCUE_RAISE)
+		r = raise_limit(node, p, d.limit_bytes, &e);
+	*room -= p->limits.memory_bytes - before;
+	if (r == 0)
+		r = d.act == RESCUE_HOLD ? stand_still(node, p, d.wanted_bytes, &e)
+					 : let_go_on(node, s, &e);
+	if (r < 0)
+		log_warning("session %s is near its memory's limit: %s", s->id, e.text);
+}
+
+/* --- a look ------------------------------------------------------------------------------- */
+
+/* What is free, but for what limits have promised to those who do not use it yet. What is set aside
+ * for sessions may be less than what the machine has. */
+static int64_t room_of(struct node *node, const struct patient *patients, size_t count)
+{
+	int64_t most = node->config->node.memory_bytes;
+	int64_t total, room, used = 0, promised = 0;
+	if (node_memory(node, &total, &room, NULL) < 0)
+		return 0;
+	for (size_t i = 0; i < count; i++) {
+		int64_t spare = patients[i].limits.memory_bytes - patients[i].used;
+		promised += spare > 0 ? spare : 0;
+		used += patients[i].used;
+	}
+	if (most > 0 && most - used < room)
+		room = most - used;
+	return room - promised - node->config->nodes.reserve_bytes;
+}
+
+static void on_look(evutil_socket_t fd, short what, void *arg)
+{
+	struct node *node = arg;
+	size_t count = 0, most = 0;
+	(void)fd;
+	(void)what;
+	for (struct session *s = node->sessions; s; s = s->next)
+		most++;
+	cleanup_free struct patient *patients = calloc(most + 1, sizeof(*patients));
+	for (struct session *s = node->sessions; patients && s; s = s->next)
+		if (is_looked_at(node, s) && examine(node, s, &patients[count], NULL) == 0)
+			count++;
+	int64_t room = count ? room_of(node, patients, count) : 0;
+	for (size_t i = 0; i < count; i++) {
+		treat(node, &patients[i], &room);
+		cgroup_deinit(&patients[i].cgroup);
+	}
+}
+
+int rescue_init(struct node *node, struct error *e)
+{
+	static const struct timeval pause = { .tv_usec = LOOK_MS * 1000 };
+	node->rescue = calloc(1, sizeof(*node->rescue));
+	if (!node->rescue)
+		return error_set(e, ENOMEM, "out of memory");
+	node->rescue->rules = rescue_defaults;
+	node->rescue->rules.most_bytes = node->config->session.memory_most_bytes;
+	if (node->rescue->rules.most_bytes <= 0)
+		return 0; /* no limit is raised */
+	node->rescue->look = event_new(node->base, -1, EV_PERSIST, on_look, node);
+	if (!node->rescue->look || event_add(node->rescue->look, &pause) < 0)
+		return error_set(e, ENOMEM, "cannot make a timer");
+	return 0;
+}
+
+void rescue_free(struct node *node)
+{
+	if (!node->rescue)
+		return;
+	if (node->rescue->look)
+		event_free(node->rescue->look);
+	free(node->rescue);
+	node->rescue = NULL;
+}

@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef ELSA_NODE_RESCUE_H
+#define ELSA_NODE_RESCUE_H
+
+/*
+ * Sessions near their memory's limit (policies/rescue.h), looked at some times a
+ * second: the limit is raised where this node has room. Where it has none, a
+ * session about to meet its limit stands still (HOLD_MEMORY), and its status
+ * says how much it is short of: elsad takes it elsewhere. Who is not helped in
+ * time goes on, whatever becomes of it. On the loop.
+ */
+
+#include "node/node.h"
+
+int rescue_init(struct node *node, struct error *e);
+void rescue_free(struct node *node);
+
+#endif
