@@ -328,6 +328,10 @@ const struct option options[] = {
 	  .doc = "When nothing is put to sleep: \"22:00-06:00\", \"mon-fri 08:00-18:00\"." },
 	{ "idle", "utc_offset_minutes", OPTION_INTEGER, AT(idle.utc_offset_minutes), "0", -840, 840,
 	  .doc = "What the quiet hours are ahead of UTC." },
+	{ "idle", "keep_awake_most", OPTION_DURATION, AT(idle.keep_awake_most_ms), "\"8h\"", 0,
+	  YEARS,
+	  .doc = "How long from now users may keep their own session awake, from the sign in its\n"
+		 "pages. 0: not at all." },
 	{ "idle", "timeout", OPTION_DURATION, AT(idle.base.timeout_ms), "\"1h\"", 0, YEARS,
 	  .doc = "Its user away this long: it sleeps. 0: never for that." },
 	{ "idle", "max_age", OPTION_DURATION, AT(idle.base.max_age_ms), "0", 0, YEARS,
