@@ -100,9 +100,17 @@ static const char *span_of(int64_t since)
 	return since <= 3 * HOUR_MS ? "minute" : since <= 3 * DAY_MS ? "hour" : "day";
 }
 
+static const struct column now_columns[] = {
+	{ "memory now", "memory_bytes", COLUMN_BYTES },
+	{ "cpu now", "cpu_share", COLUMN_SHARE },
+	{ "processes", "processes", COLUMN_INT },
+};
+
 static void print_usage(const json_t *answer)
 {
 	const json_t *rows = json_object_get(answer, "rows");
+	table_print_pairs(stdout, json_object_get(answer, "now"), now_columns,
+			  ARRAY_SIZE(now_columns));
 	if (!json_array_size(rows)) {
 		puts("nothing was seen of it in that time");
 		return;

@@ -165,9 +165,10 @@ struct config {
 		char **quiet_hours; /* "22:00-06:00", "mon-fri 08:00-18:00" */
 		double pressure;    /* percent */
 		int64_t utc_offset_minutes;
-		struct config_rule base;   /* [idle]'s own timeout and so on */
-		struct config_rule *rules; /* the file's, then `base` for everybody else */
-		size_t rule_count;         /* at least 1 */
+		int64_t keep_awake_most_ms; /* that a user may ask for at once; 0: not at all */
+		struct config_rule base;    /* [idle]'s own timeout and so on */
+		struct config_rule *rules;  /* the file's, then `base` for everybody else */
+		size_t rule_count;          /* at least 1 */
 	} idle;
 	struct {
 		char *prices;     /* path of a catalogue; "": the built-in one */

@@ -360,6 +360,10 @@ const struct option options[] = {
 	  .doc = "When nothing is put to sleep: \"22:00-06:00\", \"mon-fri 08:00-18:00\"." },
 	{ "idle", "utc_offset_minutes", OPTION_INTEGER, AT(idle.utc_offset_minutes), "0", -840, 840,
 	  .doc = "What the quiet hours (and wake_ahead) are ahead of UTC." },
+	{ "idle", "keep_awake_most", OPTION_DURATION, AT(idle.keep_awake_most_ms), "\"8h\"", 0,
+	  YEARS,
+	  .doc = "How long from now users may keep their own session awake, from the sign in its\n"
+		 "pages. 0: not at all." },
 	{ "idle", "pressure", OPTION_NUMBER, AT(idle.pressure), "20.0", 0, 100,
 	  .doc = "A node where something waits for memory so much of the time (percent, the kernel's\n"
 		 "PSI) is short of it: pressure_after holds there. 0: no node is." },

@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "controller/hub.h"
 #include "controller/retry.h"
+#include "controller/self.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -165,18 +166,24 @@ static void take_report(struct session *s, const char *body, wall_ms at)
 		send_report(s);
 }
 
-static void post_activity(struct http_exchange *x, void *arg)
+struct session *activity_session(struct http_exchange *x, struct controller *c)
 {
 	const char *user = http_exchange_param(x, "name");
 	const char *token = bearer(x);
+	struct session *s = user && token ? session_of_token(c, user, token) : NULL;
+	if (!s)
+		reply_plain(x, FAULT_DENIED, 401, "not the token of a session of that user");
+	return s;
+}
+
+static void post_activity(struct http_exchange *x, void *arg)
+{
 	size_t len = 0;
 	const char *body = http_exchange_body(x, &len);
 	wall_ms at = 0;
-	struct session *s = user && token ? session_of_token(arg, user, token) : NULL;
-	if (!s) {
-		reply_plain(x, FAULT_DENIED, 401, "not the token of a session of that user");
+	struct session *s = activity_session(x, arg);
+	if (!s)
 		return;
-	}
 	if (!body || strlen(body) != len ||
 	    activity_parse(body, len, s->row.server, clock_wall(), &at) < 0) {
 		reply_plain(x, FAULT_BAD_INPUT, 400, "not a report of activity");
@@ -188,6 +195,9 @@ static void post_activity(struct http_exchange *x, void *arg)
 
 static const struct http_route routes[] = {
 	{ "POST", "/hub/api/users/{name}/activity", post_activity },
+	{ "GET", "/elsa/users/{name}/sleep", self_get_sleep },
+	{ "POST", "/elsa/users/{name}/sleep", self_post_sleep },
+	{ "POST", "/elsa/users/{name}/keep-awake", self_post_keep_awake },
 	{ 0 },
 };
 

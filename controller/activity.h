@@ -16,6 +16,10 @@ void activity_free(struct controller *c);
  * NULL when they are to report to the Hub. */
 char *activity_base_url(const struct config *config);
 
+/* The session whose own token the request has, by a {name} in its path; NULL:
+ * none, and the exchange is answered. */
+struct session *activity_session(struct http_exchange *x, struct controller *c);
+
 /* --- pure part ---------------------------------------------------------------------------------
  */
 

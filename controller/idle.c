@@ -156,16 +156,18 @@ static void record_change(struct session *s, const struct idle_facts *facts,
 				       .inputs = inputs });
 }
 
-static void report_stuck(struct session *s, const struct idle_decision *d)
+static void report_stuck(struct session *s, const struct idle_facts *facts,
+			 const struct idle_decision *d)
 {
 	if (d->report && !s->idle.reported) {
+		cleanup_json json_t *inputs = json_pack("{s:o*}", "idle", idle_inputs(facts, d));
 		log_warning("%s: %s", s->label, idle_reason_text(d->reason));
-		record_note(s->controller,
-			    &(struct record) { .session = s,
-					       .who = IDLE_WHO,
-					       .what = "stuck-busy",
-					       .why = idle_reason_name(d->reason),
-					       .detail = idle_reason_text(d->reason) });
+		record_note(s->controller, &(struct record) { .session = s,
+							      .who = IDLE_WHO,
+							      .what = "stuck-busy",
+							      .why = idle_reason_name(d->reason),
+							      .detail = idle_reason_text(d->reason),
+							      .inputs = inputs });
 	}
 	s->idle.reported = d->report;
 }
@@ -196,7 +198,7 @@ static void take_decision(struct session *s, const struct idle_facts *facts,
 	struct error e = ERROR_INIT;
 	note_failure(s);
 	record_change(s, facts, d, dry_run);
-	report_stuck(s, d);
+	report_stuck(s, facts, d);
 	s->idle.known = true;
 	s->idle.reason = d->reason;
 	s->idle.next_at = d->next_at;

@@ -33,6 +33,12 @@ struct person {
 	TAILQ_HEAD(, session) sessions;
 };
 
+/* How often it may still ask about itself; see controller/self.h. Zeroes: nothing asked yet. */
+struct self_pace {
+	mono_us at;
+	int left;
+};
+
 /* What was seen of a session; nothing of it outlives elsad but person_at. */
 struct seen {
 	bool by_node;
@@ -127,6 +133,7 @@ struct session {
 		int64_t cost_ms, cost_bytes;
 	} protect;
 	struct usage_minute usage;
+	struct self_pace pace;
 	char *report; /* activity for the Hub that it did not take yet; JSON */
 	uint64_t report_number;
 	TAILQ_ENTRY(session) by_person, all;

@@ -5,6 +5,7 @@
 #include "base/log.h"
 
 #include <errno.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -241,6 +242,18 @@ static int by_size(const void *a, const void *b)
 	return (x < y) - (x > y);
 }
 
+/* As it was seen last; null of one that does not run. */
+static json_t *now_json(struct controller *c, const char *user, const char *server)
+{
+	const struct session *s = sessions_find(c, user, server);
+	if (!s || !s->seen.by_node || !session_state_has_processes(s->state))
+		return json_null();
+	return json_pack("{s:I, s:o, s:I}", "memory_bytes", (json_int_t)s->seen.rss_bytes,
+			 "cpu_share",
+			 isnan(s->seen.cpu_share) ? json_null() : json_real(s->seen.cpu_share),
+			 "processes", (json_int_t)s->seen.processes);
+}
+
 json_t *usage_json(struct controller *c, const char *user, const char *server,
 		   enum db_usage_span span, int64_t since_ms, struct error *e)
 {
@@ -257,5 +270,6 @@ json_t *usage_json(struct controller *c, const char *user, const char *server,
 	l.sum.memory_bytes =
 		l.sum.awake_ms > 0 ? (int64_t)(l.memory_ms / (double)l.sum.awake_ms) : 0;
 	free(l.p95);
-	return json_pack("{s:o, s:o}", "total", row_json(&l.sum), "rows", l.rows);
+	return json_pack("{s:o, s:o, s:o}", "now", now_json(c, user, server), "total",
+			 row_json(&l.sum), "rows", l.rows);
 }

@@ -6,8 +6,13 @@ of the single-user server. Names are looked up when used, so that a session's im
 JupyterHub's own dependencies nor aiohttp.
 """
 
+from pathlib import Path
+
 __version__ = "0.1.0"
-__all__ = ["ElsaSpawner"]
+__all__ = ["TEMPLATES", "ElsaSpawner"]
+
+# For c.JupyterHub.template_paths.
+TEMPLATES = str(Path(__file__).parent / "templates")
 
 
 def __getattr__(name: str):

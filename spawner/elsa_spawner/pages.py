@@ -44,6 +44,41 @@ def checkpoint_text(session: dict[str, Any]) -> str:
     return f"the checkpoint of {time_text(created)}" if created else "its checkpoint"
 
 
+def span_text(milliseconds: int) -> str:
+    """How long ago, as people say it."""
+    minutes = max(0, milliseconds) // 60_000
+    for unit, size in (("day", 1440), ("hour", 60), ("minute", 1)):
+        count = minutes // size
+        if count:
+            return f"{count} {unit}{'s' if count > 1 else ''}"
+    return "less than a minute"
+
+
+def asleep_text(session: dict[str, Any] | None, now_ms: int) -> str:
+    """Since when it sleeps, and that nothing is lost by it; "" when it does not, or the user is
+    asked what to do."""
+    at = asleep_at(session)
+    return asleep_since_text(at, now_ms) if at else ""
+
+
+def asleep_at(session: dict[str, Any] | None) -> int:
+    """0: it does not sleep, or cannot simply be woken."""
+    if not session or session.get("state") != "hibernated" or _needs_choice(session):
+        return 0
+    return int((newest_checkpoint(session) or {}).get("created_at") or 0)
+
+
+def asleep_since_text(at: int, now_ms: int) -> str:
+    return (f"Your session fell asleep {span_text(now_ms - at)} ago. It wakes as it was: "
+            "variables, open files, terminals.")  # fmt: skip
+
+
+def asleep_note(text: str) -> str:
+    """The same above a form of the spawn page, whose choices are for new sessions."""
+    return (f'<p class="elsa-asleep">{escape(text)} What is chosen here is for a session that '
+            "begins anew.</p>")  # fmt: skip
+
+
 def left_behind_text(session: dict[str, Any] | None, now_ms: int) -> str:
     """That it could not, or cannot, be saved when its machine goes away; "" when all is well."""
     left = (session or {}).get("left_behind")

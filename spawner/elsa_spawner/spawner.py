@@ -80,6 +80,12 @@ class ElsaSpawner(Spawner):
         help="Seconds to wait for an unreachable elsad when a server is stopped or deleted.",
     ).tag(config=True)
 
+    sign = Bool(
+        False,
+        help="""Show users in their Notebook and Lab pages how long the session slept, with buttons
+        to keep it awake and to let it sleep. Needs this package in the sessions' image.""",
+    ).tag(config=True)
+
     # Where the single-user server listens inside the session, which has an address of its own.
     @default("ip")
     def _default_ip(self) -> str:
@@ -110,18 +116,28 @@ class ElsaSpawner(Spawner):
     # Its server did not answer after the last start; the user is asked before the next one.
     _unanswered = False
     _rejoining: asyncio.Future | None = None
+    # When it fell asleep, as far as is known here; 0: it did not.
+    _asleep_at = 0
 
     # --- state over a restart of the Hub ---------------------------------------------------------
 
     def load_state(self, state: Json) -> None:
         super().load_state(state)
         self._unanswered = bool(state.get("unanswered"))
+        self._asleep_at = int(state.get("asleep_at") or 0)
 
     def get_state(self) -> Json:
         state = super().get_state()
         if self._unanswered:
             state["unanswered"] = True
+        if self._asleep_at:
+            state["asleep_at"] = self._asleep_at
         return state
+
+    @property
+    def asleep_text(self) -> str:
+        """For the Hub's page in the place of a stopped server (templates/not_running.html)."""
+        return pages.asleep_since_text(self._asleep_at, _now_ms()) if self._asleep_at else ""
 
     # --- elsad -----------------------------------------------------------------------------------
 
@@ -139,8 +155,10 @@ class ElsaSpawner(Spawner):
         return session
 
     def _learn(self, session: Json | None) -> None:
-        """Takes over what elsad says: whether this session's token is still needed, and which."""
+        """Takes over what elsad says: whether this session's token is still needed, and which; and
+        whether it sleeps."""
         self.will_resume = _can_resume(session)
+        self._asleep_at = pages.asleep_at(session)
         token = (session or {}).get("api_token")
         if token and self.will_resume and not self._starting:
             self.api_token = token
@@ -192,18 +210,19 @@ class ElsaSpawner(Spawner):
     def get_args(self) -> list[str]:
         return [*super().get_args(), *self.session_args]
 
-    async def _activity_url(self) -> str:
+    async def _elsad_env(self) -> dict[str, str]:
+        """Where the session finds elsad: to report its activity to, and to ask about itself."""
         health = await patiently(lambda: self._elsa.get("/v1/health"))
-        base = health.get("activity_url")
-        if not base or "JUPYTERHUB_ACTIVITY_URL" in self.environment:
-            return ""
-        return url_path_join(base, "hub/api/users", self.user.escaped_name, "activity")
+        base, user = health.get("activity_url"), self.user.escaped_name
+        if not base:
+            return {}
+        env = {"JUPYTERHUB_ACTIVITY_URL": url_path_join(base, "hub/api/users", user, "activity")}
+        if self.sign:
+            env["ELSA_SESSION_URL"] = url_path_join(base, "elsa/users", user)
+        return {name: url for name, url in env.items() if name not in self.environment}
 
     async def _request(self, fresh: bool) -> Json:
-        env = self.get_env()
-        activity_url = await self._activity_url()
-        if activity_url:
-            env["JUPYTERHUB_ACTIVITY_URL"] = activity_url
+        env = {**self.get_env(), **await self._elsad_env()}
         return {
             **self._key,
             "fresh": fresh,
@@ -381,7 +400,7 @@ class ElsaSpawner(Spawner):
         progress = self._progress
         if not progress or not session:
             return
-        left = pages.left_behind_text(session, time.time_ns() // 1_000_000)
+        left = pages.left_behind_text(session, _now_ms())
         if left:
             progress.say(left)
         if fresh:
@@ -389,6 +408,9 @@ class ElsaSpawner(Spawner):
         elif _is_up(session):
             progress.say("Your session is running: you get back into it", 80)
         elif _can_resume(session):
+            asleep = pages.asleep_text(session, _now_ms())
+            if asleep:
+                progress.say(asleep, 3)
             progress.say(f"Waking your session from {pages.checkpoint_text(session)}", 5)
         if session.get("state") == "hibernated" and session.get("reason"):
             progress.say(str(session["reason"]))
@@ -502,7 +524,11 @@ class ElsaSpawner(Spawner):
             self.log.warning("Cannot ask elsad about %s: %s", self._log_name, error)
             return form
         why = pages.trouble(session, self._unanswered)
-        return pages.choice_form(session, why) + (form or "") if session and why else form
+        if session and why:
+            return pages.choice_form(session, why) + (form or "")
+        # Without a form there is no such page: the progress of the start says the same.
+        asleep = pages.asleep_text(session, _now_ms())
+        return pages.asleep_note(asleep) + form if asleep and form else form
 
     async def run_options_from_form(self, form_data: dict[str, list]) -> Json:
         rest = {name: value for name, value in form_data.items() if name != pages.FRESH_FIELD}
@@ -523,6 +549,10 @@ class ElsaSpawner(Spawner):
             if name != pages.FRESH_FIELD and name not in FRESH_OPTIONS
         }
         return super().options_from_query(rest)
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
 
 
 def _can_resume(session: Json | None) -> bool:

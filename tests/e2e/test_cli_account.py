@@ -54,8 +54,9 @@ def test_usage(elsad, since: str | None, span: str):
     row = said.splitlines()[1].split("  ")
     assert [cell.strip() for cell in row if cell][2:] == ["300 MiB", "310 MiB", "320 MiB", "5.0%", "1.0 MiB", "1.1%", "-", "0.0%"]
     assert json.loads(good(*words, "--json", url=elsad.url))["rows"] == [USE]
-    elsad.answers["GET /v1/usage"] = {"total": USE, "rows": []}
-    assert "nothing was seen" in good(*words, url=elsad.url)
+    elsad.answers["GET /v1/usage"] = {"now": {"memory_bytes": 400 << 20, "cpu_share": None}, "total": USE, "rows": []}
+    said = good(*words, url=elsad.url)
+    assert "memory now       400 MiB" in said and "nothing was seen" in said
 
 
 def test_explain(elsad):

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from elsad_kit import ApiError, Elsad, steps
+from accountkit import check_account
 from basekit import wait_for
 
 # What a session must be in when nothing is under way, by what was asked last.
@@ -98,6 +99,7 @@ def test_killed_at_every_step(tmp_path: Path, step: str):
             wait_for("the goal", lambda: state_of(elsad) in GOALS[kind], seconds=20)
             assert_one_life(elsad, session or elsad.session()["id"])
         assert len({(e["what"], e["at"]) for e in elsad.events(limit=1000)}) >= 1
+        check_account(elsad)
         assert elsad.node.broken == []
 
 

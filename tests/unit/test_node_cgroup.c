@@ -316,6 +316,18 @@ static void test_usage_v2(void **state)
 	assert_int_equal(usage.cpu_us, 77);
 	assert_int_equal(usage.processes, 0);
 	assert_int_equal(usage.oom_kills, 1);
+	/* Where the kernel tells of pressure, and where it tells of a part only. */
+	assert_false(usage.stalls_known);
+	put(dir, "cpu.pressure", "some avg10=0.00 avg60=0.00 avg300=0.00 total=5\n");
+	put(dir, "memory.pressure", "some total=6\nfull total=1\n");
+	assert_int_equal(cgroup_usage(&cg, &usage, NULL), 0);
+	assert_false(usage.stalls_known);
+	put(dir, "io.pressure", "some total=7\nfull total=2\n");
+	assert_int_equal(cgroup_usage(&cg, &usage, NULL), 0);
+	assert_true(usage.stalls_known);
+	assert_int_equal(usage.cpu_stall_us, 5);
+	assert_int_equal(usage.memory_stall_us, 6);
+	assert_int_equal(usage.io_stall_us, 7);
 	cgroup_deinit(&cg);
 	cgroup_mounts_deinit(&m);
 }
