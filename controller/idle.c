@@ -62,14 +62,25 @@ enum session_wish idle_wish(struct session *s)
 	return rule && rule->transparent ? WISH_ANSWER : WISH_NONE;
 }
 
-void idle_put_away(struct session *s, const char *who, const char *why)
+static void put_to_sleep(struct session *s, bool unseen, const char *who, const char *why)
 {
 	struct error e = ERROR_INIT;
 	const struct session_change change = { .event = EVENT_SLEEP, .who = who, .why = why };
-	if (idle_wish(s) != WISH_ANSWER)
+	if (!unseen)
 		hub_stop_server(s, who, why);
 	else if (session_apply(s, &change, NULL, &e) < 0)
 		log_warning("%s: it is not put to sleep: %s", s->label, e.text);
+}
+
+void idle_put_away(struct session *s, const char *who, const char *why)
+{
+	put_to_sleep(s, idle_wish(s) == WISH_ANSWER, who, why);
+}
+
+void idle_sleep_now(struct session *s, const char *who, const char *why)
+{
+	const struct idle_rule *rule = rule_of(s);
+	put_to_sleep(s, rule && rule->transparent, who, why);
 }
 
 wall_ms idle_person_at(const struct session *s)

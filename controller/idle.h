@@ -38,6 +38,8 @@ bool idle_in_use(struct session *s);
 enum session_wish idle_wish(struct session *s);
 /* To sleep as its rule has it, unseen or by the Hub; of one that is not in use. */
 void idle_put_away(struct session *s, const char *who, const char *why);
+/* The same of one that may be in use: its user says so. */
+void idle_sleep_now(struct session *s, const char *who, const char *why);
 
 wall_ms idle_person_at(const struct session *s); /* last sign of a person */
 char *idle_note(const struct session *s);

@@ -4,7 +4,7 @@
 #include "base/cleanup.h"
 #include "controller/activity.h"
 #include "controller/api.h"
-#include "controller/hub.h"
+#include "controller/idle.h"
 
 #include <string.h>
 
@@ -24,11 +24,17 @@ static bool is_any(const char *what, const char *const *names)
 
 bool self_facts_add(struct self_facts *facts, const struct db_event *event)
 {
-	static const char *const asleep[] = { "hibernate", "evacuated", NULL };
+	static const char *const asleep[] = { "hibernate", "sleep", "asleep", "evacuated", NULL };
 	/* It was woken from an older checkpoint than its last moment, or is another life. */
 	static const char *const not_slept[] = { "lost", "start", "restore", "stop", NULL };
 	if (facts->woke_at && is_any(event->what, asleep)) {
 		facts->slept_at = event->at;
+		return true;
+	}
+	/* By its node, unseen: the event has how long it slept. */
+	if (!facts->woke_at && strcmp(event->what, "woken") == 0) {
+		facts->woke_at = event->at;
+		facts->slept_at = event->at - event->duration_us / 1000;
 		return true;
 	}
 	if (!facts->woke_at && strcmp(event->what, "restore") == 0) {
@@ -140,7 +146,7 @@ void self_post_sleep(struct http_exchange *x, void *arg)
 		http_reply_error(x, &e);
 		return;
 	}
-	hub_stop_server(s, WHO, "sleep-now");
+	idle_sleep_now(s, WHO, "sleep-now");
 	http_reply_json(x, 202, json_object());
 }
 
