@@ -68,10 +68,14 @@ void doze_touched(struct node *node, struct session *s, const char *what)
 
 /* --- paging out ------------------------------------------------------------------------------ */
 
+/* Somebody has come, or something waits for the end of this effect. */
 static bool is_wanted(void *arg)
 {
 	struct effect *ef = arg;
-	return !doze_is_dozing(ef->node, ef->session);
+	pthread_mutex_lock(&ef->node->lock);
+	bool queued = ef->session->queued;
+	pthread_mutex_unlock(&ef->node->lock);
+	return queued || !doze_is_dozing(ef->node, ef->session);
 }
 
 static int refuse_full(const struct effect *ef, const struct sandbox_usage *is, struct error *e)
@@ -112,7 +116,8 @@ int doze_page_out(struct effect *ef, struct error *e)
 	if (r < 0)
 		return r;
 	if (is_wanted(ef))
-		return error_set(e, ECANCELED, "somebody came for session %s", ef->session->id);
+		return error_set(e, ECANCELED, "session %s is wanted for something else",
+				 ef->session->id);
 	if (is.out_bytes < is.rss_bytes)
 		return refuse_full(ef, &is, e);
 	log_debug("session %s: %lld MiB of it are out, %lld MiB in memory", ef->session->id,

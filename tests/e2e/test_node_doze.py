@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """elsa-node alone: sessions doze with their memory paged out, and whatever is done to them meanwhile
 every byte is right when they run again. Kills at every step: test_node_faults.py."""
+import http.client
 import json
 import os
 import pathlib
@@ -102,6 +103,22 @@ def test_time_stands_still_for_nobody_else(node):
         assert file.read_text() == "0\n"
     for file in pathlib.Path("/sys/fs/cgroup").glob("**/elsa-test/*/memory.swap.max"):
         assert file.read_text() == "0\n"
+
+
+def test_a_limit_is_what_it_was(node):
+    """Who runs into it is ended, whatever swap there is; and one that dozes comes back within it."""
+    limits = {"memory_bytes": 200 * MIB, "cpus": 0, "pids": 0}
+    session = Session(node, limits=limits)
+    session.start()
+    session.ask("fill", mib=60, timeout=60)
+    before = session.ask("state")
+    doze(node, session)
+    is_out(node, session, 60)
+    rouse(node, session)
+    assert_same(before, session.ask("state"))
+    with pytest.raises((OSError, http.client.HTTPException, AssertionError)):
+        session.ask("fill", mib=400, timeout=60)
+    assert wait_for(lambda: node.sessions()[session.id].get("ended")) == "oom-killed"
 
 
 def test_what_is_shared_goes_out_too(node):
@@ -242,6 +259,66 @@ def test_too_little_room(with_doze):
         assert 40 * MIB < result["out_bytes"]
         rouse(node, session)
     assert_same(before, session.ask("state"))
+
+
+# In the place of dm-crypt, which a test's kernel may lack: what is asked of cryptsetup, noted, and a
+# device with that name, which is the file itself.
+CRYPTSETUP = """#!/bin/bash
+set -eu
+echo "$@" >>{place}/asked
+case "$1" in
+--version) ;;
+open)
+  cat >{place}/key.$(date +%s%N)
+  mkdir -p /dev/mapper
+  loop=$(losetup --find --show "${{@: -2:1}}")
+  echo "$loop" >{place}/loop
+  cp -a "$loop" "/dev/mapper/${{@: -1}}"
+  ;;
+close)
+  rm "/dev/mapper/$2"
+  losetup -d "$(cat {place}/loop)"
+  ;;
+esac
+"""
+
+
+@pytest.fixture(name="device_mapper")
+def device_mapper_fixture(place):
+    """This kernel has one, as far as can be seen."""
+    misc = place / "misc"
+    (misc / "device-mapper").mkdir(parents=True)
+    subprocess.run(["mount", "--bind", misc, "/sys/class/misc"], check=True)
+    yield
+    subprocess.run(["umount", "/sys/class/misc"], check=True)
+
+
+@pytest.mark.usefixtures("device_mapper")
+def test_what_a_file_is_asked_to_be(place, with_doze, monkeypatch):
+    """A key of its own each time, which is nowhere on disk; all gone in the end."""
+    programs = place / "bin"
+    programs.mkdir()
+    (programs / "cryptsetup").write_text(CRYPTSETUP.format(place=place))
+    (programs / "cryptsetup").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
+    for _ in range(2):
+        node = with_doze('swap = "file"\nsize = "200M"').start()
+        session, before = begin(node, 50)
+        doze(node, session)
+        is_out(node, session, 50)
+        node.kill()
+        node.start()
+        is_out(node, session, 50)
+        rouse(node, session)
+        assert_same(before, session.ask("state"))
+        doze(node, session)
+        node.teardown()
+        assert not list(place.glob("**/doze.swap")) and not list(place.glob("**/doze.json"))
+    keys = {file.read_text() for file in place.glob("key.*")}
+    assert len(keys) == 2 and all(len(key) == 64 for key in keys)
+    asked = (place / "asked").read_text()
+    assert asked.count("--type plain --cipher aes-xts-plain64 --key-size 512 --key-file -") == 2
+    assert asked.count("close elsa-doze-") == 2 and not any(key in asked for key in keys)
 
 
 def test_a_file_is_encrypted_or_not_made(place, with_doze):
