@@ -78,6 +78,17 @@ static bool is_wanted(void *arg)
 	return queued || !doze_is_dozing(ef->node, ef->session);
 }
 
+/* What found no room would go to swap of the machine's own, if it has any. */
+static bool is_to_stop(void *arg)
+{
+	const struct effect *ef = arg;
+	struct doze_area area;
+	if (is_wanted(arg))
+		return true;
+	doze_area_look(ef->node, &area);
+	return area.room_bytes < DOZE_OUT_PIECE;
+}
+
 static int refuse_full(const struct effect *ef, const struct sandbox_usage *is, struct error *e)
 {
 	struct doze_area area;
@@ -96,7 +107,7 @@ static int page_out(struct effect *ef, struct sandbox_usage *is, struct error *e
 	struct sandbox_usage was = { 0 };
 	int r = sandbox_usage(&ef->sandbox, &was, e);
 	if (r == 0)
-		r = doze_out(&ef->sandbox, is_wanted, ef, e);
+		r = doze_out(&ef->sandbox, is_to_stop, ef, e);
 	if (r == 0)
 		r = sandbox_usage(&ef->sandbox, is, e);
 	/* Where it is not counted, what is gone is out. */
@@ -130,6 +141,6 @@ void doze_page_out_again(struct effect *ef)
 	struct error e = ERROR_INIT;
 	if (!doze_is_dozing(ef->node, ef->session))
 		return;
-	if (doze_out(&ef->sandbox, is_wanted, ef, &e) < 0)
+	if (doze_out(&ef->sandbox, is_to_stop, ef, &e) < 0)
 		log_warning("session %s dozes on in memory: %s", ef->session->id, e.text);
 }
