@@ -2,10 +2,12 @@
 #include "node/doze.h"
 
 #include "base/log.h"
+#include "node/asleep.h"
 #include "node/doze_area.h"
 #include "node/doze_out.h"
 #include "node/doze_pressure.h"
 #include "node/hold.h"
+#include "node/unread.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -56,14 +58,39 @@ int doze_fill(const struct node *node, struct node_info *info, struct error *e)
 
 /* --- somebody comes ------------------------------------------------------------------------ */
 
+/* It runs before anybody is connected to it. */
 void doze_touched(struct node *node, struct session *s, const char *what)
 {
 	struct error e = ERROR_INIT;
 	if (!doze_is_dozing(node, s))
 		return;
-	log_debug("session %s dozes no more: %s", s->id, what);
 	if (hold_drop(node, s, HOLD_DOZE, &e) < 0)
 		log_error("session %s should run again: %s", s->id, e.text);
+	log_info("session %s dozes no more: %s", s->id, what);
+	asleep_end(node, s);
+}
+
+void doze_recover(struct node *node, struct session *s)
+{
+	struct error e = ERROR_INIT;
+	const struct journal *j = &s->journal;
+	bool unread = false;
+	if (!doze_is_dozing(node, s) || !session_alive(node, s))
+		return;
+	int r = asleep_begin(node, s, ASLEEP_DOZES, &e);
+	if (r == 0)
+		r = unread_is_there((pid_t)j->pid, j->session.port, &unread, &e);
+	if (r < 0)
+		doze_touched(node, s, e.text);
+	else if (unread)
+		asleep_touched(node, s, "somebody came while no elsa-node ran");
+}
+
+void doze_is_over(struct effect *ef)
+{
+	if (ef->node->asleep && ef->request.kind != EFFECT_SLEEP &&
+	    doze_is_dozing(ef->node, ef->session))
+		asleep_drop_wait(ef, "It is not here any more.");
 }
 
 /* --- paging out ------------------------------------------------------------------------------ */
@@ -127,7 +154,7 @@ int doze_page_out(struct effect *ef, struct error *e)
 	if (r < 0)
 		return r;
 	if (is_wanted(ef))
-		return error_set(e, ECANCELED, "session %s is wanted for something else",
+		return error_set(e, EBUSY, "somebody came for session %s: it goes on",
 				 ef->session->id);
 	if (is.out_bytes < is.rss_bytes)
 		return refuse_full(ef, &is, e);

@@ -5,8 +5,10 @@ import http.client
 import json
 import os
 import pathlib
+import socket
 import subprocess
 import threading
+import time
 import urllib.parse
 
 import pytest
@@ -379,6 +381,25 @@ def test_what_fails_leaves_it_dozing(node):
     assert_same(before, session.ask("state"))
 
 
+def test_put_to_sleep_while_it_dozes(node):
+    """Unseen: from one who answers for it to the other."""
+    session, before = begin(node, 50)
+    doze(node, session)
+    result = node.done("sleep", session, 1)
+    assert result["answering"] and not result["running"] and not result["dozing"]
+    assert session.processes() == set() and whole(node, session, 1)
+    assert_same(before, session.ask("state", timeout=60))
+    settle(node, session)
+    assert not node.sessions()[session.id]["dozing"]
+    # One that fails leaves it dozing, and answered for.
+    session.ask("hold", what="mptcp")
+    doze(node, session)
+    result = node.effect("sleep", session, 2)
+    assert result["state"] == "failed" and result["dozing"], result
+    is_out(node, session, 50)
+    assert_same(before, session.ask("state", timeout=60))
+
+
 @pytest.mark.parametrize("kind, step, when", [
     ("snapshot", "freeze", "after"), ("snapshot", "dump", "after"), ("snapshot", "let-run", "before"),
     ("snapshot", "let-run", "after"), ("snapshot", "commit", "after"), ("hibernate", "freeze", "after"),
@@ -479,3 +500,116 @@ def test_evacuated_while_it_dozes(place):
     session.restore(last["sessions"][0]["generation"])
     assert_same(before, session.ask("state"))
     node.teardown()
+
+
+# --- somebody comes ---------------------------------------------------------------------------
+
+
+def runs_again(node, session):
+    status = wait_for(lambda: not (now := node.sessions()[session.id])["dozing"] and now)
+    assert status["running"] and status["touched_at"] > 0, status
+    wait_for(lambda: not node.sessions()[session.id]["frozen"])
+
+
+def test_who_connects_lets_it_run(node):
+    session, before = begin(node, 100)
+    for _ in range(2):
+        doze(node, session)
+        begun = time.monotonic()
+        after = session.ask("hold", what="nothing")
+        print(f"dozing to first answer: {(time.monotonic() - begun) * 1000:.1f} ms")
+        assert after == {}
+        runs_again(node, session)
+        assert_same(before, session.ask("state"))
+
+
+def test_many_connect_at_once(node):
+    session, before = begin(node, 50)
+    doze(node, session)
+    answers = []
+
+    def ask():
+        answers.append(session.ask("hold", what="nothing", timeout=60))
+    threads = [threading.Thread(target=ask) for _ in range(20)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert answers == [{}] * 20
+    runs_again(node, session)
+    assert_same(before, session.ask("state"))
+
+
+def test_an_old_connection(node):
+    """Idle talk on one that was open is nobody; anything else is somebody."""
+    session, before = begin(node, 50)
+    with socket.create_connection((session.address, session.port), 30) as talks, \
+            socket.create_connection((session.address, session.port), 30) as wants:
+        # Accepted, each by a thread that reads.
+        wait_for(lambda: session.ask("state")["threads"] >= before["threads"] + 2)
+        doze(node, session)
+        talks.sendall(b"\x8a\x80mask" + b"\x89\x84maskping")
+        for _ in range(5):
+            assert node.sessions()[session.id]["dozing"]
+        wants.sendall(b"GET /state HTTP/1.0\r\n\r\n")
+        answer = b""
+        while data := wants.recv(65536):
+            answer += data
+        assert json.loads(answer.split(b"\r\n\r\n", 1)[1])["digest"] == before["digest"]
+    runs_again(node, session)
+    assert_same(before, session.ask("state"))
+
+
+@pytest.mark.parametrize("step", ["freeze", "page-out", "keep"])
+def test_somebody_comes_while_it_falls_into_it(node, step):
+    """Answered by the session, which does not doze."""
+    session, before = begin(node, 50)
+    node.kill()
+    node.start("--fault", f"doze:{step}:wait")
+    effect, results = new_id(), []
+    thread = threading.Thread(
+        target=lambda: results.append(node.effect("doze", session, effect_id=effect)))
+    thread.start()
+    wait_for(lambda: any(e["id"] == effect and e["step"] == step
+                         for e in node.get("/v1/effects")["items"]))
+    assert session.ask("state", timeout=60)["digest"] == before["digest"]
+    thread.join()
+    assert results[0]["state"] == "failed" and results[0]["fault"] == "conflict", results
+    assert results[0]["running"] and not results[0]["dozing"]
+    assert_same(before, session.ask("state"))
+
+
+@pytest.mark.parametrize("end", [Node.stop, Node.kill])
+def test_somebody_comes_while_no_node_runs(node, end):
+    """On a connection that was open; a new one is refused then, unless the node has seen its end come."""
+    session, before = begin(node, 50)
+    with socket.create_connection((session.address, session.port), 60) as wants:
+        wait_for(lambda: session.ask("state")["threads"] >= before["threads"] + 1)
+        doze(node, session)
+        end(node)
+        wants.sendall(b"GET /state HTTP/1.0\r\n\r\n")
+        node.start()
+        assert wants.recv(100).startswith(b"HTTP/1.0 200")
+    runs_again(node, session)
+    assert_same(before, session.ask("state"))
+    doze(node, session)
+    node.stop()
+    answers = []
+    thread = threading.Thread(target=lambda: answers.append(session.ask("state", timeout=60)))
+    thread.start()
+    node.start()
+    thread.join()
+    assert answers[0]["digest"] == before["digest"]
+    runs_again(node, session)
+
+
+def test_answered_for_after_a_restart(node):
+    session, before = begin(node, 50)
+    doze(node, session)
+    session.snapshot(1)
+    for _ in range(2):
+        node.kill()
+        node.start()
+        assert node.sessions()[session.id]["dozing"]
+    assert_same(before, session.ask("state"))
+    runs_again(node, session)
