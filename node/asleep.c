@@ -4,6 +4,7 @@
 #include "base/cleanup.h"
 #include "base/fs.h"
 #include "base/log.h"
+#include "node/net.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -51,6 +52,7 @@ static void free_asleep(struct asleep *a)
 		event_free(a->farewell);
 	asleep_drop_packets(a);
 	connections_deinit(&a->connections);
+	doze_watch_free(a->watch);
 	free(a);
 }
 
@@ -170,6 +172,16 @@ static int begin(struct node *node, struct session *s, struct error *e)
 	return 0;
 }
 
+/* Those that are open stay its own kernel's. */
+static int watch(struct node *node, struct asleep *a, struct error *e)
+{
+	char interface[NET_INTERFACE_SIZE];
+	net_interface(a->id, interface);
+	return a->watch ? 0
+			: doze_watch_new(node->base, interface, a->port, on_touched, a, &a->watch,
+					 e);
+}
+
 int asleep_begin(struct node *node, struct session *s, enum asleep_kind kind, struct error *e)
 {
 	cleanup_free char *dir = asleep_dir(node, s->id);
@@ -177,7 +189,10 @@ int asleep_begin(struct node *node, struct session *s, enum asleep_kind kind, st
 	if (r < 0)
 		return r;
 	s->asleep->kind = kind;
-	if (kind != ASLEEP_STORED || session_alive(node, s))
+	if (kind == ASLEEP_DOZES)
+		return watch(node, s->asleep, e);
+	s->asleep->watch = doze_watch_free(s->asleep->watch);
+	if (session_alive(node, s))
 		return 0;
 	connections_deinit(&s->asleep->connections);
 	if (dir)
@@ -204,6 +219,7 @@ static struct asleep *part(struct node *node, struct session *s)
 	pthread_mutex_unlock(&node->lock);
 	asleep_drop_packets(a);
 	connections_deinit(&a->connections);
+	a->watch = doze_watch_free(a->watch);
 	return a;
 }
 

@@ -7,6 +7,7 @@
 #include "node/activator.h"
 #include "node/asleep.h"
 #include "node/connections.h"
+#include "node/doze_watch.h"
 #include "node/sleep_net.h"
 
 struct kept_packet {
@@ -30,7 +31,8 @@ struct asleep {
 	struct activator *activator;
 	struct event *farewell; /* leaving: until who waited has read why */
 	struct connections connections;
-	int answers; /* to probes, in the second that began at: */
+	struct doze_watch *watch; /* dozing: over those that it has open */
+	int answers;              /* to probes, in the second that began at: */
 	mono_us answers_since;
 
 	struct asleep *behind; /* in the queue */

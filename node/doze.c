@@ -2,10 +2,12 @@
 #include "node/doze.h"
 
 #include "base/log.h"
+#include "node/asleep.h"
 #include "node/doze_area.h"
 #include "node/doze_out.h"
 #include "node/doze_pressure.h"
 #include "node/hold.h"
+#include "node/unread.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -56,22 +58,62 @@ int doze_fill(const struct node *node, struct node_info *info, struct error *e)
 
 /* --- somebody comes ------------------------------------------------------------------------ */
 
+/* It runs before anybody is connected to it. */
 void doze_touched(struct node *node, struct session *s, const char *what)
 {
 	struct error e = ERROR_INIT;
 	if (!doze_is_dozing(node, s))
 		return;
-	log_debug("session %s dozes no more: %s", s->id, what);
 	if (hold_drop(node, s, HOLD_DOZE, &e) < 0)
 		log_error("session %s should run again: %s", s->id, e.text);
+	log_info("session %s dozes no more: %s", s->id, what);
+	asleep_end(node, s);
+}
+
+void doze_recover(struct node *node, struct session *s)
+{
+	struct error e = ERROR_INIT;
+	const struct journal *j = &s->journal;
+	bool unread = false;
+	if (!doze_is_dozing(node, s) || !session_alive(node, s))
+		return;
+	int r = asleep_begin(node, s, ASLEEP_DOZES, &e);
+	if (r == 0)
+		r = unread_is_there((pid_t)j->pid, j->session.port, &unread, &e);
+	if (r < 0)
+		doze_touched(node, s, e.text);
+	else if (unread)
+		asleep_touched(node, s, "somebody came while no elsa-node ran");
+}
+
+void doze_is_over(struct effect *ef)
+{
+	if (ef->node->asleep && ef->request.kind != EFFECT_SLEEP &&
+	    doze_is_dozing(ef->node, ef->session))
+		asleep_drop_wait(ef, "It is not here any more.");
 }
 
 /* --- paging out ------------------------------------------------------------------------------ */
 
+/* Somebody has come, or something waits for the end of this effect. */
 static bool is_wanted(void *arg)
 {
 	struct effect *ef = arg;
-	return !doze_is_dozing(ef->node, ef->session);
+	pthread_mutex_lock(&ef->node->lock);
+	bool queued = ef->session->queued;
+	pthread_mutex_unlock(&ef->node->lock);
+	return queued || !doze_is_dozing(ef->node, ef->session);
+}
+
+/* What found no room would go to swap of the machine's own, if it has any. */
+static bool is_to_stop(void *arg)
+{
+	const struct effect *ef = arg;
+	struct doze_area area;
+	if (is_wanted(arg))
+		return true;
+	doze_area_look(ef->node, &area);
+	return area.room_bytes < DOZE_OUT_PIECE;
 }
 
 static int refuse_full(const struct effect *ef, const struct sandbox_usage *is, struct error *e)
@@ -92,7 +134,7 @@ static int page_out(struct effect *ef, struct sandbox_usage *is, struct error *e
 	struct sandbox_usage was = { 0 };
 	int r = sandbox_usage(&ef->sandbox, &was, e);
 	if (r == 0)
-		r = doze_out(&ef->sandbox, is_wanted, ef, e);
+		r = doze_out(&ef->sandbox, is_to_stop, ef, e);
 	if (r == 0)
 		r = sandbox_usage(&ef->sandbox, is, e);
 	/* Where it is not counted, what is gone is out. */
@@ -112,7 +154,8 @@ int doze_page_out(struct effect *ef, struct error *e)
 	if (r < 0)
 		return r;
 	if (is_wanted(ef))
-		return error_set(e, ECANCELED, "somebody came for session %s", ef->session->id);
+		return error_set(e, EBUSY, "somebody came for session %s: it goes on",
+				 ef->session->id);
 	if (is.out_bytes < is.rss_bytes)
 		return refuse_full(ef, &is, e);
 	log_debug("session %s: %lld MiB of it are out, %lld MiB in memory", ef->session->id,
@@ -125,6 +168,6 @@ void doze_page_out_again(struct effect *ef)
 	struct error e = ERROR_INIT;
 	if (!doze_is_dozing(ef->node, ef->session))
 		return;
-	if (doze_out(&ef->sandbox, is_wanted, ef, &e) < 0)
+	if (doze_out(&ef->sandbox, is_to_stop, ef, &e) < 0)
 		log_warning("session %s dozes on in memory: %s", ef->session->id, e.text);
 }

@@ -20,13 +20,20 @@ int doze_fill(const struct node *node, struct node_info *info, struct error *e);
 /* Thread-safe. */
 bool doze_is_dozing(struct node *node, const struct session *s);
 
+/* On the loop, after a restart of this program: one that dozes is answered for again, and runs if
+ * somebody came meanwhile. */
+void doze_recover(struct node *node, struct session *s);
+
 /* On the loop: somebody came for it. It runs from here on, or as soon as the effect under way lets
  * it and nothing else holds it. One that does not doze is fine. `what`: for the log. */
 void doze_touched(struct node *node, struct session *s, const char *what);
 
-/* For steps. Out: -ENOSPC when less than half could go, -ECANCELED when somebody came meanwhile.
- * Again: what something like a dump has brought back, of one that dozes; best effort. */
+/* For steps. Out: -ENOSPC when less than half could go, -EBUSY when somebody came meanwhile, or to
+ * end it. Again: what something like a dump has brought back, of one that dozes; best effort. */
 int doze_page_out(struct effect *ef, struct error *e);
 void doze_page_out_again(struct effect *ef);
+/* It is about to have no processes: whoever waits for one that dozes is told so, unless it is
+ * answered for from here on as one that sleeps. */
+void doze_is_over(struct effect *ef);
 
 #endif

@@ -18,7 +18,7 @@
 #include <unistd.h>
 
 enum {
-	PRIORITY = 100, /* before what the machine has of its own */
+	PRIORITY = SWAP_FLAG_PRIO_MASK, /* before what the machine has of its own */
 	MKSWAP_MS = 60000,
 	SWAPS_MOST = 1 << 20
 };

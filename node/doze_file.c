@@ -39,9 +39,10 @@ static int lacks(struct error *e, const char *what)
 			    "doze.swap = \"file\" writes sessions' memory to disk only encrypted, "
 			    "and %s",
 			    what);
-	return error_remedy(e, r,
-			    "apt-get install cryptsetup, and use a kernel with CONFIG_DM_CRYPT; or "
-			    "set doze.swap to \"zram\", or to \"system\" with swap of your own.");
+	return error_remedy(
+		e, r,
+		"apt-get install cryptsetup-bin, and use a kernel with CONFIG_DM_CRYPT; or "
+		"set doze.swap to \"zram\", or to \"system\" with swap of your own.");
 }
 
 /* Needed before a device can be asked for. */

@@ -20,7 +20,6 @@
 #endif
 
 enum {
-	PIECE = 16 << 20,   /* some milliseconds */
 	LEFT_FEW = 8 << 20, /* what is not worth another round */
 	LEFT_SHARE = 32,    /* ... or such a part of all */
 	MAPS_MOST = 64 << 20,
@@ -52,7 +51,7 @@ bool doze_out_parse(const char *line, uint64_t *start, uint64_t *end)
 static int page_out_range(const struct out *o, int pidfd, uint64_t start, uint64_t end)
 {
 	while (start < end) {
-		uint64_t len = end - start < PIECE ? end - start : PIECE;
+		uint64_t len = end - start < DOZE_OUT_PIECE ? end - start : DOZE_OUT_PIECE;
 		struct iovec piece = { .iov_base = (void *)(uintptr_t)start, .iov_len = len };
 		if (o->stop(o->arg))
 			return -ECANCELED;
@@ -98,7 +97,7 @@ static void reclaim_rest(const struct out *o, int64_t enough)
 {
 	int64_t left = left_of(o);
 	while (left > enough && !o->stop(o->arg)) {
-		int64_t piece = left < 4 * PIECE ? left : 4 * PIECE;
+		int64_t piece = left < 4 * DOZE_OUT_PIECE ? left : 4 * DOZE_OUT_PIECE;
 		if (cgroup_reclaim(&o->sb->cgroup, piece, NULL) < 0)
 			return;
 		int64_t now = left_of(o);

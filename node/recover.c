@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "node/arrival.h"
 #include "node/asleep.h"
+#include "node/doze.h"
 #include "node/effect.h"
 #include "node/hold.h"
 #include "node/lease.h"
@@ -43,6 +44,7 @@ static void recover_session(struct node *node, struct session *s)
 	int r = 0;
 	hold_recover(node, s);
 	asleep_recover(node, s);
+	doze_recover(node, s);
 	if (s->journal.effect)
 		r = effect_recover(node, s, &e);
 	else if (s->journal.pid)

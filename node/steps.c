@@ -3,15 +3,19 @@
 
 #include "base/cleanup.h"
 #include "base/fs.h"
+#include "node/activator.h"
 #include "node/arrival.h"
 #include "node/asleep.h"
+#include "node/doze.h"
 #include "node/hold.h"
+#include "node/unread.h"
 
 #include <errno.h>
 
 int steps_kill(struct effect *ef, struct error *e)
 {
 	hold_own(ef->node, ef->session);
+	doze_is_over(ef);
 	int r = sandbox_kill(&ef->sandbox, e);
 	if (r == 0) {
 		arrival_drop(ef->node, ef->session);
@@ -90,6 +94,33 @@ int steps_unanswer(struct effect *ef, const char *why, struct error *e)
 		asleep_drop_wait(ef, why);
 	int r = asleep_unroute(ef, e);
 	return r < 0 || !dir ? r : fs_remove_tree(dir, e);
+}
+
+int steps_record(struct effect *ef, struct error *e)
+{
+	cleanup_free char *dir = asleep_dir(ef->node, ef->session->id);
+	cleanup_free char *to = asleep_record_dir(ef->node, ef->session->id);
+	if (!dir || !to)
+		return error_set(e, ENOMEM, "out of memory");
+	/* It cannot be asked, and was when it began to doze. */
+	if (doze_is_dozing(ef->node, ef->session))
+		return fs_mkdirs(dir, 0700, e);
+	int r = fs_remove_tree(dir, e);
+	if (r == 0)
+		r = fs_mkdirs(dir, 0700, e);
+	return r < 0 ? r : activator_record(ef->node->config, &ef->request.session, to, e);
+}
+
+int steps_check_unread(struct effect *ef, struct error *e)
+{
+	bool unread = false;
+	int r = unread_is_there((pid_t)effect_journal(ef)->pid, ef->request.session.port, &unread,
+				e);
+	if (r < 0 || !unread)
+		return r;
+	return error_set(e, EBUSY,
+			 "session %s has been sent something it has not read yet: it goes on",
+			 ef->session->id);
 }
 
 int steps_check_idle(struct effect *ef, struct error *e)

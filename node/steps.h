@@ -24,6 +24,12 @@ void steps_answers_itself(struct effect *ef);
 /* Nobody is answered here for it any more; who waits is told why. Nothing of it may run. */
 int steps_unanswer(struct effect *ef, const char *why, struct error *e);
 
+/* What its server has to say to an open page while it does not run: it is asked now. One that dozes
+ * was when it began to. */
+int steps_record(struct effect *ef, struct error *e);
+/* Of one that stands still: -EBUSY when it has been sent something that its server has not read. */
+int steps_check_unread(struct effect *ef, struct error *e);
+
 /* -EBUSY when it runs. */
 int steps_check_idle(struct effect *ef, struct error *e);
 

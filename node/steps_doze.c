@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "base/cleanup.h"
 #include "node/arrival.h"
+#include "node/asleep.h"
 #include "node/doze.h"
 #include "node/doze_area.h"
 #include "node/hold.h"
@@ -45,20 +46,29 @@ static int check(struct effect *ef, struct error *e)
 
 /* --- standing still --------------------------------------------------------------------- */
 
-static int freeze(struct effect *ef, struct error *e)
-{
-	hold_own(ef->node, ef->session);
-	int r = hold_take(ef->node, ef->session, HOLD_DOZE, e);
-	return r < 0 ? r : sandbox_freeze(&ef->sandbox, e);
-}
-
-static int thaw(struct effect *ef, struct error *e)
+static int run_again(struct effect *ef, struct error *e)
 {
 	int cleared = hold_clear(ef->node, ef->session, HOLD_DOZE, e);
 	int r = session_alive(ef->node, ef->session)
 			? hold_settle(ef->node, ef->session, cleared < 0 ? NULL : e)
 			: 0;
+	steps_answers_itself(ef);
 	return cleared < 0 ? cleared : r;
+}
+
+/* From before it stands still: whoever comes at any moment is either the session's, which then does
+ * not doze, or takes the reason away. */
+static int answer(struct effect *ef, struct error *e)
+{
+	hold_own(ef->node, ef->session);
+	int r = hold_take(ef->node, ef->session, HOLD_DOZE, e);
+	return r < 0 ? r : asleep_begin_wait(ef, ASLEEP_DOZES, e);
+}
+
+static int freeze(struct effect *ef, struct error *e)
+{
+	int r = sandbox_freeze(&ef->sandbox, e);
+	return r < 0 ? r : steps_check_unread(ef, e);
 }
 
 /* The freezer is given back: it stands still from here on for its reason. */
@@ -66,7 +76,8 @@ static int keep(struct effect *ef, struct error *e)
 {
 	int r = hold_settle(ef->node, ef->session, e);
 	if (r == 0 && !doze_is_dozing(ef->node, ef->session))
-		r = error_set(e, ECANCELED, "somebody came for session %s", ef->session->id);
+		r = error_set(e, EBUSY, "somebody came for session %s: it goes on",
+			      ef->session->id);
 	return r;
 }
 
@@ -80,7 +91,9 @@ static int resume_doze(struct effect *ef, size_t at, struct error *e)
 static const struct step doze_steps[] = {
 	{ .name = "check", .run = check },
 	{ .name = "arrive", .run = arrival_wait },
-	{ .name = "freeze", .run = freeze, .undo = thaw },
+	{ .name = "record", .run = steps_record },
+	{ .name = "answer", .run = answer, .undo = run_again },
+	{ .name = "freeze", .run = freeze },
 	{ .name = "page-out", .run = doze_page_out },
 	{ .name = "keep", .run = keep, .must = true },
 };
@@ -89,17 +102,17 @@ const struct plan plan_doze = {
 	.name = "doze",
 	.steps = doze_steps,
 	.count = ARRAY_SIZE(doze_steps),
-	.commit = 4,
+	.commit = 6,
 	.resume = resume_doze,
 };
 
 /* --- running again ------------------------------------------------------------------------ */
 
-static int run_again(struct effect *ef, struct error *e)
+static int rouse(struct effect *ef, struct error *e)
 {
 	hold_own(ef->node, ef->session);
 	int r = check_alive(ef, e);
-	return r < 0 ? r : thaw(ef, e);
+	return r < 0 ? r : run_again(ef, e);
 }
 
 static int from_the_start(struct effect *ef, size_t at, struct error *e)
@@ -111,7 +124,7 @@ static int from_the_start(struct effect *ef, size_t at, struct error *e)
 }
 
 static const struct step rouse_steps[] = {
-	{ .name = "thaw", .run = run_again, .must = true },
+	{ .name = "thaw", .run = rouse, .must = true },
 };
 
 const struct plan plan_rouse = {

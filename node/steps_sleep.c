@@ -1,12 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "node/activator.h"
 #include "node/arrival.h"
 #include "node/asleep.h"
 #include "node/connections.h"
 #include "node/doze.h"
 #include "node/steps.h"
 #include "node/steps_checkpoint.h"
-#include "node/unread.h"
 
 #include "base/cleanup.h"
 #include "base/fs.h"
@@ -25,22 +23,6 @@ static int check(struct effect *ef, struct error *e)
 	if (!ef->node->asleep)
 		return error_set(e, EOPNOTSUPP, "sessions cannot be answered for here");
 	return checkpoint_check(ef, e);
-}
-
-/* What its server has to say to an open page while it sleeps. */
-static int record(struct effect *ef, struct error *e)
-{
-	cleanup_free char *dir = asleep_dir(ef->node, ef->session->id);
-	cleanup_free char *to = asleep_record_dir(ef->node, ef->session->id);
-	if (!dir || !to)
-		return error_set(e, ENOMEM, "out of memory");
-	/* It cannot be asked, and was when it began to doze. */
-	if (doze_is_dozing(ef->node, ef->session))
-		return fs_mkdirs(dir, 0700, e);
-	int r = fs_remove_tree(dir, e);
-	if (r == 0)
-		r = fs_mkdirs(dir, 0700, e);
-	return r < 0 ? r : activator_record(ef->node->config, &ef->request.session, to, e);
 }
 
 static int answer(struct effect *ef, struct error *e)
@@ -66,16 +48,8 @@ static int refuse_touched(struct effect *ef, struct error *e)
 /* Before it stood still, too, but its server has not got to it. */
 static int look(struct effect *ef, struct error *e)
 {
-	bool unread = false;
 	int r = refuse_touched(ef, e);
-	if (r == 0)
-		r = unread_is_there((pid_t)effect_journal(ef)->pid, ef->request.session.port,
-				    &unread, e);
-	if (r < 0 || !unread)
-		return r;
-	return error_set(e, EBUSY,
-			 "session %s has been sent something it has not read yet: it goes on",
-			 ef->session->id);
+	return r < 0 ? r : steps_check_unread(ef, e);
 }
 
 static int images(struct effect *ef, struct error *e)
@@ -119,7 +93,7 @@ static int let_go(struct effect *ef, struct error *e)
 static const struct step steps[] = {
 	{ .name = "check", .run = check },
 	{ .name = "arrive", .run = arrival_wait },
-	{ .name = "record", .run = record },
+	{ .name = "record", .run = steps_record },
 	{ .name = "begin", .run = checkpoint_begin, .undo = checkpoint_drop },
 	{ .name = "answer", .run = answer, .undo = unanswer },
 	{ .name = "freeze", .run = checkpoint_freeze, .undo = checkpoint_thaw },

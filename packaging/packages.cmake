@@ -86,7 +86,7 @@ set(CPACK_DEBIAN_ELSA_PACKAGE_SHLIBDEPS ON)
 # 4.1 restores what these kernels run; from Linux 6.16 on it takes 4.2, which `elsa doctor` says.
 set(CPACK_DEBIAN_ELSA_PACKAGE_DEPENDS "criu (>= 4.1), iproute2, nftables, tar, \
 systemd | systemd-standalone-sysusers")
-set(CPACK_DEBIAN_ELSA_PACKAGE_SUGGESTS python3-elsa-spawner)
+set(CPACK_DEBIAN_ELSA_PACKAGE_SUGGESTS "python3-elsa-spawner, cryptsetup-bin")
 set(CPACK_DEBIAN_ELSA_PACKAGE_CONTROL_EXTRA ${packaging}/debian/elsa/conffiles
 	${packaging}/debian/elsa/postinst ${packaging}/debian/elsa/prerm
 	${packaging}/debian/elsa/postrm)

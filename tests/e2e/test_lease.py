@@ -141,6 +141,25 @@ def test_cut_and_healed(node, controller, how):
     wait_for(mine.runs)
 
 
+def test_dozing_through_it(node, controller):
+    """Two reasons to stand still: it goes on when there is none."""
+    sleeper, roused = Ticker(node), Ticker(node)
+    for ticker in (sleeper, roused):
+        node.done("doze", ticker.session)
+    assert not sleeper.runs() and not roused.runs()
+    controller.cut("refuse")
+    wait_for(lambda: sleeper.is_held() and roused.is_held())
+    assert not node.done("rouse", roused.session)["dozing"]
+    assert sleeper.status()["dozing"] and not roused.status()["dozing"]
+    assert roused.is_held() and not roused.runs()
+    controller.heal()
+    wait_for(roused.runs)
+    wait_for(lambda: not sleeper.status().get("held"))
+    assert sleeper.status()["dozing"] and not sleeper.runs()
+    node.done("rouse", sleeper.session)
+    wait_for(sleeper.runs)
+
+
 def test_what_elsad_does_not_name_twice_is_held(node, controller):
     """As when a virtual machine was paused: the node has noticed nothing."""
     ticker = Ticker(node)

