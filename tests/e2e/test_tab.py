@@ -7,7 +7,9 @@ words is docs/polls.md; who answers polls for a session that sleeps relies on it
 
 from __future__ import annotations
 
+import os
 import re
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -19,9 +21,13 @@ from chromium import (LAB, LAB_SERVER, NOTEBOOK, TREE, Chromium, Page, Request, 
                       new_notebook, run_cell, save, shown_dialogs)  # fmt: skip
 from hubkit import Stack
 
-pytestmark = pytest.mark.timeout(900)
+# How long tabs are open over a session that sleeps: two rounds of polls; ELSA_LONG=1: half an hour.
+LONG_S = 1800 if os.environ.get("ELSA_LONG") else 0
 
-STACK = {"hub_extra": LAB_SERVER + """
+pytestmark = pytest.mark.timeout(900 + LONG_S)
+
+# "Sleep now" is seen by the Hub here: its pages say so.
+STACK = {"options": {"idle": {"transparent": False}}, "hub_extra": LAB_SERVER + """
 import elsa_spawner
 c.ElsaSpawner.sign = True
 c.JupyterHub.template_paths = [elsa_spawner.TEMPLATES]
@@ -182,3 +188,42 @@ def test_the_sign(stack: Stack, chromium: Chromium, page: Page):
         tab.wait("it to fade", f"!/slept/.test({sign_text(tab)})")
         tab.wait(f"{page.name} to be ready", page.ready, seconds=180)
         assert shown_dialogs(tab, page) == []
+
+
+# --- over a session that sleeps ---------------------------------------------------------------------
+
+
+def answered(asked: list[Request]) -> list[str]:
+    """What did not get a good answer."""
+    return [f"{r.method} {r.url}: {r.status} {r.failure}" for r in asked
+            if r.failure or r.status not in (0, 200, 304)]  # fmt: skip
+
+
+def test_open_tabs_let_a_session_sleep(stack: Stack, chromium: Chromium):
+    """Nothing that they do by themselves wakes it, and they show no error; the first cell does."""
+    with Desk(stack, chromium, "night") as desk:
+        tabs = {page: desk.open(page) for page in (TREE, NOTEBOOK, LAB)}
+        wait_for_polls(tabs, desk.base, 1)
+        stack.api.post("/v1/session/hibernate", user="night", server="", transparent=True)
+        stack.api.wait_state("night", "asleep")
+        marks = {page: (len(tab.requests), len(tab.errors)) for page, tab in tabs.items()}
+        ends = time.monotonic() + LONG_S
+        while True:
+            wait_for_polls(tabs, desk.base, 2)
+            session = stack.api.session("night")
+            assert session["state"] == "asleep", stack.api.events(user="night", limit=10)
+            if time.monotonic() >= ends:
+                break
+        assert stack.hub_server("night"), "the Hub thinks that it runs"
+        for page, tab in tabs.items():
+            mark, errors = marks[page]
+            assert answered(tab.since(mark)) == [] and tab.errors[errors:] == [], page.name
+            assert shown_dialogs(tab, page) == [], page.name
+        # The websocket is the one that was opened before.
+        opened = [r for r in tabs[NOTEBOOK].requests if r.method == "WS"]
+        tabs[NOTEBOOK].type("print(6 * 9)")
+        tabs[NOTEBOOK].press("Enter", 13, modifiers=8)
+        outputs = f"[...document.querySelectorAll('{NOTEBOOK.output}')].map(e => e.textContent)"
+        tabs[NOTEBOOK].wait("the second cell", f"{outputs}.some(text => text.trim() === '54')")
+        stack.api.wait_state("night", "running")
+        assert [r for r in tabs[NOTEBOOK].requests if r.method == "WS"] == opened
