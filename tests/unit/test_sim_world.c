@@ -100,12 +100,10 @@ static void test_long_asleep(void **state)
 	for (int hours = 20; hours <= 40; hours += 20) {
 		struct world *w = new_world(STRATEGY_ELSA);
 		const struct sim_result *r = world_result(w);
-		take(w, (struct trace_record) { .kind = TRACE_OPEN,
-						.memory_bytes = GIB,
-						.at = HOUR });
-		take(w, (struct trace_record) { .kind = TRACE_BUSY,
-						.at = hours * HOUR,
-						.duration_ms = MINUTE });
+		take(w,
+		     (struct trace_record) { .kind = TRACE_OPEN, .memory_bytes = GIB, .at = HOUR });
+		take(w, (struct trace_record) {
+				.kind = TRACE_BUSY, .at = hours * HOUR, .duration_ms = MINUTE });
 		take(w, (struct trace_record) { .kind = TRACE_END, .at = (hours + 1) * HOUR });
 		assert_int_equal(r->wakes.count, 1);
 		assert_int_equal(r->wakes_unseen, hours == 20);
@@ -391,9 +389,10 @@ static void test_bench(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_ways), cmocka_unit_test(test_long_asleep), cmocka_unit_test(test_interruptions),
-		cmocka_unit_test(test_stop), cmocka_unit_test(test_random),
-		cmocka_unit_test(test_page), cmocka_unit_test(test_bench),
+		cmocka_unit_test(test_ways),          cmocka_unit_test(test_long_asleep),
+		cmocka_unit_test(test_interruptions), cmocka_unit_test(test_stop),
+		cmocka_unit_test(test_random),        cmocka_unit_test(test_page),
+		cmocka_unit_test(test_bench),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
