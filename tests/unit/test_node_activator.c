@@ -75,14 +75,14 @@ static void a_failed_wake_is_told_and_the_next_works(void **state)
 	cleanup_fd int person = client(w, GET "and a body that nobody reads");
 	cleanup_fd int program = client(w, API);
 	UNTIL(w, w->touches == 2);
-	activator_failed(w->a, "the store <does> not answer", 7);
+	activator_failed(w->a, "The store <does> not answer.", 7);
 	hear_to_end(w, person, &page);
 	hear_to_end(w, program, &json);
 	assert_memory_equal(page.data, "HTTP/1.1 503 ", 13);
 	assert_non_null(strstr(page.data, "Retry-After: 7\r\n"));
-	assert_non_null(strstr(page.data, "the store &lt;does&gt; not answer"));
+	assert_non_null(strstr(page.data, "<p>The store &lt;does&gt; not answer.</p>"));
 	assert_non_null(strstr(json.data, "Content-Type: application/json\r\n"));
-	assert_non_null(strstr(json.data, "\"reason\": \"the store <does> not answer\""));
+	assert_non_null(strstr(json.data, "\"message\": \"The store <does> not answer.\""));
 	cleanup_fd int again = client(w, API);
 	UNTIL(w, w->touches == 3);
 	activator_woken(w->a);
