@@ -92,9 +92,7 @@ static int json_body(const char *message, struct buf *to)
 int page_unwoken(const char *why, int retry_after_s, bool html, bool bare, struct evbuffer *to)
 {
 	cleanup_buf struct buf body = BUF_INIT(PAGE_MOST);
-	int r = html ? html_body(why, retry_after_s, &body)
-		     : json_body(why,
-				 &body);
+	int r = html ? html_body(why, retry_after_s, &body) : json_body(why, &body);
 	if (r < 0)
 		return r;
 	return page_write(
