@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import socket
 import time
-from urllib.parse import urlsplit
 
 import pytest
 import requests
@@ -32,11 +31,20 @@ POLLS = (
     "api/status",
 )
 
+# Who may make tokens for users.
+TOKENS = "makes-tokens-0123456789"
+HUB_EXTRA = f"""
+c.JupyterHub.services.append({{"name": "tokens", "api_token": "{TOKENS}"}})
+c.JupyterHub.load_roles.append(
+    {{"name": "tokens", "services": ["tokens"], "scopes": ["tokens", "admin:users", "list:users"]}}
+)
+"""
+
 
 @pytest.fixture(scope="module", name="stack")
 def stack_fixture():
     options = {"idle": {"transparent": True, "timeout": 0}, "doze": {"swap": "off"}}
-    with Stack(options=options) as stack:
+    with Stack(options=options, hub_extra=HUB_EXTRA) as stack:
         yield stack
 
 
@@ -72,6 +80,16 @@ def as_token(stack, path, token):
     return requests.get(url, headers={"Authorization": f"token {token}"} if token else {}, timeout=20)
 
 
+def new_token(stack, user):
+    answer = requests.post(
+        f"{stack.url}/hub/api/users/{user}/tokens",
+        headers={"Authorization": f"token {TOKENS}"},
+        timeout=60,
+    )
+    assert answer.status_code == 201, answer.text
+    return answer.json()["token"]
+
+
 def still_asleep(stack):
     """Nobody woke it: neither now nor, by what was asked, soon."""
     session = stack.api.session("ada")
@@ -100,7 +118,7 @@ def test_nobody_else_learns_anything_or_wakes_it_by_polls(stack, ada):
     put_to_sleep(stack)
     eve = stack.browser("eve")
     eve.log_in()
-    token = stack.hub_api("POST", "users/eve/tokens", json={"note": "hers"}).json()["token"]
+    token = new_token(stack, "eve")
     for path in POLLS:
         for who in ("", "wrong", token):
             answer = as_token(stack, path, who)
@@ -111,16 +129,16 @@ def test_nobody_else_learns_anything_or_wakes_it_by_polls(stack, ada):
     assert forged.status_code == 403
     # What everybody may know, and the Hub asks for.
     assert as_token(stack, "api", "").json()["version"]
-    own = stack.hub_api("POST", "users/ada/tokens", json={"note": "his"}).json()["token"]
+    own = new_token(stack, "ada")
     assert as_token(stack, "api/kernels", own).status_code == 200
     still_asleep(stack)
 
 
 def test_scans_and_garbage_wake_nobody(stack, ada):
     put_to_sleep(stack)
-    url = urlsplit(stack.hub_api("GET", "proxy").json()["/user/ada/"]["target"])
+    session = stack.api.session("ada")
     for garbage in (b"", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", b"SSH-2.0-x\r\n", b"\0" * 64):
-        with socket.create_connection((url.hostname, url.port), timeout=20) as scan:
+        with socket.create_connection((session["address"], session["port"]), timeout=20) as scan:
             scan.sendall(garbage)
             if garbage:
                 assert scan.recv(1) == b""
@@ -168,7 +186,7 @@ def test_a_new_directory_wakes_it_once(stack, ada):
 def test_a_hub_that_is_away_is_waited_for(stack, ada):
     put_to_sleep(stack)
     # Not asked about lately: a token that is new.
-    own = stack.hub_api("POST", "users/ada/tokens", json={"note": "another"}).json()["token"]
+    own = new_token(stack, "ada")
     stack.hub.kill()
     with pytest.raises(requests.Timeout):
         requests.get(
