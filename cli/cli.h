@@ -29,6 +29,7 @@ struct cli {
 	bool force;
 	bool dry_run;
 	bool safe;
+	bool unseen; /* --transparent */
 	bool watch;
 	int64_t timeout_s; /* 0: not given */
 	int64_t lines;
@@ -67,6 +68,7 @@ enum cli_option_id {
 	CLI_DRY_RUN,
 	CLI_TO,
 	CLI_SAFE,
+	CLI_TRANSPARENT,
 	CLI_WATCH,
 	CLI_BENCH,
 	CLI_PRICES,

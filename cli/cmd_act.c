@@ -67,9 +67,11 @@ int cmd_hibernate(struct cli *cli, struct error *e)
 {
 	static const struct action action = { "/v1/session/hibernate", "hibernated", "hibernated",
 					      "hibernation asked for", false };
+	static const struct action unseen = { "/v1/session/hibernate", "asleep", "asleep",
+					      "sleep asked for", false };
 	json_t *body = api_session_body(cli);
-	json_object_set_new(body, "through_hub", json_true());
-	return act(cli, &action, body, e);
+	json_object_set_new(body, cli->unseen ? "transparent" : "through_hub", json_true());
+	return act(cli, cli->unseen ? &unseen : &action, body, e);
 }
 
 int cmd_snapshot(struct cli *cli, struct error *e)
@@ -83,7 +85,8 @@ int cmd_snapshot(struct cli *cli, struct error *e)
 int cmd_resume(struct cli *cli, struct error *e)
 {
 	static const struct action action = { "/v1/session/resume", "running", "running",
-					      "the Hub was asked to start it", true };
+					      "it is being woken, or the Hub was asked to start it",
+					      true };
 	return act(cli, &action, api_session_body(cli), e);
 }
 
@@ -125,6 +128,7 @@ int cmd_policy_run(struct cli *cli, struct error *e)
 		{ "USER", "user", COLUMN_TEXT },
 		{ "SERVER", "server", COLUMN_TEXT },
 		{ "HIBERNATE", "hibernate", COLUMN_TEXT },
+		{ "TO", "to", COLUMN_TEXT },
 		{ "REASON", "reason", COLUMN_TEXT },
 		{ "RULE", "rule", COLUMN_TEXT },
 		{ "PERSON SEEN", "person_at", COLUMN_AGE },

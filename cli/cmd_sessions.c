@@ -168,6 +168,9 @@ static void print_session(const json_t *session)
 		{ "cpu share", "cpu_share", COLUMN_TEXT },
 		{ "processes", "processes", COLUMN_INT },
 		{ "running since", "started_at", COLUMN_TIME },
+		{ "asleep since", "slept_at", COLUMN_TIME },
+		{ "somebody came", "touched_at", COLUMN_TIME },
+		{ "  not woken", "unwoken", COLUMN_TEXT },
 		{ "person seen", "last_person_activity", COLUMN_AGE },
 		{ "kept awake until", "keep_awake_until", COLUMN_TIME },
 	};

@@ -70,6 +70,8 @@ static void use_config(const struct config *config, struct sim_setup *setup)
 	setup->idle.timeout_ms = idle->timeout_ms;
 	setup->idle.max_age_ms = idle->max_age_ms;
 	setup->idle.min_uptime_ms = idle->min_uptime_ms;
+	setup->idle.transparent = idle->transparent;
+	setup->idle.stop_after_ms = idle->stop_after_ms;
 	setup->idle_concurrency = (int)config->idle.concurrency;
 	setup->strategies[STRATEGY_ELSA].protects = strcmp(config->spot.protect, "none") != 0;
 	setup->protect.rpo_ms = config->spot.rpo_ms;
@@ -210,6 +212,7 @@ static json_t *one_result(const struct sim_result *r)
 	json_object_set_new(o, "states_lost", json_integer((json_int_t)r->sessions_lost));
 	json_object_set_new(o, "waiting", json_integer((json_int_t)r->waiting));
 	json_object_set_new(o, "wakes", durations(&r->wakes));
+	json_object_set_new(o, "wakes_unseen", json_integer((json_int_t)r->wakes_unseen));
 	json_object_set_new(o, "pauses", durations(&r->pauses));
 	json_object_set_new(o, "work_hours", work(&r->work));
 	json_object_set_new(o, "evictions", evictions(r));

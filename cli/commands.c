@@ -23,6 +23,8 @@ const struct cli_option cli_options[CLI_OPTION_COUNT] = {
 	[CLI_FORCE] = { "force", 0, NULL, "also what would lose a session" },
 	[CLI_DRY_RUN] = { "dry-run", 0, NULL, "only say what would be done" },
 	[CLI_TO] = { "to", 0, "NODE", "not where it fits best, but there" },
+	[CLI_TRANSPARENT] = { "transparent", 0, NULL,
+			      "as the idle policy does: nobody sees it, and who comes wakes it" },
 	[CLI_SAFE] = { "safe", 0, NULL, "by checkpoint: never on two machines at once" },
 	[CLI_WATCH] = { "watch", 0, NULL, "as --wait, and until its memory has followed" },
 	[CLI_BENCH] = { "bench", 0, "FILE", "a build/bench.json: ours takes as long as measured" },
@@ -56,15 +58,19 @@ const struct cli_command cli_commands[] = {
 	  "Fails (7) where one of them is not.",
 	  cmd_status, CLI_NO_USER, 0, false },
 	{ "sessions", "", "all sessions",
-	  "Who is awake, who sleeps, how much memory and storage each takes, and why it is so.",
+	  "Who is awake, who sleeps, how much memory and storage each takes, and why it is so. One that is "
+	  "asleep, or dozes, wakes by itself when somebody comes; one that is hibernated, when its user starts "
+	  "it.",
 	  cmd_sessions, CLI_NO_USER, 0, false },
 	{ "show", "USER", "one session, its checkpoints, why it is as it is",
 	  "Of an operation that failed it gives the reason in CRIU's own words, too.",
 	  cmd_show, CLI_NEEDS_USER, SERVER, false },
 	{ "hibernate", "USER", "checkpoint a session and let its processes go",
 	  "elsad asks the Hub to stop the server, so that the Hub's view stays right. When the "
-	  "session cannot be checkpointed it goes on running, and this fails (6).",
-	  cmd_hibernate, CLI_NEEDS_USER, ACTING, false },
+	  "session cannot be checkpointed it goes on running, and this fails (6). With --transparent the Hub "
+	  "is told nothing: the session is asleep, its node answers for it, and the first who comes wakes it. "
+	  "Without, one that is asleep is let go of: its user has to start it.",
+	  cmd_hibernate, CLI_NEEDS_USER, ACTING | B(CLI_TRANSPARENT), false },
 	{ "snapshot", "USER", "take a checkpoint of a session that goes on running",
 	  "It stands still only while its memory is read, which is the shorter the less has changed "
 	  "since its last checkpoint. If it is lost later (its node is rebooted), it is this that it "
@@ -78,7 +84,8 @@ const struct cli_command cli_commands[] = {
 	  cmd_migrate, CLI_NEEDS_USER,
 	  ACTING | B(CLI_TO) | B(CLI_SAFE) | B(CLI_WATCH), false },
 	{ "resume", "USER", "wake a session, as its user's login would",
-	  "elsad asks the Hub to start the server.",
+	  "elsad asks the Hub to start the server. What is asleep or dozes, it wakes by itself: the Hub has "
+	  "never stopped that.",
 	  cmd_resume, CLI_NEEDS_USER, ACTING, false },
 	{ "stop", "USER", "end a session; its memory is not kept",
 	  "Its checkpoints are set aside: kept, but no login wakes them.",

@@ -152,6 +152,9 @@ static int take_option(struct cli *cli, enum cli_option_id id, char *value, stru
 	case CLI_SAFE:
 		cli->safe = true;
 		return 0;
+	case CLI_TRANSPARENT:
+		cli->unseen = true;
+		return 0;
 	case CLI_WATCH:
 		cli->watch = true;
 		return 0;

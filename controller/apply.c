@@ -150,15 +150,22 @@ static void draft_tried(const struct session *s, const struct draft *d, struct d
 	const struct session_change *change = d->change;
 	bool gone = change->event == EVENT_NODE_LOST;
 	bool wakes = d->step.next == SESSION_RESTORING || d->step.next == SESSION_FENCING ||
-		     (d->step.next == SESSION_HIBERNATED && d->step.wish == WISH_AWAKE);
+		     ((d->step.next == SESSION_HIBERNATED || d->step.next == SESSION_RELEASING) &&
+		      d->step.wish == WISH_AWAKE);
+	/* It may not wake it, by its own word: it comes last again. */
+	bool unwoken = d->step.next == SESSION_RELEASING && s->asleep.unwoken;
 	if (!wakes) {
 		replace_text(&row->tried, NULL);
 		return;
 	}
-	if (s->state != SESSION_RESTORING || (!gone && change->event != EVENT_EFFECT_ELSEWHERE))
+	if (!unwoken &&
+	    (s->state != SESSION_RESTORING || (!gone && change->event != EVENT_EFFECT_ELSEWHERE)))
 		return;
+	gone = gone || unwoken;
 	const struct effect_result *result = change->result;
-	const char *why = result && result->text ? result->text : change->reason;
+	const char *why = unwoken                  ? s->asleep.unwoken
+			  : result && result->text ? result->text
+						   : change->reason;
 	char *tried = tried_add(row->tried, node_name(s->node), why ? why : "failed", gone);
 	if (!tried)
 		abort(); /* as replace_text() */

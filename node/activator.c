@@ -20,6 +20,7 @@ enum {
 	ALL_CONNECTIONS_MOST = 4096, /* of a node's sessions */
 	ACCEPTS_MOST = 64,           /* before others of the loop have their turn */
 	AGAIN_MS = 200,
+	ARRIVING_MOST = 16,
 	LATE_MS = 1000, /* connections that were led here may still be shaking hands */
 };
 
@@ -73,11 +74,11 @@ static bool is_full(const struct activator *a)
 /* Who has asked for nothing yet is nobody, and gives way to who comes. */
 static struct conn *oldest_silent(const struct activator *a)
 {
-	struct conn *c, *oldest = NULL;
-	LIST_FOREACH(c, &a->conns, link)
+	struct conn *c;
+	TAILQ_FOREACH(c, &a->conns, link)
 	if (c->state == CONN_READING)
-		oldest = c;
-	return oldest;
+		return c;
+	return NULL;
 }
 
 /* The kernel keeps those that we cannot take yet. */
@@ -221,7 +222,7 @@ int activator_begin(struct activators *all, const struct activator_options *opti
 	}
 	made->all = all;
 	made->options = *options;
-	LIST_INIT(&made->conns);
+	TAILQ_INIT(&made->conns);
 	LIST_INSERT_HEAD(&all->list, made, link);
 	made->record = strdup(options->record);
 	int r = start_listening(made, options->listen_fd, e);
@@ -237,6 +238,18 @@ int activator_begin(struct activators *all, const struct activator_options *opti
 	return 0;
 }
 
+/* The queue in which the session's server finds its connections may be short, and one that does not
+ * fit in is tried again by the kernel after seconds: so a few at a time, in the order they came. */
+static void connect_next(struct activator *a)
+{
+	struct conn *c, *next;
+	for (c = TAILQ_FIRST(&a->conns); c && a->arriving < ARRIVING_MOST; c = next) {
+		next = TAILQ_NEXT(c, link);
+		if (c->state == CONN_WAITING)
+			conn_connect(c);
+	}
+}
+
 void activator_settle(struct activator *a)
 {
 	if (a->busy)
@@ -249,6 +262,8 @@ void activator_settle(struct activator *a)
 			over(arg);
 	} else {
 		resume_listening(a);
+		if (a->woken)
+			connect_next(a);
 	}
 }
 
@@ -264,8 +279,8 @@ void activator_woken(struct activator *a)
 	else
 		event_add(a->timer, &late);
 	a->woken = true;
-	for (struct conn *c = LIST_FIRST(&a->conns); c; c = next) {
-		next = LIST_NEXT(c, link);
+	for (struct conn *c = TAILQ_FIRST(&a->conns); c; c = next) {
+		next = TAILQ_NEXT(c, link);
 		conn_woken(c);
 	}
 	a->busy = false;
@@ -276,8 +291,8 @@ void activator_failed(struct activator *a, const char *why, int retry_after_s)
 {
 	struct conn *next;
 	a->busy = true;
-	for (struct conn *c = LIST_FIRST(&a->conns); c; c = next) {
-		next = LIST_NEXT(c, link);
+	for (struct conn *c = TAILQ_FIRST(&a->conns); c; c = next) {
+		next = TAILQ_NEXT(c, link);
 		conn_failed(c, why, retry_after_s);
 	}
 	a->busy = false;
@@ -289,8 +304,8 @@ void *activator_free(struct activator *a)
 	if (!a)
 		return NULL;
 	a->busy = true;
-	while (!LIST_EMPTY(&a->conns))
-		conn_free(LIST_FIRST(&a->conns));
+	while (!TAILQ_EMPTY(&a->conns))
+		conn_free(TAILQ_FIRST(&a->conns));
 	return destroy(a);
 }
 

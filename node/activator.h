@@ -58,8 +58,8 @@ int activator_begin(struct activators *all, const struct activator_options *opti
  * which may be from within this. */
 void activator_woken(struct activator *a);
 
-/* It could not be woken: who waits gets a page that says so. `why` is for people, and is shown to
- * whoever has come: without secrets. It goes on listening. */
+/* It could not be woken: who waits gets a page that says so. `why` is a sentence for people, and is
+ * shown to whoever has come: without secrets. It goes on listening. */
 void activator_failed(struct activator *a, const char *why, int retry_after_s);
 
 /* Cuts off whoever is connected. NULL is fine. Returns NULL. */

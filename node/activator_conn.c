@@ -15,6 +15,7 @@ enum {
 	HEAD_MS = 15000,   /* for a whole head, from the connection's begin or the last answer */
 	PART_MS = 5000,    /* for taking the last answer */
 	REMIND_MS = 30000, /* somebody who still waits has come, still */
+	ARRIVE_MS = 100,   /* a server that has said nothing for so long has surely accepted */
 	RETRY_MS = 100,    /* between two tries to connect to the session, */
 	RETRIES_MOST = 50, /* ... which has just been thawed */
 	UNREACHED_RETRY_S = 5,
@@ -33,7 +34,9 @@ static void set_timer(struct conn *c, int ms)
 void conn_free(struct conn *c)
 {
 	struct activator *a = c->a;
-	LIST_REMOVE(c, link);
+	TAILQ_REMOVE(&a->conns, c, link);
+	if (c->arriving)
+		a->arriving--;
 	a->connections--;
 	a->all->connections--;
 	if (c->server)
@@ -77,22 +80,36 @@ static void on_sent(struct bufferevent *bev, void *arg)
 
 /* --- to the session ------------------------------------------------------------- */
 
-static void connect_server(struct conn *c);
+/* The session's server has it: the next may come. */
+static void arrived(void *arg)
+{
+	struct conn *c = arg;
+	struct activator *a = c->a;
+	if (!c->arriving)
+		return;
+	c->arriving = false;
+	a->arriving--;
+	activator_settle(a);
+}
 
 static void on_relay_over(void *arg)
 {
 	conn_free(arg);
 }
 
+static const struct relay_events relay_events = { .answered = arrived, .over = on_relay_over };
+
 static void retry_later(struct conn *c)
 {
 	if (c->server)
 		bufferevent_free(c->server);
 	c->server = NULL;
-	if (++c->refused < RETRIES_MOST)
+	if (++c->refused < RETRIES_MOST) {
 		set_timer(c, RETRY_MS);
-	else
-		refuse(c, "it runs, but does not take connections", UNREACHED_RETRY_S);
+		return;
+	}
+	refuse(c, "It runs, but does not take connections.", UNREACHED_RETRY_S);
+	arrived(c);
 }
 
 static void on_server(struct bufferevent *bev, short what, void *arg)
@@ -103,17 +120,14 @@ static void on_server(struct bufferevent *bev, short what, void *arg)
 		return;
 	}
 	c->state = CONN_RELAYING;
-	event_del(c->timer);
-	relay_begin(&c->relay, c->bev, bev, c->ended, on_relay_over, c);
+	set_timer(c, ARRIVE_MS);
+	relay_begin(&c->relay, c->bev, bev, c->ended, &relay_events, c);
 }
 
 static void connect_server(struct conn *c)
 {
 	struct activator *a = c->a;
-	c->state = CONN_CONNECTING;
 	event_del(c->timer);
-	hub_forget(c->question);
-	c->question = NULL;
 	int fd = a->options.connect(a->options.arg, NULL);
 	if (fd >= 0)
 		c->server = bufferevent_socket_new(a->all->base, fd, BEV_OPT_CLOSE_ON_FREE);
@@ -127,6 +141,14 @@ static void connect_server(struct conn *c)
 	/* Without an address: it has begun already. */
 	if (bufferevent_socket_connect(c->server, NULL, 0) < 0)
 		retry_later(c);
+}
+
+void conn_connect(struct conn *c)
+{
+	c->state = CONN_CONNECTING;
+	c->arriving = true;
+	c->a->arriving++;
+	connect_server(c);
 }
 
 /* --- requests ------------------------------------------------------------------- */
@@ -244,7 +266,8 @@ static bool read_request(struct conn *c)
 	if (len == 0)
 		return false;
 	if (c->a->woken) {
-		connect_server(c);
+		c->state = CONN_WAITING;
+		activator_settle(c->a);
 		return false;
 	}
 	if (len > HEAD_MOST)
@@ -294,17 +317,26 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
 	struct conn *c = arg;
 	(void)fd;
 	(void)what;
-	if (c->state == CONN_HOLDING) {
+	switch (c->state) {
+	case CONN_HOLDING:
 		c->state = CONN_READING;
 		read_requests(c);
-		return;
-	}
-	if (c->state == CONN_WAITING)
+		break;
+	case CONN_WAITING:
 		touch(c);
-	else if (c->state == CONN_CONNECTING)
+		break;
+	case CONN_CONNECTING:
 		connect_server(c);
-	else
+		break;
+	case CONN_RELAYING:
+		arrived(c);
+		break;
+	case CONN_READING:
+	case CONN_ASKING:
+	case CONN_PARTING:
 		conn_free(c);
+		break;
+	}
 }
 
 void conn_begin(struct activator *a, int fd)
@@ -325,7 +357,7 @@ void conn_begin(struct activator *a, int fd)
 	c->a = a;
 	c->bev = bev;
 	c->timer = timer;
-	LIST_INSERT_HEAD(&a->conns, c, link);
+	TAILQ_INSERT_TAIL(&a->conns, c, link);
 	a->connections++;
 	a->all->connections++;
 	bufferevent_setcb(bev, on_read, on_sent, on_event, c);
@@ -336,10 +368,15 @@ void conn_begin(struct activator *a, int fd)
 
 void conn_woken(struct conn *c)
 {
-	if (c->state == CONN_WAITING || c->state == CONN_ASKING || c->state == CONN_HOLDING)
-		connect_server(c);
-	else if (c->state == CONN_READING)
-		read_requests(c);
+	bool polls = c->state == CONN_ASKING || c->state == CONN_HOLDING;
+	bool reads =
+		c->state == CONN_READING && evbuffer_get_length(bufferevent_get_input(c->bev)) > 0;
+	hub_forget(c->question);
+	c->question = NULL;
+	if (polls || reads)
+		c->state = CONN_WAITING;
+	if (c->state == CONN_WAITING)
+		event_del(c->timer);
 }
 
 void conn_failed(struct conn *c, const char *why, int retry_after_s)

@@ -70,20 +70,20 @@ static int html_body(const char *why, int retry_after_s, struct buf *to)
 			   "<title>Session asleep</title>"
 			   "<style>body{font-family:sans-serif;max-width:36em;margin:4em auto;"
 			   "padding:0 1em}</style></head>\n<body><h1>Your session is asleep</h1>\n"
-			   "<p>It could not be woken just now: ",
+			   "<p>",
 			   retry_after_s);
 	if (r == 0)
 		r = append_escaped(to, why);
 	return r < 0 ? r
 		     : buf_printf(to,
-				  ".</p>\n<p>Nothing of it is lost. This page tries again in %d "
+				  "</p>\n<p>Nothing of it is lost. This page tries again in %d "
 				  "seconds.</p></body></html>\n",
 				  retry_after_s);
 }
 
-static int json_body(const char *message, const char *reason, struct buf *to)
+static int json_body(const char *message, struct buf *to)
 {
-	json_t *body = json_pack("{s:s, s:s}", "message", message, "reason", reason);
+	json_t *body = json_pack("{s:s, s:n}", "message", message, "reason");
 	cleanup_free char *text = body ? json_dumps(body, 0) : NULL;
 	json_decref(body);
 	return text ? buf_append(to, text, strlen(text)) : -ENOMEM;
@@ -92,9 +92,7 @@ static int json_body(const char *message, const char *reason, struct buf *to)
 int page_unwoken(const char *why, int retry_after_s, bool html, bool bare, struct evbuffer *to)
 {
 	cleanup_buf struct buf body = BUF_INIT(PAGE_MOST);
-	int r = html ? html_body(why, retry_after_s, &body)
-		     : json_body("The session is asleep and could not be woken just now.", why,
-				 &body);
+	int r = html ? html_body(why, retry_after_s, &body) : json_body(why, &body);
 	if (r < 0)
 		return r;
 	return page_write(

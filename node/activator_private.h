@@ -36,7 +36,8 @@ struct activator {
 	bool woken;
 	bool busy; /* its connections are being gone through: none may end it */
 	size_t connections;
-	LIST_HEAD(, conn) conns; /* newest first */
+	size_t arriving;               /* ... that the session may not have accepted yet */
+	TAILQ_HEAD(conns, conn) conns; /* oldest first */
 	LIST_ENTRY(activator) link;
 };
 
@@ -44,7 +45,7 @@ enum conn_state {
 	CONN_READING,    /* a request's head, or nothing yet */
 	CONN_ASKING,     /* a poll; the Hub is asked who it is */
 	CONN_HOLDING,    /* a poll that cannot be answered now, and for which nobody is woken */
-	CONN_WAITING,    /* for the session */
+	CONN_WAITING,    /* for the session, or, when that runs, for its turn */
 	CONN_CONNECTING, /* to it, which runs */
 	CONN_RELAYING,
 	CONN_PARTING, /* has its last answer; what it still sends is thrown away */
@@ -60,13 +61,14 @@ struct conn {
 	struct request_head *head;     /* READING, from its first byte on; ASKING and HOLDING */
 	struct hub_question *question; /* ASKING */
 	struct relay relay;
-	char *what;  /* WAITING: told to touched() */
-	bool ended;  /* it sends no more */
-	bool html;   /* it wants pages for people */
-	bool bare;   /* it asked by HEAD */
-	int refused; /* how often the session did not take it */
-	int held;    /* how often the Hub was asked in vain */
-	LIST_ENTRY(conn) link;
+	char *what;    /* WAITING: told to touched() */
+	bool ended;    /* it sends no more */
+	bool html;     /* it wants pages for people */
+	bool bare;     /* it asked by HEAD */
+	int refused;   /* how often the session did not take it */
+	int held;      /* how often the Hub was asked in vain */
+	bool arriving; /* counted in its activator's */
+	TAILQ_ENTRY(conn) link;
 };
 
 enum request_outcome {
@@ -87,6 +89,7 @@ void conn_begin(struct activator *a, int fd);
 /* May end the activator: nothing of it is to be touched after. */
 void conn_free(struct conn *c);
 void conn_woken(struct conn *c);
+void conn_connect(struct conn *c); /* WAITING, and the session runs */
 void conn_failed(struct conn *c, const char *why, int retry_after_s);
 
 /* There is room for one more, or it has ended. */

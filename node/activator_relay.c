@@ -30,7 +30,7 @@ static bool pass_end(struct relay_side *from)
 	}
 	if (!to->ended || unsent(from))
 		return false;
-	from->relay->over(from->relay->arg);
+	from->relay->events.over(from->relay->arg);
 	return true;
 }
 
@@ -44,8 +44,14 @@ static void pass_bytes(struct relay_side *from)
 
 static void on_read(struct bufferevent *bev, void *arg)
 {
+	struct relay_side *side = arg;
+	struct relay *relay = side->relay;
 	(void)bev;
-	pass_bytes(arg);
+	pass_bytes(side);
+	if (side == &relay->sides[1] && !relay->answered) {
+		relay->answered = true;
+		relay->events.answered(relay->arg);
+	}
 }
 
 /* All that was to be sent on this side is on its way. */
@@ -53,8 +59,21 @@ static void on_sent(struct bufferevent *bev, void *arg)
 {
 	struct relay_side *to = arg, *from = other_side(to);
 	(void)bev;
-	if (!pass_end(from) && !from->ended)
+	if (from->failed)
+		from->relay->events.over(from->relay->arg);
+	else if (!pass_end(from) && !from->ended)
 		bufferevent_enable(from->bev, EV_READ);
+}
+
+static void fail(struct relay_side *from)
+{
+	struct relay_side *to = other_side(from);
+	from->failed = true;
+	pass_bytes(from);
+	if (to->failed || !unsent(to))
+		from->relay->events.over(from->relay->arg);
+	else
+		bufferevent_disable(to->bev, EV_READ);
 }
 
 static void on_event(struct bufferevent *bev, short what, void *arg)
@@ -62,10 +81,8 @@ static void on_event(struct bufferevent *bev, short what, void *arg)
 	struct relay_side *side = arg;
 	(void)bev;
 	if (what & BEV_EVENT_ERROR) {
-		side->relay->over(side->relay->arg);
-		return;
-	}
-	if (what & BEV_EVENT_EOF) {
+		fail(side);
+	} else if (what & BEV_EVENT_EOF) {
 		side->ended = true;
 		pass_bytes(side);
 		pass_end(side);
@@ -82,9 +99,10 @@ static void begin_side(struct relay_side *side, struct relay *relay, struct buff
 }
 
 void relay_begin(struct relay *relay, struct bufferevent *first, struct bufferevent *second,
-		 bool ended, void (*over)(void *arg), void *arg)
+		 bool ended, const struct relay_events *events, void *arg)
 {
-	relay->over = over;
+	relay->events = *events;
+	relay->answered = false;
 	relay->arg = arg;
 	begin_side(&relay->sides[0], relay, first);
 	begin_side(&relay->sides[1], relay, second);

@@ -6,11 +6,13 @@
 #include "node/activator.h"
 #include "node/arrival.h"
 #include "node/asleep.h"
+#include "node/connections.h"
 #include "node/doze.h"
 #include "node/hold.h"
 #include "node/unread.h"
 
 #include <errno.h>
+#include <unistd.h>
 
 int steps_kill(struct effect *ef, struct error *e)
 {
@@ -100,14 +102,14 @@ int steps_record(struct effect *ef, struct error *e)
 {
 	cleanup_free char *dir = asleep_dir(ef->node, ef->session->id);
 	cleanup_free char *to = asleep_record_dir(ef->node, ef->session->id);
-	if (!dir || !to)
+	cleanup_free char *connections = dir ? fs_join(dir, CONNECTIONS_FILE) : NULL;
+	if (!dir || !to || !connections)
 		return error_set(e, ENOMEM, "out of memory");
 	/* It cannot be asked, and was when it began to doze. */
 	if (doze_is_dozing(ef->node, ef->session))
 		return fs_mkdirs(dir, 0700, e);
-	int r = fs_remove_tree(dir, e);
-	if (r == 0)
-		r = fs_mkdirs(dir, 0700, e);
+	int r = fs_mkdirs(dir, 0700, e);
+	unlink(connections); /* of last time; what was asked for in vain then stays in the record */
 	return r < 0 ? r : activator_record(ef->node->config, &ef->request.session, to, e);
 }
 

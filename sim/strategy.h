@@ -39,6 +39,7 @@ struct strategy {
 	const char *text; /* for people */
 	bool spot;
 	enum idle_action idle;
+	bool unseen;    /* who comes wakes what sleeps, and need not start it */
 	bool evacuates; /* a notice is used */
 	bool protects;  /* snapshots */
 	struct step_times times;

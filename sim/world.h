@@ -31,8 +31,9 @@ struct sim_result {
 	double compute, storage; /* money */
 	double machine_hours, spot_hours, awake_hours;
 	double stored_gib_months;
-	struct tally wakes;  /* of who had been put away or killed, from asking to an answer */
-	struct tally pauses; /* in use when the machine went: from standing still to going on */
+	struct tally wakes;    /* of who had been put away or killed, from asking to an answer */
+	uint64_t wakes_unseen; /* ... of them: of who did not have to start anything for it */
+	struct tally pauses;   /* in use when the machine went: from standing still to going on */
 	struct work_account work;
 	uint64_t starts; /* first ones, and those that their users had ended */
 	uint64_t hibernations, snapshots, culled;

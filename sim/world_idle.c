@@ -6,6 +6,11 @@
 
 #define AGAIN_MS 1000 /* a snapshot of it is being taken */
 
+static bool is_asleep(const struct sim_session *s)
+{
+	return s->unseen && s->now.state == SESSION_HIBERNATED;
+}
+
 static struct idle_facts facts_of(const struct world *w, const struct sim_session *s)
 {
 	bool busy = work_busy(w, s);
@@ -20,6 +25,9 @@ static struct idle_facts facts_of(const struct world *w, const struct sim_sessio
 		.kernel_busy = busy,
 		.busy_since = busy ? w->now : 0,
 		.memory_bytes = s->memory_bytes,
+		.tier = is_asleep(s) ? IDLE_ASLEEP : IDLE_AWAKE,
+		.slept_at = s->slept_at,
+		.person_at = s->request_at,
 	};
 }
 
@@ -57,12 +65,14 @@ static void kill_session(struct world *w, struct sim_session *s)
 	s->evicted = false;
 }
 
-static void put_away(struct world *w, struct sim_session *s)
+static void put_away(struct world *w, struct sim_session *s, const struct idle_decision *d)
 {
 	if (w->strategy->idle == IDLE_ACTION_KILL) {
 		kill_session(w, s);
 		return;
 	}
+	s->unseen = w->strategy->unseen && d->to == IDLE_ASLEEP;
+	s->slept_at = w->now;
 	session_change(w, s, EVENT_HIBERNATE);
 	w->under_way += s->now.state == SESSION_CHECKPOINTING;
 }
@@ -92,7 +102,7 @@ static bool may_sleep(const struct world *w, const struct sim_session *s)
 static void follow(struct world *w, struct sim_session *s, const struct idle_decision *d)
 {
 	if (d->hibernate)
-		put_away(w, s);
+		put_away(w, s, d);
 	else if (d->reason == IDLE_KERNEL_BUSY)
 		idle_arm(w, s, s->busy_until);
 	else if (d->next_at)
@@ -101,9 +111,21 @@ static void follow(struct world *w, struct sim_session *s, const struct idle_dec
 		wait_for_slot(w, s);
 }
 
+/* Asleep for long: from now on its user has to start it. */
+static void look_at_asleep(struct world *w, struct sim_session *s)
+{
+	struct idle_decision d = decide(w, s, 0);
+	if (d.to == IDLE_STOPPED)
+		s->unseen = false;
+	else if (d.next_at)
+		idle_arm(w, s, d.next_at);
+}
+
 void idle_look(struct world *w, struct sim_session *s)
 {
 	s->looked_at = false;
+	if (is_asleep(s))
+		look_at_asleep(w, s);
 	if (s->now.state == SESSION_SNAPSHOTTING)
 		idle_arm(w, s, w->now + AGAIN_MS);
 	if (s->sleepy || !may_sleep(w, s))

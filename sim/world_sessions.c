@@ -172,6 +172,12 @@ void wanted_retry(struct world *w)
 	w->wanted_count = kept;
 }
 
+static void woken(struct sim_result *r, const struct sim_session *s, wall_ms now)
+{
+	tally_add(&r->wakes, now - s->asked_at);
+	r->wakes_unseen += s->unseen;
+}
+
 static void came_up(struct world *w, struct sim_session *s)
 {
 	struct sim_result *r = &w->result;
@@ -183,11 +189,11 @@ static void came_up(struct world *w, struct sim_session *s)
 	if (s->evicted_at)
 		tally_add(&r->pauses, w->now - s->evicted_at);
 	else if (s->slept && s->asked_at)
-		tally_add(&r->wakes, w->now - s->asked_at);
+		woken(r, s, w->now);
 	else if (!s->slept)
 		r->starts++;
 	s->asked_at = s->evicted_at = s->held_at = 0;
-	s->slept = false;
+	s->slept = s->unseen = false;
 	idle_arm(w, s, w->now);
 	if (m->doomed)
 		evict_look(w, m);
@@ -216,6 +222,8 @@ static void hibernated(struct world *w, struct sim_session *s)
 	s->evicted = false;
 	if (m->doomed)
 		evict_look(w, m);
+	if (s->unseen)
+		idle_arm(w, s, w->now);
 	fall_asleep(w, s);
 	idle_slot_free(w);
 }
@@ -337,7 +345,7 @@ static void ended(struct world *w, struct sim_session *s)
 	store(w, s, 0);
 	s->full_bytes = 0;
 	s->frozen_at = s->before_at = 0;
-	s->to_stop = s->wanted = s->slept = false;
+	s->to_stop = s->wanted = s->slept = s->unseen = false;
 	w->result.evicted -= s->evicted;
 	s->evicted = false;
 	s->evicted_at = s->held_at = 0;

@@ -26,15 +26,16 @@ from .progress import Progress, describe
 
 Json = dict[str, Any]
 
-# Processes exist and the Hub may send the user to them: now, or also in a moment.
-UP = {"running", "dozing", "snapshotting", "migrating"}
-ALIVE = UP | {"starting", "checkpointing", "restoring", "fencing"}
+# The Hub may send the user to it: its processes exist, or its node wakes it when somebody comes.
+# Now, or also in a moment.
+UP = {"running", "dozing", "snapshotting", "migrating", "freezing", "thawing", "asleep"}
+ALIVE = UP | {"starting", "checkpointing", "restoring", "fencing", "answering", "releasing"}
 # Nothing runs, and nobody has put it to sleep.
 ENDED = {"stopped", "failed", "lost"}
 # Something is under way that ends by itself: wait, then ask again.
 UNSETTLED = {
     "starting", "checkpointing", "snapshotting", "restoring", "migrating", "stopping", "forgetting",
-    "fencing",
+    "fencing", "answering", "releasing", "freezing", "thawing",
 }  # fmt: skip
 
 FRESH_OPTIONS = ("fresh", "fresh_generation")
@@ -178,7 +179,7 @@ class ElsaSpawner(Spawner):
         if session is None:
             return 0
         state = session.get("state")
-        if state in ALIVE or state in UNSETTLED or session.get("waking"):
+        if state in ALIVE or state in UNSETTLED or session.get("waking") or session.get("unseen"):
             return None
         return 1 if state in ("failed", "lost") else 0
 
@@ -405,7 +406,7 @@ class ElsaSpawner(Spawner):
             progress.say(left)
         if fresh:
             progress.say("Starting fresh; the old checkpoint is set aside", 5)
-        elif _is_up(session):
+        elif _is_up(session) and session.get("state") != "asleep":
             progress.say("Your session is running: you get back into it", 80)
         elif _can_resume(session):
             asleep = pages.asleep_text(session, _now_ms())

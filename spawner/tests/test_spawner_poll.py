@@ -20,8 +20,9 @@ def poll(**session: Any) -> int | None:
 
 
 @pytest.mark.parametrize(
-    "state", ["running", "dozing", "snapshotting", "migrating", "restoring", "fencing"]
-)
+    "state", ["running", "dozing", "snapshotting", "migrating", "restoring", "fencing", "asleep",
+              "answering", "releasing", "freezing", "thawing"]
+)  # fmt: skip
 def test_what_is_alive(state: str):
     assert poll(state=state) is None and _can_resume({"state": state})
 
@@ -30,6 +31,12 @@ def test_what_is_to_be_woken_by_itself_is_not_over():
     assert poll(state="hibernated", waking=True) is None
     assert poll(state="stopped", waking=True) is None
     assert _can_resume({"state": "stopped", "waking": True})
+
+
+def test_what_sleeps_unseen_is_not_over():
+    """Nobody answers for it just now: another node is about to."""
+    assert poll(state="hibernated", waking=False, unseen=True) is None
+    assert poll(state="hibernated", waking=False, unseen=False) == 0
 
 
 def test_what_is_over():

@@ -223,6 +223,14 @@ class Session:
         wait_for(self.answers)
         return result
 
+    def doze(self):
+        """As soon as its server has read all that it was sent."""
+        def dozes():
+            result = self.node.effect("doze", self)
+            assert result["state"] == "done" or result["fault"] == "conflict", result
+            return result["state"] == "done" and result
+        return wait_for(dozes)
+
     def processes(self):
         """Pids (ours) of everything in its cgroups."""
         found = set()

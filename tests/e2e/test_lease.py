@@ -145,7 +145,7 @@ def test_dozing_through_it(node, controller):
     """Two reasons to stand still: it goes on when there is none."""
     sleeper, roused = Ticker(node), Ticker(node)
     for ticker in (sleeper, roused):
-        node.done("doze", ticker.session)
+        ticker.session.doze()
     assert not sleeper.runs() and not roused.runs()
     controller.cut("refuse")
     wait_for(lambda: sleeper.is_held() and roused.is_held())

@@ -32,10 +32,6 @@ def begin(node, mib=100):
     return session, session.ask("state")
 
 
-def doze(node, session):
-    return node.done("doze", session)
-
-
 def rouse(node, session):
     result = node.done("rouse", session)
     wait_for(session.answers)
@@ -76,7 +72,7 @@ def test_memory_goes_out_and_comes_back_right(node):
     was = node.sessions()[session.id]["rss_bytes"]
     assert was > 200 * MIB
     for _ in range(2):
-        result = doze(node, session)
+        result = session.doze()
         assert result["dozing"] and result["running"]
         assert result["out_bytes"] > 200 * MIB and result["memory_bytes"] >= was * 0.95
         is_out(node, session, 200)
@@ -96,7 +92,7 @@ def test_time_stands_still_for_nobody_else(node):
     """One dozes, and the other's memory stays where it is."""
     session, _ = begin(node)
     other, other_before = begin(node)
-    doze(node, session)
+    session.doze()
     is_out(node, session, 100)
     status = node.sessions()[other.id]
     assert status.get("out_bytes", 0) == 0 and status["rss_bytes"] > 100 * MIB
@@ -114,7 +110,7 @@ def test_a_limit_is_what_it_was(node):
     session.start()
     session.ask("fill", mib=60, timeout=60)
     before = session.ask("state")
-    doze(node, session)
+    session.doze()
     is_out(node, session, 60)
     rouse(node, session)
     assert_same(before, session.ask("state"))
@@ -141,7 +137,7 @@ for _ in range(2):
         while True:
             time.sleep(1000)
 """))
-    doze(node, session)
+    session.doze()
     is_out(node, session, 160)
     rouse(node, session)
     assert_same(before, session.ask("state"))
@@ -155,9 +151,10 @@ out["is"] = (probe.map[:] == probe.forked and probe.huge[:30 << 20] == probe.for
 def test_asked_for_again(node):
     session, before = begin(node, 50)
     effect = new_id()
+    session.doze()
     first = node.done("doze", session, effect_id=effect)
     assert node.done("doze", session, effect_id=effect) == first
-    assert doze(node, session)["dozing"]
+    assert session.doze()["dozing"]
     is_out(node, session, 50)
     for _ in range(2):
         assert rouse(node, session)["running"]
@@ -172,7 +169,7 @@ def test_woken_a_moment_ago(node):
     session, before = begin(node, 300)
     session.hibernate(1)
     node.done("restore", session, 1)
-    doze(node, session)
+    session.doze()
     is_out(node, session, 300)
     rouse(node, session)
     assert_same(before, session.ask("state"))
@@ -186,7 +183,7 @@ def test_what_is_made_is_removed(with_doze):
     node = with_doze('size = "300M"').start()
     session, state = begin(node, 20)
     assert areas() == before, "made although nothing dozes"
-    doze(node, session)
+    session.doze()
     assert len(areas()) == len(before) + 1
     node.stop()
     node.start()
@@ -194,7 +191,7 @@ def test_what_is_made_is_removed(with_doze):
     node.start()
     is_out(node, session, 20)
     rouse(node, session)
-    doze(node, session)
+    session.doze()
     assert len(areas()) == len(before) + 1
     rouse(node, session)
     assert_same(state, session.ask("state"))
@@ -207,13 +204,13 @@ def test_one_that_a_kill_has_left_half_made(with_doze):
     before = areas()
     node = with_doze('size = "300M"').start()
     session, state = begin(node, 20)
-    doze(node, session)
+    session.doze()
     rouse(node, session)
     node.kill()
     mine = areas() - before
     subprocess.run(["swapoff", *mine], check=True, timeout=60)
     node.start()
-    doze(node, session)
+    session.doze()
     assert areas() - before == mine
     rouse(node, session)
     assert_same(state, session.ask("state"))
@@ -224,7 +221,7 @@ def test_another_configuration(with_doze):
     before = areas()
     node = with_doze('size = "300M"').start()
     session, state = begin(node, 20)
-    doze(node, session)
+    session.doze()
     node.stop()
     node.write_config('[doze]\nswap = "off"')
     node.start()
@@ -253,7 +250,7 @@ def test_too_little_room(with_doze):
     node.done("stop", session)
     # zram keeps what nothing makes smaller: at half its size in memory it is full.
     session, before = begin(node, 80)
-    result = node.effect("doze", session)
+    result = wait_for(lambda: (r := node.effect("doze", session)).get("fault") != "conflict" and r)
     if result["state"] == "failed":
         assert result["fault"] == "full" and "could be paged out" in result["text"], result
         assert not node.sessions()[session.id].get("frozen")
@@ -306,14 +303,14 @@ def test_what_a_file_is_asked_to_be(place, with_doze, monkeypatch):
     for _ in range(2):
         node = with_doze('swap = "file"\nsize = "200M"').start()
         session, before = begin(node, 50)
-        doze(node, session)
+        session.doze()
         is_out(node, session, 50)
         node.kill()
         node.start()
         is_out(node, session, 50)
         rouse(node, session)
         assert_same(before, session.ask("state"))
-        doze(node, session)
+        session.doze()
         node.teardown()
         assert not list(place.glob("**/doze.swap")) and not list(place.glob("**/doze.json"))
     keys = {file.read_text() for file in place.glob("key.*")}
@@ -328,7 +325,7 @@ def test_a_file_is_encrypted_or_not_made(place, with_doze):
     info = node.get("/v1/node")
     if info.get("doze"):
         session, before = begin(node, 50)
-        doze(node, session)
+        session.doze()
         is_out(node, session, 50)
         rouse(node, session)
         assert_same(before, session.ask("state"))
@@ -356,7 +353,7 @@ def test_doctor(with_doze):
 
 def test_a_snapshot_leaves_it_dozing(node):
     session, before = begin(node, 100)
-    doze(node, session)
+    session.doze()
     for generation in (1, 2):
         result = session.snapshot(generation)
         assert result["dozing"] and result["memory_bytes"] > 100 * MIB
@@ -372,7 +369,7 @@ def test_a_snapshot_leaves_it_dozing(node):
 def test_what_fails_leaves_it_dozing(node):
     session, before = begin(node, 100)
     session.ask("hold", what="mptcp")
-    doze(node, session)
+    session.doze()
     for kind in ("snapshot", "hibernate"):
         result = node.effect(kind, session, 1)
         assert result["state"] == "failed" and result["dozing"], result
@@ -384,7 +381,7 @@ def test_what_fails_leaves_it_dozing(node):
 def test_put_to_sleep_while_it_dozes(node):
     """Unseen: from one who answers for it to the other."""
     session, before = begin(node, 50)
-    doze(node, session)
+    session.doze()
     result = node.done("sleep", session, 1)
     assert result["answering"] and not result["running"] and not result["dozing"]
     assert session.processes() == set() and whole(node, session, 1)
@@ -393,7 +390,7 @@ def test_put_to_sleep_while_it_dozes(node):
     assert not node.sessions()[session.id]["dozing"]
     # One that fails leaves it dozing, and answered for.
     session.ask("hold", what="mptcp")
-    doze(node, session)
+    session.doze()
     result = node.effect("sleep", session, 2)
     assert result["state"] == "failed" and result["dozing"], result
     is_out(node, session, 50)
@@ -406,7 +403,7 @@ def test_put_to_sleep_while_it_dozes(node):
     ("hibernate", "dump", "after"), ("hibernate", "commit", "before")])
 def test_killed_at_work_on_one_that_dozes(node, kind, step, when):
     session, before = begin(node, 20)
-    doze(node, session)
+    session.doze()
     node.kill()
     node.start("--fault", f"{kind}:{step}:{when}")
     ask_until_killed(node, kind, session, 1, new_id())
@@ -420,7 +417,7 @@ def test_killed_at_work_on_one_that_dozes(node, kind, step, when):
 
 def test_hibernated_while_it_dozes(node):
     session, before = begin(node, 100)
-    doze(node, session)
+    session.doze()
     result = session.hibernate(1)
     assert not result["running"] and not result["dozing"]
     assert session.processes() == set() and leftovers(node) == []
@@ -448,7 +445,7 @@ def test_ended_while_it_dozes(node, kind):
     session = Session(node, command=["python3", "-c", WAITS_FOR_ITS_END])
     node.done("start", session)
     total = wait_for(lambda: (session.home / "sum").exists() and (session.home / "sum").read_text())
-    doze(node, session)
+    session.doze()
     is_out(node, session, 50)
     assert not node.done(kind, session)["running"]
     assert session.processes() == set() and leftovers(node) == []
@@ -457,7 +454,7 @@ def test_ended_while_it_dozes(node, kind):
 
 def test_it_ends_while_it_dozes(node):
     session, _ = begin(node, 50)
-    doze(node, session)
+    session.doze()
     for pid in session.processes():
         os.kill(pid, 9)
     session.thaw()
@@ -470,7 +467,7 @@ def test_it_ends_while_it_dozes(node):
 def test_the_machine_goes_down(node, place):
     """What it dozed with is gone; its background checkpoint is not."""
     session, before = begin(node, 50)
-    doze(node, session)
+    session.doze()
     session.snapshot(1)
     node.kill()
     for pid in session.processes():
@@ -489,7 +486,7 @@ def test_the_machine_goes_down(node, place):
 def test_evacuated_while_it_dozes(place):
     node = Doomed(place).start()
     session, before = begin(node, 100)
-    doze(node, session)
+    session.doze()
     node.notice({"in": "60s"})
     last = node.over()
     assert [s["state"] for s in last["sessions"]] == ["saved"]
@@ -514,7 +511,7 @@ def runs_again(node, session):
 def test_who_connects_lets_it_run(node):
     session, before = begin(node, 100)
     for _ in range(2):
-        doze(node, session)
+        session.doze()
         begun = time.monotonic()
         after = session.ask("hold", what="nothing")
         print(f"dozing to first answer: {(time.monotonic() - begun) * 1000:.1f} ms")
@@ -525,7 +522,7 @@ def test_who_connects_lets_it_run(node):
 
 def test_many_connect_at_once(node):
     session, before = begin(node, 50)
-    doze(node, session)
+    session.doze()
     answers = []
 
     def ask():
@@ -547,7 +544,7 @@ def test_an_old_connection(node):
             socket.create_connection((session.address, session.port), 30) as wants:
         # Accepted, each by a thread that reads.
         wait_for(lambda: session.ask("state")["threads"] >= before["threads"] + 2)
-        doze(node, session)
+        session.doze()
         talks.sendall(b"\x8a\x80mask" + b"\x89\x84maskping")
         for _ in range(5):
             assert node.sessions()[session.id]["dozing"]
@@ -585,14 +582,14 @@ def test_somebody_comes_while_no_node_runs(node, end):
     session, before = begin(node, 50)
     with socket.create_connection((session.address, session.port), 60) as wants:
         wait_for(lambda: session.ask("state")["threads"] >= before["threads"] + 1)
-        doze(node, session)
+        session.doze()
         end(node)
         wants.sendall(b"GET /state HTTP/1.0\r\n\r\n")
         node.start()
         assert wants.recv(100).startswith(b"HTTP/1.0 200")
     runs_again(node, session)
     assert_same(before, session.ask("state"))
-    doze(node, session)
+    session.doze()
     node.stop()
     answers = []
     thread = threading.Thread(target=lambda: answers.append(session.ask("state", timeout=60)))
@@ -605,7 +602,7 @@ def test_somebody_comes_while_no_node_runs(node, end):
 
 def test_answered_for_after_a_restart(node):
     session, before = begin(node, 50)
-    doze(node, session)
+    session.doze()
     session.snapshot(1)
     for _ in range(2):
         node.kill()

@@ -2,6 +2,7 @@
 #define _GNU_SOURCE
 #include "activator_world.h"
 
+#include <malloc.h>
 #include <sys/resource.h>
 
 #define GET "GET /user/ada/lab?token=secret HTTP/1.1\r\nHost: x\r\nAccept: text/html\r\n\r\n"
@@ -75,14 +76,14 @@ static void a_failed_wake_is_told_and_the_next_works(void **state)
 	cleanup_fd int person = client(w, GET "and a body that nobody reads");
 	cleanup_fd int program = client(w, API);
 	UNTIL(w, w->touches == 2);
-	activator_failed(w->a, "the store <does> not answer", 7);
+	activator_failed(w->a, "The store <does> not answer.", 7);
 	hear_to_end(w, person, &page);
 	hear_to_end(w, program, &json);
 	assert_memory_equal(page.data, "HTTP/1.1 503 ", 13);
 	assert_non_null(strstr(page.data, "Retry-After: 7\r\n"));
-	assert_non_null(strstr(page.data, "the store &lt;does&gt; not answer"));
+	assert_non_null(strstr(page.data, "<p>The store &lt;does&gt; not answer.</p>"));
 	assert_non_null(strstr(json.data, "Content-Type: application/json\r\n"));
-	assert_non_null(strstr(json.data, "\"reason\": \"the store <does> not answer\""));
+	assert_non_null(strstr(json.data, "\"message\": \"The store <does> not answer.\""));
 	cleanup_fd int again = client(w, API);
 	UNTIL(w, w->touches == 3);
 	activator_woken(w->a);
@@ -272,6 +273,29 @@ static void a_websocket_is_held_and_relayed(void **state)
 	assert_int_equal(w->overs, 0);
 }
 
+/* What a sleeping session takes of our memory while nobody is connected. */
+static void many_take_little(void **state)
+{
+	enum { MANY = 64, MOST = 2048 };
+	struct world *w = *state;
+	struct activator *all[MANY], *first = w->a;
+	w->env[0] = "JUPYTERHUB_SERVICE_PREFIX=/user/ada/";
+	w->env[1] = "JUPYTERHUB_API_URL=http://10.99.0.1:8081/hub/api";
+	w->env[2] = "JUPYTERHUB_OAUTH_ACCESS_SCOPES=[\"access:servers!server=ada/\"]";
+	size_t before = mallinfo2().uordblks;
+	for (int i = 0; i < MANY; i++) {
+		world_begin(w);
+		all[i] = w->a;
+	}
+	size_t each = (mallinfo2().uordblks - before) / MANY;
+	for (int i = 1; i < MANY; i++)
+		activator_free(all[i]);
+	activator_free(all[0]);
+	w->a = first;
+	print_message("%zu bytes\n", each);
+	assert_true(each < MOST);
+}
+
 int main(void)
 {
 	struct rlimit files;
@@ -289,6 +313,7 @@ int main(void)
 		cleanup_world(a_session_that_does_not_listen_yet_is_tried_again),
 		cleanup_world(who_has_said_nothing_yet_is_relayed_later),
 		cleanup_world(a_websocket_is_held_and_relayed),
+		cleanup_world(many_take_little),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -85,9 +85,28 @@ static void test_ways(void **state)
 		assert_int_equal(r->hibernations, days[i].hibernations);
 		assert_int_equal(r->sessions_lost, days[i].lost);
 		assert_int_equal(r->starts, 1);
+		assert_int_equal(r->wakes_unseen, days[i].id == STRATEGY_ELSA);
 		assert_true(r->wakes.most >= days[i].least_ms && r->wakes.most <= days[i].most_ms);
 		assert_int_equal(r->work.kept_ms, days[i].kept_ms);
 		assert_true(r->compute > 0 && (r->storage > 0) == (days[i].hibernations > 0));
+		world_free(w);
+	}
+}
+
+/* Who comes after idle.stop_after has to start it. */
+static void test_long_asleep(void **state)
+{
+	(void)state;
+	for (int hours = 20; hours <= 40; hours += 20) {
+		struct world *w = new_world(STRATEGY_ELSA);
+		const struct sim_result *r = world_result(w);
+		take(w,
+		     (struct trace_record) { .kind = TRACE_OPEN, .memory_bytes = GIB, .at = HOUR });
+		take(w, (struct trace_record) {
+				.kind = TRACE_BUSY, .at = hours * HOUR, .duration_ms = MINUTE });
+		take(w, (struct trace_record) { .kind = TRACE_END, .at = (hours + 1) * HOUR });
+		assert_int_equal(r->wakes.count, 1);
+		assert_int_equal(r->wakes_unseen, hours == 20);
 		world_free(w);
 	}
 }
@@ -370,9 +389,10 @@ static void test_bench(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_ways), cmocka_unit_test(test_interruptions),
-		cmocka_unit_test(test_stop), cmocka_unit_test(test_random),
-		cmocka_unit_test(test_page), cmocka_unit_test(test_bench),
+		cmocka_unit_test(test_ways),          cmocka_unit_test(test_long_asleep),
+		cmocka_unit_test(test_interruptions), cmocka_unit_test(test_stop),
+		cmocka_unit_test(test_random),        cmocka_unit_test(test_page),
+		cmocka_unit_test(test_bench),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
