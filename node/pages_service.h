@@ -243,6 +243,8 @@ void pages_record_wait(struct pages *p);
 
 /* False: the frame may be put into place as a whole. Else it is kept until all is recorded. */
 bool pages_withhold(struct pages *p, uint32_t frame, const void *data, size_t len);
+/* It is kept until then; false: there is no room, or that is over. */
+bool pages_keep(struct pages *p, uint32_t frame, const void *data, size_t len);
 /* A frame that is kept, whatever for: a copy of it. */
 bool pages_find_kept(struct pages *p, uint32_t frame, unsigned char data[STORE_FRAME_BYTES],
 		     size_t *len);
