@@ -96,16 +96,34 @@ static bool keep(struct pages *p, uint32_t frame, const void *data, size_t len)
 	return early;
 }
 
-/* Of this thread only: CRIU goes first. Then the session does, which waits for what we hold. */
-static void stand_behind(bool behind)
+/* Of this thread only: CRIU goes first. Then the session does, and who serves its faults waits for
+ * what we hold: from then on we do not. */
+static void stand_behind(struct pages *p, pid_t *thread)
 {
-	setpriority(PRIO_PROCESS, (id_t)gettid(), behind ? NICE : 0);
+	pthread_mutex_lock(&p->lock);
+	*thread = gettid();
+	if (!p->early_over)
+		setpriority(PRIO_PROCESS, (id_t)*thread, NICE);
+	pthread_mutex_unlock(&p->lock);
+}
+
+/* Lock held. */
+static void stand_behind_no_more(const pid_t *thread)
+{
+	if (*thread)
+		setpriority(PRIO_PROCESS, (id_t)*thread, 0);
+}
+
+static void note_end(struct pages *p, pid_t *thread)
+{
+	pthread_mutex_lock(&p->lock);
+	*thread = 0;
+	pthread_mutex_unlock(&p->lock);
 }
 
 struct reading {
 	struct pages *p;
 	mono_us begun;
-	_Atomic bool in_time; /* not yet too late to stand behind */
 };
 
 static void note_first(struct pages *p, mono_us took)
@@ -122,13 +140,10 @@ static int on_frame(uint32_t frame, const void *data, size_t len, void *arg)
 	struct reading *r = arg;
 	struct pages *p = r->p;
 	note_first(p, clock_mono() - r->begun);
-	if (r->in_time && !keep(p, frame, data, len)) {
-		r->in_time = false;
-		stand_behind(false);
-	}
-	if (!r->in_time)
+	bool late = !keep(p, frame, data, len);
+	if (late)
 		pages_place(p, frame, data);
-	return pages_over(p) || (p->source.near && !r->in_time) ? -ECANCELED : 0;
+	return pages_over(p) || (late && p->source.near) ? -ECANCELED : 0;
 }
 
 typedef int each_frame(uint32_t frame, const void *data, size_t len, void *arg);
@@ -150,7 +165,7 @@ static void read_frames(struct pages *p, uint32_t *frames, size_t count, each_fr
 
 static void read_set(struct pages *p, uint32_t *frames, size_t count)
 {
-	struct reading r = { p, clock_mono(), true };
+	struct reading r = { p, clock_mono() };
 	read_frames(p, frames, count, on_frame, &r);
 }
 
@@ -177,8 +192,9 @@ struct hot {
 static void *hot_main(void *arg)
 {
 	struct hot *hot = arg;
-	stand_behind(true);
+	stand_behind(hot->p, &hot->p->hot_thread);
 	read_set(hot->p, hot->frames, hot->count);
+	note_end(hot->p, &hot->p->hot_thread);
 	end_early(hot->p);
 	free(hot);
 	return NULL;
@@ -227,7 +243,7 @@ static void *set_main(void *arg)
 	struct working_set_page *list;
 	size_t count;
 	cleanup_free uint32_t *frames = calloc(p->source.frame_count + 1, sizeof(*frames));
-	stand_behind(true);
+	stand_behind(p, &p->set_thread);
 	/* Without one, nothing is known to come first. */
 	if (frames && wait_set(p) && working_set_read(p->dir, &list, &count, NULL) == 0) {
 		pthread_mutex_lock(&p->lock);
@@ -239,6 +255,7 @@ static void *set_main(void *arg)
 	note_early_end(p);
 	if (frames)
 		read_frames(p, frames, choose_likely(p, frames), on_likely, p);
+	note_end(p, &p->set_thread);
 	pages_unref(p);
 	return NULL;
 }
@@ -316,6 +333,8 @@ void pages_early_settled(struct pages *p)
 	while (p->early_threads > 0 && !p->early_full && clock_mono() < until && !p->let_go)
 		pages_wait_for(&p->changed, &p->lock, until - clock_mono());
 	p->early_over = true;
+	stand_behind_no_more(&p->hot_thread);
+	stand_behind_no_more(&p->set_thread);
 	pthread_cond_broadcast(&p->changed);
 	pthread_mutex_unlock(&p->lock);
 	pages_place_kept(p, &p->early, clock_mono() + EARLY_PUT_MS * 1000);

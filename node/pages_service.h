@@ -148,9 +148,10 @@ struct pages {
 	bool *early_taken; /* frames that are being read */
 	struct pages_kept early;
 	int early_threads;
-	bool early_full;          /* no more is kept */
-	bool early_over;          /* there is a place for them */
-	_Atomic int64_t early_us; /* until the first frame came */
+	pid_t hot_thread, set_thread; /* while they stand behind CRIU; 0 */
+	bool early_full;              /* no more is kept */
+	bool early_over;              /* there is a place for them */
+	_Atomic int64_t early_us;     /* until the first frame came */
 
 	/* The working set. */
 	struct working_set_page *last_set;
