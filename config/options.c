@@ -279,6 +279,9 @@ const struct option options[] = {
 	  .choices = "ignore avoid evacuate",
 	  .doc = "What is done about a recommendation to rebalance: ignore it, avoid the node for\n"
 		 "new sessions, evacuate it." },
+	{ "spot", "move", OPTION_BOOLEAN, AT(spot.move), "true",
+	  .doc = "Sessions in use leave a machine that goes away while they run, where there is time\n"
+		 "and a node for them. false: all go by checkpoint." },
 
 	{ "move", "patience", OPTION_DURATION, AT(move.patience_ms), "\"10s\"", 500, HOUR,
 	  .doc = "How long a session that is about to move stands still for a node that does not\n"

@@ -46,6 +46,7 @@ static const struct strategy strategies[STRATEGY_COUNT] = {
 			    .spot = true,
 			    .idle = IDLE_ACTION_HIBERNATE,
 			    .evacuates = true,
+			    .moves = true,
 			    .protects = true,
 			    .times = { .start_ms = START_MS,
 				       .wake_ms = 374,
@@ -56,7 +57,8 @@ static const struct strategy strategies[STRATEGY_COUNT] = {
 				       .again_gib_ms = 400,
 				       .stored_share = 0.35,
 				       .changed_share = 0.05, /* an assumption */
-				       .at_once = 4 } },
+				       .at_once = 4,
+				       .move_gib_ms = 8000 /* an assumption: 1 Gbit/s */ } },
 };
 
 void sim_setup_init(struct sim_setup *setup)
