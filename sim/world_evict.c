@@ -9,7 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { ID_LEN = 12, HAND_OVER_MS = 1000 };
+enum { ID_LEN = 12, HAND_OVER_MS = 1000, WHILE_MOVING_MS = 5000 };
 #define GIB ((int64_t)1 << 30)
 
 /* --- what is taken ---------------------------------------------------------------------------- */
@@ -187,6 +187,9 @@ void evict_look(struct world *w, struct machine *m)
 	wall_ms wake = evacuate_decide(&facts, list, m->count);
 	bool stayed = carry_out(w, &facts, list, m->count);
 	m->evict_turn++;
+	/* Nothing takes longer here than was thought: what ends is looked at then. */
+	if (wake && move_under_way(w, m))
+		wake += WHILE_MOVING_MS;
 	if (wake || stayed)
 		world_at(w, stayed ? w->now : wake, ON_EVACUATE, m->number, m->evict_turn);
 }

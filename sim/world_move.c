@@ -6,7 +6,7 @@
 
 #include "policies/place.h"
 
-static bool is_leaving(const struct world *w, const struct machine *m)
+bool move_under_way(const struct world *w, const struct machine *m)
 {
 	for (size_t i = 0; i < m->count; i++)
 		if (w->sessions[m->sessions[i]].now.state == SESSION_MIGRATING)
@@ -29,7 +29,7 @@ bool move_try(struct world *w, struct sim_session *s, int64_t takes_ms)
 {
 	const struct place_request request = { .memory_bytes = s->memory_bytes,
 					       .local_allowed = true };
-	if (is_leaving(w, machine_of(w, s)))
+	if (move_under_way(w, machine_of(w, s)))
 		return true;
 	int i = place(&request, w->nodes, w->live_count, NULL);
 	if (i < 0) {

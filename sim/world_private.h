@@ -177,6 +177,7 @@ void evict_saved(struct world *w, struct sim_session *s);
 void evict_gone(struct world *w, struct machine *m);
 
 /* world_move.c */
+bool move_under_way(const struct world *w, const struct machine *m);
 bool move_try(struct world *w, struct sim_session *s,
 	      int64_t takes_ms);                          /* false: no machine takes it */
 void move_recall(struct world *w, struct sim_session *s); /* it stays where it is */
