@@ -25,7 +25,8 @@ static void set_duration(json_t *row, const char *key, int64_t ms)
 /* What the table shows beside what is there. */
 static void add_cells(const json_t *evacuation, json_t *row)
 {
-	bool saved = strcmp(wire_text_at(row, "state"), "saved") == 0;
+	const char *state = wire_text_at(row, "state"), *to = wire_text_at(row, "to");
+	bool saved = strcmp(state, "saved") == 0 || strcmp(state, "moved") == 0;
 	int64_t begun = wire_number_at(row, "begun_at"), ended = wire_number_at(row, "ended_at");
 	int64_t snapshot = wire_number_at(row, "snapshot_at"),
 		end = wire_number_at(evacuation, "ended_at");
@@ -34,6 +35,10 @@ static void add_cells(const json_t *evacuation, json_t *row)
 		json_object_set_new(row, "label", wire_text(wire_text_at(row, "session")));
 	if (begun && ended)
 		json_object_set_new(row, "took_us", json_integer((ended - begun) * 1000));
+	if (*to) {
+		cleanup_free char *text = str_printf("to %s", to);
+		json_object_set_new(row, "why", wire_text(text ? text : to));
+	}
 	if (saved)
 		set_duration(row, "left", deadline - ended);
 	else if (snapshot)

@@ -132,6 +132,7 @@ struct config {
 		int64_t margin_ms;      /* left free before a deadline */
 		int64_t notice_ms;      /* of a notice without a time */
 		char *rebalance;        /* "ignore", "avoid", "evacuate" */
+		bool move; /* sessions in use leave a doomed machine while they run, if they can */
 	} spot;
 	struct {
 		int64_t concurrency;   /* of one node; 0: as many as it has processors */

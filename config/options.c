@@ -281,6 +281,9 @@ const struct option options[] = {
 	  .choices = "ignore avoid evacuate",
 	  .doc = "What is done about a recommendation to rebalance: ignore it, avoid the node for\n"
 		 "new sessions, evacuate it." },
+	{ "spot", "move", OPTION_BOOLEAN, AT(spot.move), "true",
+	  .doc = "Sessions in use leave a machine that goes away while they run, where there is time\n"
+		 "and a node for them. false: all go by checkpoint." },
 
 	{ "move", "patience", OPTION_DURATION, AT(move.patience_ms), "\"10s\"", 500, HOUR,
 	  .doc = "How long a session that is about to move stands still for a node that does not\n"
@@ -288,7 +291,7 @@ const struct option options[] = {
 	{ "move", "concurrency", OPTION_INTEGER, AT(move.concurrency), "2", 1, 64,
 	  .doc = "Sessions that may move to and from one node at the same time." },
 
-	{ "doze", "swap", OPTION_STRING, AT(doze.swap), "\"zram\"",
+	{ "doze", "swap", OPTION_STRING, AT(doze.swap), "\"off\"",
 	  .choices = "off zram file system",
 	  .doc = "zram: compressed, in memory. file: in node.state_dir, encrypted with a key that\n"
 		 "only this boot of the machine knows; needs dm-crypt and cryptsetup. system: the swap\n"

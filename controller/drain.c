@@ -31,14 +31,14 @@ static bool is_leaving(const struct session *s)
 }
 
 /* While it runs, if both nodes can and it did not fail lately. -EBUSY: in a moment. */
-static int move(struct session *s, const char *why, struct error *e)
+static int move(struct session *s, const char *who, const char *why, struct error *e)
 {
 	int64_t pause_us = s->controller->config->idle.base.refused_retry_ms * 1000;
 	struct node *to = NULL;
 	if (s->move_failed_at && clock_mono() - s->move_failed_at < pause_us)
 		return -ENOTSUP;
 	int r = migrate_place(s, NULL, &to, e);
-	return r < 0 ? r : migrate_begin(s, to, WHO, why, e);
+	return r < 0 ? r : migrate_begin(s, to, who, why, e);
 }
 
 /* What CRIU refused lately is not tried over and over: it stays until its user or the operator ends
@@ -61,7 +61,7 @@ static void put_away(struct session *s)
 		.why = why ? why : "node",
 		.wish = WISH_AWAKE,
 	};
-	int moved = idle_in_use(s) ? move(s, change.why, &e) : -ENOTSUP;
+	int moved = idle_in_use(s) ? move(s, WHO, change.why, &e) : -ENOTSUP;
 	if (moved == 0 || moved == -EBUSY || moved == -EINPROGRESS)
 		return;
 	error_clear(&e);
@@ -115,17 +115,25 @@ static bool drain(struct node *node)
 	return any;
 }
 
-/* It sees itself to what runs there. True: as drain(). */
-static bool empty_doomed(struct node *node)
+/* A machine that goes away puts its sessions away by itself, but for those that it leaves to us for
+ * a moment. Who sleeps there is answered for elsewhere. True: there are some. */
+static bool move_away(struct node *node)
 {
+	cleanup_free char *why = str_printf("node=%s", node_name(node));
 	bool any = false;
 	struct session *next;
 	for (struct session *s = sessions_first(node->controller); s; s = next) {
+		struct error e = ERROR_INIT;
 		next = sessions_next(s);
-		if (s->node != node || s->state != SESSION_ASLEEP || s->effect)
+		if (s->node != node || s->effect)
 			continue;
-		leave(s);
-		any = true;
+		bool sleeps = s->state == SESSION_ASLEEP && !node->local;
+		bool moves = s->state == SESSION_RUNNING && s->seen.to_move && idle_in_use(s);
+		any = any || sleeps || moves;
+		if (sleeps)
+			leave(s);
+		else if (moves && move(s, "evacuation", why ? why : "node", &e) == 0)
+			s->seen.to_move = false;
 	}
 	return any;
 }
@@ -138,18 +146,14 @@ static void run_pass(evutil_socket_t fd, short what, void *arg)
 	(void)fd;
 	(void)what;
 	for (struct node *node = nodes_first(c); node; node = nodes_next(node)) {
-		/* One that is lost has its sessions fenced, one that is doomed sees to them itself.
-		 */
-		bool draining = !node->local && placing_is_draining(node);
-		bool doomed = !node->local && placing_is_doomed(node);
-		if (!draining)
+		/* One that is lost has its sessions fenced. */
+		bool doomed = placing_is_doomed(node);
+		if (node->local || !placing_is_draining(node))
 			node->drained = false;
-		if (node->lost)
-			continue;
-		if (doomed)
-			any = empty_doomed(node) || any;
-		else if (draining)
+		else if (!node->lost && !doomed)
 			any = drain(node) || any;
+		if (!node->lost && doomed)
+			any = move_away(node) || any;
 	}
 	if (any)
 		event_add(c->drain->timer, &again);

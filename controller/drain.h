@@ -5,7 +5,9 @@
 /*
  * Sessions leave nodes that are drained (`elsa node drain`, or a recommendation
  * to rebalance with spot.rebalance = "evacuate"): a few at a time they are
- * hibernated, and those in use woken elsewhere at once. One thread.
+ * hibernated, and those in use moved, or woken elsewhere at once. A node that goes
+ * away sees to its sessions itself; what it leaves to us for a moment is moved. One
+ * thread.
  */
 
 #include "controller/sessions.h"

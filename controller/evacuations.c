@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "base/names.h"
 #include "controller/api.h"
+#include "controller/drain.h"
 #include "controller/left_behind.h"
 #include "controller/record.h"
 #include "controller/sessions.h"
@@ -128,10 +129,12 @@ static int tell_end(const struct news *n, struct error *e)
 		r = tell_left(n, &now->sessions[i], e);
 	}
 	clock_format_duration(left < 0 ? -left : left, margin);
-	cleanup_free char *detail =
-		str_printf("%s: %zu of %zu sessions saved, %lld left behind; %s %s the deadline",
-			   n->name, count(now, EVACUEE_SAVED), now->session_count,
-			   (long long)behind, margin, left < 0 ? "behind" : "before");
+	size_t moved = count(now, EVACUEE_MOVED);
+	cleanup_free char *ran = moved ? str_printf(" (%zu while they ran)", moved) : NULL;
+	cleanup_free char *detail = str_printf(
+		"%s: %zu of %zu sessions saved%s, %lld left behind; %s %s the deadline", n->name,
+		count(now, EVACUEE_SAVED) + moved, now->session_count, ran ? ran : "",
+		(long long)behind, margin, left < 0 ? "behind" : "before");
 	if (r < 0)
 		return r;
 	return record_event(
@@ -203,6 +206,7 @@ static void note_unsaved(struct node *node, const struct evacuation *now)
 		if (!s || s->node != node)
 			continue;
 		note_left(node, s, now, one, unsaved);
+		s->seen.to_move = one->to_move;
 		snprintf(s->seen.unsaved, sizeof(s->seen.unsaved), "%s",
 			 !unsaved   ? ""
 			 : one->why ? one->why
@@ -227,6 +231,7 @@ static bool take(struct node *node, const struct http_reply *reply)
 		/* Not kept, it is asked for again. */
 		node->evacuation = r == 0 && now.ended_at ? EVACUATION_OVER : EVACUATION_OPEN;
 		note_unsaved(node, &now);
+		drain_soon(node->controller);
 		node->noticed = node->info.notice_count;
 		wire_free(&wire_evacuation, &now);
 	}
@@ -260,7 +265,8 @@ static void end_for(struct node *node, struct evacuation *last, wall_ms now)
 	wall_ms saved = 0;
 	for (size_t i = 0; i < last->session_count; i++) {
 		struct evacuee *s = &last->sessions[i];
-		if (s->state == EVACUEE_SAVED && s->ended_at > saved)
+		bool safe = s->state == EVACUEE_SAVED || s->state == EVACUEE_MOVED;
+		if (safe && s->ended_at > saved)
 			saved = s->ended_at;
 		if (s->state == EVACUEE_WAITING)
 			s->state = EVACUEE_LEFT;

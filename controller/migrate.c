@@ -83,7 +83,7 @@ int migrate_begin(struct session *s, struct node *to, const char *who, const cha
 /* --- those that wait ---------------------------------------------------------------------------
  */
 
-static struct moving *find(const struct session *s)
+struct moving *migrate_find(const struct session *s)
 {
 	struct moving *m;
 	TAILQ_FOREACH(m, &s->controller->migrate->queue, entry)
@@ -92,12 +92,19 @@ static struct moving *find(const struct session *s)
 	return NULL;
 }
 
-static void drop(struct controller *c, struct moving *m)
+static void free_moving(struct controller *c, struct moving *m)
 {
 	TAILQ_REMOVE(&c->migrate->queue, m, entry);
 	free(m->who);
 	free(m->why);
 	free(m);
+}
+
+void migrate_drop(struct controller *c, struct moving *m)
+{
+	if (m->safe)
+		migrate_safe_forget(c, m);
+	free_moving(c, m);
 }
 
 /* Nobody has asked for something else of the session since. */
@@ -107,110 +114,56 @@ static bool is_wanted(const struct moving *m, const struct session *s)
 	return op && operation_running(op) && strcmp(op->id, m->operation) == 0;
 }
 
-static int enqueue(struct session *s, const struct migrate_request *request, const char *step,
-		   struct error *e)
+struct moving *migrate_enqueue(struct session *s, const struct moving *what)
 {
 	struct controller *c = s->controller;
 	struct moving *m = calloc(1, sizeof(*m));
 	if (!m)
-		return error_set(e, ENOMEM, "out of memory");
-	*m = (struct moving) {
-		.to = request->to,
-		.safe = request->safe,
-		.from = s->node,
-		.deadline = clock_mono() + TURN_S * 1000000LL,
-	};
+		abort(); /* as replace_text() */
+	*m = *what;
+	m->who = m->why = NULL;
+	m->deadline = clock_mono() + TURN_S * 1000000LL;
 	memcpy(m->session, s->row.id, ID_SIZE);
-	replace_text(&m->who, request->who);
-	replace_text(&m->why, request->why);
-	id_new(m->operation);
+	replace_text(&m->who, what->who);
+	replace_text(&m->why, what->why);
 	TAILQ_INSERT_TAIL(&c->migrate->queue, m, entry);
 	struct operation *op =
-		operation_begin(s, m->operation, EFFECT_MIGRATE, request->who, request->why);
-	op->of_several = request->safe;
-	operation_step(op, step);
+		operation_begin(s, m->operation, EFFECT_MIGRATE, what->who, what->why);
+	op->of_several = what->safe;
 	migrate_soon(c);
+	return m;
+}
+
+static int enqueue(struct session *s, const struct migrate_request *request, const char *step,
+		   struct error *e)
+{
+	struct moving what = {
+		.to = request->to,
+		.safe = request->safe,
+		.who = (char *)request->who,
+		.why = (char *)request->why,
+		.from = s->node,
+	};
+	struct moving *before = migrate_find(s);
+	if (before) /* nobody waits for it any more */
+		migrate_drop(s->controller, before);
+	memcpy(what.session, s->row.id, ID_SIZE);
+	id_new(what.operation);
+	int r = what.safe ? migrate_safe_keep(s->controller, &what, e) : 0;
+	if (r < 0)
+		return r;
+	migrate_enqueue(s, &what);
+	operation_step(s->operation, step);
 	return 0;
 }
 
-static void fail(struct controller *c, struct moving *m, struct session *s, struct error e)
+void migrate_fail(struct controller *c, struct moving *m, struct session *s, struct error e)
 {
-	drop(c, m);
+	bool safe = m->safe;
 	operation_fail(s->operation, &e);
-}
-
-/* --- by checkpoint -----------------------------------------------------------------------------
- */
-
-static int apply(struct session *s, const struct moving *m, enum session_event event,
-		 struct error *e)
-{
-	const struct session_change change = {
-		.event = event,
-		.who = m->who,
-		.why = m->why,
-		.wish = event == EVENT_HIBERNATE ? WISH_AWAKE : WISH_NONE,
-	};
-	return session_apply(s, &change, NULL, e);
-}
-
-static int begin_safe(struct session *s, struct moving *m, struct error *e)
-{
-	const struct placing what = placing_of_move(s, m->to, false);
-	struct node *to;
-	int r = placing_choose(s, &what, &to, e);
-	if (r == 0)
-		r = apply(s, m, EVENT_SNAPSHOT, e);
-	if (r == 0)
-		m->phase = MOVING_SNAPSHOT;
-	return r;
-}
-
-static void end_safe(struct controller *c, struct moving *m, struct session *s)
-{
-	const struct effect_result nothing = { 0 };
-	struct operation *op = s->operation;
-	json_t *outcome = operation_json(op);
-	operation_add_result(outcome, "moved", &nothing);
-	cleanup_free char *text = json_dumps(outcome, JSON_COMPACT);
-	json_decref(outcome);
-	drop(c, m);
-	if (text)
-		operation_end(op, text);
-}
-
-static void go_on_safe(struct controller *c, struct moving *m, struct session *s)
-{
-	struct error e = ERROR_INIT;
-	if (s->effect || s->state == SESSION_HIBERNATED)
-		return; /* controller/wake.h goes on with it */
-	if (s->state == SESSION_RUNNING && s->node != m->from) {
-		end_safe(c, m, s);
-	} else if (s->state == SESSION_RUNNING && m->phase == MOVING_SNAPSHOT) {
-		m->phase = MOVING_HIBERNATES;
-		if (apply(s, m, EVENT_HIBERNATE, &e) < 0)
-			fail(c, m, s, e);
-	} else {
-		error_fault(&e, FAULT_REFUSED, "%s did not move, and is %s%s%s", s->label,
-			    session_state_name(s->state), s->row.reason ? ": " : "",
-			    s->row.reason ? s->row.reason : "");
-		fail(c, m, s, e);
-	}
-}
-
-int migrate_place_woken(struct session *s, const struct placing *what, struct node **to,
-			struct error *e)
-{
-	struct moving *m = s->controller->migrate ? find(s) : NULL;
-	if (!m || !m->safe || m->phase != MOVING_HIBERNATES)
-		return placing_choose(s, what, to, e);
-	const struct placing elsewhere = placing_of_move(s, m->to, false);
-	int r = placing_choose(s, &elsewhere, to, e);
-	/* It is not to sleep on for the wish to be somewhere in particular. */
-	if (r == 0 || r == -EINPROGRESS)
-		return r;
-	error_clear(e);
-	return placing_choose(s, what, to, e);
+	if (safe)
+		migrate_safe_told(s);
+	migrate_drop(c, m);
 }
 
 /* --- a pass ------------------------------------------------------------------------------------
@@ -229,13 +182,13 @@ static void try_turn(struct controller *c, struct moving *m, struct session *s)
 	bool late = clock_mono() > m->deadline;
 	if (s->state == SESSION_SNAPSHOTTING && !late)
 		return;
-	int r = m->safe ? begin_safe(s, m, &e) : begin_live(s, m, &e);
+	int r = m->safe ? migrate_safe_begin(s, m, &e) : begin_live(s, m, &e);
 	if (r == 0 && !m->safe)
-		drop(c, m);
+		migrate_drop(c, m);
 	else if (r < 0 && (late || (r != -EBUSY && r != -EINPROGRESS)))
-		fail(c, m, s, e);
+		migrate_fail(c, m, s, e);
 	else if (r == -EBUSY && session_state_is_transient(s->state))
-		fail(c, m, s, e);
+		migrate_fail(c, m, s, e);
 }
 
 static void run_pass(evutil_socket_t fd, short what, void *arg)
@@ -249,11 +202,11 @@ static void run_pass(evutil_socket_t fd, short what, void *arg)
 		struct session *s = sessions_by_id(c, m->session);
 		next = TAILQ_NEXT(m, entry);
 		if (!is_wanted(m, s))
-			drop(c, m);
+			migrate_drop(c, m);
 		else if (m->phase == MOVING_WAITS)
 			try_turn(c, m, s);
 		else
-			go_on_safe(c, m, s);
+			migrate_safe_go_on(c, m, s);
 	}
 	if (!TAILQ_EMPTY(&c->migrate->queue))
 		event_add(c->migrate->timer, &again);
@@ -285,7 +238,7 @@ int migrate_ask(struct session *s, const struct migrate_request *request, struct
 	const struct session_change change = { .event = EVENT_MIGRATE,
 					       .who = request->who,
 					       .why = request->why };
-	const struct moving *m = find(s);
+	const struct moving *m = migrate_find(s);
 	struct node *to = NULL;
 	if (m && is_wanted(m, s))
 		return join(s, m->to, request->to, e);
@@ -318,7 +271,10 @@ int migrate_new(struct controller *c, struct error *e)
 	TAILQ_INIT(&c->migrate->queue);
 	TAILQ_INIT(&c->migrate->routes);
 	c->migrate->timer = evtimer_new(c->base, run_pass, c);
-	return c->migrate->timer ? 0 : error_set(e, ENOMEM, "out of memory");
+	if (!c->migrate->timer)
+		return error_set(e, ENOMEM, "out of memory");
+	migrate_safe_load(c);
+	return 0;
 }
 
 void migrate_free(struct controller *c)
@@ -326,7 +282,7 @@ void migrate_free(struct controller *c)
 	if (!c->migrate)
 		return;
 	for (struct moving *m; (m = TAILQ_FIRST(&c->migrate->queue));)
-		drop(c, m);
+		free_moving(c, m);
 	if (c->migrate->timer)
 		event_free(c->migrate->timer);
 	free(c->migrate);

@@ -206,10 +206,11 @@ static void choice_deinit(struct choice *choice)
 }
 
 /* A node that has not answered yet, and may in a moment. One that does not renew its lease is lost
- * some time. That is waited for where the alternative is to give a wake up. */
+ * some time. That is waited for where the alternative is to give up a wake, or a move by
+ * checkpoint, which may have been asked of an elsad before this one. */
 static bool is_expected(const struct session *s, const struct placing *what, const struct node *n)
 {
-	bool wakes = s->row.tried || what->not_on;
+	bool wakes = s->row.tried || what->not_on || (what->leaves && !what->live);
 	return wakes && !n->local && !n->up && node_in_reach(n) && what->not_on != n;
 }
 

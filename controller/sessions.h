@@ -48,6 +48,7 @@ struct seen {
 	wall_ms stalled_since;                /* it waits for the store; 0: it does not */
 	char stalled[256];                    /* why */
 	char unsaved[256];  /* its machine goes away, and it cannot be saved: why; "" */
+	bool to_move;       /* ... and leaves it to us to move it while it runs */
 	int64_t short_of;   /* it stands still, wanting so much memory; 0: it does not */
 	mono_us rescued_at; /* it was short of memory, and something was done; 0: never */
 	int64_t cpu_us;

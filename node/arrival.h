@@ -34,7 +34,6 @@ void arrival_go(struct effect *ef);
 
 /* For those of a migration: what is missing is told by the images of ef->laid_out. */
 int arrival_listen_moved(struct effect *ef, struct error *e);
-int arrival_moved_set(struct effect *ef, struct error *e);
 /* Nothing of the session is here any more. tell: the node that its memory came from may be told so,
  * unless it was. */
 void arrival_forget(struct effect *ef, bool tell);

@@ -179,6 +179,20 @@ static int keep_images(const char *from, const char *to, struct error *e)
 	return r;
 }
 
+/* It came with the images, if that node has one. */
+static int take_working_set(const struct effect *ef, const struct arrival *a, struct error *e)
+{
+	cleanup_buf struct buf set = BUF_INIT(WORKING_SET_BYTES);
+	cleanup_free char *from = fs_join(ef->laid_out, WORKING_SET_FILE);
+	cleanup_free char *to = fs_join(a->dir, WORKING_SET_FILE);
+	if (!from || !to)
+		return error_set(e, ENOMEM, "out of memory");
+	if (fs_read(from, &set, NULL) < 0 ||
+	    fs_replace_soon(to, buf_text(&set), set.len, 0600, NULL) < 0)
+		unlink(to);
+	return 0;
+}
+
 int arrival_listen_moved(struct effect *ef, struct error *e)
 {
 	struct page_source source;
@@ -195,6 +209,8 @@ int arrival_listen_moved(struct effect *ef, struct error *e)
 	if (r == 0 && !(a->from = strdup(place.node)))
 		r = error_set(e, ENOMEM, "out of memory");
 	if (r == 0)
+		r = take_working_set(ef, a, e);
+	if (r == 0)
 		r = arrival_open_moved(ef->node, ef->session->id, &place, &source, e);
 	arrival_place_deinit(&place);
 	if (r < 0) {
@@ -202,24 +218,7 @@ int arrival_listen_moved(struct effect *ef, struct error *e)
 		return r;
 	}
 	struct pages_options options = arrival_options(a);
-	options.set_follows = true;
 	return arrival_begin(ef, a, &source, &options, e);
-}
-
-/* It came with the images, if that node has one. */
-int arrival_moved_set(struct effect *ef, struct error *e)
-{
-	const struct arrival *a = ef->session->arrival;
-	cleanup_buf struct buf set = BUF_INIT(WORKING_SET_BYTES);
-	cleanup_free char *from = fs_join(ef->laid_out, WORKING_SET_FILE);
-	cleanup_free char *to = fs_join(a->dir, WORKING_SET_FILE);
-	if (!from || !to)
-		return error_set(e, ENOMEM, "out of memory");
-	if (fs_read(from, &set, NULL) < 0 ||
-	    fs_replace_soon(to, buf_text(&set), set.len, 0600, NULL) < 0)
-		unlink(to);
-	pages_early_set(a->pages);
-	return 0;
 }
 
 /* --- when all is here --------------------------------------------------------------------- */

@@ -4,6 +4,7 @@
 #include "base/cleanup.h"
 #include "base/fs.h"
 #include "base/log.h"
+#include "node/estimate.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -266,6 +267,8 @@ void depart_given(struct departures *all, const char *id)
 	struct departing *d = departing_find(all, id);
 	if (d) {
 		d->state = DEPARTURE_GIVEN;
+		d->given_at = clock_mono();
+		all->seen_at = clock_wall();
 		drop_layer(d);
 	}
 	departing_wake(all);
@@ -310,6 +313,7 @@ static void begin_departure(struct departures *all, struct departing *d)
 	d->word = DEPART_NO_WORD;
 	d->state = DEPARTURE_UNDER_WAY;
 	d->heard_at = clock_mono();
+	all->seen_at = clock_wall();
 	pthread_mutex_unlock(&all->lock);
 	if (all->node->stopping)
 		r = error_set(&e, EAGAIN, "elsa-node is about to end");
@@ -395,6 +399,7 @@ static void keep(struct departing *d, const struct effect_result *result)
 {
 	enum fault fault = result->fault ? fault_from_name(result->fault) : FAULT_INTERNAL;
 	d->state = DEPARTURE_KEPT;
+	d->kept_at = clock_wall();
 	d->still = d->ready = d->asked = false;
 	drop_layer(d);
 	error_clear(&d->why);
@@ -405,15 +410,21 @@ static void keep(struct departing *d, const struct effect_result *result)
 
 /* It is this node's again, or nothing of it is here any more; or that has failed, and is to be
  * asked for again. */
-static void settle(struct departing *d, const struct session *s, const struct effect *ef)
+static void settle(struct node *node, struct departing *d, const struct session *s,
+		   const struct effect *ef)
 {
 	bool back = s->journal.pid != 0;
 	if (session_is_given(s)) {
 		if (ef->request.kind != EFFECT_DEPART)
 			d->ending = d->returning = false;
+		else
+			d->memory_bytes = ef->result.memory_bytes;
 		return;
 	}
+	if (d->given_at && d->arrived_at && !back)
+		estimate_moved(node, d->memory_bytes, (d->arrived_at - d->given_at) / 1000);
 	d->state = back ? DEPARTURE_KEPT : DEPARTURE_OVER;
+	d->kept_at = back ? clock_wall() : 0;
 	d->still = d->ready = d->ending = d->returning = false;
 	error_clear(&d->why);
 	if (back)
@@ -433,7 +444,9 @@ void depart_effect_ended(struct node *node, const struct effect *ef)
 		keep(d, &ef->result);
 	for (d = all->list; d; d = d->next)
 		if (strcmp(d->session, s->id) == 0 && d->state == DEPARTURE_GIVEN)
-			settle(d, s, ef);
+			settle(node, d, s, ef);
+	if (ef->request.kind == EFFECT_DEPART)
+		all->seen_at = clock_wall();
 	drop_old(all);
 	departing_wake(all);
 	pthread_mutex_unlock(&all->lock);

@@ -36,6 +36,13 @@ int depart_show(struct node *node, const char *id, struct departure *to, struct 
 int depart_take_back(struct node *node, const char *id, int64_t fence, struct error *e);
 int depart_end(struct node *node, const char *id, struct error *e);
 
+/* For node/evacuate.h: what has come of the moves of this node's sessions, wall clock, 0: nothing.
+ * When a departure was granted, begun or over last; when the session's came to nothing. */
+wall_ms depart_seen_at(const struct node *node);
+wall_ms depart_kept_at(const struct node *node, const char *session);
+/* Nobody is to come for it any more: what is under way is undone unless it was given by then. */
+void depart_recall(struct node *node, const char *session);
+
 /* By node/effect.c, of every effect. */
 void depart_effect_ended(struct node *node, const struct effect *ef);
 

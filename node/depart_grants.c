@@ -80,6 +80,7 @@ static int grant(struct departures *all, const struct departure *wanted, bool ru
 					 .session = wanted->session,
 					 .to = wanted->to };
 	*to = departing_add(all, &fresh);
+	all->seen_at = clock_wall();
 	return *to ? 0 : error_set(e, ENOMEM, "out of memory");
 }
 
@@ -131,6 +132,7 @@ static int take_back(struct departing *d, int64_t fence, struct error *e)
 	case DEPARTURE_GRANTED:
 		error_fault(&d->why, FAULT_CONFLICT, "it was taken back");
 		d->state = DEPARTURE_KEPT;
+		d->kept_at = clock_wall();
 		return 0;
 	default:
 		return 0;
@@ -177,4 +179,47 @@ int depart_end(struct node *node, const char *id, struct error *e)
 	pthread_mutex_unlock(&all->lock);
 	depart_look_soon(all);
 	return r;
+}
+
+/* --- what an evacuation wants to know --------------------------------------------------------- */
+
+wall_ms depart_seen_at(const struct node *node)
+{
+	struct departures *all = node->departures;
+	if (!all)
+		return 0;
+	pthread_mutex_lock(&all->lock);
+	wall_ms seen_at = all->seen_at;
+	pthread_mutex_unlock(&all->lock);
+	return seen_at;
+}
+
+wall_ms depart_kept_at(const struct node *node, const char *session)
+{
+	struct departures *all = node->departures;
+	wall_ms last = 0;
+	if (!all)
+		return 0;
+	pthread_mutex_lock(&all->lock);
+	for (const struct departing *d = all->list; d; d = d->next)
+		if (strcmp(d->session, session) == 0 && d->kept_at > last)
+			last = d->kept_at;
+	pthread_mutex_unlock(&all->lock);
+	return last;
+}
+
+void depart_recall(struct node *node, const char *session)
+{
+	struct departures *all = node->departures;
+	if (!all)
+		return;
+	pthread_mutex_lock(&all->lock);
+	for (struct departing *d = all->list; d; d = d->next) {
+		bool open = d->state == DEPARTURE_GRANTED || d->state == DEPARTURE_UNDER_WAY;
+		if (open && strcmp(d->session, session) == 0)
+			take_back(d, 0, NULL);
+	}
+	departing_wake(all);
+	pthread_mutex_unlock(&all->lock);
+	depart_look_soon(all);
 }

@@ -35,6 +35,8 @@ struct departing {
 	bool ending; /* what is left of it here is to end */
 	bool returning;
 	int64_t fence; /* ... and that is the newest number in the store; 0: not said */
+	wall_ms kept_at;
+	int64_t memory_bytes;
 
 	/* For its effect's worker: */
 	bool ahead;  /* its layer is wanted while it still runs */
@@ -50,6 +52,8 @@ struct departing {
 	bool still;                /* it stands still, and its packets are held */
 	bool ready;                /* ... and it is written down */
 	struct move_skeleton skeleton;
+	mono_us given_at;   /* 0: not, or before this program was started */
+	mono_us arrived_at; /* all its memory was there */
 };
 
 struct departures {
@@ -57,6 +61,7 @@ struct departures {
 	pthread_mutex_t lock;
 	pthread_cond_t changed; /* by the monotonic clock */
 	struct departing *list;
+	wall_ms seen_at;        /* something was granted, begun or over */
 	bool stopping, closing; /* depart_stop(), depart_free() */
 	struct depart_listen *listen;
 };

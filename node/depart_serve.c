@@ -347,6 +347,7 @@ static void withdraw(struct talk *t)
 	pthread_mutex_lock(&t->all->lock);
 	if (t->d->state == DEPARTURE_GRANTED && !t->d->asked) {
 		t->d->state = DEPARTURE_KEPT;
+		t->d->kept_at = clock_wall();
 		error_fault(&t->d->why, FAULT_UNAVAILABLE, "node %s gave up", t->d->to);
 	}
 	pthread_mutex_unlock(&t->all->lock);
@@ -365,8 +366,11 @@ static int answer_arrived(struct talk *t, struct error *e)
 {
 	struct departing *d = t->d;
 	pthread_mutex_lock(&t->all->lock);
-	if (d->state == DEPARTURE_GIVEN)
+	if (d->state == DEPARTURE_GIVEN) {
 		d->ending = true;
+		if (!d->arrived_at)
+			d->arrived_at = clock_mono();
+	}
 	pthread_mutex_unlock(&t->all->lock);
 	depart_look_soon(t->all);
 	pthread_mutex_lock(&t->all->lock);

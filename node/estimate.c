@@ -13,7 +13,7 @@
 enum {
 	SAMPLE_S = 10,
 	BUSY_SHARE = 50, /* a fiftieth of a processor: more than an open page's polls */
-	QUIET_MS = 60000 /* in use until so long after it was busy */
+	QUIET_MS = 60000 /* in use until so long after it was busy, or was begun */
 };
 
 struct estimate_item {
@@ -50,6 +50,7 @@ static const struct wire_field estimates_fields[] = {
 	{ "dump_stream_bytes_per_s", WIRE_INT, AT(estimates, rates.dump_stream_bytes_per_s) },
 	{ "dump_bytes_per_s", WIRE_INT, AT(estimates, rates.dump_bytes_per_s) },
 	{ "fixed_ms", WIRE_INT, AT(estimates, rates.fixed_ms) },
+	{ "move_bytes_per_s", WIRE_INT, AT(estimates, rates.move_bytes_per_s) },
 	{ "sessions", WIRE_LIST, AT(estimates, items), .nested = &wire_item,
 	  .count_offset = offsetof(struct estimates, count) },
 };
@@ -163,10 +164,13 @@ void estimate_session(struct node *node, const struct session *s, struct evacuat
 	to->snapshot_at = h.last_at;
 	/* Without a note of it: it has one, and is no older than its processes. */
 	pthread_mutex_lock(&node->lock);
+	wall_ms started_at = s->journal.started_at;
 	if (!h.last_at && s->journal.generation > 0)
-		to->snapshot_at = s->journal.started_at;
+		to->snapshot_at = started_at;
 	pthread_mutex_unlock(&node->lock);
-	to->in_use = item && item->busy_at && now - item->busy_at < QUIET_MS;
+	/* Who has just begun or woken it is there. */
+	to->in_use = now - started_at < QUIET_MS ||
+		     (item && item->busy_at && now - item->busy_at < QUIET_MS);
 }
 
 /* --- effects ----------------------------------------------------------------------------- */
@@ -276,6 +280,14 @@ void estimate_ended(struct node *node, const struct effect *ef)
 		drop(all, ef->session->id); /* begun anew, or gone */
 	if (good)
 		save(node);
+}
+
+void estimate_moved(struct node *node, int64_t bytes, int64_t took_ms)
+{
+	if (!node->estimates)
+		return;
+	evacuate_measure_move(&node->estimates->rates, bytes, took_ms);
+	save(node);
 }
 
 const struct evacuate_rates *estimate_rates(const struct node *node)

@@ -24,6 +24,9 @@ void estimate_begun(struct node *node, struct effect *ef);
 void estimate_ended(struct node *node, const struct effect *ef);
 void estimate_dropped(struct node *node, const struct effect *ef); /* it could not begin */
 
+/* All memory of a session that has left is where it went, so long after it was given away. */
+void estimate_moved(struct node *node, int64_t bytes, int64_t took_ms);
+
 const struct evacuate_rates *estimate_rates(const struct node *node);
 int64_t estimate_upload(const struct node *node); /* bytes/s of all streams; 0: not known */
 

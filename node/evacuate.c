@@ -57,7 +57,8 @@ size_t evacuate_load(const struct node *node)
 	size_t n = 0;
 	for (size_t i = 0; ev && evacuate_is_open(ev) && i < ev->record.session_count; i++) {
 		enum evacuee_state state = ev->record.sessions[i].state;
-		n += state == EVACUEE_SAVING || (state == EVACUEE_WAITING && ev->notice_count);
+		n += state == EVACUEE_SAVING || state == EVACUEE_MOVING ||
+		     (state == EVACUEE_WAITING && ev->notice_count);
 	}
 	return n;
 }
@@ -72,12 +73,17 @@ static size_t count(const struct evacuate *ev, enum evacuee_state state)
 	return n;
 }
 
+static bool is_saved(const struct evacuee *s)
+{
+	return s->state == EVACUEE_SAVED || s->state == EVACUEE_MOVED;
+}
+
 static wall_ms last_saved(const struct evacuate *ev)
 {
 	wall_ms last = 0;
 	for (size_t i = 0; i < ev->record.session_count; i++) {
 		const struct evacuee *s = &ev->record.sessions[i];
-		if (s->state == EVACUEE_SAVED && s->ended_at > last)
+		if (is_saved(s) && s->ended_at > last)
 			last = s->ended_at;
 	}
 	return last;
@@ -90,15 +96,17 @@ static void report(const struct evacuate *ev)
 	int64_t left = rec->margin_ms;
 	clock_format_duration(rec->ended_at - rec->begun_at, took);
 	clock_format_duration(left < 0 ? -left : left, margin);
-	log_warning("evacuation: %zu of %zu sessions saved in %s, %s %s the deadline",
-		    count(ev, EVACUEE_SAVED), rec->session_count, took, margin,
+	size_t moved = count(ev, EVACUEE_MOVED);
+	log_warning("evacuation: %zu of %zu sessions saved (%zu while they ran) in %s, %s %s the "
+		    "deadline",
+		    count(ev, EVACUEE_SAVED) + moved, rec->session_count, moved, took, margin,
 		    left < 0 ? "behind" : "before");
 }
 
 static bool all_saved(const struct evacuate *ev)
 {
 	for (size_t i = 0; i < ev->record.session_count; i++)
-		if (ev->record.sessions[i].state != EVACUEE_SAVED)
+		if (!is_saved(&ev->record.sessions[i]))
 			return false;
 	return true;
 }
@@ -121,7 +129,8 @@ static bool is_done(const struct evacuate *ev)
 {
 	for (size_t i = 0; i < ev->record.session_count; i++) {
 		enum evacuee_state state = ev->record.sessions[i].state;
-		if (!ev->more[i].over && (ev->notice_count || state == EVACUEE_SAVING))
+		bool under_way = state == EVACUEE_SAVING || state == EVACUEE_MOVING;
+		if (!ev->more[i].over && (ev->notice_count || under_way))
 			return false;
 	}
 	return true;
@@ -134,7 +143,8 @@ static void call_off(struct evacuate *ev)
 	for (size_t i = 0; i < ev->record.session_count; i++) {
 		struct evacuee *to = &ev->record.sessions[i];
 		struct session *s = session_find(ev->node, to->session);
-		if (to->state == EVACUEE_SAVING || ev->more[i].over)
+		to->to_move = false;
+		if (to->state == EVACUEE_SAVING || to->state == EVACUEE_MOVING || ev->more[i].over)
 			continue;
 		if (s)
 			evacuate_let_go(ev, s, to);

@@ -6,7 +6,8 @@
  * When this machine is about to go away, its sessions are put away by itself,
  * whether or not elsad can be asked: policies/evacuate.h says what to do when,
  * and here it is done, as ordinary hibernations called "evac-SESSION-GENERATION"
- * whose results are kept like all others. How far it has come is in
+ * whose results are kept like all others. What it leaves for a moment to elsad, to
+ * be moved while it runs, the record says (to_move). How far it has come is in
  * STATE_DIR/evacuation.json, and taken up again after a restart.
  *
  * Loop only, but for evacuate_under_way().
@@ -29,7 +30,7 @@ void evacuate_cancelled(struct node *node, const char *id);
 /* Sessions are still being put away, or will be. Any thread. */
 bool evacuate_under_way(const struct node *node);
 
-/* Sessions that are being saved or wait for it. */
+/* Sessions that are being saved or wait for it, or whose memory other nodes still fetch. */
 size_t evacuate_load(const struct node *node);
 
 /* -EAGAIN (unavailable) for what would begin to run here although the machine goes away. */

@@ -42,7 +42,7 @@ static bool is_ending(const struct effect *ef)
 	return kind == EFFECT_NONE || kind == EFFECT_STOP || kind == EFFECT_FORGET;
 }
 
-/* What was given to another node is that one's to save. */
+/* What was given to another node is that one's to save, when it has its memory. */
 static bool is_here(const struct node *node, const struct session *s)
 {
 	return session_alive(node, s) && !session_is_given(s);
@@ -51,12 +51,18 @@ static bool is_here(const struct node *node, const struct session *s)
 static enum evacuate_state state_of(const struct evacuate *ev, size_t i, const struct session *s,
 				    wall_ms now)
 {
-	if (!s || ev->more[i].over || is_ending(s->effect) || is_ending(s->queued))
+	if (!s || ev->more[i].over)
+		return EVACUATE_OVER;
+	if (evacuate_is_away(ev, s))
+		return EVACUATE_AWAY;
+	if (is_ending(s->effect) || is_ending(s->queued))
 		return EVACUATE_OVER;
 	/* Under way, or cut short so that it is not known yet what became of it. */
 	if (s->effect || s->journal.effect) {
 		enum effect_kind kind = s->effect ? s->effect->request.kind : s->journal.kind;
-		return kind == EFFECT_HIBERNATE ? EVACUATE_SAVING : EVACUATE_BUSY;
+		return kind == EFFECT_HIBERNATE ? EVACUATE_SAVING
+		       : kind == EFFECT_DEPART  ? EVACUATE_MOVING
+						: EVACUATE_BUSY;
 	}
 	if (!is_here(ev->node, s) || ev->more[i].retry_at > now)
 		return EVACUATE_OVER;
@@ -65,7 +71,12 @@ static enum evacuate_state state_of(const struct evacuate *ev, size_t i, const s
 
 static bool is_candidate(const struct node *node, const struct session *s)
 {
-	return !is_ending(s->effect) && (s->effect || s->journal.effect || is_here(node, s));
+	return !is_ending(s->effect) && (s->effect || s->journal.effect || session_alive(node, s));
+}
+
+static bool was_saved(const struct evacuee *to)
+{
+	return to->state == EVACUEE_SAVED || to->state == EVACUEE_MOVED;
 }
 
 void evacuate_find_sessions(struct evacuate *ev)
@@ -80,9 +91,10 @@ void evacuate_find_sessions(struct evacuate *ev)
 			continue;
 		}
 		/* It was saved, and has been let run here again. */
-		if (i >= 0 && ev->record.sessions[i].state == EVACUEE_SAVED && !s->effect &&
+		if (i >= 0 && was_saved(&ev->record.sessions[i]) && !s->effect &&
 		    is_here(ev->node, s)) {
 			ev->record.sessions[i].state = EVACUEE_WAITING;
+			journal_set(&ev->record.sessions[i].to, NULL, NULL);
 			ev->more[i].tries = 0;
 			ev->more[i].over = false;
 			ev->more[i].retry_at = 0;
@@ -176,6 +188,10 @@ static bool settle(struct evacuate *ev, size_t i)
 	bool alive = s && is_candidate(ev->node, s);
 	if (ev->more[i].over || (s && (s->effect || s->journal.effect)))
 		return true;
+	if (to->state == EVACUEE_MOVING) {
+		evacuate_settle_away(ev, i, s);
+		return true;
+	}
 	bool put_away = s && !alive && own_result(s);
 	if (to->state == EVACUEE_SAVING || put_away)
 		settle_saving(ev, i, s, alive);
@@ -254,12 +270,27 @@ static void say_left(struct evacuee *to, enum evacuate_why why, wall_ms now)
 	evacuate_say(to, text);
 }
 
+static void act_under_way(struct evacuate *ev, const struct session *s, struct evacuee *to,
+			  const struct evacuate_session *d)
+{
+	if (d->state == EVACUATE_SAVING) {
+		to->state = EVACUEE_SAVING;
+		to->begun_at = to->begun_at ? to->begun_at : d->since;
+	} else if (d->state == EVACUATE_AWAY) {
+		evacuate_note_away(ev, s, to);
+	} else if (d->state == EVACUATE_MOVING) {
+		evacuate_say(to, evacuate_why_names[d->why]);
+	}
+}
+
 /* What failed keeps saying why, until it is begun anew. */
 static void act(struct evacuate *ev, size_t i, struct session *s, const struct evacuate_session *d,
 		wall_ms now)
 {
 	struct evacuee *to = &ev->record.sessions[i];
 	bool failed = to->state == EVACUEE_FAILED;
+	to->to_move = d->what == EVACUATE_MOVE;
+	ev->more[i].waited |= to->to_move;
 	if (d->state == EVACUATE_WAITING || d->state == EVACUATE_BUSY)
 		to->snapshot_at = d->snapshot_at;
 	switch (d->what) {
@@ -269,15 +300,16 @@ static void act(struct evacuate *ev, size_t i, struct session *s, const struct e
 	case EVACUATE_FREEZE:
 		freeze(ev, s, to);
 		break;
+	case EVACUATE_RECALL:
+		depart_recall(ev->node, s->id);
+		break;
 	case EVACUATE_WAIT:
 	case EVACUATE_LEAVE:
+	case EVACUATE_MOVE:
 		evacuate_let_go(ev, s, to);
 		break;
 	case EVACUATE_NOTHING:
-		if (d->state == EVACUATE_SAVING) {
-			to->state = EVACUEE_SAVING;
-			to->begun_at = to->begun_at ? to->begun_at : d->since;
-		}
+		act_under_way(ev, s, to, d);
 		return;
 	}
 	if (d->what == EVACUATE_CHECKPOINT || failed)
@@ -292,8 +324,9 @@ static void act(struct evacuate *ev, size_t i, struct session *s, const struct e
 /* Of what others do to it the journal knows since when. */
 static wall_ms since_of(struct evacuate *ev, size_t i, const struct session *s)
 {
-	if (ev->record.sessions[i].state == EVACUEE_SAVING && ev->record.sessions[i].begun_at)
-		return ev->record.sessions[i].begun_at;
+	const struct evacuee *to = &ev->record.sessions[i];
+	if ((to->state == EVACUEE_SAVING || to->state == EVACUEE_MOVING) && to->begun_at)
+		return to->begun_at;
 	pthread_mutex_lock(&ev->node->lock);
 	wall_ms since = s->journal.begun_at;
 	pthread_mutex_unlock(&ev->node->lock);
@@ -315,6 +348,8 @@ static void fill(struct evacuate *ev, size_t i, struct session *s, wall_ms now,
 	to->since = to->state == EVACUATE_WAITING ? 0 : since_of(ev, i, s);
 	to->frozen = hold_has(ev->node, s, HOLD_EVACUATION);
 	to->tried = ev->more[i].tries > 0;
+	to->movable = evacuate_is_movable(ev, to->id);
+	to->waited = ev->more[i].waited;
 }
 
 wall_ms evacuate_act(struct evacuate *ev, wall_ms now)
@@ -333,6 +368,8 @@ wall_ms evacuate_act(struct evacuate *ev, wall_ms now)
 		.dump_stream_bytes_per_s = rates->dump_stream_bytes_per_s,
 		.cpus = (size_t)sysconf(_SC_NPROCESSORS_ONLN),
 		.fixed_ms = rates->fixed_ms,
+		.move_bytes_per_s = rates->move_bytes_per_s,
+		.moves_until = evacuate_moves_until(ev),
 		.workers = (size_t)c->node.workers,
 	};
 	if (!list)

@@ -114,7 +114,8 @@ static void take_back(struct evacuate *ev, size_t i, const struct session *s)
 /* Of one that has ended the note says what has become of it. */
 static bool is_well(const struct evacuate *ev, const struct evacuee *to, const struct session *s)
 {
-	return to->state == EVACUEE_SAVED || (!ev->notice_count && session_alive(ev->node, s));
+	return to->state == EVACUEE_SAVED || to->state == EVACUEE_MOVING ||
+	       (!ev->notice_count && session_alive(ev->node, s));
 }
 
 void evacuate_tell_users(struct evacuate *ev)

@@ -11,6 +11,7 @@ struct evacuee_more {
 	int tries;        /* that failed for a reason of its own */
 	bool over;        /* nothing more is done about it */
 	wall_ms retry_at; /* not before; 0 */
+	bool waited;      /* it was left alone, to be moved */
 	bool telling;     /* its user is being told */
 	wall_ms told_deadline;
 	char *told_why;
@@ -53,6 +54,17 @@ void evacuate_deinit(struct evacuate *ev);
 
 /* Who cannot be saved; and takes that back where it is so no more. */
 void evacuate_tell_users(struct evacuate *ev);
+
+/* --- node/evacuate_move.c --- */
+
+/* Who is not being moved by then will not be; 0: nobody will. */
+wall_ms evacuate_moves_until(const struct evacuate *ev);
+bool evacuate_is_movable(const struct evacuate *ev, const char *session);
+/* Another node has it, and its memory is here. */
+bool evacuate_is_away(const struct evacuate *ev, const struct session *s);
+void evacuate_note_away(struct evacuate *ev, const struct session *s, struct evacuee *to);
+/* Finds out about one that was away; `s` NULL: nothing of it is here. */
+void evacuate_settle_away(struct evacuate *ev, size_t i, const struct session *s);
 
 /* --- node/evacuate_act.c --- */
 

@@ -77,6 +77,7 @@ void evacuate_remove(struct evacuate *ev, size_t i)
 	struct evacuation *rec = &ev->record;
 	free(rec->sessions[i].session);
 	free(rec->sessions[i].why);
+	free(rec->sessions[i].to);
 	free(ev->more[i].told_why);
 	size_t behind = --rec->session_count - i;
 	memmove(&rec->sessions[i], &rec->sessions[i + 1], behind * sizeof(rec->sessions[0]));
@@ -217,7 +218,10 @@ int evacuate_read(struct evacuate *ev, bool *same_boot, struct error *e)
 		free_notices(ev);
 	r = grow_more(ev, ev->record.session_count, e);
 	for (size_t i = 0; r == 0 && i < ev->record.session_count; i++)
-		ev->more[i] = (struct evacuee_more) { 0 };
+		ev->more[i] = (struct evacuee_more) {
+			.over = ev->record.sessions[i].state == EVACUEE_MOVED,
+			.waited = ev->record.sessions[i].to_move,
+		};
 	return r;
 }
 

@@ -175,6 +175,20 @@ int images_keep(const char *dir, const struct session_spec *spec, const char *li
 	return r;
 }
 
+static int see_link(const struct image_file *file, void *arg)
+{
+	*(bool *)arg |= remap_name(file->path) != NULL;
+	return 0;
+}
+
+int images_have_links(const char *dir, bool *any, struct error *e)
+{
+	cleanup_buf struct buf files = BUF_INIT(FILES_MOST);
+	*any = false;
+	int r = read_files(dir, &files, e);
+	return r < 0 ? r : images_files(buf_text(&files), files.len, see_link, any, NULL, e);
+}
+
 static int drop_link(const struct job *job, char *path)
 {
 	char *slash = strrchr(path, '/');

@@ -51,6 +51,9 @@ int images_files(const void *data, size_t len,
 int images_keep(const char *dir, const struct session_spec *spec, const char *links,
 		struct error *e);
 
+/* Whether CRIU has made links for deleted files, wherever those were. */
+int images_have_links(const char *dir, bool *any, struct error *e);
+
 /* Before images_prepare() on a node that may yet give up the restore, with the session going on
  * where it was: notes in the file `links` what may be put back into the home. */
 int images_note_links(const char *dir, const struct session_spec *spec, const char *links,

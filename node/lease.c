@@ -70,6 +70,12 @@ int64_t lease_left_ms(const struct node *node)
 	return t.lease_us && left > 0 && !atomic_load(&l->lapsed) ? left / 1000 : 0;
 }
 
+bool lease_is_answered(const struct node *node)
+{
+	const struct lease *l = node->lease;
+	return l && !atomic_load(&l->lapsed) && l->said[0] == '\0';
+}
+
 unsigned lease_epoch(const struct node *node)
 {
 	return node->lease ? atomic_load(&node->lease->epoch) : 0;

@@ -11,7 +11,12 @@
 
 #define PREFIX "pagemap-"
 
-enum { IMAGE_MOST = 256 << 20, PACK_BYTES = 1 << 30 };
+enum {
+	IMAGE_MOST = 256 << 20,
+	PACK_BYTES = 1 << 30,
+	SMALL = 16 << 20,       /* bytes of a piece that is an interpreter's, and not its data, */
+	LIKELY_MOST = 48 << 20, /* ... and of all such pieces that are thought of */
+};
 
 static int no_memory(struct error *e)
 {
@@ -88,6 +93,44 @@ static int add_frames(struct move_pages *p, size_t memory, uint64_t *at, struct 
 	return r;
 }
 
+/* A session goes on in its programs' own memory, which lies in small pieces; what they work on lies
+ * in large ones. One piece at a time: those of a memory that were not yet looked at begin at *k. */
+static uint64_t add_likely(struct move_pages *p, size_t memory, size_t *k, uint64_t *first)
+{
+	const struct store_memory *m = &p->memories[memory];
+	uint64_t pages = 0;
+	for (; *k < m->extent_count && pages == 0; *first += m->extents[(*k)++].pages) {
+		if (m->extents[*k].pages * STORE_PAGE > SMALL)
+			continue;
+		pages = m->extents[*k].pages;
+		for (uint32_t f = m->frames[*first]; f <= m->frames[*first + pages - 1]; f++)
+			p->likely[p->likely_count++] = f;
+	}
+	return pages;
+}
+
+/* From all processes in turn: who will be at work is not known. */
+static int note_likely(struct move_pages *p, struct error *e)
+{
+	struct {
+		size_t k;
+		uint64_t first;
+	} *at = calloc(p->memory_count + 1, sizeof(*at));
+	p->likely = calloc(p->frame_count + 1, sizeof(*p->likely));
+	if (!at || !p->likely) {
+		free(at);
+		return no_memory(e);
+	}
+	for (uint64_t bytes = 0, pages = 1; pages && bytes < LIKELY_MOST;) {
+		pages = 0;
+		for (size_t i = 0; i < p->memory_count; i++)
+			pages += add_likely(p, i, &at[i].k, &at[i].first);
+		bytes += pages * STORE_PAGE;
+	}
+	free(at);
+	return 0;
+}
+
 /* --- images ------------------------------------------------------------------------ */
 
 /* The process whose pagemap that is; 0: none's. */
@@ -160,6 +203,8 @@ int move_pages_init(struct move_pages *p, const char *dir, struct error *e)
 		if (r == 0)
 			r = add_frames(p, i, &at, e);
 	}
+	if (r == 0)
+		r = note_likely(p, e);
 	if (r < 0)
 		move_pages_deinit(p);
 	return r;
@@ -177,5 +222,6 @@ void move_pages_deinit(struct move_pages *p)
 	free(p->pids);
 	free(p->frames);
 	free(p->ranges);
+	free(p->likely);
 	*p = (struct move_pages) { 0 };
 }

@@ -17,6 +17,8 @@ struct move_pages {
 	size_t memory_count;
 	struct store_frame *frames; /* pages of one extent that follow each other */
 	struct move_range *ranges;  /* where each is */
+	uint32_t *likely;           /* frames that are wanted soon, perhaps */
+	size_t likely_count;
 	size_t frame_count, frame_size;
 };
 

@@ -474,6 +474,9 @@ int move_source_open(const struct move_source_options *options, struct page_sour
 					 .memory_count = m->pages.memory_count,
 					 .frames = m->pages.frames,
 					 .frame_count = m->pages.frame_count,
+					 .likely = m->pages.likely,
+					 .likely_count = m->pages.likely_count,
+					 .near = true,
 					 .read = read_pages,
 					 .from = m,
 					 .free = free_source };

@@ -35,6 +35,10 @@ struct page_source {
 	size_t memory_count;
 	const struct store_frame *frames;
 	size_t frame_count;
+	const uint32_t *likely; /* frames that are read behind the working set while CRIU restores,
+				   and kept for whoever wants them, the first ones first */
+	size_t likely_count;
+	bool near; /* a read takes a moment: nothing waits for all of the working set */
 	int (*read)(void *from, const uint32_t *frames, size_t count,
 		    int (*each)(uint32_t frame, const void *pages, size_t len, void *arg),
 		    void *arg, struct error *e);

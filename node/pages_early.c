@@ -16,6 +16,7 @@ enum {
 	EARLY_WAIT_MS = 20,       /* for what is still being read when the rest is ready, */
 	EARLY_WAIT_SLOW_MS = 200, /* ... from afar */
 	EARLY_SLOW_US = 10000,
+	NEAR_FRAMES = 64, /* read at once where what is wanted first comes first */
 	NICE = 10,
 };
 
@@ -95,6 +96,31 @@ static bool keep(struct pages *p, uint32_t frame, const void *data, size_t len)
 	return early;
 }
 
+/* Of this thread only: CRIU goes first. Then the session does, and who serves its faults waits for
+ * what we hold: from then on we do not. */
+static void stand_behind(struct pages *p, pid_t *thread)
+{
+	pthread_mutex_lock(&p->lock);
+	*thread = gettid();
+	if (!p->early_over)
+		setpriority(PRIO_PROCESS, (id_t)*thread, NICE);
+	pthread_mutex_unlock(&p->lock);
+}
+
+/* Lock held. */
+static void stand_behind_no_more(const pid_t *thread)
+{
+	if (*thread)
+		setpriority(PRIO_PROCESS, (id_t)*thread, 0);
+}
+
+static void note_end(struct pages *p, pid_t *thread)
+{
+	pthread_mutex_lock(&p->lock);
+	*thread = 0;
+	pthread_mutex_unlock(&p->lock);
+}
+
 struct reading {
 	struct pages *p;
 	mono_us begun;
@@ -114,35 +140,47 @@ static int on_frame(uint32_t frame, const void *data, size_t len, void *arg)
 	struct reading *r = arg;
 	struct pages *p = r->p;
 	note_first(p, clock_mono() - r->begun);
-	if (!keep(p, frame, data, len))
+	bool late = !keep(p, frame, data, len);
+	if (late)
 		pages_place(p, frame, data);
-	return pages_over(p) ? -ECANCELED : 0;
+	return pages_over(p) || (late && p->source.near) ? -ECANCELED : 0;
 }
 
-/* All at once: the source knows best what can be asked for together. What cannot be read now will
- * be wanted again, and is told then. */
-static void read_frames(struct pages *p, uint32_t *frames, size_t count)
+typedef int each_frame(uint32_t frame, const void *data, size_t len, void *arg);
+
+/* All at once: the source knows best what can be asked for together. From near it is a little at a
+ * time, in the order in which it is wanted, and none of it when the session goes on: it has better
+ * uses for the link and the processors. What is not read now will be wanted again, and is told
+ * then. */
+static void read_frames(struct pages *p, uint32_t *frames, size_t count, each_frame *each,
+			void *arg)
+{
+	int r = 0;
+	for (size_t at = 0, n; at < count && r == 0; at += n) {
+		n = p->source.near && count - at > NEAR_FRAMES ? NEAR_FRAMES : count - at;
+		qsort(frames + at, n, sizeof(*frames), ascending);
+		r = p->source.read(p->source.from, frames + at, n, each, arg, NULL);
+	}
+}
+
+static void read_set(struct pages *p, uint32_t *frames, size_t count)
 {
 	struct reading r = { p, clock_mono() };
-	if (count == 0)
-		return;
-	qsort(frames, count, sizeof(*frames), ascending);
-	p->source.read(p->source.from, frames, count, on_frame, &r, NULL);
+	read_frames(p, frames, count, on_frame, &r);
 }
 
-static void end_early(struct pages *p)
+static void note_early_end(struct pages *p)
 {
 	pthread_mutex_lock(&p->lock);
 	p->early_threads--;
 	pthread_cond_broadcast(&p->changed);
 	pthread_mutex_unlock(&p->lock);
-	pages_unref(p);
 }
 
-/* Of this thread only: CRIU goes first. */
-static void stand_behind(void)
+static void end_early(struct pages *p)
 {
-	setpriority(PRIO_PROCESS, (id_t)gettid(), NICE);
+	note_early_end(p);
+	pages_unref(p);
 }
 
 struct hot {
@@ -154,8 +192,9 @@ struct hot {
 static void *hot_main(void *arg)
 {
 	struct hot *hot = arg;
-	stand_behind();
-	read_frames(hot->p, hot->frames, hot->count);
+	stand_behind(hot->p, &hot->p->hot_thread);
+	read_set(hot->p, hot->frames, hot->count);
+	note_end(hot->p, &hot->p->hot_thread);
 	end_early(hot->p);
 	free(hot);
 	return NULL;
@@ -179,22 +218,45 @@ void pages_early_set(struct pages *p)
 	pthread_mutex_unlock(&p->lock);
 }
 
+static size_t choose_likely(struct pages *p, uint32_t *frames)
+{
+	size_t count = 0;
+	for (size_t i = 0; i < p->source.likely_count; i++)
+		if (!p->early_taken[p->source.likely[i]])
+			frames[count++] = p->source.likely[i];
+	return count;
+}
+
+/* Kept, not put: it is to be seen what of it is wanted. */
+static int on_likely(uint32_t frame, const void *data, size_t len, void *arg)
+{
+	struct pages *p = arg;
+	pthread_mutex_lock(&p->lock);
+	bool early = !p->early_over && !p->let_go;
+	pthread_mutex_unlock(&p->lock);
+	return early && pages_keep(p, frame, data, len) ? 0 : -ECANCELED;
+}
+
 static void *set_main(void *arg)
 {
 	struct pages *p = arg;
 	struct working_set_page *list;
 	size_t count;
 	cleanup_free uint32_t *frames = calloc(p->source.frame_count + 1, sizeof(*frames));
-	stand_behind();
+	stand_behind(p, &p->set_thread);
 	/* Without one, nothing is known to come first. */
 	if (frames && wait_set(p) && working_set_read(p->dir, &list, &count, NULL) == 0) {
 		pthread_mutex_lock(&p->lock);
 		p->last_set = list;
 		p->last_set_count = count;
 		pthread_mutex_unlock(&p->lock);
-		read_frames(p, frames, choose_set(p, frames));
+		read_set(p, frames, choose_set(p, frames));
 	}
-	end_early(p);
+	note_early_end(p);
+	if (frames)
+		read_frames(p, frames, choose_likely(p, frames), on_likely, p);
+	note_end(p, &p->set_thread);
+	pages_unref(p);
 	return NULL;
 }
 
@@ -254,17 +316,25 @@ static void *put_main(void *arg)
 	return NULL;
 }
 
+/* Nothing read yet is slow, too. */
+static mono_us wait_until(struct pages *p)
+{
+	int64_t took = atomic_load(&p->early_us);
+	bool slow = took == 0 || took > EARLY_SLOW_US;
+	int ms = p->source.near ? 0 : slow ? EARLY_WAIT_SLOW_MS : EARLY_WAIT_MS;
+	return clock_mono() + ms * 1000LL;
+}
+
 /* Whoever wants what is not yet in place gets it from here. */
 void pages_early_settled(struct pages *p)
 {
-	/* Nothing read yet is slow, too. */
-	int64_t took = atomic_load(&p->early_us);
-	bool slow = took == 0 || took > EARLY_SLOW_US;
-	mono_us until = clock_mono() + (slow ? EARLY_WAIT_SLOW_MS : EARLY_WAIT_MS) * 1000LL;
+	mono_us until = wait_until(p);
 	pthread_mutex_lock(&p->lock);
 	while (p->early_threads > 0 && !p->early_full && clock_mono() < until && !p->let_go)
 		pages_wait_for(&p->changed, &p->lock, until - clock_mono());
 	p->early_over = true;
+	stand_behind_no_more(&p->hot_thread);
+	stand_behind_no_more(&p->set_thread);
 	pthread_cond_broadcast(&p->changed);
 	pthread_mutex_unlock(&p->lock);
 	pages_place_kept(p, &p->early, clock_mono() + EARLY_PUT_MS * 1000);

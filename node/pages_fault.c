@@ -233,9 +233,10 @@ static bool serve_now(struct thread *t, const struct pages_fault *fault)
 	pthread_rwlock_rdlock(&p->spaces_lock);
 	enum found found = look_up(p, fault, &frame);
 	bool served = found == FOUND_NOTHING;
-	if (found == FOUND_FRAME && pages_find_kept(p, frame, t->now, &len) &&
-	    pages_withhold(p, frame, t->now, len))
-		served = pages_put_near(p, frame, t->now, fault) == 0;
+	if (found == FOUND_FRAME && pages_find_kept(p, frame, t->now, &len))
+		served = (pages_withhold(p, frame, t->now, len)
+				  ? pages_put_near(p, frame, t->now, fault)
+				  : pages_put_frame(p, frame, t->now, fault)) == 0;
 	pthread_rwlock_unlock(&p->spaces_lock);
 	if (served)
 		pages_note_served(p);

@@ -21,10 +21,10 @@
 enum {
 	RECORD_MS = 500,        /* of a session that runs and does not wait for pages, */
 	RECORD_MOST_MS = 10000, /* ... or in all */
-	WITHHELD_MOST = 32 << 20,
+	WITHHELD_MOST = 64 << 20,
 };
 
-bool pages_withhold(struct pages *p, uint32_t frame, const void *data, size_t len)
+bool pages_keep(struct pages *p, uint32_t frame, const void *data, size_t len)
 {
 	pthread_mutex_lock(&p->lock);
 	bool kept = p->faults && !p->hurry && p->total * STORE_PAGE > p->hold_back;
@@ -33,6 +33,12 @@ bool pages_withhold(struct pages *p, uint32_t frame, const void *data, size_t le
 		       pages_kept_add(&p->withheld, frame, data, len) == 0;
 	pthread_mutex_unlock(&p->lock);
 	return kept;
+}
+
+/* From near the frame around what is wanted costs less than the faults that it spares. */
+bool pages_withhold(struct pages *p, uint32_t frame, const void *data, size_t len)
+{
+	return !p->source.near && pages_keep(p, frame, data, len);
 }
 
 bool pages_find_kept(struct pages *p, uint32_t frame, unsigned char data[STORE_FRAME_BYTES],

@@ -148,9 +148,10 @@ struct pages {
 	bool *early_taken; /* frames that are being read */
 	struct pages_kept early;
 	int early_threads;
-	bool early_full;          /* no more is kept */
-	bool early_over;          /* there is a place for them */
-	_Atomic int64_t early_us; /* until the first frame came */
+	pid_t hot_thread, set_thread; /* while they stand behind CRIU; 0 */
+	bool early_full;              /* no more is kept */
+	bool early_over;              /* there is a place for them */
+	_Atomic int64_t early_us;     /* until the first frame came */
 
 	/* The working set. */
 	struct working_set_page *last_set;
@@ -243,6 +244,8 @@ void pages_record_wait(struct pages *p);
 
 /* False: the frame may be put into place as a whole. Else it is kept until all is recorded. */
 bool pages_withhold(struct pages *p, uint32_t frame, const void *data, size_t len);
+/* It is kept until then; false: there is no room, or that is over. */
+bool pages_keep(struct pages *p, uint32_t frame, const void *data, size_t len);
 /* A frame that is kept, whatever for: a copy of it. */
 bool pages_find_kept(struct pages *p, uint32_t frame, unsigned char data[STORE_FRAME_BYTES],
 		     size_t *len);

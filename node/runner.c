@@ -340,12 +340,20 @@ void effect_run(struct effect *ef, size_t first)
 void effect_undo(struct effect *ef, size_t last)
 {
 	struct error failure = ERROR_INIT;
+	/* Asked to come to an end without an answer it is not begun anew: that is its end. */
+	bool given_up = ef->move && ef->move->given_up;
 	ef->begun = clock_mono();
-	ef->interrupted = true;
+	ef->interrupted = !given_up;
+	if (given_up)
+		error_fault(&failure, FAULT_UNAVAILABLE,
+			    "whether node %s gave the session away will not be known",
+			    ef->move->from);
+	else
+		error_fault(&failure, FAULT_UNAVAILABLE,
+			    "interrupted: elsa-node was restarted during this");
+	if (!given_up)
+		error_remedy(&failure, 0, "Try again.");
 	undo_steps(ef, last);
-	error_fault(&failure, FAULT_UNAVAILABLE,
-		    "interrupted: elsa-node was restarted during this");
-	error_remedy(&failure, 0, "Try again.");
 	journal_set(&ef->result.step, ef->plan->steps[last].name, NULL);
 	finish(ef, &failure);
 }

@@ -218,7 +218,34 @@ static int make_dirs(struct effect *ef, char **criu, struct error *e)
 	return *criu ? fs_mkdirs(*criu, 0700, e) : error_set(e, ENOMEM, "out of memory");
 }
 
-/* CRIU, and beside it a look at the memory that it does not see. */
+/* layers.tar, with what has changed since or all of it. */
+static int pack_layer(struct effect *ef, struct error *e)
+{
+	const struct layers_seen *seen = depart_layer(ef->node->departures, departure_of(ef));
+	int timeout_ms = (int)ef->node->config->node.effect_timeout_ms;
+	cleanup_free char *file = fs_join(ef->images, DEPART_LAYERS);
+	cleanup_free char *names = fs_join(ef->images, DEPART_NAMES);
+	if (!file || !names)
+		return error_set(e, ENOMEM, "out of memory");
+	if (seen)
+		return layers_pack_since(ef->sandbox.upper, seen, file, names, timeout_ms, e);
+	return layers_pack(ef->sandbox.upper, file, timeout_ms, e);
+}
+
+static void drop_layer(struct effect *ef)
+{
+	cleanup_free char *file = fs_join(ef->images, DEPART_LAYERS);
+	if (file)
+		unlink(file);
+}
+
+static bool has_layer(struct effect *ef)
+{
+	cleanup_free char *file = fs_join(ef->images, DEPART_LAYERS);
+	return file && access(file, F_OK) == 0;
+}
+
+/* CRIU, and beside it a look at the memory that it does not see, and the layer. */
 struct dumping {
 	struct effect *ef;
 	const char *images;
@@ -260,9 +287,23 @@ static int scan_unseen(struct dumping *d, struct error *e)
 	return unseen_scan(&d->unseen, e);
 }
 
+/* Should this come to nothing, it is done when CRIU is through. */
+static int pack_beside(struct dumping *d, struct error *e)
+{
+	(void)e;
+	if (pack_layer(d->ef, NULL) < 0)
+		drop_layer(d->ef);
+	return 0;
+}
+
+static int (*const dumps[])(struct dumping *d, struct error *e) = {
+	run_criu,
+	scan_unseen,
+	pack_beside,
+};
+
 static int dump_one(void *arg, size_t i, struct error *e)
 {
-	static int (*const dumps[])(struct dumping *d, struct error *e) = { run_criu, scan_unseen };
 	return dumps[i](arg, e);
 }
 
@@ -284,7 +325,7 @@ static int run_dump(struct effect *ef, const char *images, struct error *e)
 	struct dumping d = { .ef = ef, .images = images };
 	int r = hide(&d, e);
 	if (r == 0)
-		r = parallel(2, 2, dump_one, &d, e);
+		r = parallel(ARRAY_SIZE(dumps), ARRAY_SIZE(dumps), dump_one, &d, e);
 	if (r == 0)
 		r = unseen_add(&d.unseen, images, e);
 	unseen_deinit(&d.unseen);
@@ -316,18 +357,14 @@ static int undump(struct effect *ef, struct error *e)
 	return r < 0 ? r : fs_remove_tree(ef->images_near, e);
 }
 
-/* With the links that CRIU has made for deleted files. */
+/* With the links that CRIU has made for deleted files, if there are any. */
 static int layers(struct effect *ef, struct error *e)
 {
-	const struct layers_seen *seen = depart_layer(ef->node->departures, departure_of(ef));
-	int timeout_ms = (int)ef->node->config->node.effect_timeout_ms;
-	cleanup_free char *file = fs_join(ef->images, DEPART_LAYERS);
-	cleanup_free char *names = fs_join(ef->images, DEPART_NAMES);
-	if (!file || !names)
-		return error_set(e, ENOMEM, "out of memory");
-	if (seen)
-		return layers_pack_since(ef->sandbox.upper, seen, file, names, timeout_ms, e);
-	return layers_pack(ef->sandbox.upper, file, timeout_ms, e);
+	bool links;
+	int r = images_have_links(ef->laid_out, &links, e);
+	if (r == 0 && links)
+		drop_layer(ef);
+	return r < 0 || has_layer(ef) ? r : pack_layer(ef, e);
 }
 
 /* CRIU takes its links away again. The processes are as before, and stay frozen. That takes as long

@@ -211,10 +211,11 @@ static int prepare_images(struct effect *ef, struct error *e)
 	return images_prepare(ef->laid_out, &ef->request.session, e);
 }
 
+/* None of them looks at what another one does. */
 static int (*const layings[])(struct effect *ef, struct error *e) = {
+	arrival_listen_moved,
 	read_layers,
 	prepare_images,
-	arrival_moved_set,
 };
 
 static int lay_out_one(void *arg, size_t i, struct error *e)
@@ -230,9 +231,10 @@ static int lay_out(struct effect *ef, struct error *e)
 	return parallel(ARRAY_SIZE(layings), ARRAY_SIZE(layings), lay_out_one, ef, e);
 }
 
-/* The next dump of it, where it goes on, would find their names taken. */
-static int drop_links(struct effect *ef, struct error *e)
+/* The next dump of it, where it goes on, would find the names of its links taken. */
+static int undo_lay_out(struct effect *ef, struct error *e)
 {
+	wake_stop_listening(ef, e);
 	return images_drop_links(ef->links, &ef->request.session, e);
 }
 
@@ -407,8 +409,7 @@ static const struct step steps[] = {
 	{ .name = "ahead", .run = take_ahead, .undo = tell_source },
 	{ .name = "freeze", .run = freeze },
 	{ .name = "files", .run = take_files, .undo = steps_drop_images },
-	{ .name = "listen", .run = arrival_listen_moved, .undo = wake_stop_listening },
-	{ .name = "images", .run = lay_out, .undo = drop_links },
+	{ .name = "images", .run = lay_out, .undo = undo_lay_out },
 	{ .name = "mount", .run = steps_mount, .undo = steps_unmount },
 	{ .name = "restore", .run = wake_restore, .undo = wake_kill_restored },
 	{ .name = "settle", .run = arrival_settle },

@@ -23,11 +23,11 @@ enum { IMAGE_MOST = 256 << 20, AT_ONCE = 4096 };
 
 /* --- which pages there are --------------------------------------------------------------- */
 
-/* Room grows by doubling. */
-static int add(struct unseen_process *p, uint64_t start, uint64_t end)
+/* Room grows by doubling. What is mapped apart stays so: small pieces come first where it goes. */
+static int add(struct unseen_process *p, uint64_t start, uint64_t end, bool first)
 {
 	struct store_extent *last = p->extent_count ? &p->extents[p->extent_count - 1] : NULL;
-	if (last && last->vaddr + last->pages * STORE_PAGE == start) {
+	if (!first && last && last->vaddr + last->pages * STORE_PAGE == start) {
 		last->pages += (end - start) / STORE_PAGE;
 		return 0;
 	}
@@ -80,7 +80,7 @@ static int scan_range(int fd, struct unseen_process *p, const struct unseen_rang
 		if (next <= at)
 			return -EIO;
 		for (long i = 0; i < n; i++)
-			if (add(p, regions[i].start, regions[i].end) < 0)
+			if (add(p, regions[i].start, regions[i].end, at == r->start && i == 0) < 0)
 				return -ENOMEM;
 	}
 	return 0;

@@ -34,6 +34,15 @@
  * Who waits for a turn that would come too late if all took half as long again
  * stands still: what its user does from then on could be lost. Who will not be
  * saved, or could not be before, runs on to the end.
+ *
+ * Who is in use is left alone for another machine to take over while it runs, the
+ * smallest first, as long as somebody may see to that (moves_until): if its memory
+ * would be there in half of the time, behind that of those before it, for until
+ * then it needs this machine, and nothing else has all of it. Its checkpoint keeps
+ * its place in the plan, behind all others', as if it were begun when the move has
+ * come to nothing and took half as long again. A move that is under way is called off
+ * when its checkpoint would be too late a moment later, or its memory. What another
+ * machine has is that one's to save.
  */
 
 #include "base/clock.h"
@@ -52,24 +61,30 @@ struct evacuate_facts {
 	int64_t dump_bytes_per_s;   /* resident memory gone over, in all checkpoints together */
 	int64_t dump_stream_bytes_per_s; /* ... in one */
 	int64_t fixed_ms;                /* of a checkpoint besides */
-	size_t cpus;                     /* one checkpoint keeps about two busy; 0: not known */
-	size_t workers;                  /* effects at once, those of others counted */
+	int64_t move_bytes_per_s;        /* memory that follows sessions, of all together */
+	wall_ms moves_until; /* who is not being moved by then will not be; 0: nobody will */
+	size_t cpus;         /* one checkpoint keeps about two busy; 0: not known */
+	size_t workers;      /* effects at once, those of others counted */
 };
 
 enum evacuate_state {
 	EVACUATE_WAITING, /* nothing is done to it */
 	EVACUATE_BUSY,    /* something is that does not save it: a snapshot, a restore */
+	EVACUATE_MOVING,  /* another machine is taking it over: it is still this one's */
+	EVACUATE_AWAY,    /* ... has done so, and fetches its memory */
 	EVACUATE_SAVING,  /* it is being hibernated, by whomever */
 	EVACUATE_OVER,    /* saved, gone, or not to be tried again */
 };
 
-/* What to do now. Migration to another machine will be one more. */
+/* What to do now. */
 enum evacuate_what {
 	EVACUATE_NOTHING, /* it is under way or over */
 	EVACUATE_CHECKPOINT,
 	EVACUATE_WAIT,   /* it runs until its turn */
 	EVACUATE_FREEZE, /* it stands still until its turn */
 	EVACUATE_LEAVE,  /* it is not saved as things are, and runs on */
+	EVACUATE_MOVE,   /* it runs until another machine comes for it, or moves_until */
+	EVACUATE_RECALL, /* no machine is to take it over any more */
 };
 
 enum evacuate_why {
@@ -83,6 +98,10 @@ enum evacuate_why {
 	EVACUATE_NO_ROOM,     /* saving it would cost others */
 	EVACUATE_WINDOW_OVER, /* the margin has begun */
 	EVACUATE_OVERTIME,    /* the deadline has passed, and the machine lives */
+	EVACUATE_TO_MOVE,
+	EVACUATE_IS_MOVING,
+	EVACUATE_NO_TIME_TO_MOVE, /* it could not be saved any more if that failed later */
+	EVACUATE_MEMORY_FOLLOWS,
 	EVACUATE_WHY_COUNT
 };
 extern const char *const evacuate_why_names[EVACUATE_WHY_COUNT]; /* for people */
@@ -95,17 +114,21 @@ struct evacuate_session {
 	int64_t unsent_bytes; /* what the store will get; see evacuate_unsent() */
 	wall_ms snapshot_at;  /* of the newest checkpoint; 0: none */
 	bool in_use;
-	bool frozen; /* it stands still by an earlier EVACUATE_FREEZE */
-	bool tried;  /* it could not be saved before */
+	bool frozen;  /* it stands still by an earlier EVACUATE_FREEZE */
+	bool tried;   /* it could not be saved before */
+	bool movable; /* another machine could take it over, and that has not failed */
+	bool waited;  /* it was left alone for that before: others have been put before it */
 	/* Out: */
 	enum evacuate_what what;
 	enum evacuate_why why;
-	wall_ms ends_at; /* as estimated; 0: not saved */
+	wall_ms ends_at; /* as estimated, by checkpoint if it is still here; 0: not saved */
 	/* Scratch: */
 	wall_ms starts_at;
 	int64_t cost_ms, loss_ms, weight;
 	bool chosen;
 	bool taken;
+	bool moves;
+	bool last; /* in the order */
 };
 
 enum { EVACUATE_WORKERS_MOST = 64 };
@@ -118,6 +141,9 @@ wall_ms evacuate_decide(const struct evacuate_facts *facts, struct evacuate_sess
 /* Milliseconds that a checkpoint takes with `at_once` of them under way. */
 int64_t evacuate_takes(const struct evacuate_facts *facts, int64_t resident_bytes,
 		       int64_t unsent_bytes, size_t at_once);
+
+/* ... that a session takes to another machine, until all its memory is there, alone. */
+int64_t evacuate_move_takes(const struct evacuate_facts *facts, int64_t resident_bytes);
 
 /* What the next checkpoint will have to send, by what the last ones did. */
 struct evacuate_history {
@@ -132,6 +158,7 @@ struct evacuate_rates {
 	int64_t store_bytes_per_s, stream_bytes_per_s;
 	int64_t dump_bytes_per_s, dump_stream_bytes_per_s;
 	int64_t fixed_ms;
+	int64_t move_bytes_per_s;
 };
 
 /* A checkpoint that has ended. */
@@ -143,5 +170,7 @@ struct evacuate_sample {
 };
 /* Takes it into account: what held it up, by what is known so far, is what it tells about. */
 void evacuate_measure(struct evacuate_rates *rates, const struct evacuate_sample *sample);
+/* All memory of a session is where it went, so long after it was given away. */
+void evacuate_measure_move(struct evacuate_rates *rates, int64_t bytes, int64_t took_ms);
 
 #endif

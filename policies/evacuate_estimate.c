@@ -3,6 +3,14 @@
 
 #define MIB ((int64_t)1 << 20)
 
+/* Until something has been measured. Hopeful: what is not tried is lost for certain. */
+#define GUESS_STREAM (250 * MIB)
+#define GUESS_DUMP   (1000 * MIB)
+/* ... but a move that is not tried is a checkpoint. */
+#define GUESS_MOVE (100 * MIB)
+enum { GUESS_FIXED_MS = 500, GUESS_STREAMS = 2, MOVE_FIXED_MS = 1000 };
+#define TIME_MOST (INT64_MAX / 4)
+
 /* What is smaller says how long the rest of a checkpoint takes, and nothing about rates. */
 #define SMALL_RESIDENT (32 * MIB)
 #define SMALL_SENT     (4 * MIB)
@@ -14,6 +22,65 @@ enum {
 	LEAST_SHARE = 10,
 	LEAST_OF_LAST = 4
 };
+
+/* --- how long things take ------------------------------------------------------------ */
+
+/* Milliseconds; saturating. */
+static int64_t time_for(int64_t bytes, int64_t bytes_per_s)
+{
+	double ms = (double)bytes * 1000.0 / (double)(bytes_per_s > 0 ? bytes_per_s : 1);
+	return ms < (double)TIME_MOST ? (int64_t)ms : TIME_MOST;
+}
+
+static int64_t stream_rate(const struct evacuate_facts *f)
+{
+	return f->stream_bytes_per_s > 0 ? f->stream_bytes_per_s : GUESS_STREAM;
+}
+
+static int64_t store_rate(const struct evacuate_facts *f)
+{
+	int64_t stream = stream_rate(f);
+	if (f->store_bytes_per_s <= 0)
+		return stream < TIME_MOST / GUESS_STREAMS ? stream * GUESS_STREAMS : stream;
+	return f->store_bytes_per_s > stream ? f->store_bytes_per_s : stream;
+}
+
+static int64_t dump_stream_rate(const struct evacuate_facts *f)
+{
+	if (f->dump_stream_bytes_per_s > 0)
+		return f->dump_stream_bytes_per_s;
+	return f->dump_bytes_per_s > 0 ? f->dump_bytes_per_s : GUESS_DUMP;
+}
+
+static int64_t dump_rate(const struct evacuate_facts *f)
+{
+	int64_t one = dump_stream_rate(f);
+	int64_t streams = f->cpus / 2 > 1 ? (int64_t)(f->cpus / 2) : 1;
+	if (f->dump_bytes_per_s <= 0)
+		return one < TIME_MOST / streams ? one * streams : one;
+	return f->dump_bytes_per_s > one ? f->dump_bytes_per_s : one;
+}
+
+/* Memory is read, squeezed and sent at the same time: the slower of the two counts. */
+int64_t evacuate_takes(const struct evacuate_facts *f, int64_t resident_bytes, int64_t unsent_bytes,
+		       size_t at_once)
+{
+	int64_t n = at_once ? (int64_t)at_once : 1;
+	int64_t dump_share = dump_rate(f) / n, dump = dump_stream_rate(f);
+	int64_t share = store_rate(f) / n, stream = stream_rate(f);
+	int64_t read = time_for(resident_bytes, dump_share < dump ? dump_share : dump);
+	int64_t sent = time_for(unsent_bytes, share < stream ? share : stream);
+	int64_t fixed = f->fixed_ms > 0 ? f->fixed_ms : GUESS_FIXED_MS;
+	return (read > sent ? read : sent) + (fixed < TIME_MOST ? fixed : TIME_MOST);
+}
+
+int64_t evacuate_move_takes(const struct evacuate_facts *f, int64_t resident_bytes)
+{
+	int64_t pace = f->move_bytes_per_s > 0 ? f->move_bytes_per_s : GUESS_MOVE;
+	return time_for(resident_bytes, pace) + MOVE_FIXED_MS;
+}
+
+/* --- what is sent, and what was measured ----------------------------------------------- */
 
 int64_t evacuate_unsent(const struct evacuate_history *h, int64_t resident_bytes, wall_ms now)
 {
@@ -81,4 +148,11 @@ void evacuate_measure(struct evacuate_rates *r, const struct evacuate_sample *s)
 			     ms, n);
 	else
 		measure_rate(&r->store_bytes_per_s, &r->stream_bytes_per_s, s->sent_bytes, ms, n);
+}
+
+/* A small one says little of the link. */
+void evacuate_measure_move(struct evacuate_rates *r, int64_t bytes, int64_t took_ms)
+{
+	if (bytes >= SMALL_RESIDENT)
+		mix(&r->move_bytes_per_s, rate(bytes, took_ms > 0 ? took_ms : 1, 1));
 }

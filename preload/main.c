@@ -1,25 +1,37 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * elsa-criu.so, loaded into a CRIU that dumps a session which is about to move: CRIU asks the
- * kernel by PAGEMAP_SCAN which pages there are, and puts all of them into pipes. What node/unseen.c
- * has written down it is told it has not; everything else it asks goes straight to the kernel.
+ * elsa-criu.so, loaded into a CRIU that dumps a session which is about to move.
  *
- * Nothing here is handed on to what CRIU starts.
+ * CRIU asks the kernel by PAGEMAP_SCAN which pages there are, and puts all of them into pipes. What
+ * node/unseen.c has written down it is told it has not.
+ *
+ * And it asks, twice, which connections are tracked in the session's network. For an answer the
+ * kernel walks a table that is the whole machine's, some milliseconds long. No rule in a session's
+ * network tracks any: those that are about to be forgotten, which is asked in its place, are none
+ * either, and soon found.
+ *
+ * Everything else goes straight to the kernel. Nothing is handed on to what CRIU starts.
  */
 #define _GNU_SOURCE
 #include "preload/unseen.h"
 
 #include <fcntl.h>
 #include <linux/fs.h>
+#include <linux/netfilter/nfnetlink.h>
+#include <linux/netfilter/nfnetlink_conntrack.h>
+#include <linux/netlink.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
+
+/* --- memory ---------------------------------------------------------------------------- */
 
 static const struct unseen_range *ranges;
 static size_t count;
@@ -107,4 +119,28 @@ int ioctl(int fd, unsigned long request, ...)
 	if (request == PAGEMAP_SCAN && count)
 		return (int)scan(fd, arg);
 	return (int)syscall(SYS_ioctl, fd, request, arg);
+}
+
+/* --- connections ------------------------------------------------------------------------- */
+
+enum {
+	TRACKED = NFNL_SUBSYS_CTNETLINK << 8 | IPCTNL_MSG_CT_GET,
+	DYING = NFNL_SUBSYS_CTNETLINK << 8 | IPCTNL_MSG_CT_GET_DYING,
+};
+
+static int option(int fd, int name)
+{
+	int value = -1;
+	socklen_t len = sizeof(value);
+	return getsockopt(fd, SOL_SOCKET, name, &value, &len) == 0 ? value : -1;
+}
+
+ssize_t sendmsg(int fd, const struct msghdr *message, int flags)
+{
+	struct nlmsghdr *h = message->msg_iovlen == 1 ? message->msg_iov->iov_base : NULL;
+	if (h && message->msg_iov->iov_len >= sizeof(*h) && h->nlmsg_type == TRACKED &&
+	    h->nlmsg_flags & NLM_F_DUMP && option(fd, SO_DOMAIN) == AF_NETLINK &&
+	    option(fd, SO_PROTOCOL) == NETLINK_NETFILTER)
+		h->nlmsg_type = DYING;
+	return syscall(SYS_sendmsg, fd, message, flags);
 }

@@ -47,6 +47,7 @@ static const struct strategy strategies[STRATEGY_COUNT] = {
 			    .idle = IDLE_ACTION_HIBERNATE,
 			    .unseen = true,
 			    .evacuates = true,
+			    .moves = true,
 			    .protects = true,
 			    .times = { .start_ms = START_MS,
 				       .wake_ms = 374,
@@ -57,7 +58,8 @@ static const struct strategy strategies[STRATEGY_COUNT] = {
 				       .again_gib_ms = 400,
 				       .stored_share = 0.35,
 				       .changed_share = 0.05, /* an assumption */
-				       .at_once = 4 } },
+				       .at_once = 4,
+				       .move_gib_ms = 8000 /* an assumption: 1 Gbit/s */ } },
 };
 
 void sim_setup_init(struct sim_setup *setup)

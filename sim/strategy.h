@@ -32,6 +32,7 @@ struct step_times {
 	double stored_share;            /* of memory, in the store, for a first one */
 	double changed_share;           /* of that, for another one */
 	int at_once;                    /* checkpoints on one machine */
+	int64_t move_gib_ms;            /* until memory is on another machine */
 };
 
 struct strategy {
@@ -41,6 +42,7 @@ struct strategy {
 	enum idle_action idle;
 	bool unseen;    /* who comes wakes what sleeps, and need not start it */
 	bool evacuates; /* a notice is used */
+	bool moves;     /* ... for sessions in use to leave while they run */
 	bool protects;  /* snapshots */
 	struct step_times times;
 };

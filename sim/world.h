@@ -40,6 +40,7 @@ struct sim_result {
 	uint64_t sessions_lost;  /* state gone that nobody meant to end: of those culled, too */
 	uint64_t machines_taken; /* by the cloud */
 	uint64_t evicted, evicted_saved, evicted_older, evicted_lost; /* sessions on them */
+	uint64_t moved; /* of those saved: while they ran */
 	size_t machines_peak, sessions;
 	size_t waiting; /* sessions that were wanted at the trace's end, and not there */
 	struct course awake, machines;

@@ -32,7 +32,7 @@ static struct capacity_machine machine_facts(const struct world *w, size_t slot)
 					   .joined = m->joined,
 					   .up = m->joined,
 					   .doomed = m->doomed,
-					   .sessions = m->count,
+					   .sessions = m->count + m->arriving,
 					   .empty_since = m->count ? 0 : m->empty_since };
 }
 

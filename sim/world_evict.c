@@ -9,7 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { ID_LEN = 12 };
+enum { ID_LEN = 12, HAND_OVER_MS = 1000, WHILE_MOVING_MS = 5000 };
 #define GIB ((int64_t)1 << 30)
 
 /* --- what is taken ---------------------------------------------------------------------------- */
@@ -72,6 +72,9 @@ static struct evacuate_facts facts_of(const struct world *w, const struct machin
 		.dump_stream_bytes_per_s = read,
 		.dump_bytes_per_s = read * 2,
 		.fixed_ms = t->again_ms,
+		.move_bytes_per_s = t->move_gib_ms ? GIB * 1000 / t->move_gib_ms : 0,
+		/* Who can be moved is, or is not at all. */
+		.moves_until = w->strategy->moves ? w->now + 1 : 0,
 		.cpus = (size_t)w->setup->prices.types[w->pools[m->pool].price->type].cpus,
 		.workers = at_once < w->setup->workers ? at_once : w->setup->workers,
 	};
@@ -88,10 +91,12 @@ static int64_t unsent(const struct world *w, const struct sim_session *s)
 	return evacuate_unsent(&history, s->memory_bytes, w->now);
 }
 
-static enum evacuate_state state_of(const struct sim_session *s)
+static enum evacuate_state state_of(const struct world *w, const struct sim_session *s)
 {
 	if (s->saving || s->now.state == SESSION_CHECKPOINTING)
 		return EVACUATE_SAVING;
+	if (s->now.state == SESSION_MIGRATING)
+		return w->now < s->state_at + HAND_OVER_MS ? EVACUATE_MOVING : EVACUATE_AWAY;
 	return s->now.state == SESSION_RUNNING ? EVACUATE_WAITING : EVACUATE_BUSY;
 }
 
@@ -103,13 +108,15 @@ static void describe(const struct world *w, const struct machine *m, struct evac
 		snprintf(ids[i], ID_LEN, "%010u", m->sessions[i]);
 		list[i] = (struct evacuate_session) {
 			.id = ids[i],
-			.state = state_of(s),
+			.state = state_of(w, s),
 			.since = s->saving ? s->saving_at : s->state_at,
 			.resident_bytes = s->memory_bytes,
 			.unsent_bytes = unsent(w, s),
 			.snapshot_at = s->now.checkpoint ? s->frozen_at : 0,
 			.in_use = session_in_use(w, s),
 			.frozen = s->held_at != 0,
+			.movable = s->stays != s->machine + 1,
+			.waited = s->stays == s->machine + 1,
 		};
 	}
 }
@@ -140,10 +147,12 @@ static void save(struct world *w, struct sim_session *s, int64_t takes_ms)
 	world_at(w, w->now + takes_ms, ON_SAVED, session_number(w, s), s->saving);
 }
 
-static void carry_out(struct world *w, const struct evacuate_facts *facts,
+/* True: somebody has stayed who was to go, and is to be saved otherwise. */
+static bool carry_out(struct world *w, const struct evacuate_facts *facts,
 		      const struct evacuate_session *list, size_t count)
 {
 	size_t at_once = 0;
+	bool stayed = false;
 	for (size_t i = 0; i < count; i++)
 		at_once += list[i].what == EVACUATE_CHECKPOINT || list[i].state == EVACUATE_SAVING;
 	for (size_t i = 0; i < count; i++) {
@@ -152,11 +161,16 @@ static void carry_out(struct world *w, const struct evacuate_facts *facts,
 		if (x->what == EVACUATE_CHECKPOINT)
 			save(w, s,
 			     evacuate_takes(facts, x->resident_bytes, x->unsent_bytes, at_once));
+		else if (x->what == EVACUATE_MOVE)
+			stayed |= !move_try(w, s, evacuate_move_takes(facts, x->resident_bytes));
+		else if (x->what == EVACUATE_RECALL)
+			move_recall(w, s);
 		else if (x->what == EVACUATE_FREEZE && x->state == EVACUATE_WAITING)
 			hold(w, s);
 		else if (x->what == EVACUATE_WAIT || x->what == EVACUATE_LEAVE)
 			let_go(w, s);
 	}
+	return stayed;
 }
 
 void evict_look(struct world *w, struct machine *m)
@@ -171,10 +185,13 @@ void evict_look(struct world *w, struct machine *m)
 	struct evacuate_facts facts = facts_of(w, m);
 	describe(w, m, list, (void *)(room + list_size));
 	wall_ms wake = evacuate_decide(&facts, list, m->count);
-	carry_out(w, &facts, list, m->count);
+	bool stayed = carry_out(w, &facts, list, m->count);
 	m->evict_turn++;
-	if (wake)
-		world_at(w, wake, ON_EVACUATE, m->number, m->evict_turn);
+	/* Nothing takes longer here than was thought: what ends is looked at then. */
+	if (wake && move_under_way(w, m))
+		wake += WHILE_MOVING_MS;
+	if (wake || stayed)
+		world_at(w, stayed ? w->now : wake, ON_EVACUATE, m->number, m->evict_turn);
 }
 
 /* Its node has put it away by itself, and says so. */
@@ -216,6 +233,7 @@ static void lose_machine(struct world *w, struct sim_session *s)
 		s->asked_at = 0;
 	}
 	s->held_at = 0;
+	move_lost(w, s);
 	session_change(w, s, EVENT_NODE_LOST);
 	if (checkpointing)
 		idle_slot_free(w);

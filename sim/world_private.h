@@ -29,8 +29,10 @@ struct sim_session {
 	struct session_now now;
 	uint32_t epoch; /* one more with each state */
 	uint32_t machine;
-	uint32_t place;  /* in its machine's list */
-	uint32_t saving; /* number of the evacuation's saving that is under way; 0: none */
+	uint32_t place;     /* in its machine's list */
+	uint32_t moving_to; /* machine that room is kept on for it; NONE */
+	uint32_t stays;     /* machine that it cannot leave while it runs, + 1; 0 */
+	uint32_t saving;    /* number of the evacuation's saving that is under way; 0: none */
 	wall_ms started_at;
 	wall_ms frozen_at; /* newest checkpoint */
 	int64_t memory_bytes;
@@ -50,6 +52,7 @@ struct sim_session {
 	wall_ms stopped_at; /* its user ended it */
 	wall_ms held_at;    /* an evacuation lets it stand still since; 0: not */
 	wall_ms saving_at;
+	int64_t move_ms, moving_bytes; /* what its move takes, and the room that is kept */
 	int64_t stored_bytes, full_bytes;
 	bool runs;
 	bool slept;   /* it was put away or killed: the next start is a wake */
@@ -67,6 +70,7 @@ struct machine {
 	size_t slot;        /* in the world's list */
 	uint32_t *sessions; /* owned */
 	size_t count, size;
+	size_t arriving; /* sessions that room is kept for */
 	int64_t committed_bytes;
 	uint32_t protect_turn, evict_turn; /* the looks that hold; earlier ones were overtaken */
 	wall_ms protect_at;                /* of the next look; 0: none */
@@ -173,6 +177,14 @@ void evict_interrupt(struct world *w, const struct trace_record *record);
 void evict_look(struct world *w, struct machine *m);
 void evict_saved(struct world *w, struct sim_session *s);
 void evict_gone(struct world *w, struct machine *m);
+
+/* world_move.c */
+bool move_under_way(const struct world *w, const struct machine *m);
+bool move_try(struct world *w, struct sim_session *s,
+	      int64_t takes_ms);                          /* false: no machine takes it */
+void move_recall(struct world *w, struct sim_session *s); /* it stays where it is */
+void move_lost(struct world *w, struct sim_session *s);   /* its machine went */
+void move_ended(struct world *w, struct sim_session *s);
 
 /* world_protect.c */
 void protect_look(struct world *w, struct machine *m);

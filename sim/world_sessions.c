@@ -57,6 +57,9 @@ static void carry_out(struct world *w, struct sim_session *s, enum session_actio
 		s->frozen_ms = work_done(w, s);
 		ends_in(w, s, session_checkpoint_ms(s));
 		return;
+	case ACTION_MIGRATE:
+		ends_in(w, s, s->move_ms);
+		return;
 	case ACTION_STOP:
 		machine_leave(w, s);
 		session_change(w, s, EVENT_EFFECT_DONE);
@@ -267,6 +270,10 @@ void session_effect_end(struct world *w, struct sim_session *s)
 		fenced(w, s);
 		return;
 	}
+	if (was == SESSION_MIGRATING) {
+		move_ended(w, s);
+		return;
+	}
 	session_change(w, s, EVENT_EFFECT_DONE);
 	if (was == SESSION_CHECKPOINTING) {
 		hibernated(w, s);
@@ -294,7 +301,8 @@ static struct sim_session *get(struct world *w, uint32_t number)
 		w->session_size = size;
 	}
 	for (; w->session_count <= number; w->session_count++)
-		w->sessions[w->session_count] = (struct sim_session) { .machine = NONE };
+		w->sessions[w->session_count] =
+			(struct sim_session) { .machine = NONE, .moving_to = NONE };
 	return &w->sessions[number];
 }
 

@@ -27,7 +27,8 @@ const char *const notice_kind_names[NOTICE_KIND_COUNT] = {
 
 const char *const evacuee_state_names[EVACUEE_STATE_COUNT] = {
 	[EVACUEE_WAITING] = "waiting", [EVACUEE_SAVING] = "saving", [EVACUEE_SAVED] = "saved",
-	[EVACUEE_LEFT] = "left",       [EVACUEE_FAILED] = "failed",
+	[EVACUEE_LEFT] = "left",       [EVACUEE_FAILED] = "failed", [EVACUEE_MOVING] = "moving",
+	[EVACUEE_MOVED] = "moved",
 };
 
 const char *const store_task_kind_names[STORE_TASK_KIND_COUNT] = {
@@ -318,6 +319,8 @@ static const struct wire_field evacuee_fields[] = {
 	{ INT(evacuee, snapshot_at), NOT_NEGATIVE },
 	{ INT(evacuee, bytes), NOT_NEGATIVE },
 	{ STRING(evacuee, why) },
+	{ STRING(evacuee, to) },
+	{ BOOL(evacuee, to_move) },
 	{ BOOL(evacuee, noted) },
 };
 static WIRE_STRUCT_OF(evacuee);

@@ -273,6 +273,8 @@ enum evacuee_state {
 	EVACUEE_SAVED,
 	EVACUEE_LEFT,   /* could not be saved in time: its last snapshot counts */
 	EVACUEE_FAILED, /* could not be checkpointed: runs on */
+	EVACUEE_MOVING, /* another node has it, and fetches its memory from this one */
+	EVACUEE_MOVED,  /* ... has all of it */
 	EVACUEE_STATE_COUNT
 };
 extern const char *const evacuee_state_names[EVACUEE_STATE_COUNT];
@@ -286,6 +288,8 @@ struct evacuee {
 	int64_t snapshot_at; /* of the newest checkpoint before; 0: none */
 	int64_t bytes;       /* sent for it */
 	char *why;           /* of what was not saved; NULL */
+	char *to;            /* moving, moved: the node that has it */
+	bool to_move;        /* waiting: left to elsad for a moment, to move it while it runs */
 	bool noted;          /* there may be a note in its home */
 };
 

@@ -95,8 +95,9 @@ class Pinger(threading.Thread):
 class Probed:
     """A session that answers whether it is as it was."""
 
-    def __init__(self, cluster: Cluster, watch: Watch, user: str):
+    def __init__(self, cluster: Cluster, watch: Watch, user: str, **start: Json):
         self.cluster, self.watch, self.user = cluster, watch, user
+        self.how = start
         homes = cluster.hub.dir / "home"
         add_account(homes, user)
         self.home = homes / user
@@ -115,7 +116,7 @@ class Probed:
         operation = self.cluster.api.post(
             "/v1/session/start", user=self.user, server="", port=8888, api_token="probe",
             cmd=["sh", "-c", f"mkdir -p {INSIDE} && exec python3 /home/{self.user}/probe.py 8888"],
-            env={"PATH": "/usr/bin:/bin", "HOME": INSIDE})
+            env={"PATH": "/usr/bin:/bin", "HOME": INSIDE}, **self.how)
         done = self.cluster.api.wait_operation(operation)
         assert done["state"] == "done", done
         told = self.cluster.api.session(self.user)
@@ -200,9 +201,10 @@ class Bed:
     def api(self):
         return self.c.api
 
-    def fresh(self) -> Probed:
+    def fresh(self, **start: Json) -> Probed:
+        """`start`: of the request, besides."""
         self.count += 1
-        return Probed(self.c, self.watch, f"probe{self.count}")
+        return Probed(self.c, self.watch, f"probe{self.count}", **start)
 
     @property
     def session(self) -> Probed:

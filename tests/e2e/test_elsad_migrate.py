@@ -660,16 +660,37 @@ def test_safe_that_is_refused_goes_on_where_it_was(cluster: Cluster):
     assert cluster.place_of(session) == [home.name]
 
 
-def test_safe_survives_a_restart_of_elsad(cluster: Cluster):
+@pytest.mark.parametrize("kind", ["snapshot", "hibernate", "restore"])
+def test_safe_survives_a_restart_of_elsad(cluster: Cluster, kind: str):
+    """Whatever it was at: the same operation comes to its end, and that stays known."""
     home, other, session = ready(cluster)
-    home.hold["hibernate"] = threading.Event()
-    migrate(cluster, safe=True)
-    wait_asked(home, "hibernate")
+    at = other if kind == "restore" else home
+    at.hold[kind] = threading.Event()
+    operation = migrate(cluster, safe=True)
+    wait_asked(at, kind)
     cluster.elsad.kill()
-    home.hold["hibernate"].set()
+    at.hold[kind].set()
     cluster.elsad.start()
-    cluster.elsad.wait_state("running")
-    assert len(cluster.place_of(session)) == 1
+    done = cluster.elsad.follow(operation)
+    assert done["state"] == "done" and done["id"] == operation["id"] and done["kind"] == "migrate"
+    assert cluster.place_of(session) == [other.name]
+    cluster.elsad.kill()
+    cluster.elsad.start()
+    assert cluster.elsad.get("/v1/operation", id=operation["id"])["state"] == "done"
+    # ... and nothing of it comes up again.
+    moved(cluster, safe=True, to=home.name)
+
+
+def test_safe_that_failed_stays_known(cluster: Cluster):
+    home, other, session = ready(cluster)
+    home.fail["hibernate"] = {"fault": "refused", "text": "CRIU says no", "running": True}
+    operation = migrate(cluster, safe=True)
+    assert cluster.elsad.follow(operation)["state"] == "failed"
+    cluster.elsad.kill()
+    cluster.elsad.start()
+    done = cluster.elsad.get("/v1/operation", id=operation["id"])
+    assert done["state"] == "failed" and "CRIU says no" in done["error"]["text"]
+    assert cluster.place_of(session) == [home.name]
 
 
 # --- draining --------------------------------------------------------------------------------------

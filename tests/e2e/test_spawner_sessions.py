@@ -6,9 +6,11 @@ from __future__ import annotations
 import time
 
 import pytest
+from accountkit import CATALOGUE
 from basekit import wait_for
 from browser import Browser, Kernel, SpawnFailed
 from hubkit import Stack
+from recount import DAY_MS, Recount
 
 STACK = {
     # Nobody is put to sleep unless a test does it.
@@ -46,6 +48,33 @@ def test_stop_and_start_at_the_hub(stack, browse):
     assert awake["address"] == session["address"] and awake["api_token"] == session["api_token"]
     shown = [event["message"] for event in browser.progress]
     assert [line for line in shown if "Waking your session from the checkpoint of" in line], shown
+
+
+def test_what_a_session_costs_and_uses(stack, browse):
+    _, kernel = begin(browse, "amy")
+    kernel.run("data = b'x' * (300 << 20)")
+    used = wait_for("its use", lambda: (stack.api.get("/v1/usage", user="amy")["now"] or {}).get("memory_bytes", 0) > 300 << 20)
+    assert used
+    hibernate(stack, "amy")
+
+    def read() -> tuple | None:
+        """At a moment in which nothing happens."""
+        events = stack.api.get("/v1/events", limit=10000)["events"]
+        said = stack.api.get("/v1/savings", by="user", since_ms=DAY_MS)
+        return (events, said) if stack.api.get("/v1/events", limit=10000)["events"] == events else None
+
+    events, said = wait_for("quiet", read)
+    counted = Recount([e for e in events if e["user"] == "amy"], CATALOGUE).until(said["until"]).total()
+    (amy,) = [row for row in said["rows"] if row["key"] == "amy"]
+    assert amy["always_on"] == pytest.approx(counted.always, rel=0.01)
+    assert amy["cost"] == pytest.approx(counted.machine + counted.store, rel=0.01)
+    assert 0 < amy["awake_hours"] < amy["open_hours"]
+    # What it holds was seen, and what sleeps holds nothing.
+    held = [e["inputs"]["account"]["held_bytes"] for e in reversed(events)
+            if e["user"] == "amy" and e["what"] in ("checkpointing", "hibernate")]  # fmt: skip
+    assert held[0] > 300 << 20 and held[-1] == 0
+    explained = stack.api.get("/v1/explain", user="amy")
+    assert explained["next"][0]["what"] == "wake" and explained["events"][0]["what"] == "hibernate"
 
 
 def test_hub_killed_while_one_runs_and_one_sleeps(stack, browse):

@@ -182,6 +182,12 @@ UNUSED static int ask_back(struct errand *er)
 	return depart_take_back(&node, er->departure->id, 7, er->e);
 }
 
+UNUSED static int ask_recall(struct errand *er)
+{
+	depart_recall(&node, er->departure->session);
+	return 0;
+}
+
 UNUSED static int ask_end(struct errand *er)
 {
 	return depart_end(&node, er->departure->id, er->e);
@@ -190,7 +196,7 @@ UNUSED static int ask_end(struct errand *er)
 UNUSED static int ask(int (*what)(struct errand *er), const char *id)
 {
 	struct error e = ERROR_INIT;
-	struct departure about = { .id = (char *)id };
+	struct departure about = { .id = (char *)id, .session = FIRST };
 	struct errand er = { .what = what, .e = &e, .departure = &about };
 	return on_loop(&er);
 }

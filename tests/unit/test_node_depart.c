@@ -141,6 +141,37 @@ static void test_returns(void **state)
 	box_stop(&box);
 }
 
+/* An evacuation wants it back: until it is given it stays, and then it does not. */
+static void test_recalled(void **state)
+{
+	(void)state;
+	struct box box;
+	struct peer p;
+	wall_ms begun = clock_wall();
+	box_run(&box);
+	assert_true(depart_kept_at(&node, FIRST) < begun);
+	assert_int_equal(grant(d1), 0);
+	assert_true(depart_seen_at(&node) >= begun);
+	assert_int_equal(ask(ask_recall, NULL), 0);
+	assert_int_equal(state_of(d1), DEPARTURE_KEPT);
+	assert_true(depart_kept_at(&node, FIRST) >= begun);
+	call_and_freeze(&p, d1);
+	assert_int_equal(ask(ask_recall, NULL), 0);
+	wait_for_state(d1, DEPARTURE_KEPT);
+	assert_true(say(&p, MOVE_GIVE, MOVE_OK) < 0);
+	hang_up(&p);
+	expect_runs(&box);
+	call_and_freeze(&p, d1);
+	assert_int_equal(say(&p, MOVE_GIVE, MOVE_OK), 0);
+	assert_int_equal(ask(ask_recall, NULL), 0);
+	assert_int_equal(say(&p, MOVE_GIVE, MOVE_OK), 0);
+	assert_int_equal(state_of(d1), DEPARTURE_GIVEN);
+	hang_up(&p);
+	assert_int_equal(ask(ask_end, d1), -EBUSY);
+	wait_for_state(d1, DEPARTURE_OVER);
+	sandbox_deinit(&box.sb);
+}
+
 static size_t fetch_ahead(struct peer *p)
 {
 	enum move_type type;
@@ -389,7 +420,7 @@ int main(void)
 		cmocka_unit_test(test_connections), cmocka_unit_test(test_ahead),
 		cmocka_unit_test(test_stopped),     cmocka_unit_test(test_strangers),
 		cmocka_unit_test(test_restart),     cmocka_unit_test(test_end),
-		cmocka_unit_test(test_resume),
+		cmocka_unit_test(test_resume),      cmocka_unit_test(test_recalled),
 	};
 	return cmocka_run_group_tests(tests, set_up_node, tear_down_node);
 }

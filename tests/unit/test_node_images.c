@@ -191,12 +191,41 @@ static void test_ghosts(void **state)
 	assert_int_equal(fs_remove_tree(top, NULL), 0);
 }
 
+/* One that was deleted has a name that CRIU has given it, wherever it was. */
+static void test_links(void **state)
+{
+	(void)state;
+	static const char name[] = "/tmp/link_remap.1";
+	enum { NAME = sizeof(name) - 1, REG = 10 + NAME, ENTRY = 6 + REG };
+	uint8_t linked[8 + 4 + ENTRY];
+	const uint8_t entry[] = { ENTRY, 0, 0,    0, 0x08, 1, 0x10, 5, 0x1a, REG,
+				  0x08,  5, 0x10, 2, 0x18, 0, 0x2a, 0, 0x32, NAME };
+	char top[] = "/tmp/images-XXXXXX", path[64];
+	bool any;
+	assert_non_null(mkdtemp(top));
+	snprintf(path, sizeof(path), "%s/criu", top);
+	assert_int_equal(fs_mkdirs(path, 0700, NULL), 0);
+	snprintf(path, sizeof(path), "%s/criu/files.img", top);
+	assert_int_equal(images_have_links(top, &any, NULL), -ENOENT);
+	put_file(path, files, sizeof(files));
+	assert_int_equal(images_have_links(top, &any, NULL), 0);
+	assert_false(any);
+	memcpy(linked, files, 8);
+	memcpy(linked + 8, entry, sizeof(entry));
+	memcpy(linked + 8 + sizeof(entry), name, NAME);
+	assert_int_equal(8 + sizeof(entry) + NAME, sizeof(linked));
+	put_file(path, linked, sizeof(linked));
+	assert_int_equal(images_have_links(top, &any, NULL), 0);
+	assert_true(any);
+	assert_int_equal(fs_remove_tree(top, NULL), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_reading),          cmocka_unit_test(test_copy_is_the_same),
 		cmocka_unit_test(test_size_is_left_out), cmocka_unit_test(test_damage),
-		cmocka_unit_test(test_ghosts),
+		cmocka_unit_test(test_ghosts),           cmocka_unit_test(test_links),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -310,6 +310,12 @@ static void test_frames(void **state)
 	/* 9; of 10: 5 pages, 16, 15 up to a whole frame and 585 after that; 11 has none. */
 	assert_int_equal(s.memory_count, 3);
 	assert_int_equal(s.frame_count, 1 + 1 + 1 + 1 + 37);
+	/* They are all in small pieces. */
+	assert_int_equal(s.likely_count, s.frame_count);
+	uint64_t once = 0;
+	for (uint32_t f = 0; f < s.frame_count; f++)
+		once |= UINT64_C(1) << s.likely[f];
+	assert_int_equal(once, (UINT64_C(1) << s.frame_count) - 1);
 	if (pages_index_init(&x, &s, &e) < 0)
 		fail_msg("%s", e.text);
 	assert_int_equal(x.start[s.frame_count], 1 + 5 + 16 + 600);

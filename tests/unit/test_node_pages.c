@@ -19,6 +19,8 @@ static struct world {
 	struct pages *pages;
 	_Atomic int arrived;
 	int sources; /* made here */
+	uint32_t likely[3];
+	size_t likely_count;
 } w;
 
 static char control_path[128];
@@ -160,6 +162,8 @@ static void listen_only(void)
 	struct pages_options o = options();
 	struct error e = ERROR_INIT;
 	make_checkpoint(w.control, &source);
+	source.likely = w.likely;
+	source.likely_count = w.likely_count;
 	w.sources++;
 	must(pages_listen(&o, w.dir, &source, &w.pages, &e), &e);
 }
@@ -509,6 +513,48 @@ static void test_working_set(void **state)
 	assert_int_equal(atomic_load(&w.control->reads), before);
 	atomic_store(&w.control->hang, 0);
 	pages_go(w.pages);
+	let_go_and_check();
+}
+
+static int ascending(const void *a, const void *b)
+{
+	uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
+	return (x > y) - (x < y);
+}
+
+/* What is likely to be wanted has been read before anybody asks, and who asks is noted. */
+static void test_likely(void **state)
+{
+	(void)state;
+	struct working_set *list = NULL;
+	size_t count = 0;
+	const uint32_t likely[] = { frame_of(0, 640), frame_of(0, 1280), frame_of(1, 2000) };
+	memcpy(w.likely, likely, sizeof(likely));
+	qsort(w.likely, ARRAY_SIZE(likely), sizeof(*likely), ascending);
+	w.likely_count = ARRAY_SIZE(likely);
+	listen_only();
+	/* The last one is being kept by then: it is not asked for. */
+	while (atomic_load(&w.control->frames_read) < (int)ARRAY_SIZE(likely))
+		usleep(1000);
+	settle();
+	atomic_store(&w.control->hang, 1);
+	int before = atomic_load(&w.control->reads);
+	if (w.likely[2] != frame_of(0, 640))
+		do_it(0, "page 640");
+	if (w.likely[2] != frame_of(0, 1280))
+		do_it(0, "page 1280");
+	if (w.likely[2] != frame_of(1, 2000))
+		do_it(1, "page 2000");
+	assert_int_equal(atomic_load(&w.control->reads), before);
+	atomic_store(&w.control->hang, 0);
+	pages_go(w.pages);
+	while (working_set_load(w.dir, &list, &count, NULL) < 0)
+		usleep(1000);
+	size_t noted = in_set(list, count, 10, 640) + in_set(list, count, 10, 1280) +
+		       in_set(list, count, 20, 2000);
+	assert_int_equal(noted, 2);
+	assert_false(in_set(list, count, 10, 644) || in_set(list, count, 20, 2004));
+	working_set_free(list, count);
 	let_go_and_check();
 }
 
@@ -874,6 +920,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test_setup_teardown(test_free_while_reads_hang, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_restore_fails, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_working_set, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_likely, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_recording_ends, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_nobody_waits_for_the_recording, set_up,
 						tear_down),

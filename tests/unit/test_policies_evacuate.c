@@ -44,7 +44,7 @@ static struct evacuate_session session(const char *id, int64_t mib, int64_t snap
 /* What becomes of a, b, c, d: C checkpoint, W wait, F freeze, L leave, "." nothing. */
 static char letter(enum evacuate_what what)
 {
-	return ".CWFL"[what];
+	return ".CWFLMR"[what];
 }
 
 struct row {
@@ -286,6 +286,7 @@ static void make_session(struct world *w, size_t i)
 	s->in_use = random_to(1);
 	s->frozen = s->state == EVACUATE_WAITING && random_to(3) == 0;
 	s->tried = random_to(7) == 0;
+	s->movable = random_to(1);
 }
 
 static void make_world(struct world *w, uint64_t n)
@@ -299,6 +300,8 @@ static void make_world(struct world *w, uint64_t n)
 	w->f.dump_stream_bytes_per_s = random_to(1) ? 1 + random_to(3000 * MIB) : 0;
 	w->f.cpus = (size_t)random_to(32);
 	w->f.fixed_ms = random_to(2000);
+	w->f.move_bytes_per_s = random_to(1) ? 1 + random_to(1000 * MIB) : 0;
+	w->f.moves_until = random_to(1) ? NOW + random_to(3 * S) : 0;
 	w->count = (size_t)random_to(MOST);
 	for (size_t i = 0; i < w->count; i++)
 		make_session(w, i);
@@ -312,7 +315,7 @@ static bool is_open(const struct evacuate_session *s)
 static bool is_saved(const struct evacuate_session *s)
 {
 	return s->what == EVACUATE_CHECKPOINT || s->what == EVACUATE_WAIT ||
-	       s->what == EVACUATE_FREEZE;
+	       s->what == EVACUATE_FREEZE || s->what == EVACUATE_MOVE;
 }
 
 static size_t under_way(const struct world *w)
@@ -442,6 +445,7 @@ static void test_bare_ones_first(void **state)
 	for (uint64_t n = 1; n <= 5000; n++) {
 		size_t with_all = 0, bare_only = 0;
 		make_world(w, n);
+		w->f.moves_until = 0;
 		for (size_t i = 0; i < w->count; i++) {
 			w->list[i].state = EVACUATE_WAITING;
 			w->list[i].since = 0;
@@ -505,6 +509,7 @@ static void test_all_are_begun_in_time_when_everything_fits(void **state)
 	for (uint64_t n = 1; n <= 3000; n++) {
 		size_t saved = 0, fit = 0;
 		make_world(w, n);
+		w->f.moves_until = 0;
 		for (size_t i = 0; i < w->count; i++) {
 			w->list[i].state = EVACUATE_WAITING;
 			w->list[i].since = 0;

@@ -239,7 +239,7 @@ static void check_session(const struct world *w, const struct sim_session *s, in
 	bool there = session_state_has_processes(s->now.state) && s->now.state != SESSION_FENCING;
 	assert_int_equal(there, s->machine != NONE);
 	assert_true(!s->runs || s->now.state == SESSION_RUNNING ||
-		    s->now.state == SESSION_SNAPSHOTTING);
+		    s->now.state == SESSION_SNAPSHOTTING || s->now.state == SESSION_MIGRATING);
 	assert_true(!s->now.checkpoint || s->now.checkpoint <= s->now.generation);
 	assert_true(s->saved_ms >= 0 && s->saved_ms <= work_done(w, s));
 	assert_true(!s->asked_at || w->now - s->asked_at <= patience_ms);
@@ -248,6 +248,22 @@ static void check_session(const struct world *w, const struct sim_session *s, in
 		const struct machine *m = machine_of(w, s);
 		assert_true(m->joined && m->sessions[s->place] == session_number(w, s));
 	}
+}
+
+/* For sessions that are on their way. */
+static int64_t kept_room(const struct world *w, const struct machine *m)
+{
+	size_t count = 0;
+	int64_t sum = 0;
+	for (size_t i = 0; m->arriving && i < w->session_count; i++) {
+		const struct sim_session *s = &w->sessions[i];
+		bool comes = s->moving_to == m->number;
+		assert_true(!comes || s->now.state == SESSION_MIGRATING);
+		count += comes;
+		sum += comes ? s->moving_bytes : 0;
+	}
+	assert_int_equal(count, m->arriving);
+	return sum;
 }
 
 static void check_world(const struct world *w, int64_t patience_ms)
@@ -263,6 +279,7 @@ static void check_world(const struct world *w, int64_t patience_ms)
 		int64_t sum = 0;
 		for (size_t k = 0; k < m->count; k++)
 			sum += w->sessions[m->sessions[k]].memory_bytes;
+		sum += kept_room(w, m);
 		assert_int_equal(sum, m->committed_bytes);
 		assert_int_equal(sum, w->nodes[i].committed_bytes);
 		assert_int_equal(m->slot, i);

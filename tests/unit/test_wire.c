@@ -383,9 +383,12 @@ static struct evacuation full_evacuation = {
 	.begun_at = 1,
 	.ended_at = 2,
 	.margin_ms = -3,
-	.sessions =
-		(struct evacuee[]) {
-			{ .session = "a", .state = EVACUEE_LEFT, .why = "late", .noted = true } },
+	.sessions = (struct evacuee[]) { { .session = "a",
+					   .state = EVACUEE_LEFT,
+					   .why = "late",
+					   .to = "n2",
+					   .to_move = true,
+					   .noted = true } },
 	.session_count = 1,
 };
 
