@@ -258,10 +258,21 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(data)
 
+    def do_ECHO(self):
+        """A connection that stays: each line comes back, with a number."""
+        self.wfile.write(b"open\n")
+        for number, line in enumerate(self.rfile):
+            self.wfile.write(b"%d %s" % (number, line))
+        self.close_connection = True
+
     def log_message(self, *args):
         pass
 
 
+class Server(http.server.ThreadingHTTPServer):
+    request_queue_size = 128  # as tornado's
+
+
 probe = Probe()
 print("probe is up", flush=True)
-http.server.ThreadingHTTPServer(("", int(sys.argv[1])), Handler).serve_forever()
+Server(("", int(sys.argv[1])), Handler).serve_forever()
