@@ -195,8 +195,10 @@ int asleep_begin(struct node *node, struct session *s, enum asleep_kind kind, st
 	if (session_alive(node, s))
 		return 0;
 	connections_deinit(&s->asleep->connections);
+	asleep_drop_packets(s->asleep);
 	if (dir)
 		connections_load(dir, &s->asleep->connections);
+	asleep_load_packets(s->asleep);
 	return sleep_net_route(node->config, s->asleep->address, e);
 }
 

@@ -1,10 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "node/asleep_private.h"
 
+#include "base/cleanup.h"
+#include "base/fs.h"
 #include "node/net_keep.h"
 
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/uio.h>
 
 enum {
 	KEPT_MOST = 64 << 10, /* bytes for a session */
@@ -21,11 +25,13 @@ static bool is_kept(const struct asleep *a, const struct packet *p)
 	return k;
 }
 
-static void keep(struct asleep *a, const struct packet *p, const void *data, size_t len)
+/* False: there is no room for it. */
+static bool keep(struct asleep *a, const struct packet *p, const void *data, size_t len)
 {
 	struct kept_packet *k = NULL;
 	pthread_mutex_lock(&a->all->node->lock);
-	if (!is_kept(a, p) && a->kept_bytes + len <= KEPT_MOST)
+	bool known = is_kept(a, p);
+	if (!known && a->kept_bytes + len <= KEPT_MOST)
 		k = malloc(sizeof(*k) + len);
 	if (k) {
 		*k = (struct kept_packet) { .seq = p->seq, .from_port = p->from_port, .len = len };
@@ -35,6 +41,7 @@ static void keep(struct asleep *a, const struct packet *p, const void *data, siz
 		a->kept_bytes += len;
 	}
 	pthread_mutex_unlock(&a->all->node->lock);
+	return known || k;
 }
 
 static struct kept_packet *take_kept(struct asleep *a)
@@ -75,6 +82,53 @@ void asleep_give_packets(struct effect *ef, struct net_keep *keep_at)
 	free_kept(all);
 }
 
+/* --- what is said to have come ------------------------------------------------------- */
+
+/*
+ * A ping is nobody, and yet its sender's kernel sends nothing behind it before it is
+ * acknowledged. So it is, once it is written down to be given to the session: then
+ * this program may be killed, but not forget it. (A machine that loses its power
+ * takes the connections of what is on it along; one from elsewhere breaks.)
+ */
+#define KEPT_FILE "kept"
+
+static char *kept_path(const struct asleep *a)
+{
+	cleanup_free char *dir = asleep_dir(a->all->node, a->id);
+	return dir ? fs_join(dir, KEPT_FILE) : NULL;
+}
+
+static bool write_down(const struct asleep *a, const void *data, size_t len)
+{
+	const uint32_t size = (uint32_t)len;
+	const struct iovec parts[] = { { (void *)&size, sizeof(size) }, { (void *)data, len } };
+	cleanup_free char *path = kept_path(a);
+	cleanup_fd int fd =
+		path ? open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0600) : -1;
+	return fd >= 0 && writev(fd, parts, 2) == (ssize_t)(sizeof(size) + len);
+}
+
+/* What an earlier life of this program has acknowledged. */
+void asleep_load_packets(struct asleep *a)
+{
+	cleanup_free char *path = kept_path(a);
+	cleanup_buf struct buf all = BUF_INIT(2 * KEPT_MOST);
+	if (!path || fs_read(path, &all, NULL) < 0)
+		return;
+	const char *at = buf_text(&all), *end = at + all.len;
+	for (uint32_t size; (size_t)(end - at) >= sizeof(size); at += size) {
+		struct packet p;
+		memcpy(&size, at, sizeof(size));
+		at += sizeof(size);
+		if (size > (size_t)(end - at))
+			return;
+		struct packet_connection *c =
+			packet_parse(at, size, &p) ? connections_find(&a->connections, &p) : NULL;
+		if (c && p.seq == c->expects && keep(a, &p, at, size))
+			c->expects += (uint32_t)p.len;
+	}
+}
+
 /* --- what they mean ----------------------------------------------------------------- */
 
 static void answer(struct asleep *a, const struct packet *p, const struct packet_connection *c)
@@ -87,6 +141,24 @@ static void answer(struct asleep *a, const struct packet *p, const struct packet
 	}
 	if (a->answers++ < ANSWERS_MOST)
 		sleep_net_send(a->all->net, packet, packet_answer(p, c, packet));
+}
+
+/* In its turn only; what comes before its turn comes again. */
+static void take_idle(struct asleep *a, const struct packet *p, struct packet_connection *c,
+		      const void *data, size_t len)
+{
+	if (p->seq != c->expects)
+		return;
+	if (p->flags & (PACKET_FIN | PACKET_RST)) {
+		keep(a, p, data, len);
+		return;
+	}
+	if (!keep(a, p, data, len) || !write_down(a, data, len)) {
+		asleep_touch(a, "data on a connection that was open");
+		return;
+	}
+	c->expects += (uint32_t)p->len;
+	answer(a, p, c);
 }
 
 static struct asleep *find(const struct asleep_all *all, const struct packet *p)
@@ -105,7 +177,9 @@ void asleep_packet(const void *data, size_t len, void *arg)
 	enum packet_meaning meaning = c ? packet_meaning(&p, c) : PACKET_NOBODY;
 	if (meaning == PACKET_PROBE)
 		answer(a, &p, c);
-	if (meaning == PACKET_KEEP || meaning == PACKET_TOUCH)
+	else if (meaning == PACKET_KEEP && p.len)
+		take_idle(a, &p, c, data, len);
+	else if (meaning == PACKET_KEEP || meaning == PACKET_TOUCH)
 		keep(a, &p, data, len);
 	if (meaning == PACKET_TOUCH)
 		asleep_touch(a, "data on a connection that was open");

@@ -64,6 +64,7 @@ void asleep_wake_next(struct asleep_all *all);
 
 /* asleep_packets.c. A packet of a connection that was open. */
 void asleep_packet(const void *data, size_t len, void *all);
+void asleep_load_packets(struct asleep *a);
 void asleep_drop_packets(struct asleep *a);
 
 #endif

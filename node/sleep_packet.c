@@ -132,12 +132,11 @@ enum packet_meaning packet_meaning(const struct packet *p, const struct packet_c
 		is_before(p->seq, c->expects) && !is_before(c->expects, p->seq + (uint32_t)p->len);
 	if (p->flags & PACKET_SYN || !(p->flags & (PACKET_ACK | PACKET_RST)))
 		return PACKET_NOBODY;
-	if (p->flags & (PACKET_FIN | PACKET_RST))
-		return PACKET_KEEP;
-	if (old)
+	bool end = p->flags & (PACKET_FIN | PACKET_RST);
+	if (old && !end)
 		return PACKET_PROBE;
-	if (p->len == 0)
-		return PACKET_NOBODY;
+	if (old || p->len == 0 || p->flags & PACKET_RST)
+		return end ? PACKET_KEEP : PACKET_NOBODY;
 	return packet_is_idle(p->payload, p->len) ? PACKET_KEEP : PACKET_TOUCH;
 }
 

@@ -109,7 +109,10 @@ int wake_release(struct effect *ef, struct error *e)
 
 int wake_tidy(struct effect *ef, struct error *e)
 {
+	cleanup_free char *answer = node_path(ef->node, "asleep", ef->session->id, "");
 	unlink(ef->links); /* CRIU has taken them out of the home */
 	int r = steps_drop_images(ef, e);
+	if (r == 0 && answer)
+		r = fs_remove_tree(answer, e);
 	return r < 0 ? r : fs_remove_tree(ef->work, e);
 }

@@ -36,17 +36,20 @@ def arrange(node, kind):
     if kind not in ("start", "fence"):
         session.start()
         session.before = session.ask("state")
-    if kind == "restore":
+    if kind in ("restore", "answer"):
         session.hibernate(1)
     if kind == "rouse":
         session.doze()
-    return session, 1 if kind in ("hibernate", "snapshot", "restore") else 0
+    if kind == "release":
+        assert node.done("sleep", session, 1)["answering"]
+    with_number = ("hibernate", "sleep", "snapshot", "restore", "answer", "release")
+    return session, 1 if kind in with_number else 0
 
 
 def check_one_truth(node, session, kind, status):
     """Running, or whole in the store; never both as the newest, never neither."""
     running = bool(status and status["running"])
-    if kind == "hibernate":
+    if kind in ("hibernate", "sleep"):
         if running:
             assert node.checkpoints(session) == []
             assert_same(session.before, wait_for(session.answers))
@@ -56,7 +59,7 @@ def check_one_truth(node, session, kind, status):
         assert running
         assert node.checkpoints(session) == [] or whole(node, session, 1)
         assert_same(session.before, wait_for(session.answers))
-    elif kind == "restore":
+    elif kind in ("restore", "answer", "release"):
         assert whole(node, session, 1)
         if running:
             assert_same(session.before, wait_for(session.answers))
@@ -93,16 +96,18 @@ def test_killed_at(node, kind, step, when):
     assert result["state"] == "done", result
     assert result["running"] == (kind in ("start", "snapshot", "restore", "doze", "rouse"))
     assert result["dozing"] == (kind == "doze")
+    assert result["answering"] == (kind in ("sleep", "answer"))
     if kind == "doze":
         node.done("rouse", session)
     if kind == "snapshot":
         assert_same(session.before, session.ask("state"))
         assert whole(node, session, 1)
         node.done("stop", session)
-    if kind in ("hibernate", "snapshot"):
+    if kind in ("hibernate", "sleep", "snapshot", "answer", "release"):
         assert session.processes() == set() and leftovers(node) == []
+    if kind in ("hibernate", "snapshot", "release"):
         session.restore(1)
-    if kind in ("hibernate", "snapshot", "restore", "doze", "rouse"):
+    if kind in ("hibernate", "sleep", "snapshot", "restore", "answer", "release", "doze", "rouse"):
         assert_same(session.before, wait_for(session.answers))
     elif kind == "start":
         wait_for(session.answers)
@@ -126,7 +131,8 @@ def power_cut(node, session):
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
-@pytest.mark.parametrize("kind, step", [s for s in steps() if s[0] in ("hibernate", "restore")])
+@pytest.mark.parametrize("kind, step", [s for s in steps()
+                                        if s[0] in ("hibernate", "sleep", "restore", "answer")])
 def test_power_cut_at(node, place, kind, step, when):
     """The new boot knows what was durable, and no more: the checkpoint is whole and elsad, asking
     again, gets what it wanted; or it never was, and that is told."""
@@ -142,7 +148,7 @@ def test_power_cut_at(node, place, kind, step, when):
         assert not (status and status["running"])
         there = whole(node, session, 1)
         moments = [(s, w) for k, s in steps() if k == kind for w in ("before", "after")]
-        assert there == (kind == "restore" or
+        assert there == (kind in ("restore", "answer") or
                          moments.index((step, when)) >= moments.index(("commit", "after")))
         result = node.effect(kind, session, generation, effect_id=effect)
         assert result["state"] == ("done" if there else "failed")
@@ -169,7 +175,8 @@ def test_killed_while_a_session_ends(node, step, when):
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
-@pytest.mark.parametrize("kind, step", [s for s in steps() if s[0] in ("hibernate", "snapshot")])
+@pytest.mark.parametrize("kind, step", [s for s in steps()
+                                        if s[0] in ("hibernate", "sleep", "snapshot")])
 def test_killed_again_while_it_recovers(node, kind, step, when):
     """The second life is killed, too, wherever it goes through that step once more."""
     session, generation = arrange(node, kind)
@@ -213,7 +220,7 @@ def test_killed_behind_the_commit_and_the_store_does_not_answer(node):
 
 
 @pytest.mark.parametrize("kind, step", [s for s in steps()
-                                        if s[0] in ("hibernate", "snapshot", "restore")])
+                                        if s[0] in ("hibernate", "sleep", "snapshot", "restore")])
 def test_a_step_that_fails(node, kind, step):
     session, generation = arrange(node, kind)
     node.kill()
