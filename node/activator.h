@@ -65,6 +65,9 @@ void activator_failed(struct activator *a, const char *why, int retry_after_s);
 /* Cuts off whoever is connected. NULL is fine. Returns NULL. */
 void *activator_free(struct activator *a);
 
+/* Whether bytes of another connection to the session are such a poll, or its beginning. */
+bool activator_is_poll(const struct activator *a, const void *bytes, size_t len);
+
 size_t activator_connections(const struct activator *a);
 
 /*

@@ -28,6 +28,16 @@ static const struct config_poll *find_poll(const struct activator *a,
 	return poll_find(a->all->polls, a->all->poll_count, path, target);
 }
 
+bool activator_is_poll(const struct activator *a, const void *bytes, size_t len)
+{
+	struct request_head head;
+	char path[POLL_PATH_SIZE];
+	request_head_init(&head);
+	int r = request_head_read(&head, bytes, len);
+	/* The target is whole when a field has begun. */
+	return r >= 0 && (r > 0 || head.fields) && find_poll(a, &head, bytes, path);
+}
+
 static enum hub_verdict judge(const struct activator *a, const struct request_head *head,
 			      const char *data, struct credentials *who)
 {

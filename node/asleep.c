@@ -4,6 +4,7 @@
 #include "base/cleanup.h"
 #include "base/fs.h"
 #include "base/log.h"
+#include "node/lease.h"
 #include "node/net.h"
 
 #include <arpa/inet.h>
@@ -119,6 +120,7 @@ static struct asleep *new_asleep(struct asleep_all *all, const struct session *s
 		return NULL;
 	}
 	*a = (struct asleep) { .next = all->first, .all = all, .port = spec->port };
+	a->epoch = lease_epoch(all->node);
 	a->kept_end = &a->kept;
 	snprintf(a->id, sizeof(a->id), "%s", s->id);
 	snprintf(a->address, sizeof(a->address), "%s", spec->address);
@@ -352,6 +354,8 @@ void asleep_recover(struct node *node, struct session *s)
 		return;
 	if (asleep_begin(node, s, ASLEEP_STORED, &e) < 0)
 		log_error("session %s is asleep and not answered for: %s", s->id, e.text);
+	if (s->asleep)
+		s->asleep->unsure = true;
 }
 
 int asleep_status(struct session *s, struct session_status *st, struct error *e)

@@ -70,6 +70,11 @@ void asleep_give_packets(struct effect *ef, struct net_keep *keep);
 int asleep_route(struct effect *ef, struct error *e);
 int asleep_unroute(struct effect *ef, struct error *e);
 
+/* elsad says whether the session is this node's: one that it does not name, twice, for its answer
+ * may have been on its way, is not to be woken here; nor one that it has not named since the lease
+ * lapsed, or this program began. */
+void asleep_named(struct node *node, struct session *s, bool named);
+
 /* Any thread. Of a wake by this node itself: what was fenced since it fell asleep may be another's.
  */
 int asleep_check_fence(struct effect *ef, int64_t fence, struct error *e);
@@ -80,7 +85,7 @@ bool asleep_is_effect(const char *id);
 
 /* After a restart: what the journal says is asleep is answered for again. */
 void asleep_recover(struct node *node, struct session *s);
-/* Lets go of what waited for a wake that elsad forbids. Under node->lock: */
+/* Under node->lock. */
 int asleep_status(struct session *s, struct session_status *st, struct error *e);
 
 #endif

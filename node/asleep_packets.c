@@ -103,8 +103,7 @@ static bool write_down(const struct asleep *a, const void *data, size_t len)
 	const uint32_t size = (uint32_t)len;
 	const struct iovec parts[] = { { (void *)&size, sizeof(size) }, { (void *)data, len } };
 	cleanup_free char *path = kept_path(a);
-	cleanup_fd int fd =
-		path ? open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0600) : -1;
+	cleanup_fd int fd = path ? open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0600) : -1;
 	return fd >= 0 && writev(fd, parts, 2) == (ssize_t)(sizeof(size) + len);
 }
 
@@ -161,6 +160,15 @@ static void take_idle(struct asleep *a, const struct packet *p, struct packet_co
 	answer(a, p, c);
 }
 
+/* An open page asks by a connection that its proxy has kept. Only the session can answer there, so
+ * it waits; and so does what is left of the same request. */
+static bool is_poll(const struct asleep *a, const struct packet *p, struct packet_connection *c)
+{
+	if (p->seq == c->expects)
+		c->polls = activator_is_poll(a->activator, p->payload, p->len);
+	return c->polls;
+}
+
 static struct asleep *find(const struct asleep_all *all, const struct packet *p)
 {
 	struct asleep *a = all->first;
@@ -175,6 +183,10 @@ void asleep_packet(const void *data, size_t len, void *arg)
 	struct asleep *a = packet_parse(data, len, &p) ? find(arg, &p) : NULL;
 	struct packet_connection *c = a ? connections_find(&a->connections, &p) : NULL;
 	enum packet_meaning meaning = c ? packet_meaning(&p, c) : PACKET_NOBODY;
+	if (meaning == PACKET_TOUCH && is_poll(a, &p, c)) {
+		keep(a, &p, data, len);
+		return;
+	}
 	if (meaning == PACKET_PROBE)
 		answer(a, &p, c);
 	else if (meaning == PACKET_KEEP && p.len)

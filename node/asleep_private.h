@@ -37,7 +37,10 @@ struct asleep {
 
 	struct asleep *behind; /* in the queue */
 	bool queued, waking;
-	int failures; /* to be woken, one after the other */
+	bool unsure;    /* whether it is this node's since the lease was asked for first, or */
+	unsigned epoch; /* ... since then */
+	int unnamed;    /* by elsad, so often one after the other */
+	int failures;   /* to be woken, one after the other */
 	mono_us not_before;
 
 	/* Under node->lock: */

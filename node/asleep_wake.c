@@ -87,12 +87,34 @@ static int has_room(struct node *node, const struct session *s, struct error *e)
 		(long long)(s->journal.asleep_bytes >> 20), (long long)(left > 0 ? left >> 20 : 0));
 }
 
+void asleep_named(struct node *node, struct session *s, bool named)
+{
+	struct asleep *a = s->asleep;
+	if (!a)
+		return;
+	a->unnamed = named ? 0 : a->unnamed + 1;
+	if (!named)
+		return;
+	a->unsure = false;
+	a->epoch = lease_epoch(node);
+}
+
+static int check_ours(const struct node *node, const struct asleep *a, struct error *e)
+{
+	enum { OFTEN = 2 };
+	if (!node->lease || (!a->unsure && a->epoch == lease_epoch(node) && a->unnamed < OFTEN))
+		return 0;
+	return error_fault(e, FAULT_CONFLICT, "elsad does not say that it is this node's");
+}
+
 static int admit(struct node *node, const struct session *s, const struct effect_request *request,
 		 struct error *e)
 {
 	int r = node->stopping ? error_set(e, EAGAIN, "elsa-node is about to end") : 0;
 	if (r == 0)
 		r = lease_admit(node, EFFECT_RESTORE, e);
+	if (r == 0)
+		r = check_ours(node, s->asleep, e);
 	if (r == 0)
 		r = evacuate_refuses(node, request, e);
 	return r < 0 ? r : has_room(node, s, e);

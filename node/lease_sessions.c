@@ -4,6 +4,7 @@
 #include "base/cleanup.h"
 #include "base/fs.h"
 #include "base/log.h"
+#include "node/asleep.h"
 #include "node/cgroup.h"
 #include "node/depart.h"
 #include "node/hold.h"
@@ -198,8 +199,11 @@ static void hold_strange(struct lease *l, const struct lease_grant *grant)
 
 void lease_obey(struct lease *l, const struct lease_grant *grant)
 {
-	for (struct session *s = l->node->sessions; s; s = s->next)
-		if (is_named(grant, s->id))
+	for (struct session *s = l->node->sessions; s; s = s->next) {
+		bool named = is_named(grant, s->id);
+		if (named)
 			let_go(l->node, s);
+		asleep_named(l->node, s, named);
+	}
 	hold_strange(l, grant);
 }

@@ -37,6 +37,7 @@ struct packet_connection {
 	uint16_t peer_port;
 	uint16_t window;  /* as it was advertised last, scaled */
 	uint32_t expects; /* the number of the next byte from the peer */
+	bool polls;       /* what is next is an open page's request, which waits */
 };
 
 enum packet_meaning {

@@ -80,8 +80,9 @@ static void test_garbage(void **state)
 		size_t at;
 		uint8_t value;
 	} wrong[] = {
-		{ 0, 0x65 }, /* IPv6 */      { 0, 0x44 }, { 0, 0x4f }, { 2, 0xff }, { 6, 0x20 }, /* fragment */
-		{ 7, 0x01 }, { 9, IPPROTO_UDP }, { 32, 0x40 }, { 32, 0xf0 },
+		{ 0, 0x65 }, /* IPv6 */ { 0, 0x44 }, { 0, 0x4f },  { 2, 0xff },
+		{ 6, 0x20 }, /* fragment */
+		{ 7, 0x01 }, { 9, IPPROTO_UDP },     { 32, 0x40 }, { 32, 0xf0 },
 	};
 	uint8_t data[MOST];
 	struct packet p;
@@ -95,7 +96,8 @@ static void test_garbage(void **state)
 static void test_meaning(void **state)
 {
 	(void)state;
-	static const char ping[] = "\x89\x80mask", pong[] = "\x8a\x82maskhi", text[] = "\x81\x82maskhi";
+	static const char ping[] = "\x89\x80mask", pong[] = "\x8a\x82maskhi",
+			  text[] = "\x81\x82maskhi";
 	static const struct {
 		uint8_t flags;
 		uint32_t seq;
@@ -162,8 +164,8 @@ static void test_answer(void **state)
 	uint8_t data[MOST], to[PACKET_ANSWER_MOST], pseudo[64] = { 0 };
 	struct packet p, said;
 	for (int timed = 0; timed < 2; timed++) {
-		size_t len = make(data, PACKET_ACK, 999, timestamps,
-				  timed ? sizeof(timestamps) : 0, "", 0);
+		size_t len = make(data, PACKET_ACK, 999, timestamps, timed ? sizeof(timestamps) : 0,
+				  "", 0);
 		assert_true(packet_parse(data, len, &p));
 		len = packet_answer(&p, &c, to);
 		assert_int_equal(len, timed ? 52 : 40);
@@ -192,12 +194,12 @@ static void test_answer(void **state)
 static void test_lines(void **state)
 {
 	(void)state;
-	static const char *const wrong[] = { "10.99.0.1 1 2\n", "10.99.0.1 1 2 3",	 "x 1 2 3\n",
+	static const char *const wrong[] = { "10.99.0.1 1 2\n", "10.99.0.1 1 2 3", "x 1 2 3\n",
 					     "10.99.0.1 65536 2 3\n", "10.99.0.1 1 2 3 4\n" };
 	struct connections c = { 0 };
 	struct packet p = { .from_port = 40000 };
-	assert_int_equal(connections_parse("10.99.0.1 40000 4294967295 502\n10.99.0.1 40001 1 1\n", &c),
-			 0);
+	assert_int_equal(
+		connections_parse("10.99.0.1 40000 4294967295 502\n10.99.0.1 40001 1 1\n", &c), 0);
 	assert_int_equal(c.count, 2);
 	inet_pton(AF_INET, "10.99.0.1", &p.from);
 	assert_ptr_equal(connections_find(&c, &p), &c.items[0]);
@@ -213,11 +215,10 @@ static void test_lines(void **state)
 }
 
 static const uint8_t stream[] = {
-	0x19, 0x43, 0x56, 0x54, 0x06, 0x55, 0x46, 0x51, 12, 0, 0, 0,
-	0x08, 0x00,                   /* inq_len */
-	0x10, 0xe8, 0x07,             /* inq_seq 1000 */
-	0x40, 0x07,                   /* rcv_wscale 7 */
-	0x80, 0x01, 0x80, 0x80, 0x04, /* rcv_wnd 65536 */
+	0x19, 0x43, 0x56, 0x54, 0x06, 0x55, 0x46, 0x51, 12, 0, 0, 0, 0x08, 0x00, /* inq_len */
+	0x10, 0xe8, 0x07,                                                        /* inq_seq 1000 */
+	0x40, 0x07,                                                              /* rcv_wscale 7 */
+	0x80, 0x01, 0x80, 0x80, 0x04,                                            /* rcv_wnd 65536 */
 };
 
 static void test_stream(void **state)
@@ -236,7 +237,8 @@ static void test_stream(void **state)
 static void test_unread(void **state)
 {
 	(void)state;
-	static const char head[] = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when\n";
+	static const char head[] =
+		"  sl  local_address rem_address   st tx_queue rx_queue tr tm->when\n";
 	static const struct {
 		const char *line;
 		bool unread;
@@ -261,10 +263,10 @@ static void test_unread(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_parse),  cmocka_unit_test(test_garbage),
+		cmocka_unit_test(test_parse),   cmocka_unit_test(test_garbage),
 		cmocka_unit_test(test_meaning), cmocka_unit_test(test_numbers_go_around),
-		cmocka_unit_test(test_answer), cmocka_unit_test(test_lines),
-		cmocka_unit_test(test_stream), cmocka_unit_test(test_unread),
+		cmocka_unit_test(test_answer),  cmocka_unit_test(test_lines),
+		cmocka_unit_test(test_stream),  cmocka_unit_test(test_unread),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
