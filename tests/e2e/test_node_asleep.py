@@ -1,16 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """elsa-node alone: sessions that are asleep without anybody seeing it (docs/wake.md)."""
 import contextlib
+import fcntl
 import http.client
 import os
 import socket
 import struct
+import subprocess
+import termios
 import threading
-import time
 
 import pytest
 
-from nodekit import Node, Refused, Session, new_id, wait_for
+from nodekit import Node, Refused, Session, wait_for
 from test_node import (assert_same, in_place_of, leftovers, node_fixture, place_fixture, settle,
                        whole)
 from test_node_faults import power_cut
@@ -78,6 +80,10 @@ class Line:
         assert answer == b"%d %s\n" % (self.said, word)
         self.said += 1
 
+    def unheard(self):
+        """Bytes that were said and not acknowledged."""
+        return struct.unpack("i", fcntl.ioctl(self.socket, termios.TIOCOUTQ, bytes(4)))[0]
+
     def segments_in(self):
         """tcpi_segs_in: what the peer's kernel has sent."""
         info = self.socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 256)
@@ -122,6 +128,22 @@ def test_keepalives_are_answered_and_wake_nobody(node):
     wait_for(lambda: line.segments_in() >= heard + 6, 60)
     assert is_asleep(node, session) and not status(node, session).get("touched_at")
     line.say(b"here I am")
+    assert_same(session.before, session.ask("state"))
+
+
+def test_pings_wake_nobody_and_are_not_lost(node):
+    session = begin(node)
+    line = Line(session)
+    fall_asleep(node, session)
+    ping = b"\x89\x82maskhi"
+    for _ in range(2):
+        line.file.write(ping)
+        wait_for(lambda: line.unheard() == 0)
+    assert is_asleep(node, session) and not status(node, session).get("touched_at")
+    node.kill()
+    node.start()
+    line.file.write(b" and here I am\n")
+    assert line.file.readline() == b"0 " + 2 * ping + b" and here I am\n"
     assert_same(session.before, session.ask("state"))
 
 
@@ -249,7 +271,7 @@ def test_who_comes_at_a_step_of_its_waking_is_answered(node, step):
 
 def test_its_node_is_killed_while_it_sleeps(node):
     session = begin(node)
-    line = Line(session, keepalive=True)
+    line = Line(session)
     fall_asleep(node, session)
     node.kill()
     node.start()
@@ -265,7 +287,9 @@ def test_its_node_is_killed_while_it_sleeps(node):
 def test_its_machine_is_rebooted_while_it_sleeps(node, place):
     session = asleep(node)
     power_cut(node, session)
-    os.system("ip link delete $(ip -o link | grep -o 'essl[0-9a-f]*' | head -1)")
+    links = subprocess.run(["ip", "-brief", "link"], capture_output=True, text=True, check=True)
+    for name in (line.split()[0] for line in links.stdout.splitlines() if line.startswith("essl")):
+        subprocess.run(["ip", "link", "delete", name], check=True)
     with in_place_of("/proc/sys/kernel/random/boot_id", "00000000-2222\n", place):
         node.start()
         assert is_asleep(node, session)
@@ -298,7 +322,7 @@ def test_the_store_is_away_when_somebody_comes(node):
 
 def test_a_wake_that_fails_leaves_it_asleep(node):
     session = begin(node)
-    line = Line(session, keepalive=True)
+    line = Line(session)
     fall_asleep(node, session)
     node.kill()
     node.start("--fault", "restore:release:fail")
