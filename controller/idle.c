@@ -158,13 +158,12 @@ static void record_change(struct session *s, const struct idle_facts *facts,
 	if (class_of(d->reason) == before || (moves && !dry_run))
 		return;
 	cleanup_json json_t *inputs = json_pack("{s:o*}", "idle", idle_inputs(facts, d));
-	record_note(s->controller,
-		    &(struct record) { .session = s,
-				       .who = IDLE_WHO,
-				       .what = moves ? would[d->to] : "idle",
-				       .why = why ? why : "?",
-				       .detail = idle_reason_text(d->reason),
-				       .inputs = inputs });
+	record_note(s->controller, &(struct record) { .session = s,
+						      .who = IDLE_WHO,
+						      .what = moves ? would[d->to] : "idle",
+						      .why = why ? why : "?",
+						      .detail = idle_reason_text(d->reason),
+						      .inputs = inputs });
 }
 
 static void report_stuck(struct session *s, const struct idle_facts *facts,
@@ -325,8 +324,7 @@ static json_t *compared(const struct session *s, const struct idle_decision *now
 	json_t *shown = idle_decision_json(s, then, rules->policy.dry_run);
 	json_t *before = idle_decision_json(s, now, dry_run);
 	json_object_set_new(shown, "changed",
-			    json_boolean(now->to != then->to ||
-					 now->reason != then->reason ||
+			    json_boolean(now->to != then->to || now->reason != then->reason ||
 					 now->next_at != then->next_at));
 	json_object_set_new(shown, "now", before);
 	return shown;

@@ -133,8 +133,9 @@ json_t *idle_decision_json(const struct session *s, const struct idle_decision *
 {
 	return json_pack("{s:o, s:o, s:b, s:s, s:b, s:b, s:s, s:s, s:o, s:I, s:I}", "user",
 			 wire_text(s->row.user), "server", wire_text(s->row.server), "hibernate",
-			 (int)d->hibernate, "to", idle_tier_name(d->to), "dry_run", (int)dry_run, "report", (int)d->report,
-			 "reason", idle_reason_name(d->reason), "text", idle_reason_text(d->reason),
-			 "rule", d->rule && d->rule->name ? wire_text(d->rule->name) : json_null(),
+			 (int)d->hibernate, "to", idle_tier_name(d->to), "dry_run", (int)dry_run,
+			 "report", (int)d->report, "reason", idle_reason_name(d->reason), "text",
+			 idle_reason_text(d->reason), "rule",
+			 d->rule && d->rule->name ? wire_text(d->rule->name) : json_null(),
 			 "person_at", (json_int_t)d->person_at, "next_at", (json_int_t)d->next_at);
 }

@@ -112,7 +112,7 @@ struct session {
 		char rule[64];
 		char failure[256]; /* why it could not be hibernated, as last recorded */
 		wall_ms doze_refused_at;
-	json_t *inputs;    /* from which the policy decided that it sleeps; NULL */
+		json_t *inputs; /* from which the policy decided that it sleeps; NULL */
 	} idle;
 	struct {                    /* while it sleeps, or dozes */
 		wall_ms touched_at; /* when somebody came last, as its node says; 0 */

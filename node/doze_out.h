@@ -16,7 +16,8 @@
 
 enum { DOZE_OUT_PIECE = 16 << 20 }; /* some milliseconds */
 
-/* Goes on until all is out, there is no room, or `stop` says so, which is asked before every piece. 0 whatever has come of it: sandbox_usage() tells. */
+/* Goes on until all is out, there is no room, or `stop` says so, which is asked before every piece.
+ * 0 whatever has come of it: sandbox_usage() tells. */
 int doze_out(struct sandbox *sb, bool (*stop)(void *arg), void *arg, struct error *e);
 
 /* Whether the kernel may page out what it likes of a session that does not doze. */
