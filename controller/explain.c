@@ -46,8 +46,9 @@ static void add_idle(const struct session *s, json_t *next)
 	wall_ms at = idle_foresee(s, &then);
 	if (!at)
 		return;
-	if (then.hibernate)
-		add(next, "hibernate", at, idle_reason_name(then.reason),
+	static const char *const steps[] = { "wake", "doze", "sleep", "hibernate" };
+	if (then.to != idle_tier_of(s))
+		add(next, steps[then.to], at, idle_reason_name(then.reason),
 		    "if nobody uses it until then");
 	else
 		add(next, "look", at, idle_reason_name(then.reason), idle_reason_text(then.reason));
@@ -69,7 +70,7 @@ static json_t *next_json(struct session *s)
 	if (s->effect)
 		add(next, effect_kind_names[s->effect->kind], s->effect->row.created_at,
 		    "under-way", "it is being done since then");
-	if (s->state == SESSION_RUNNING)
+	if (session_is_its_nodes(s))
 		add_idle(s, next);
 	if (s->protect.known && s->protect.due_at)
 		add(next, "snapshot", s->protect.due_at, protect_reason_name(s->protect.reason),

@@ -34,6 +34,7 @@ double idle_cpu_threshold(struct session *s);
 
 /* By its rule it would go on running now: somebody uses it, it works, or nobody knows. */
 bool idle_in_use(struct session *s);
+enum idle_tier idle_tier_of(const struct session *s); /* how deep it sleeps now */
 /* What is to become of it when its node puts it away: woken, answered for, or nothing. */
 enum session_wish idle_wish(struct session *s);
 /* To sleep as its rule has it, unseen or by the Hub; of one that is not in use. */

@@ -8,7 +8,7 @@
 #include <math.h>
 #include <string.h>
 
-static enum idle_tier tier_of(const struct session *s)
+enum idle_tier idle_tier_of(const struct session *s)
 {
 	return s->state == SESSION_DOZING   ? IDLE_DOZING
 	       : s->state == SESSION_ASLEEP ? IDLE_ASLEEP
@@ -38,7 +38,7 @@ struct idle_facts idle_facts_of(const struct session *s)
 		.keep_awake_until = s->row.keep_awake_until,
 		.refused_at = s->row.refused_at,
 		.memory_bytes = seen->rss_bytes,
-		.tier = tier_of(s),
+		.tier = idle_tier_of(s),
 		.slept_at = s->row.slept_at,
 		.person_at = idle_person_at(s),
 		.can_doze = info->doze,
