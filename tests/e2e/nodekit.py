@@ -68,6 +68,7 @@ class Node:
         self.write_config(config)
 
     def write_config(self, more="", node=""):
+        doze = "" if "[doze]" in more else '[doze]\nswap = "zram"'
         self.config.write_text(f"""
 [node]
 socket = "{self.socket}"
@@ -83,6 +84,7 @@ key_file = "{self.dir}/store.key"
 cache = "{self.dir}/cache"
 [network]
 allow = []
+{doze}
 {more}
 """)
 

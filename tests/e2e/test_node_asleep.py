@@ -15,7 +15,7 @@ import pytest
 from nodekit import Node, Refused, Session, wait_for
 from test_node import (assert_same, in_place_of, leftovers, node_fixture, place_fixture, settle,
                        whole)
-from test_node_faults import power_cut
+from test_node_faults_twice import power_cut
 
 pytestmark = [pytest.mark.skipif(os.geteuid() != 0, reason="needs root"), pytest.mark.timeout(300)]
 FIXTURES = (node_fixture, place_fixture)  # used by name

@@ -1,10 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""elsa-node killed, cut off from power or failing at every step there is, driven from the list of steps in
-the program: nothing is lost, nothing runs twice (test_node.py)."""
+"""elsa-node killed or failing at every step there is, driven from the list of steps in the program: nothing is
+lost, nothing runs twice (test_node.py)."""
 import contextlib
 import os
-import pathlib
-import signal
 import subprocess
 import threading
 import time
@@ -12,8 +10,7 @@ import time
 import pytest
 
 from nodekit import Node, Refused, Session, new_id, wait_for
-from test_node import (assert_same, in_place_of, leftovers, node_fixture, place_fixture, settle,
-                       whole)
+from test_node import assert_same, leftovers, node_fixture, place_fixture, settle, whole
 
 pytestmark = [pytest.mark.skipif(os.geteuid() != 0, reason="needs root"), pytest.mark.timeout(180)]
 FIXTURES = (node_fixture, place_fixture)  # used by name
@@ -115,50 +112,6 @@ def test_killed_at(node, kind, step, when):
         assert session.processes() == set() and leftovers(node) == []
 
 
-def power_cut(node, session):
-    """What is left when a machine goes down: disks, and no process."""
-    node.kill()
-    mine = str(node.state / "criu" / session.id).encode()
-    for entry in pathlib.Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):
-            if mine in (entry / "cmdline").read_bytes().split(b"\0"):
-                os.kill(int(entry.name), signal.SIGKILL)
-    for pid in session.processes():
-        with contextlib.suppress(OSError):
-            os.kill(pid, signal.SIGKILL)
-    session.thaw()
-    wait_for(lambda: session.processes() == set())
-
-
-@pytest.mark.parametrize("when", ["before", "after"])
-@pytest.mark.parametrize("kind, step", [s for s in steps()
-                                        if s[0] in ("hibernate", "sleep", "restore", "answer")])
-def test_power_cut_at(node, place, kind, step, when):
-    """The new boot knows what was durable, and no more: the checkpoint is whole and elsad, asking
-    again, gets what it wanted; or it never was, and that is told."""
-    session, generation = arrange(node, kind)
-    node.kill()
-    node.start("--fault", f"{kind}:{step}:{when}")
-    effect = new_id()
-    ask_until_killed(node, kind, session, generation, effect)
-    power_cut(node, session)
-    with in_place_of("/proc/sys/kernel/random/boot_id", "00000000-1111\n", place):
-        node.start()
-        status = settle(node, session)
-        assert not (status and status["running"])
-        there = whole(node, session, 1)
-        moments = [(s, w) for k, s in steps() if k == kind for w in ("before", "after")]
-        assert there == (kind in ("restore", "answer") or
-                         moments.index((step, when)) >= moments.index(("commit", "after")))
-        result = node.effect(kind, session, generation, effect_id=effect)
-        assert result["state"] == ("done" if there else "failed")
-        if kind == "hibernate" and there:
-            session.restore(1)
-        if there:
-            assert_same(session.before, wait_for(session.answers))
-        node.kill()
-
-
 @pytest.mark.parametrize("step, when", [(s, w) for k, s in steps() if k == "ended"
                                         for w in ("before", "after")])
 def test_killed_while_a_session_ends(node, step, when):
@@ -172,23 +125,6 @@ def test_killed_while_a_session_ends(node, step, when):
     node.start()
     assert wait_for(lambda: node.sessions()[session.id].get("ended")) == "exited"
     session.start()
-
-
-@pytest.mark.parametrize("when", ["before", "after"])
-@pytest.mark.parametrize("kind, step", [s for s in steps()
-                                        if s[0] in ("hibernate", "sleep", "snapshot")])
-def test_killed_again_while_it_recovers(node, kind, step, when):
-    """The second life is killed, too, wherever it goes through that step once more."""
-    session, generation = arrange(node, kind)
-    node.kill()
-    fault = ("--fault", f"{kind}:{step}:{when}")
-    node.start(*fault)
-    ask_until_killed(node, kind, session, generation, new_id())
-    node.start(*fault, wait=False)
-    time.sleep(0.7)
-    node.kill()
-    node.start()
-    check_one_truth(node, session, kind, settle(node, session))
 
 
 def test_killed_behind_the_commit_and_the_store_does_not_answer(node):
