@@ -47,9 +47,12 @@ bool session_in_use(const struct world *w, const struct sim_session *s)
 
 void idle_arm(struct world *w, struct sim_session *s, wall_ms at)
 {
-	if (s->looked_at || w->strategy->idle == IDLE_ACTION_NONE)
+	if (at < w->now)
+		at = w->now;
+	/* One that is asleep is looked at in a day, and may be awake long before: the sooner counts. */
+	if ((s->look_at && s->look_at <= at) || w->strategy->idle == IDLE_ACTION_NONE)
 		return;
-	s->looked_at = true;
+	s->look_at = at;
 	world_at(w, at, ON_IDLE_LOOK, session_number(w, s), 0);
 }
 
@@ -123,7 +126,9 @@ static void look_at_asleep(struct world *w, struct sim_session *s)
 
 void idle_look(struct world *w, struct sim_session *s)
 {
-	s->looked_at = false;
+	if (s->look_at != w->now)
+		return; /* a sooner one took its place */
+	s->look_at = 0;
 	if (is_asleep(s))
 		look_at_asleep(w, s);
 	if (s->now.state == SESSION_SNAPSHOTTING)

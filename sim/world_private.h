@@ -57,7 +57,8 @@ struct sim_session {
 	bool runs;
 	bool slept;   /* it was put away or killed: the next start is a wake */
 	bool evicted; /* its machine was taken away, and it is not decided yet what comes of it */
-	bool wanted, looked_at, sleepy, to_stop;
+	wall_ms look_at; /* the policy is asked about it; 0: not */
+	bool wanted, sleepy, to_stop;
 	bool unseen;      /* it sleeps, or is about to, and nobody is told */
 	wall_ms slept_at; /* since then */
 };

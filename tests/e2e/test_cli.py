@@ -233,6 +233,13 @@ def test_acting_without_waiting(elsad):
         assert "secret" not in good(command, "ada", "--json", url=elsad.url)
 
 
+def test_hibernating_unseen(elsad):
+    elsad.answers["POST /v1/session/hibernate"] = (202, operation(session=session()))
+    good("hibernate", "ada", "--transparent", url=elsad.url)
+    body = elsad.asked[-1]["body"]
+    assert body["transparent"] is True and not body.get("through_hub")
+
+
 def test_keep_awake(elsad):
     elsad.answers["POST /v1/session/keep-awake"] = session()
     for text, seconds in ("90m", 5400), ("2d", 172800), ("30", 30), ("8h", 28800):

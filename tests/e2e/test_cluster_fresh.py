@@ -33,7 +33,7 @@ OPTIONS: dict[str, Json] = {
     "spot": {"margin": "1s", "protect": "none"},
     "nodes": {"lease": "5s", "reserve": 0},
     "controller": {"observe": "300ms"},
-    "idle": {"timeout": 0, "dry_run": True, "rule": [
+    "idle": {"timeout": 0, "dry_run": True, "transparent": False, "rule": [
         {"name": "away", "users": ["bob"], "timeout": "1s", "min_uptime": 0, "cpu_threshold": 0.0}]},
 }  # fmt: skip
 CAPACITY: Json = {"start_timeout": "60s", "empty_for": f"{EMPTY_FOR}s", "cooldown": "10s"}
