@@ -57,7 +57,8 @@ def with_doze_fixture(place):
     before, made = areas(), []
 
     def make(options):
-        node = Node(place, f"[doze]\n{options}")
+        swap = "" if "swap =" in options else 'swap = "zram"\n'
+        node = Node(place, f"[doze]\n{swap}{options}")
         made.append(node)
         return node
     yield make
