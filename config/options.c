@@ -313,7 +313,7 @@ const struct option options[] = {
 	{ "wake", "polls", OPTION_STRINGS, AT(wake.polls),
 	  "[\"open api\", \"own api/me\", \"api/kernels\", \"api/sessions\", \"api/terminals\", "
 	  "\"api/kernelspecs\", \"api/status\", \"api/contents/** content=1 type=directory\", "
-	  "\"api/metrics/v1\", \"api/elsa/sleep\"]",
+	  "\"api/metrics/v1\", \"api/elsa/sleep\", \"api/elsa/activity\"]",
 	  .check = value_check_poll,
 	  .doc = "What open pages ask over and over, by GET, as paths below the server's URL: these\n"
 		 "wake nobody, and are answered as of when the session fell asleep. \"/**\" at the end:\n"

@@ -111,3 +111,10 @@ void record_want(const char *dir, const char *path)
 	if (all)
 		fs_replace_soon(file, all, strlen(all), 0600, NULL);
 }
+
+void record_want_all(const char *dir, const char *lines)
+{
+	cleanup_free char *file = fs_join(dir, WANTED);
+	if (file)
+		fs_replace_soon(file, lines, strlen(lines), 0600, NULL);
+}

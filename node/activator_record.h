@@ -39,5 +39,6 @@ int record_write(const char *dir, const char *path, int status, const char *type
 void record_want(const char *dir, const char *path);
 /* Lines. */
 void record_wanted(const char *dir, struct buf *to);
+void record_want_all(const char *dir, const char *lines);
 
 #endif

@@ -76,6 +76,7 @@ void session_remove(struct node *node, struct session *s)
 		asleep_drop(node, s, "It is not here any more.");
 	free(s->arrival_stall);
 	free(s->unwoken);
+	free(s->wanted);
 	journal_deinit(&s->journal);
 	free(s);
 }

@@ -32,6 +32,8 @@ struct session {
 	bool taking_up;      /* ... is being made after a crash, or its source told of its end */
 	char *arrival_stall; /* ... cannot be made: why, and since when */
 	int64_t arrival_stalled_since;
+	char *wanted; /* what was asked for in vain while it was asleep: lines for the next record
+		       */
 	bool memory_lost;      /* ... nobody has the rest: it is to end */
 	bool source_gone;      /* ... the node it is about to come from has given up: so may we */
 	unsigned held;         /* node/hold.h's, under its lock: why it stands still, as bits */

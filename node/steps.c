@@ -4,6 +4,7 @@
 #include "base/cleanup.h"
 #include "base/fs.h"
 #include "node/activator.h"
+#include "node/activator_record.h"
 #include "node/arrival.h"
 #include "node/asleep.h"
 #include "node/connections.h"
@@ -12,6 +13,7 @@
 #include "node/unread.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <unistd.h>
 
 int steps_kill(struct effect *ef, struct error *e)
@@ -108,8 +110,13 @@ int steps_record(struct effect *ef, struct error *e)
 	/* It cannot be asked, and was when it began to doze. */
 	if (doze_is_dozing(ef->node, ef->session))
 		return fs_mkdirs(dir, 0700, e);
-	int r = fs_mkdirs(dir, 0700, e);
+	int r = fs_mkdirs(to, 0700, e);
 	unlink(connections); /* of last time; what was asked for in vain then stays in the record */
+	if (r == 0 && ef->session->wanted) {
+		record_want_all(to, ef->session->wanted);
+		free(ef->session->wanted);
+		ef->session->wanted = NULL;
+	}
 	return r < 0 ? r : activator_record(ef->node->config, &ef->request.session, to, e);
 }
 

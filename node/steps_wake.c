@@ -3,11 +3,13 @@
 
 #include "base/cleanup.h"
 #include "base/fs.h"
+#include "node/activator_record.h"
 #include "node/arrival.h"
 #include "node/asleep.h"
 #include "node/cpu.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <unistd.h>
 
 int wake_check(struct effect *ef, const char *cpu, const char *criu, struct error *e)
@@ -107,8 +109,22 @@ int wake_release(struct effect *ef, struct error *e)
 	return sandbox_release(&ef->sandbox, e);
 }
 
+/* The record goes, but what was missing in it is asked for the next time. */
+static void keep_wanted(struct effect *ef)
+{
+	cleanup_free char *record = asleep_record_dir(ef->node, ef->session->id);
+	cleanup_buf struct buf lines = BUF_INIT(64 << 10);
+	if (record)
+		record_wanted(record, &lines);
+	if (lines.len == 0)
+		return;
+	free(ef->session->wanted);
+	ef->session->wanted = buf_steal(&lines);
+}
+
 int wake_tidy(struct effect *ef, struct error *e)
 {
+	keep_wanted(ef);
 	cleanup_free char *answer = node_path(ef->node, "asleep", ef->session->id, "");
 	unlink(ef->links); /* CRIU has taken them out of the home */
 	int r = steps_drop_images(ef, e);

@@ -49,7 +49,8 @@ void idle_arm(struct world *w, struct sim_session *s, wall_ms at)
 {
 	if (at < w->now)
 		at = w->now;
-	/* One that is asleep is looked at in a day, and may be awake long before: the sooner counts. */
+	/* One that is asleep is looked at in a day, and may be awake long before: the sooner
+	 * counts. */
 	if ((s->look_at && s->look_at <= at) || w->strategy->idle == IDLE_ACTION_NONE)
 		return;
 	s->look_at = at;
