@@ -425,6 +425,8 @@ static void test_limits(void **state)
 	struct box box;
 	struct sandbox_usage usage;
 	box_prepare(&box, FIRST, "10.99.0.2");
+	/* Memory, whatever swap the machine has. */
+	ok(cgroup_set_swap(&box.sb.cgroup, CGROUP_SWAP_NONE, &e), &e);
 	box_start(&box, "python3", "-c",
 		  "import os, time, signal\n"
 		  "n = 0\n"
