@@ -112,6 +112,8 @@ static int stand_still(struct node *node, struct patient *p, int64_t wanted, str
 			    "no more for it",
 			    s->id, (long long)p->used >> 20,
 			    (long long)p->limits.memory_bytes >> 20);
+	} else if (s->memory.until == 0) {
+		s->memory.until = now + HELD_MS * 1000LL; /* since before this program began */
 	} else if (now >= s->memory.until) {
 		s->memory.until = now + PAUSE_MS * 1000LL;
 		log_warning("session %s goes on without more memory: there was none for it "
@@ -197,8 +199,13 @@ int rescue_init(struct node *node, struct error *e)
 		return error_set(e, ENOMEM, "out of memory");
 	node->rescue->rules = rescue_defaults;
 	node->rescue->rules.most_bytes = node->config->session.memory_most_bytes;
-	if (node->rescue->rules.most_bytes <= 0)
-		return 0; /* no limit is raised */
+	/* No limit is raised, any more: nobody would let go on who was held for that. */
+	if (node->rescue->rules.most_bytes <= 0) {
+		int r = 0;
+		for (struct session *s = node->sessions; s && r == 0; s = s->next)
+			r = let_go_on(node, s, e);
+		return r;
+	}
 	node->rescue->look = event_new(node->base, -1, EV_PERSIST, on_look, node);
 	if (!node->rescue->look || event_add(node->rescue->look, &pause) < 0)
 		return error_set(e, ENOMEM, "cannot make a timer");

@@ -182,7 +182,7 @@ static int fill_status(struct node *node, struct session *s, struct session_stat
 	if (r == 0)
 		r = asleep_status(s, st, e);
 	st->memory_limit = j->session.limits.memory_bytes;
-	st->short_of = s->memory.wanted;
+	st->short_of = st->running && hold_has(node, s, HOLD_MEMORY) ? s->memory.wanted : 0;
 	if (st->running)
 		arrival_status(node, s, st);
 	return r;

@@ -33,8 +33,23 @@ int wake_check(struct effect *ef, const char *cpu, const char *criu, struct erro
 	return 0;
 }
 
+/* It may have been given more (node/rescue.h) since its limit was put on record: with less than it
+ * holds it would be ended while it wakes. */
+static void keep_limit(struct effect *ef)
+{
+	struct session_limits *limits = &ef->request.session.limits;
+	pthread_mutex_lock(&ef->node->lock);
+	int64_t held = ef->result.memory_bytes;
+	if (limits->memory_bytes > 0 && held > limits->memory_bytes) {
+		limits->memory_bytes = held + held / 4;
+		effect_journal(ef)->session.limits = *limits;
+	}
+	pthread_mutex_unlock(&ef->node->lock);
+}
+
 int wake_prepare(struct effect *ef, struct error *e)
 {
+	keep_limit(ef);
 	int r = steps_clear(ef, e);
 	return r < 0 ? r : sandbox_prepare(&ef->sandbox, true, e);
 }

@@ -12,7 +12,10 @@ from basekit import Json
 from browser import Kernel
 from clusterkit import Cluster
 from movekit import options
+from nodekit import Session
+from test_node import node_fixture, place_fixture
 
+FIXTURES = (node_fixture, place_fixture)  # used by name
 pytestmark = pytest.mark.timeout(300)
 
 MIB = 1 << 20
@@ -84,3 +87,15 @@ def test_keeps_it_when_it_wakes(cluster: Cluster, kernel: Kernel):
     status = node.sessions()[cluster.api.session("ada")["id"]]
     assert status["memory_limit"] > 1400 * MIB, status
     assert status["rss_bytes"] < status["memory_limit"]
+
+
+def test_never_less_than_it_holds(node):
+    """It was given more, and elsad has not heard of it when it is woken."""
+    session = Session(node)
+    session.start()
+    digest = session.ask("fill", mib=200, timeout=60)["digest"]
+    session.hibernate(1)
+    session.spec["limits"]["memory_bytes"] = 100 * MIB
+    session.restore(1)
+    assert session.ask("state", timeout=60)["digest"] == digest
+    assert node.sessions()[session.id]["memory_limit"] > 200 * MIB
