@@ -42,6 +42,12 @@ int64_t cgroup_stat(const char *text, const char *key)
 	return 0;
 }
 
+int64_t cgroup_taken(const char *text, int64_t mapped)
+{
+	int64_t taken = cgroup_stat(text, "active_anon") + cgroup_stat(text, "inactive_anon");
+	return taken > mapped ? taken : mapped;
+}
+
 int64_t cgroup_read_number(const char *dir, const char *file)
 {
 	cleanup_buf struct buf text = BUF_INIT(256);

@@ -54,6 +54,9 @@ struct cgroup_usage {
 	int64_t memory_bytes; /* anonymous and shared, no page cache; what is in memory of it */
 	int64_t out_bytes;    /* ... and what is paged out; 0 where it is not counted */
 	int64_t shared_bytes; /* ... of these: memory files, what is in a tmpfs */
+	/* What anonymous and shared memory takes: as memory_bytes, and what no process has mapped
+	 * any more while it is still being written to swap. */
+	int64_t taken_bytes;
 	int64_t cpu_us;
 	int64_t processes;
 	int64_t oom_kills;

@@ -28,6 +28,8 @@ int cgroup_write(const char *dir, const char *file, const char *text, struct err
 int cgroup_read(const char *dir, const char *file, struct buf *to, struct error *e);
 /* The number after "key " at the start of a line of `text`; 0 when there is none. */
 int64_t cgroup_stat(const char *text, const char *key);
+/* What memory.stat has of anonymous memory, but not less than `mapped`. */
+int64_t cgroup_taken(const char *text, int64_t mapped);
 /* "some ... total=N" of DIR/file, pressure stall information, in microseconds; -1: there is none.
  */
 int64_t cgroup_read_stall(const char *dir, const char *file);

@@ -107,6 +107,7 @@ static int v1_usage(const struct cgroup *cg, struct cgroup_usage *usage, struct 
 		usage->shared_bytes = cgroup_stat(buf_text(&stat), "shmem");
 		usage->memory_bytes = cgroup_stat(buf_text(&stat), "rss") + usage->shared_bytes;
 		usage->out_bytes = cgroup_stat(buf_text(&stat), "swap");
+		usage->taken_bytes = cgroup_taken(buf_text(&stat), usage->memory_bytes);
 		cleanup_buf struct buf oom = BUF_INIT(4096);
 		r = cgroup_read(cg->dirs[CGROUP_MEMORY], "memory.oom_control", &oom, e);
 		if (r < 0)

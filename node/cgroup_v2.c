@@ -128,6 +128,7 @@ static int v2_usage(const struct cgroup *cg, struct cgroup_usage *usage, struct 
 		r = cgroup_read(dir_of(cg), "memory.stat", &text, e);
 		usage->shared_bytes = cgroup_stat(buf_text(&text), "shmem");
 		usage->memory_bytes = cgroup_stat(buf_text(&text), "anon") + usage->shared_bytes;
+		usage->taken_bytes = cgroup_taken(buf_text(&text), usage->memory_bytes);
 		int64_t out = cgroup_read_number(dir_of(cg), "memory.swap.current");
 		usage->out_bytes = out > 0 ? out : 0;
 		buf_reset(&text);

@@ -90,7 +90,7 @@ static int64_t left_of(const struct out *o)
 {
 	struct sandbox_usage usage = { 0 };
 	sandbox_usage(o->sb, &usage, NULL);
-	return usage.rss_bytes;
+	return usage.taken_bytes;
 }
 
 static void reclaim_rest(const struct out *o, int64_t enough)

@@ -224,6 +224,7 @@ int sandbox_usage(struct sandbox *sb, struct sandbox_usage *usage, struct error 
 	int r = cgroup_usage(&sb->cgroup, &u, e);
 	*usage = (struct sandbox_usage) { .rss_bytes = u.memory_bytes,
 					  .out_bytes = u.out_bytes,
+					  .taken_bytes = u.taken_bytes,
 					  .cpu_us = u.cpu_us,
 					  .processes = u.processes,
 					  .oom_kills = u.oom_kills,

@@ -28,25 +28,33 @@ static void pass_fence(struct effect *ef)
 	pthread_mutex_unlock(&ef->node->lock);
 }
 
-static int take(struct effect *ef, struct error *e)
+static int check(struct effect *ef, struct error *e)
 {
 	hold_own(ef->node, ef->session);
 	if (!session_alive(ef->node, ef->session))
 		return error_set(e, ESRCH, "nothing is left here of session %s", ef->session->id);
-	int r = lease_check(ef, e);
-	if (r < 0)
-		return r;
-	set_given(ef, NULL);
-	pass_fence(ef);
-	r = journal_save(ef->node, effect_journal(ef), e);
-	if (r < 0) /* it stays given, and stands still: elsad asks again */
-		set_given(ef, ef->request.from);
-	return r;
+	return lease_check(ef, e);
 }
 
+/* While it stands still, and is given: whatever fails until it is taken, elsad asks again. */
 static int release(struct effect *ef, struct error *e)
 {
 	return sandbox_release(&ef->sandbox, e);
+}
+
+static int hold(struct effect *ef, struct error *e)
+{
+	return sandbox_hold(&ef->sandbox, e);
+}
+
+static int take(struct effect *ef, struct error *e)
+{
+	set_given(ef, NULL);
+	pass_fence(ef);
+	int r = journal_save(ef->node, effect_journal(ef), e);
+	if (r < 0)
+		set_given(ef, ef->request.from);
+	return r;
 }
 
 static int thaw(struct effect *ef, struct error *e)
@@ -64,8 +72,9 @@ static int resume(struct effect *ef, size_t at, struct error *e)
 }
 
 static const struct step steps[] = {
+	{ .name = "check", .run = check },
+	{ .name = "release", .run = release, .undo = hold },
 	{ .name = "take", .run = take },
-	{ .name = "release", .run = release, .must = true },
 	{ .name = "thaw", .run = thaw, .must = true },
 };
 
@@ -73,6 +82,6 @@ const struct plan plan_return = {
 	.name = "return",
 	.steps = steps,
 	.count = ARRAY_SIZE(steps),
-	.commit = 1,
+	.commit = 3,
 	.resume = resume,
 };

@@ -70,7 +70,8 @@ class Browser:
             },
             timeout=60,
         )
-        assert answer.status_code == 200 and "/hub/home" in answer.url, f"no login: {answer.url}"
+        assert answer.status_code == 200 and "/hub/home" in answer.url, (
+            f"no login: {answer.status_code} {answer.url}: {_text(answer.text)}")
         return self
 
     def log_out(self) -> None:

@@ -82,9 +82,9 @@ effect_timeout = "60s"
 url = "file://{self.store}"
 key_file = "{self.dir}/store.key"
 cache = "{self.dir}/cache"
+{doze}
 [network]
 allow = []
-{doze}
 {more}
 """)
 

@@ -109,9 +109,11 @@ def test_contents(unpacked):
         *(f"usr/share/man/man{page[-1]}/{page}" for page in PAGES),
     } <= elsa
     spawner = files(unpacked["python3-elsa-spawner"])
-    modules = {path.name for path in (CHECKOUT / "spawner" / "elsa_spawner").glob("*.py")}
+    source = CHECKOUT / "spawner" / "elsa_spawner"
     there = "usr/lib/python3/dist-packages/elsa_spawner/"
-    assert {Path(path).name for path in spawner if path.startswith(there)} == modules
+    assert {path.removeprefix(there) for path in spawner if path.startswith(there)} == {
+        str(path.relative_to(source)) for path in source.rglob("*")
+        if path.is_file() and path.parent.name != "__pycache__"}
     assert "etc/jupyter/jupyter_server_config.d/elsa_spawner.json" in spawner
     # Nothing of the machine it was built on, nothing of tests.
     for path in elsa | spawner:

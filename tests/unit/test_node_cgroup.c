@@ -291,6 +291,7 @@ static void test_usage_v1(void **state)
 	put(cg.dirs[CGROUP_FREEZER], "cgroup.procs", "11\n12\n");
 	assert_int_equal(cgroup_usage(&cg, &usage, NULL), 0);
 	assert_int_equal(usage.memory_bytes, 42);
+	assert_int_equal(usage.taken_bytes, 42);
 	assert_int_equal(usage.out_bytes, 9);
 	assert_int_equal(usage.cpu_us, 5000);
 	assert_int_equal(usage.processes, 2);
@@ -306,12 +307,13 @@ static void test_usage_v2(void **state)
 	struct cgroup cg = group(2, &m);
 	const char *dir = cgroup_freezer(&cg);
 	struct cgroup_usage usage;
-	put(dir, "memory.stat", "anon 40\nfile 1000\nshmem 2\n");
+	put(dir, "memory.stat", "anon 40\nfile 1000\nshmem 2\nactive_anon 30\ninactive_anon 20\n");
 	put(dir, "memory.events", "low 0\noom_kill 1\n");
 	put(dir, "cpu.stat", "usage_usec 77\nuser_usec 70\n");
 	put(dir, "cgroup.procs", "");
 	assert_int_equal(cgroup_usage(&cg, &usage, NULL), 0);
 	assert_int_equal(usage.memory_bytes, 42);
+	assert_int_equal(usage.taken_bytes, 50);
 	assert_int_equal(usage.out_bytes, 0);
 	assert_int_equal(usage.cpu_us, 77);
 	assert_int_equal(usage.processes, 0);
