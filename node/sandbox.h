@@ -88,8 +88,8 @@ int sandbox_adopt(struct sandbox *sb, pid_t pid, struct error *e);
 int sandbox_find_init(struct sandbox *sb, pid_t *init, struct error *e);
 
 struct sandbox_usage {
-	int64_t rss_bytes; /* anonymous and shared memory, no page cache */
-	int64_t out_bytes; /* the same, paged out */
+	int64_t rss_bytes;   /* anonymous and shared memory, no page cache */
+	int64_t out_bytes;   /* the same, paged out */
 	int64_t taken_bytes; /* see node/cgroup.h */
 	int64_t cpu_us;
 	int64_t processes;
