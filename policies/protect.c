@@ -37,16 +37,15 @@ static wall_ms saved_at(const struct protect_facts *f)
 	return later(f->started_at, f->frozen_at);
 }
 
-/* Share of the node that a session's snapshots take at the RPO's own pace: of its time, or of its
- * throughput, whichever is scarcer. */
-static double load_of(const struct protect_rules *rules, const struct protect_node *node,
-		      const struct protect_facts *f)
+/* What a snapshot of a session takes of its node: of its time, or of its throughput, whichever is
+ * scarcer. */
+static int64_t taken_ms(const struct protect_node *node, const struct protect_facts *f)
 {
-	double ms = (double)cost_ms(f);
-	double sent_ms = 0;
-	if (node->upload_bytes_per_s > 0)
-		sent_ms = (double)f->cost_bytes * 1000 / (double)node->upload_bytes_per_s;
-	return (ms > sent_ms ? ms : sent_ms) / (double)rules->rpo_ms;
+	int64_t ms = cost_ms(f);
+	if (node->upload_bytes_per_s <= 0)
+		return ms;
+	double sent_ms = (double)f->cost_bytes * 1000 / (double)node->upload_bytes_per_s;
+	return sent_ms > (double)ms ? (int64_t)sent_ms : ms;
 }
 
 static bool counts(const struct protect_facts *f, size_t node)
@@ -54,14 +53,16 @@ static bool counts(const struct protect_facts *f, size_t node)
 	return f->wanted && f->node == node;
 }
 
-/* By how much the intervals of a node's sessions must be longer than the RPO says. */
+/* By how much the intervals of a node's sessions must be longer than the RPO says: so that at its
+ * own pace all of them together take no more than their share. */
 static double stretch_of(const struct protect_rules *rules, const struct protect_node *nodes,
 			 size_t node, const struct protect_facts *facts, size_t count)
 {
-	double load = 0;
+	int64_t ms = 0;
 	for (size_t i = 0; i < count; i++)
 		if (counts(&facts[i], node))
-			load += load_of(rules, &nodes[node], &facts[i]);
+			ms += taken_ms(&nodes[node], &facts[i]);
+	double load = (double)ms / (double)rules->rpo_ms;
 	double stretch = rules->share > 0 ? load / rules->share : STRETCH_MOST;
 	if (stretch > STRETCH_MOST)
 		return STRETCH_MOST;
