@@ -141,7 +141,8 @@ def test_all_are_saved_and_wake_elsewhere(doomed, place):
     for index, session in enumerate(sessions):
         one = node.evacuee(session)
         assert last["begun_at"] <= one["begun_at"] <= one["ended_at"] <= last["ended_at"] + 50
-        assert one["begun_at"] <= one["frozen_at"] <= one["ended_at"] and one["bytes"] > 0
+        # Who might change too much meanwhile is frozen before its turn comes.
+        assert last["begun_at"] <= one["frozen_at"] <= one["ended_at"] and one["bytes"] > 0
         assert one["generation"] == (2 if index == 1 else 1)
         assert bool(one["snapshot_at"]) == (index == 1)
         is_put_away(node, session, one["generation"])
