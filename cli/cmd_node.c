@@ -20,10 +20,18 @@ static bool is_set(const json_t *row, const char *key)
 	return json_is_true(json_object_get(row, key));
 }
 
+static bool is_emptying(const json_t *consolidation)
+{
+	return strcmp(wire_text_at(consolidation, "reason"), "emptying") == 0;
+}
+
 /* What a node's state and what was seen of it come to. */
 static void add_state(json_t *row)
 {
-	const char *state = is_set(row, "drained") ? "drained" : wire_text_at(row, "state");
+	const json_t *emptied = json_object_get(row, "consolidation");
+	const char *state = is_set(row, "drained") ? "drained"
+			    : is_emptying(emptied) ? "emptying"
+						   : wire_text_at(row, "state");
 	const char *more = is_set(row, "lost")      ? ", lost"
 			   : !is_set(row, "up")     ? ", no answer"
 			   : is_set(row, "leaving") ? ", leaving"
@@ -81,18 +89,41 @@ static void add_notice(json_t *row)
 	json_object_set_new(row, "notice", wire_text(text ? text : ""));
 }
 
+/* Why it is not emptied, to be given back: "no-room, 1.2 GiB short". */
+static void add_consolidation(json_t *row)
+{
+	char bytes[32], until[CLOCK_TEXT_SIZE];
+	const json_t *from = json_object_get(row, "consolidation");
+	int64_t lacks = json_integer_value(json_object_get(from, "short_bytes"));
+	int64_t left = json_integer_value(json_object_get(from, "until")) - clock_wall();
+	if (!json_is_object(from))
+		return;
+	cleanup_free char *text = str_printf(
+		"%s%s%s%s%s%s", wire_text_at(from, "reason"), lacks > 0 ? ", " : "",
+		lacks > 0 ? format_bytes(lacks, bytes) : "", lacks > 0 ? " short" : "",
+		left > 0 ? ", another " : "", left > 0 ? clock_format_duration(left, until) : "");
+	json_object_set_new(row, "emptied", wire_text(text ? text : ""));
+}
+
 int cmd_node_list(struct cli *cli, struct error *e)
 {
 	static const struct column columns[] = {
-		{ "NAME", "name", COLUMN_TEXT },          { "STATE", "state", COLUMN_TEXT },
-		{ "PRICE", "price", COLUMN_TEXT },        { "ZONE", "zone", COLUMN_TEXT },
-		{ "TYPE", "instance_type", COLUMN_TEXT }, { "SESSIONS", "sessions", COLUMN_INT },
-		{ "MEMORY", "memory", COLUMN_TEXT },      { "LEASE", "lease", COLUMN_TEXT },
-		{ "SEEN", "seen_at", COLUMN_AGE },        { "NOTICE", "notice", COLUMN_TEXT },
+		{ "NAME", "name", COLUMN_TEXT },
+		{ "STATE", "state", COLUMN_TEXT },
+		{ "PRICE", "price", COLUMN_TEXT },
+		{ "ZONE", "zone", COLUMN_TEXT },
+		{ "TYPE", "instance_type", COLUMN_TEXT },
+		{ "SESSIONS", "sessions", COLUMN_INT },
+		{ "MEMORY", "memory", COLUMN_TEXT },
+		{ "LEASE", "lease", COLUMN_TEXT },
+		{ "SEEN", "seen_at", COLUMN_AGE },
+		{ "NOTICE", "notice", COLUMN_TEXT },
+		{ "CONSOLIDATION", "emptied", COLUMN_TEXT },
 	};
 	cleanup_json json_t *rows = NULL;
 	size_t i;
 	json_t *row;
+	bool consolidates = false;
 	int r = api_get_list(cli, "/v1/nodes", "items", &rows, e);
 	if (r < 0)
 		return r;
@@ -105,8 +136,10 @@ int cmd_node_list(struct cli *cli, struct error *e)
 		add_memory(row);
 		add_lease(row);
 		add_notice(row);
+		add_consolidation(row);
+		consolidates = consolidates || json_object_get(row, "emptied");
 	}
-	table_print(stdout, rows, columns, ARRAY_SIZE(columns));
+	table_print(stdout, rows, columns, ARRAY_SIZE(columns) - (consolidates ? 0 : 1));
 	return 0;
 }
 

@@ -160,6 +160,13 @@ struct config {
 		int64_t cooldown_ms, start_timeout_ms, empty_for_ms;
 	} capacity;
 	struct {
+		bool enabled;
+		int64_t steady_ms, calm_ms, give_up_ms;
+		double fill; /* share of memory */
+		int64_t moves_per_hour, moves_at_once;
+		int64_t rest_ms; /* of a session */
+	} consolidation;
+	struct {
 		int64_t interval_ms; /* between passes of the policy */
 		int64_t concurrency;
 		bool dry_run;

@@ -5,6 +5,7 @@
 #include "base/cleanup.h"
 #include "base/fs.h"
 #include "base/log.h"
+#include "controller/consolidate.h"
 #include "controller/lease.h"
 #include "controller/node.h"
 #include "controller/nodes_api.h"
@@ -90,6 +91,7 @@ static int add_node(const struct db_node *row, void *arg)
 	set_text(to, "state", row->state);
 	set_text(to, "listen", row->listen);
 	set_text(to, "overlay", row->overlay);
+	json_object_set_new(to, "consolidation", node ? consolidate_node_json(node) : json_null());
 	json_object_set_new(to, "joined_at", json_integer(row->joined_at));
 	json_object_set_new(to, "seen_at",
 			    json_integer(node && node->seen_at ? node->seen_at : row->seen_at));

@@ -44,6 +44,16 @@ void capacity_explain(struct controller *c, const char *session, char *to, size_
 /* Nodes or their sessions have changed: decide again soon. */
 void capacity_changed(struct controller *c);
 
+/* A node as a machine that may be given back. */
+struct capacity_node {
+	size_t pool;
+	bool going; /* it is being given back */
+	bool kept;  /* its pool is being asked, or gives none back for now */
+};
+bool capacity_node(const struct node *node, struct capacity_node *to); /* false: it is none */
+bool capacity_is_short(const struct controller *c); /* sessions in use want machines */
+wall_ms capacity_grown_at(const struct controller *c);
+
 json_t *capacity_json(struct controller *c); /* docs/api.md, GET /v1/capacity */
 
 #endif

@@ -8,6 +8,7 @@
 #include "controller/activity.h"
 #include "controller/api.h"
 #include "controller/capacity.h"
+#include "controller/consolidate.h"
 #include "controller/drain.h"
 #include "controller/effects.h"
 #include "controller/hub.h"
@@ -148,6 +149,8 @@ static int start_parts(struct controller *c, struct error *e)
 	if (r == 0)
 		r = drain_new(c, e);
 	if (r == 0)
+		r = consolidate_new(c, e);
+	if (r == 0)
 		r = overlay_new(c, e);
 	if (r == 0)
 		r = nodes_api_new(c, e);
@@ -192,6 +195,7 @@ void *controller_free(struct controller *c)
 	api_free(c);
 	nodes_api_free(c);
 	overlay_free(c);
+	consolidate_free(c);
 	drain_free(c);
 	migrate_free(c);
 	wake_free(c);
@@ -258,5 +262,6 @@ void controller_reload(struct controller *c)
 	hub_reload(c);
 	ledger_reload(c);
 	capacity_reload(c);
+	consolidate_soon(c);
 	log_info("config reloaded");
 }

@@ -34,6 +34,7 @@ struct controller {
 	struct usage *usage;
 	struct protect *protect;
 	struct capacity *capacity; /* NULL: nobody gives machines */
+	struct consolidate *consolidate;
 	struct leases *leases;
 	struct wake *wake;
 	struct drain *drain;

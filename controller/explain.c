@@ -3,6 +3,7 @@
 
 #include "base/cleanup.h"
 #include "controller/api.h"
+#include "controller/consolidate.h"
 #include "controller/effects.h"
 #include "controller/idle.h"
 #include "controller/nodes.h"
@@ -75,6 +76,9 @@ static json_t *next_json(struct session *s)
 	if (s->protect.known && s->protect.due_at)
 		add(next, "snapshot", s->protect.due_at, protect_reason_name(s->protect.reason),
 		    "so that its machine can go away without a word");
+	if (session_state_has_processes(s->state) && consolidate_empties(s->node))
+		add(next, s->state == SESSION_RUNNING ? "move" : "leave", 0, "consolidation",
+		    "its node is being emptied, so that its machine can be given back");
 	if (session_state_has_processes(s->state))
 		add_notices(s, next);
 	else if (s->row.wish == WISH_AWAKE || s->row.wish == WISH_START)

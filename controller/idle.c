@@ -53,6 +53,13 @@ bool idle_in_use(struct session *s)
 	return !decision.hibernate;
 }
 
+wall_ms idle_quiet(const struct controller *c)
+{
+	wall_ms now = clock_wall();
+	wall_ms until = idle_quiet_until(&c->idle->rules.policy, now);
+	return until > now ? until : 0;
+}
+
 enum session_wish idle_wish(struct session *s)
 {
 	const struct idle_rule *rule = rule_of(s);

@@ -32,6 +32,8 @@ wall_ms idle_foresee(const struct session *s, struct idle_decision *then);
 /* The processor use that counts as work by the session's rule. */
 double idle_cpu_threshold(struct session *s);
 
+/* As a rule nothing is put to sleep now: until then; 0: it may be. */
+wall_ms idle_quiet(const struct controller *c);
 /* By its rule it would go on running now: somebody uses it, it works, or nobody knows. */
 bool idle_in_use(struct session *s);
 enum idle_tier idle_tier_of(const struct session *s); /* how deep it sleeps now */

@@ -120,6 +120,15 @@ static void take_machine(struct controller *c, const struct node *node, bool awa
 	to->demand_gib_hour = memory.demand;
 }
 
+double ledger_node_hour(const struct node *node)
+{
+	const struct node_info *info = &node->info;
+	bool spot = info->price && strcmp(info->price, "spot") == 0;
+	double gib = (double)info->memory_bytes / (1 << 30);
+	return prices_memory(&node->controller->ledger->prices, info->instance_type, spot).machine *
+	       gib;
+}
+
 /* From what it was until now. */
 static int take_basis(struct session *s, const struct ledger_step *step, struct db_account *to,
 		      struct error *e)

@@ -43,6 +43,8 @@ json_t *ledger_json(struct controller *c, enum db_account_by by, int64_t since_m
 
 /* Of all times. */
 int ledger_total(struct controller *c, struct db_account_sums *to, struct error *e);
+/* What the node costs an hour, by its machine's type; 0: not known. */
+double ledger_node_hour(const struct node *node);
 const char *ledger_currency(struct controller *c);
 
 #endif

@@ -13,6 +13,7 @@
 #include "base/clock.h"
 #include "base/id.h"
 #include "controller/controller.h"
+#include "policies/consolidate.h"
 #include "wire/messages.h"
 
 struct node {
@@ -53,6 +54,12 @@ struct node {
 	size_t images_asked;      /* so many of struct nodes' were in the last question answered */
 	char (*strange)[ID_SIZE]; /* sessions nobody knows, already reported */
 	size_t strange_count;
+	struct { /* as decided last; controller/consolidate.h */
+		bool known;
+		enum consolidate_reason reason;
+		wall_ms fits_since, until;
+		int64_t in_use, in_use_bytes, short_bytes;
+	} consolidation;
 	LIST_HEAD(, giving) giving; /* what it is being asked to end: give_way.c */
 	TAILQ_ENTRY(node) entry;
 };

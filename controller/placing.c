@@ -2,6 +2,7 @@
 #include "controller/placing.h"
 
 #include "base/cleanup.h"
+#include "controller/consolidate.h"
 #include "controller/effects.h"
 #include "controller/lease.h"
 #include "controller/node.h"
@@ -76,6 +77,8 @@ bool placing_is_draining(const struct node *node)
 static bool is_avoided(const struct node *node)
 {
 	const char *rebalance = node->controller->config->spot.rebalance;
+	if (consolidate_empties(node))
+		return true;
 	return strcmp(rebalance, "ignore") != 0 && has_notice(node, NOTICE_REBALANCE);
 }
 
@@ -155,7 +158,7 @@ static struct place_node place_of(struct node *node, const struct session *s,
 	};
 }
 
-static int64_t free_on(const struct node *node, const struct place_node *promised)
+static int64_t left_on(const struct node *node, const struct place_node *promised)
 {
 	const struct config *config = node->controller->config;
 	const struct node_info *info = &node->info;
@@ -167,21 +170,36 @@ static int64_t free_on(const struct node *node, const struct place_node *promise
 		return 0;
 	if (info->memory_available_bytes > 0 && measured < left)
 		left = measured;
-	return capacity_usable(left, memory);
+	return left > 0 ? left : 0;
+}
+
+int64_t *placing_left(struct controller *c)
+{
+	size_t count = 0, i = 0;
+	for (struct node *n = nodes_first(c); n; n = nodes_next(n))
+		count++;
+	cleanup_free struct place_node *places = calloc(count, sizeof(*places));
+	int64_t *left = calloc(count, sizeof(*left));
+	if (!places || !left) {
+		free(left);
+		return NULL;
+	}
+	add_sessions(c, places);
+	for (struct node *n = nodes_first(c); n; n = nodes_next(n), i++)
+		left[i] = left_on(n, &places[i]);
+	return left;
 }
 
 int64_t placing_free_bytes(struct controller *c)
 {
-	size_t count = 0, i = 0;
+	size_t i = 0;
 	int64_t sum = 0;
-	for (struct node *n = nodes_first(c); n; n = nodes_next(n))
-		count++;
-	cleanup_free struct place_node *places = calloc(count, sizeof(*places));
-	if (!places)
+	int64_t reserve = c->config->nodes.reserve_bytes;
+	cleanup_free int64_t *left = placing_left(c);
+	if (!left)
 		return 0;
-	add_sessions(c, places);
 	for (struct node *n = nodes_first(c); n; n = nodes_next(n))
-		sum += free_on(n, &places[i++]);
+		sum += capacity_usable(left[i++], n->info.memory_bytes - reserve);
 	return sum;
 }
 

@@ -97,6 +97,7 @@ struct session {
 	const struct session_status *status; /* during a look at the node only */
 	mono_us settled_at;                  /* when `state` became what it is, in our time */
 	mono_us move_failed_at;              /* when it could not be moved last; 0: never */
+	mono_us unmovable_at;                /* when no node could take it, to empty its own; 0 */
 	uint64_t overlay_revision;           /* in which its node is what it is now */
 	struct effect *effect;               /* under way; NULL */
 	struct operation *operation;         /* the last one; NULL */

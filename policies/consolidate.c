@@ -31,6 +31,7 @@ static const struct {
 	[CONSOLIDATE_WANTED] = { "wanted", "sessions want machines" },
 	[CONSOLIDATE_GROWN] = { "grown", "machines were asked for not long ago" },
 	[CONSOLIDATE_CALM] = { "calm", "another one was emptied not long ago" },
+	[CONSOLIDATE_QUIET] = { "quiet", "nothing is emptied in the quiet hours" },
 	[CONSOLIDATE_DONE] = { "done", "it is empty, and its machine is given back" },
 	[CONSOLIDATE_LATE] = { "late", "it took too long" },
 	[CONSOLIDATE_OFF] = { "off", "the configuration does not ask for it any more" },
@@ -250,6 +251,8 @@ static enum consolidate_reason why_end(struct deciding *d)
 	enum consolidate_reason reason = judge(d, node);
 	if (d->facts->wanted)
 		return CONSOLIDATE_WANTED;
+	if (!due(d, d->facts->quiet_until))
+		return CONSOLIDATE_QUIET;
 	if (reason != CONSOLIDATE_READY)
 		return reason;
 	const struct consolidate_node *n = &d->facts->nodes[node];
@@ -288,6 +291,8 @@ static enum consolidate_reason judge_all(struct deciding *d, bool ended)
 		return CONSOLIDATE_WANTED;
 	if (!is_over(d, d->facts->grown_at, d->rules->calm_ms))
 		return CONSOLIDATE_GROWN;
+	if (!due(d, d->facts->quiet_until))
+		return CONSOLIDATE_QUIET;
 	if (ended || !is_over(d, d->facts->ended_at, d->rules->calm_ms))
 		return CONSOLIDATE_CALM;
 	return CONSOLIDATE_READY;

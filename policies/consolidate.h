@@ -11,10 +11,10 @@
  *   are in use: packed largest first, best fit, into nodes of which `fill` of the
  *   memory at most is promised then, and `spare_bytes` stay free on all together. An
  *   empty machine is no help: it would be given back itself.
- * - It is emptied when that has been so for `steady_ms`, nobody wants a machine and
- *   none was asked for within `calm_ms`; one node at a time, and none within `calm_ms`
- *   after the last one. Of several the one with the fewest bytes to move for what its
- *   machine costs.
+ * - It is emptied when that has been so for `steady_ms`, outside of quiet hours, when
+ *   nobody wants a machine and none was asked for within `calm_ms`; one node at a time, and none
+ * within `calm_ms` after the last one. Of several the one with the fewest bytes to move for what
+ * its machine costs.
  * - Who sleeps leaves first, who is idle is put away next. Only when both have gone
  *   those in use are moved as they run, `at_once` at a time.
  * - No flapping: of all sessions together at most `moves_per_hour` are moved within any
@@ -60,6 +60,7 @@ enum consolidate_reason {
 	CONSOLIDATE_WANTED,  /* sessions want machines */
 	CONSOLIDATE_GROWN,   /* ... and wanted them not long ago */
 	CONSOLIDATE_CALM,    /* another one was emptied not long ago */
+	CONSOLIDATE_QUIET,   /* hours in which nothing is to be disturbed */
 	/* Why an emptying has ended, besides some of the above: */
 	CONSOLIDATE_DONE, /* its machine is being given back, or gone */
 	CONSOLIDATE_LATE,
@@ -119,12 +120,13 @@ struct consolidate_facts {
 	size_t session_count;
 	const wall_ms *moves; /* by this policy, of the last hour at least; oldest first */
 	size_t move_count;
-	size_t emptying;    /* the node that is; CONSOLIDATE_NONE */
-	bool emptying_gone; /* there was one, and it is no node any more */
-	wall_ms began_at;   /* of that */
-	wall_ms ended_at;   /* of the last one; 0: never */
-	wall_ms grown_at;   /* machines were asked for last; 0: never */
-	bool wanted;        /* sessions in use want a machine */
+	size_t emptying;     /* the node that is; CONSOLIDATE_NONE */
+	bool emptying_gone;  /* there was one, and it is no node any more */
+	wall_ms began_at;    /* of that */
+	wall_ms ended_at;    /* of the last one; 0: never */
+	wall_ms grown_at;    /* machines were asked for last; 0: never */
+	bool wanted;         /* sessions in use want a machine */
+	wall_ms quiet_until; /* nothing is emptied before */
 };
 
 enum consolidate_kind {

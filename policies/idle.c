@@ -140,9 +140,7 @@ static int64_t window_around(const struct idle_window *q, int64_t m)
 	return -1;
 }
 
-/* When the quiet hours around `now` end: `now` outside of them, NEVER if they cover the whole week.
- */
-static wall_ms quiet_until(const struct idle_policy *policy, wall_ms now)
+wall_ms idle_quiet_until(const struct idle_policy *policy, wall_ms now)
 {
 	int64_t first = now / MS_PER_MINUTE + policy->utc_offset_minutes;
 	int64_t m = first;
@@ -416,7 +414,7 @@ static void hold_until(const struct idle_facts *facts, struct idle_decision *dec
 wall_ms idle_decide(const struct idle_policy *policy, const struct idle_facts *facts, size_t count,
 		    int under_way, wall_ms now, struct idle_decision *decisions)
 {
-	wall_ms quiet_end = quiet_until(policy, now);
+	wall_ms quiet_end = idle_quiet_until(policy, now);
 	wall_ms next = policy->interval_ms > 0 && count ? later(now, policy->interval_ms) : NEVER;
 
 	for (size_t i = 0; i < count; i++)

@@ -142,6 +142,10 @@ const struct idle_rule *idle_rule_for(const struct idle_policy *policy,
 wall_ms idle_decide(const struct idle_policy *policy, const struct idle_facts *facts, size_t count,
 		    int under_way, wall_ms now, struct idle_decision *decisions);
 
+/* When the quiet hours around `now` end: `now` outside of them, INT64_MAX if they cover the whole
+ * week. */
+wall_ms idle_quiet_until(const struct idle_policy *policy, wall_ms now);
+
 const char *idle_tier_name(enum idle_tier tier);       /* "asleep" */
 const char *idle_reason_name(enum idle_reason reason); /* "kernel-busy" */
 const char *idle_reason_text(enum idle_reason reason); /* a sentence for people */

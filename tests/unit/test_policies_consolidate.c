@@ -51,7 +51,7 @@ static const struct consolidate_case {
 	struct consolidate_session sessions[6];
 	wall_ms moves[6];
 	size_t emptying; /* 0: none */
-	wall_ms began_at, ended_at, grown_at;
+	wall_ms began_at, ended_at, grown_at, quiet;
 	bool gone, wanted;
 	int64_t min, spare, at_once;
 	const char *want; /* the decisions, seconds to the next look, then the nodes' reasons */
@@ -128,6 +128,8 @@ static const struct consolidate_case {
 	{ "one after the other", .ended_at = T(1000),
 	  .nodes = { NODE("a", 16, 900), NODE("b", 10, 900) },
 	  .sessions = { WORKS("s", 0, 4), WORKS("t", 1, 10) }, .want = "next 800; calm calm" },
+	{ "quiet hours", .quiet = T(-900), .nodes = { NODE("a", 16, 900), NODE("b", 10, 900) },
+	  .sessions = { WORKS("s", 0, 4), WORKS("t", 1, 10) }, .want = "next 900; quiet quiet" },
 	{ "what the operator drains",
 	  .nodes = { NODE("a", 16, 900, .held = true), NODE("b", 10, 900) },
 	  .sessions = { WORKS("s", 0, 4), WORKS("t", 1, 10) }, .want = "held no-room" },
@@ -208,6 +210,10 @@ static const struct consolidate_case {
 	  .nodes = { NODE("a", 16, 900), NODE("b", 3, 900) },
 	  .sessions = { WORKS("s", 0, 4), WORKS("t", 1, 17) },
 	  .want = "end a: no-room; no-room no-room" },
+	{ "the quiet hours begin", ON(0), .began_at = T(10), .quiet = T(-900),
+	  .nodes = { NODE("a", 16, 900), NODE("b", 10, 900) },
+	  .sessions = { WORKS("s", 0, 4), WORKS("t", 1, 10) },
+	  .want = "end a: quiet; next 900; quiet no-room" },
 	{ "the operator drains it", ON(0), .began_at = T(10),
 	  .nodes = { NODE("a", 16, 900, .held = true), NODE("b", 10, 900) },
 	  .sessions = { WORKS("s", 0, 4), WORKS("t", 1, 10) },
@@ -289,7 +295,8 @@ static void test_table(void **state)
 					       .began_at = c->began_at,
 					       .ended_at = c->ended_at,
 					       .grown_at = c->grown_at,
-					       .wanted = c->wanted };
+					       .wanted = c->wanted,
+					       .quiet_until = c->quiet };
 		r.min = c->min;
 		r.spare_bytes = c->spare;
 		r.at_once = c->at_once ? c->at_once : r.at_once;
@@ -770,7 +777,8 @@ static void test_total(void **state)
 						       .began_at = any_number(),
 						       .ended_at = any_number(),
 						       .grown_at = any_number(),
-						       .wanted = !coin() };
+						       .wanted = !coin(),
+						       .quiet_until = any_number() };
 		for (size_t i = 0; i < 8; i++)
 			moves[i] = any_number();
 		for (size_t i = 0; i < NODES; i++)

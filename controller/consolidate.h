@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef ELSA_CONTROLLER_CONSOLIDATE_H
+#define ELSA_CONTROLLER_CONSOLIDATE_H
+
+/*
+ * Nodes that could be empty are emptied (policies/consolidate.h): passes over nodes
+ * and sessions, and what they decide. What is new goes to a node that is being
+ * emptied only where no other has room, and then that is called off. Giving its
+ * machine back is capacity's (controller/capacity.h), which finds it empty.
+ *
+ * Which node that is, and which sessions were moved when, is on record before
+ * anything is done. One thread.
+ */
+
+#include "controller/nodes.h"
+
+#include <jansson.h>
+
+int consolidate_new(struct controller *c, struct error *e);
+void consolidate_free(struct controller *c);
+
+/* The config, or what it decides about, has changed. */
+void consolidate_soon(struct controller *c);
+
+bool consolidate_empties(const struct node *node);
+
+/* Why it is or is not emptied: {"reason", "text", "until", "fits_since", "in_use", "in_use_bytes",
+ * "short_bytes"}, or null when nobody asks. A new reference. */
+json_t *consolidate_node_json(const struct node *node);
+
+/* What another config would decide about each node now, beside what this one does, is appended;
+ * nothing is done. */
+int consolidate_try(struct controller *c, const struct config *config, json_t *decisions,
+		    struct error *e);
+
+#endif
