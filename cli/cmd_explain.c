@@ -129,6 +129,68 @@ static void flatten(json_t *rows)
 	}
 }
 
+/* The other policies: of what, what now, what then. */
+static const struct {
+	const char *name, *title, *of;
+} try_parts[] = {
+	{ "protection", "Snapshots", "sessions" },
+	{ "retention", "Checkpoints kept", "sessions" },
+	{ "placement", "Where who waits would go", "sessions" },
+	{ "rescue", "Memory limits", "sessions" },
+	{ "capacity", "Machines asked for and given back", "pools" },
+	{ "consolidation", "Nodes emptied", "nodes" },
+};
+
+/* "ada/lab", a node, a pool. */
+static json_t *subject_of(const json_t *row)
+{
+	const char *server = wire_text_at(row, "server");
+	const char *name = *wire_text_at(row, "user")   ? wire_text_at(row, "user")
+			   : *wire_text_at(row, "node") ? wire_text_at(row, "node")
+							: wire_text_at(row, "pool");
+	cleanup_free char *text = str_printf("%s%s%s", name, *server ? "/" : "", server);
+	return wire_text(text ? text : name);
+}
+
+static void print_changes(const json_t *rows, const char *title, const char *of)
+{
+	static const struct column columns[] = { { "WHAT", "subject", COLUMN_TEXT },
+						 { "NOW", "before", COLUMN_TEXT },
+						 { "THEN", "text", COLUMN_TEXT } };
+	cleanup_json json_t *changed = json_array();
+	size_t i;
+	json_t *row;
+	json_array_foreach (rows, i, row) {
+		if (!json_is_true(json_object_get(row, "changed")))
+			continue;
+		json_object_set(row, "before",
+				json_object_get(json_object_get(row, "now"), "text"));
+		json_object_set_new(row, "subject", subject_of(row));
+		json_array_append(changed, row);
+	}
+	if (!json_array_size(changed)) {
+		printf("\n%s: as now (%zu %s)\n", title, json_array_size(rows), of);
+		return;
+	}
+	printf("\n%s: %zu of %zu %s\n", title, json_array_size(changed), json_array_size(rows), of);
+	table_print(stdout, changed, columns, ARRAY_SIZE(columns));
+}
+
+static void print_tried(json_t *answer, json_t *rows)
+{
+	if (json_array_size(rows)) {
+		flatten(rows);
+		table_print(stdout, rows, try_columns, ARRAY_SIZE(try_columns));
+	} else {
+		puts("no running sessions to decide about");
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(try_parts); i++) {
+		const json_t *part = json_object_get(answer, try_parts[i].name);
+		if (json_array_size(part))
+			print_changes(part, try_parts[i].title, try_parts[i].of);
+	}
+}
+
 int cmd_policy_try(struct cli *cli, struct error *e)
 {
 	cleanup_buf struct buf text = BUF_INIT(CONFIG_MOST);
@@ -145,13 +207,9 @@ int cmd_policy_try(struct cli *cli, struct error *e)
 	json_t *rows = json_object_get(answer, "decisions");
 	if (!json_is_array(rows))
 		return error_fault(e, FAULT_INTERNAL, "elsad answered without decisions");
-	if (cli->json) {
-		print_json(stdout, rows);
-	} else if (json_array_size(rows) == 0) {
-		puts("no running sessions to decide about");
-	} else {
-		flatten(rows);
-		table_print(stdout, rows, try_columns, ARRAY_SIZE(try_columns));
-	}
+	if (cli->json)
+		print_json(stdout, answer);
+	else
+		print_tried(answer, rows);
 	return 0;
 }

@@ -4,7 +4,7 @@
 
 #include "base/cleanup.h"
 #include "controller/explain.h"
-#include "controller/idle.h"
+#include "controller/try.h"
 
 #include <string.h>
 
@@ -33,15 +33,11 @@ void api_post_policy_try(struct http_exchange *x, void *arg)
 				NULL);
 		return;
 	}
-	json_t *decisions = json_array();
 	int r = config_parse(text, strlen(text), name ? name : "config", &config, &e);
-	if (r == 0)
-		r = idle_try(arg, config, decisions, &e);
+	json_t *answer = r == 0 ? policy_try(arg, config, &e) : NULL;
 	config_free(config);
-	if (r == 0) {
-		http_reply_json(x, 200, json_pack("{s:o}", "decisions", decisions));
-		return;
-	}
-	json_decref(decisions);
-	http_reply_error(x, &e);
+	if (answer)
+		http_reply_json(x, 200, answer);
+	else
+		http_reply_error(x, &e);
 }

@@ -166,7 +166,7 @@ static void pass_again(struct capacity *cap, wall_ms next, wall_ms now)
 	event_add(cap->timer, &time);
 }
 
-static struct capacity_rules rules_of(const struct config *config)
+struct capacity_rules capacity_rules_of(const struct config *config)
 {
 	int64_t pace = config->capacity.start_timeout_ms / 60;
 	int64_t calm = config->capacity.empty_for_ms / 20;
@@ -190,7 +190,7 @@ static void run_pass(evutil_socket_t fd, short what, void *arg)
 	struct capacity_decision list[DECISIONS];
 	struct capacity_outlook outlook = { 0 };
 	wall_ms now = clock_wall();
-	const struct capacity_rules rules = rules_of(cap->controller->config);
+	const struct capacity_rules rules = capacity_rules_of(cap->controller->config);
 	(void)fd;
 	(void)what;
 	wants_for_doomed(cap, now);

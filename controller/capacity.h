@@ -54,6 +54,9 @@ bool capacity_node(const struct node *node, struct capacity_node *to); /* false:
 bool capacity_is_short(const struct controller *c); /* sessions in use want machines */
 wall_ms capacity_grown_at(const struct controller *c);
 
+/* For controller/try.h: of each pool. */
+json_t *capacity_decide_json(struct controller *c);
+
 json_t *capacity_json(struct controller *c); /* docs/api.md, GET /v1/capacity */
 
 #endif

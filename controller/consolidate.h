@@ -28,9 +28,7 @@ bool consolidate_empties(const struct node *node);
  * "short_bytes"}, or null when nobody asks. A new reference. */
 json_t *consolidate_node_json(const struct node *node);
 
-/* What another config would decide about each node now, beside what this one does, is appended;
- * nothing is done. */
-int consolidate_try(struct controller *c, const struct config *config, json_t *decisions,
-		    struct error *e);
+/* For controller/try.h: of each node. */
+json_t *consolidate_decide_json(struct controller *c);
 
 #endif

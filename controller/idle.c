@@ -363,6 +363,13 @@ int idle_try(struct controller *c, const struct config *config, json_t *decision
 	return r;
 }
 
+void idle_swap_rules(struct controller *c, struct idle_rules *rules)
+{
+	struct idle_rules before = c->idle->rules;
+	c->idle->rules = *rules;
+	*rules = before;
+}
+
 static void time_for_pass(evutil_socket_t fd, short what, void *arg)
 {
 	(void)fd;

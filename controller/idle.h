@@ -8,6 +8,8 @@
 
 #include <jansson.h>
 
+struct idle_rules;
+
 int idle_new(struct controller *c, struct error *e);
 void idle_free(struct controller *c);
 int idle_reload(struct controller *c, struct error *e); /* the config changed */
@@ -18,6 +20,9 @@ void idle_run(struct controller *c, json_t *decisions);
 /* What the rules of another config would decide now, beside what those of this one do; appends each
  * to `decisions`. Nothing is done. */
 int idle_try(struct controller *c, const struct config *config, json_t *decisions, struct error *e);
+
+/* Everybody decides by these rules, until the ones before are given back likewise. */
+void idle_swap_rules(struct controller *c, struct idle_rules *rules);
 
 /* From what its hibernation was decided, if `who` asked for it: a new reference, or NULL. */
 json_t *idle_inputs_for(const struct session *s, const char *who);

@@ -2,6 +2,7 @@
 #include "controller/protect.h"
 
 #include "base/cleanup.h"
+#include "base/fs.h"
 #include "base/log.h"
 #include "controller/effects.h"
 #include "controller/node.h"
@@ -10,6 +11,7 @@
 #include "controller/retry.h"
 #include "controller/rows.h"
 #include "policies/protect.h"
+#include "wire/text.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -294,6 +296,41 @@ json_t *protect_json(const struct session *s)
 			 (json_int_t)s->protect.interval_ms, "due_at",
 			 (json_int_t)s->protect.due_at, "stretched", (int)s->protect.stretched,
 			 "saved_at", (json_int_t)s->protect.frozen_at);
+}
+
+/* As for people. */
+static char *describe(const struct protect_decision *d)
+{
+	char every[CLOCK_TEXT_SIZE];
+	if (d->reason == PROTECT_NOT_WANTED)
+		return strdup("no snapshots are taken of it");
+	return str_printf("%s, every %s%s", d->take ? "now" : protect_reason_name(d->reason),
+			  clock_format_duration(d->interval_ms, every),
+			  d->stretched ? ": not as often as spot.rpo asks" : "");
+}
+
+json_t *protect_decide_json(struct controller *c)
+{
+	struct pass pass = { 0 };
+	json_t *rows = json_array();
+	wall_ms now = clock_wall();
+	const struct protect_rules rules = rules_of(c->config);
+	if (collect(c, &pass, now) == 0)
+		protect_decide(&rules, pass.nodes, pass.node_count, pass.facts, pass.count, now,
+			       pass.decisions);
+	for (size_t i = 0; pass.decisions && i < pass.count; i++) {
+		const struct protect_decision *d = &pass.decisions[i];
+		cleanup_free char *text = describe(d);
+		json_array_append_new(
+			rows, json_pack("{s:o, s:o, s:s, s:b, s:I, s:b, s:s}", "user",
+					wire_text(pass.sessions[i]->row.user), "server",
+					wire_text(pass.sessions[i]->row.server), "reason",
+					protect_reason_name(d->reason), "take", (int)d->take,
+					"interval_ms", (json_int_t)d->interval_ms, "stretched",
+					(int)d->stretched, "text", text ? text : ""));
+	}
+	pass_deinit(&pass);
+	return rows;
 }
 
 int protect_new(struct controller *c, struct error *e)

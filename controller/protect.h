@@ -18,4 +18,7 @@ void protect_free(struct controller *c);
  * "saved_at"}, or null when it is not. New reference. */
 json_t *protect_json(const struct session *s);
 
+/* For controller/try.h: of each session that runs. */
+json_t *protect_decide_json(struct controller *c);
+
 #endif

@@ -82,11 +82,23 @@ def test_explain(elsad):
 def test_policy_try(elsad, tmp_path):
     new = tmp_path / "new.toml"
     new.write_text('[idle]\ntimeout = "30m"\n')
-    elsad.answers["POST /v1/policy/try"] = {"decisions": [DECISION]}
+    told = {
+        "decisions": [DECISION],
+        "protection": [{"user": "ada", "server": "lab", "text": "waits, every 2 min", "changed": True,
+                        "now": {"text": "waits, every 5\x1b min"}},
+                       {"user": "bob", "server": "", "text": "waits", "changed": False, "now": {"text": "waits"}}],
+        "consolidation": [{"node": "n1", "text": "off", "changed": False, "now": {"text": "off"}}],
+        "rescue": [],
+    }  # fmt: skip
+    elsad.answers["POST /v1/policy/try"] = told
     said = good("policy", "try", str(new), url=elsad.url)
     assert elsad.asked[-1]["body"] == {"name": str(new), "config": new.read_text()}
     assert said.splitlines()[1].split()[:8] == ["ada", "-", "yes", "person", "-", "timeout", "new", "yes"]
-    assert json.loads(good("policy", "try", str(new), "--json", url=elsad.url)) == [DECISION]
+    snapshots = said[said.index("Snapshots"):].splitlines()
+    assert snapshots[0] == "Snapshots: 1 of 2 sessions"
+    assert snapshots[2].split()[0] == "ada/lab" and snapshots[2].endswith("waits, every 2 min")
+    assert "Nodes emptied: as now (1 nodes)" in said and "Memory limits" not in said and "\x1b" not in said
+    assert json.loads(good("policy", "try", str(new), "--json", url=elsad.url)) == told
     elsad.answers["POST /v1/policy/try"] = {"decisions": []}
     assert "no running sessions" in good("policy", "try", str(new), url=elsad.url)
     # What is wrong is said with its place, and elsad is not asked.

@@ -237,7 +237,7 @@ def test_a_decision_is_recorded_with_its_inputs(tmp_path: Path):
         new.write_text('[idle]\ntimeout = "1s"\ncpu_threshold = 0.0\nmin_uptime = 0\n')
         # What it would be: said, and not done.
         wait_for("the policy to say so", lambda: [
-            d for d in json.loads(elsa(elsad, "policy", "try", str(new), "--json").stdout)
+            d for d in json.loads(elsa(elsad, "policy", "try", str(new), "--json").stdout)["decisions"]
             if d["hibernate"] and d["changed"] and not d["now"]["hibernate"]])  # fmt: skip
         assert elsad.session()["state"] == "running" and not elsad.node.checkpoints
         assert "timeout" in elsa(elsad, "policy", "try", str(new)).stdout

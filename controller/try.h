@@ -1,0 +1,17 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef ELSA_CONTROLLER_TRY_H
+#define ELSA_CONTROLLER_TRY_H
+
+/*
+ * What another config would decide on the state of now, beside what the one in
+ * force does; nothing is done. One thread.
+ */
+
+#include "controller/controller.h"
+
+#include <jansson.h>
+
+/* docs/api.md, POST /v1/policy/try: a new reference; NULL: *e says why. */
+json_t *policy_try(struct controller *c, struct config *config, struct error *e);
+
+#endif
