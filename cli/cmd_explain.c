@@ -129,16 +129,16 @@ static void flatten(json_t *rows)
 	}
 }
 
-/* The other policies: of what, what now, what then. */
+/* The other policies. */
 static const struct {
-	const char *name, *title, *of;
+	const char *name, *title;
 } try_parts[] = {
-	{ "protection", "Snapshots", "sessions" },
-	{ "retention", "Checkpoints kept", "sessions" },
-	{ "placement", "Where who waits would go", "sessions" },
-	{ "rescue", "Memory limits", "sessions" },
-	{ "capacity", "Machines asked for and given back", "pools" },
-	{ "consolidation", "Nodes emptied", "nodes" },
+	{ "protection", "Snapshots" },
+	{ "retention", "Checkpoints that are removed" },
+	{ "placement", "Where who waits would go" },
+	{ "rescue", "Memory limits" },
+	{ "capacity", "Machines asked for and given back" },
+	{ "consolidation", "Nodes that are emptied" },
 };
 
 /* "ada/lab", a node, a pool. */
@@ -152,7 +152,7 @@ static json_t *subject_of(const json_t *row)
 	return wire_text(text ? text : name);
 }
 
-static void print_changes(const json_t *rows, const char *title, const char *of)
+static void print_changes(const json_t *rows, const char *title)
 {
 	static const struct column columns[] = { { "WHAT", "subject", COLUMN_TEXT },
 						 { "NOW", "before", COLUMN_TEXT },
@@ -169,10 +169,10 @@ static void print_changes(const json_t *rows, const char *title, const char *of)
 		json_array_append(changed, row);
 	}
 	if (!json_array_size(changed)) {
-		printf("\n%s: as now (%zu %s)\n", title, json_array_size(rows), of);
+		printf("\n%s: as now\n", title);
 		return;
 	}
-	printf("\n%s: %zu of %zu %s\n", title, json_array_size(changed), json_array_size(rows), of);
+	printf("\n%s: %zu of %zu change\n", title, json_array_size(changed), json_array_size(rows));
 	table_print(stdout, changed, columns, ARRAY_SIZE(columns));
 }
 
@@ -187,7 +187,7 @@ static void print_tried(json_t *answer, json_t *rows)
 	for (size_t i = 0; i < ARRAY_SIZE(try_parts); i++) {
 		const json_t *part = json_object_get(answer, try_parts[i].name);
 		if (json_array_size(part))
-			print_changes(part, try_parts[i].title, try_parts[i].of);
+			print_changes(part, try_parts[i].title);
 	}
 }
 

@@ -95,9 +95,9 @@ def test_policy_try(elsad, tmp_path):
     assert elsad.asked[-1]["body"] == {"name": str(new), "config": new.read_text()}
     assert said.splitlines()[1].split()[:8] == ["ada", "-", "yes", "person", "-", "timeout", "new", "yes"]
     snapshots = said[said.index("Snapshots"):].splitlines()
-    assert snapshots[0] == "Snapshots: 1 of 2 sessions"
+    assert snapshots[0] == "Snapshots: 1 of 2 change"
     assert snapshots[2].split()[0] == "ada/lab" and snapshots[2].endswith("waits, every 2 min")
-    assert "Nodes emptied: as now (1 nodes)" in said and "Memory limits" not in said and "\x1b" not in said
+    assert "Nodes that are emptied: as now" in said and "Memory limits" not in said and "\x1b" not in said
     assert json.loads(good("policy", "try", str(new), "--json", url=elsad.url)) == told
     elsad.answers["POST /v1/policy/try"] = {"decisions": []}
     assert "no running sessions" in good("policy", "try", str(new), url=elsad.url)

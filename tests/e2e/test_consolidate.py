@@ -4,6 +4,7 @@ machines, and once with real ones."""
 
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
 import threading
@@ -155,6 +156,23 @@ def test_who_sleeps_is_answered_for_elsewhere(elsad, pools, nodes):
     wait_given_back(elsad, pools)
     after = elsad.session("bob")
     assert after["state"] == "asleep" and after["node"] == "n1" and not moves(elsad, "bob")
+
+
+def test_what_another_config_would_do_is_said_and_not_done(elsad, pools, nodes, tmp_path):
+    new = tmp_path / "new.toml"
+    elsad.write_config(capacity={"min": 1}, consolidation=ON, spot={"protect": "all", "rpo": "2m"})
+    (elsad.dir / "elsa.toml").rename(new)
+    told = json.loads(elsa(elsad, "policy", "try", str(new), "--json"))
+    rows = {row["node"]: row for row in told["consolidation"]}
+    assert rows["n2"]["reason"] == "emptying" and rows["n2"]["now"]["reason"] == "off"
+    assert rows["n1"]["reason"] == "ready" and rows["n1"]["changed"]
+    protection = {row["user"]: row for row in told["protection"]}
+    assert protection["bob"]["reason"] != "not-wanted" == protection["bob"]["now"]["reason"]
+    assert not any(row["changed"] for row in told["capacity"] + told["rescue"] + told["retention"])
+    said = elsa(elsad, "policy", "try", str(new))
+    assert "Nodes that are emptied: 2 of 2 change" in said and "Snapshots: 2 of 2 change" in said
+    assert not whats(elsad) and not moves(elsad, "bob") and shown(elsad, "n2")["consolidation"] is None
+    assert "snapshotting" not in elsad.whats("bob") + elsad.whats("ada")
 
 
 # --- the budget -----------------------------------------------------------------------------------
