@@ -30,7 +30,8 @@ const struct option_section option_sections[] = {
 	{ "doze", "Where the memory of sessions that doze goes (docs/wake.md)." },
 	{ "wake", "Sessions that sleep unseen: who wakes them, and how (docs/wake.md)." },
 	{ "capacity", "Machines that elsad asks the cloud for, and gives back." },
-	{ "consolidation", "Nodes that could be empty are emptied, to be given back (docs/nodes.md)." },
+	{ "consolidation",
+	  "Nodes that could be empty are emptied, to be given back (docs/nodes.md)." },
 	{ "idle",
 	  "When a session is put to sleep. This section's own timeout and the like hold for\n"
 	  "everybody whom no [[idle.rule]] names, and for what a rule leaves out." },

@@ -40,8 +40,8 @@ int64_t placing_memory(const struct session *s);
 /* Memory that is free for sessions on all nodes together (capacity_usable()). */
 int64_t placing_free_bytes(struct controller *c);
 
-/* Memory that each node, in their order, has for more sessions: promised to none, and measured to be
- * free; 0 where nothing may be placed. Allocated, or NULL. */
+/* Memory that each node, in their order, has for more sessions: promised to none, and measured to
+ * be free; 0 where nothing may be placed. Allocated, or NULL. */
 int64_t *placing_left(struct controller *c);
 
 /* A notice says that it ends, or it puts its sessions away already. */
