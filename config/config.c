@@ -192,6 +192,23 @@ static int check_store(const struct loader *l)
 	return 0;
 }
 
+/* A session that is to run for so long cannot be too old before. */
+static int check_rules(const struct loader *l)
+{
+	const struct config *c = l->config;
+	for (size_t i = 0; i < c->idle.rule_count; i++) {
+		const struct config_rule *rule = &c->idle.rules[i];
+		bool last = i + 1 == c->idle.rule_count;
+		if (rule->max_age_ms <= 0 || rule->max_age_ms >= rule->min_uptime_ms)
+			continue;
+		if (last)
+			return fail_between(l, "idle", "max_age", "is below idle.min_uptime");
+		return error_set(l->e, EINVAL, "%s: idle.rule \"%s\": max_age is below min_uptime",
+				 l->name, rule->name);
+	}
+	return 0;
+}
+
 static int check_together(const struct loader *l)
 {
 	const struct config *c = l->config;
@@ -202,7 +219,8 @@ static int check_together(const struct loader *l)
 		return fail_between(l, "session", "uid_min", "is above session.uid_max");
 	if (!c->session.command[0])
 		return fail_between(l, "session", "command", "is empty");
-	return check_store(l);
+	int r = check_rules(l);
+	return r < 0 ? r : check_store(l);
 }
 
 static int load_sections(struct config *c, const char *text, size_t len, const char *name,
