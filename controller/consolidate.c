@@ -134,11 +134,17 @@ static void end(struct controller *c, const struct consolidate_pass *pass, size_
 /* --- sessions ----------------------------------------------------------------------------------
  */
 
-/* It stays where it is, for now. */
+/* Is it there still, or again, it is not sent away anew at once. */
+static void note_sent(struct session *s, enum consolidate_use as)
+{
+	s->sent_away.at = clock_mono();
+	s->sent_away.as = as;
+}
+
 static void cannot_move(struct session *s, const struct error *e)
 {
 	log_info("%s: it cannot leave %s as it runs: %s", s->label, node_name(s->node), e->text);
-	s->unmovable_at = clock_mono();
+	note_sent(s, CONSOLIDATE_IN_USE);
 }
 
 /* That it is moved is on record before it is: a budget must not be used twice. */
@@ -175,10 +181,11 @@ static void send_away(struct controller *c, const struct consolidate_pass *pass,
 	if (d->kind == CONSOLIDATE_MOVE) {
 		move(s, pass->nodes[d->to], why, now);
 	} else if (d->kind == CONSOLIDATE_PUT_AWAY) {
+		note_sent(s, CONSOLIDATE_IDLE);
 		idle_put_away(s, WHO, why);
 	} else {
 		/* Should no other node have room to wake it, it is back in a moment. */
-		s->unmovable_at = clock_mono();
+		note_sent(s, CONSOLIDATE_ASLEEP);
 		asleep_move_on(s, WHO, why);
 	}
 }

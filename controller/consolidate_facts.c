@@ -146,13 +146,14 @@ static wall_ms after(mono_us at, int64_t pause_ms, wall_ms now)
 static wall_ms stuck_until(const struct session *s, enum consolidate_use use, wall_ms now)
 {
 	int64_t pause = s->controller->config->idle.base.refused_retry_ms;
+	wall_ms until = s->sent_away.as == use ? after(s->sent_away.at, pause, now) : 0;
 	if (use == CONSOLIDATE_ASLEEP)
-		return after(s->asleep.again_at, 0, now);
-	wall_ms refused = s->row.refused_at ? s->row.refused_at + pause : 0;
-	if (use == CONSOLIDATE_IDLE)
-		return refused;
-	return later_of(refused, later_of(after(s->move_failed_at, pause, now),
-					  after(s->unmovable_at, pause, now)));
+		return later_of(until, after(s->asleep.again_at, 0, now));
+	if (s->row.refused_at)
+		until = later_of(until, s->row.refused_at + pause);
+	if (use == CONSOLIDATE_IN_USE)
+		until = later_of(until, after(s->move_failed_at, pause, now));
+	return until;
 }
 
 static wall_ms moved_at(const struct consolidate_kept *kept, const char *session)

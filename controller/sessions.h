@@ -9,6 +9,7 @@
  */
 
 #include "controller/controller.h"
+#include "policies/consolidate.h"
 #include "policies/idle.h"
 #include "policies/lifecycle.h"
 #include "policies/protect.h"
@@ -97,10 +98,13 @@ struct session {
 	const struct session_status *status; /* during a look at the node only */
 	mono_us settled_at;                  /* when `state` became what it is, in our time */
 	mono_us move_failed_at;              /* when it could not be moved last; 0: never */
-	mono_us unmovable_at;                /* when no node could take it, to empty its own; 0 */
-	uint64_t overlay_revision;           /* in which its node is what it is now */
-	struct effect *effect;               /* under way; NULL */
-	struct operation *operation;         /* the last one; NULL */
+	struct {                             /* from a node that is emptied */
+		mono_us at;                  /* last; 0: never */
+		enum consolidate_use as;
+	} sent_away;
+	uint64_t overlay_revision;   /* in which its node is what it is now */
+	struct effect *effect;       /* under way; NULL */
+	struct operation *operation; /* the last one; NULL */
 	struct seen seen;
 	struct {
 		bool known;
