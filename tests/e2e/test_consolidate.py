@@ -110,7 +110,7 @@ def held(elsad: Elsad, nodes: tuple[Joined, Joined]) -> Iterator[tuple[Joined, J
     """n2 is being emptied, and bob waits on his way to n1."""
     n1, n2 = nodes
     n1.before_giving = threading.Event()
-    consolidate(elsad)
+    consolidate(elsad, calm="1h")
     elsad.wait_state("migrating", "bob")
     assert reason(elsad, "n2") == "emptying"
     yield nodes
@@ -180,7 +180,7 @@ def test_what_another_config_would_do_is_said_and_not_done(elsad, pools, nodes, 
 
 def test_not_with_more_moves_than_the_hour_has(elsad, pools, nodes):
     run_on(elsad, "n2", "carl", 0)
-    consolidate(elsad, moves_per_hour=1)
+    consolidate(elsad, moves_per_hour=1, steady="2s")
     wait_reason(elsad, "n2", "budget")
     # The other one has a single session, for which this one has room.
     wait_for("the other to go", lambda: pools.machines("a") == ["a-2"], seconds=30)
@@ -195,9 +195,9 @@ def test_one_that_was_moved_rests(elsad, pools, nodes):
     elsad.write_config(capacity={"min": 2})
     elsad.reload()
     join(elsad, "n3", "a-3")
-    run_on(elsad, "n3", "dora", 4)
-    consolidate(elsad)
-    wait_for("n3 or n1 to be held to it", lambda: reason(elsad, "n1") == "resting")
+    run_on(elsad, "n3", "dora", 1)
+    consolidate(elsad, steady="2s")
+    wait_reason(elsad, "n1", "resting")
     wait_for("dora to go instead", lambda: elsad.session("dora")["node"] == "n1", seconds=30)
     assert moves(elsad, "bob") == 1
 
@@ -264,8 +264,8 @@ def test_switched_off_it_ends(elsad, held):
 def test_what_cannot_move_ends_it(elsad, pools, nodes):
     """Once, and no more for a while."""
     n1, _ = nodes
-    n1.fail.add("migrate")
-    consolidate(elsad)
+    n1.fail["migrate"] = {"fault": "refused", "text": "no", "running": False, "kept": True}
+    consolidate(elsad, calm="1h")
     wait_for("its end", lambda: "node-emptying-ended" in whats(elsad))
     wait_reason(elsad, "n2", "stuck")
     assert elsad.session("bob")["state"] == "running" and elsad.session("bob")["node"] == "n2"
