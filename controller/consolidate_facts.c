@@ -86,7 +86,7 @@ static int collect_nodes(struct controller *c, struct consolidate_pass *pass)
 		return -ENOMEM;
 	f->emptying = CONSOLIDATE_NONE;
 	for (struct node *n = nodes_first(c); n; n = nodes_next(n)) {
-		if (consolidate_empties(n))
+		if (n->joined && consolidate_empties(n))
 			f->emptying = f->node_count;
 		pass->nodes[f->node_count] = n;
 		f->nodes[f->node_count] = node_facts(n, left[f->node_count]);

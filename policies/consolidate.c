@@ -32,7 +32,7 @@ static const struct {
 	[CONSOLIDATE_GROWN] = { "grown", "machines were asked for not long ago" },
 	[CONSOLIDATE_CALM] = { "calm", "another one was emptied not long ago" },
 	[CONSOLIDATE_QUIET] = { "quiet", "nothing is emptied in the quiet hours" },
-	[CONSOLIDATE_DONE] = { "done", "it is empty, and its machine is given back" },
+	[CONSOLIDATE_DONE] = { "done", "its machine is being given back, or gone" },
 	[CONSOLIDATE_LATE] = { "late", "it took too long" },
 	[CONSOLIDATE_OFF] = { "off", "the configuration does not ask for it any more" },
 };

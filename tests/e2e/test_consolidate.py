@@ -16,7 +16,7 @@ import pytest
 from basekit import BUILD, wait_for
 from capacity_kit import Pools, capacity, growing, join, kill_hard, notice
 from clusterkit import Cluster
-from elsad_kit import Elsad, Json
+from elsad_kit import Elsad, Json, iso
 from elsad_nodes_kit import Joined
 from movekit import Busy, Sizes, Watch, options, wait_settled
 
@@ -45,23 +45,29 @@ def elsad(tmp_path: Path, pools: Pools) -> Iterator[Elsad]:
 def nodes(elsad: Elsad) -> tuple[Joined, Joined]:
     """Machines a-1 and a-2, ada with 3 GiB on the one and bob with 2 GiB on the other."""
     n1, n2 = join(elsad, "n1", "a-1"), join(elsad, "n2", "a-2")
+    elsad.reload()  # it looks at machines at once
     wait_for("both to be nodes", lambda: [m["node"] for m in capacity(elsad)["machines"]] == ["n1", "n2"])
     run_on(elsad, "n1", "ada", 3)
     run_on(elsad, "n2", "bob", 2)
     return n1, n2
 
 
-def run_on(elsad: Elsad, node: str, user: str, gib: int) -> None:
-    """The others say that they have no memory, for a moment."""
-    nodes = elsad.cluster.joined.values()
-    for n in nodes:
-        n.info["memory_available_bytes"] = 8 * GIB if n.name == node else 1
+def offer(elsad: Elsad, free: dict[str, int]) -> None:
+    """The nodes say that they have so much memory free, and elsad has heard it."""
+    for name, n in elsad.cluster.joined.items():
+        n.info["memory_available_bytes"] = free.get(name, 1)
     wait_for("that to be known", lambda: all(
-        shown(elsad, n.name)["memory_available_bytes"] == n.info["memory_available_bytes"] for n in nodes))
+        shown(elsad, n["name"])["memory_available_bytes"] == free.get(n["name"], 1)
+        for n in elsad.get("/v1/nodes")["items"] if not n["local"]))  # fmt: skip
+
+
+def run_on(elsad: Elsad, node: str, user: str, gib: int) -> None:
+    """The others have no memory, for a moment."""
+    offer(elsad, {node: 8 * GIB})
+    elsad.hub.add(user, **{"": iso()})
     elsad.run(user, memory_bytes=gib * GIB)
     assert elsad.session(user)["node"] == node
-    for n in nodes:
-        n.info["memory_available_bytes"] = 8 * GIB
+    offer(elsad, dict.fromkeys(elsad.cluster.joined, 8 * GIB))
 
 
 def consolidate(elsad: Elsad, **more: Json) -> None:
@@ -158,16 +164,31 @@ def test_who_sleeps_is_answered_for_elsewhere(elsad, pools, nodes):
     assert after["state"] == "asleep" and after["node"] == "n1" and not moves(elsad, "bob")
 
 
+def test_who_is_idle_is_put_to_sleep_and_not_moved(elsad, pools, nodes):
+    elsad.write_config(idle={"timeout": "1s", "cpu_threshold": 0.0, "transparent": True})
+    elsad.reload()
+    wait_for("both to be idle", lambda: all(
+        elsad.get("/v1/explain", user=user, server="")["decision"]["hibernate"] for user in ("ada", "bob")))
+    consolidate(elsad)
+    wait_for("a machine to be given back", lambda: len(pools.machines("a")) == 1, seconds=30)
+    user, home = ("ada", "n2") if pools.machines("a") == ["a-2"] else ("bob", "n1")
+    session = elsad.session(user)
+    assert session["state"] == "asleep" and session["node"] == home
+    assert not moves(elsad, "ada") and not moves(elsad, "bob")
+    asleep = next(e for e in elsad.events(user=user, limit=1000) if e["what"] == "checkpointing")
+    assert asleep["who"] == "consolidation"
+
+
 def test_what_another_config_would_do_is_said_and_not_done(elsad, pools, nodes, tmp_path):
     new = tmp_path / "new.toml"
-    elsad.write_config(capacity={"min": 1}, consolidation=ON, spot={"protect": "all", "rpo": "2m"})
+    elsad.write_config(capacity={"min": 1}, consolidation=ON, spot={"protect": "none"})
     (elsad.dir / "elsa.toml").rename(new)
     told = json.loads(elsa(elsad, "policy", "try", str(new), "--json"))
     rows = {row["node"]: row for row in told["consolidation"]}
     assert rows["n2"]["reason"] == "emptying" and rows["n2"]["now"]["reason"] == "off"
     assert rows["n1"]["reason"] == "ready" and rows["n1"]["changed"]
     protection = {row["user"]: row for row in told["protection"]}
-    assert protection["bob"]["reason"] != "not-wanted" == protection["bob"]["now"]["reason"]
+    assert protection["bob"]["reason"] == "not-wanted" != protection["bob"]["now"]["reason"]
     assert not any(row["changed"] for row in told["capacity"] + told["rescue"] + told["retention"])
     said = elsa(elsad, "policy", "try", str(new))
     assert "Nodes that are emptied: 2 of 2 change" in said and "Snapshots: 2 of 2 change" in said
@@ -209,7 +230,7 @@ def test_one_that_was_moved_rests(elsad, pools, nodes):
 def test_elsad_is_killed_in_the_middle(elsad, pools, nodes, moment):
     """Both sessions of the node arrive, and neither is moved twice."""
     n1, n2 = nodes
-    run_on(elsad, "n2", "carl", 1)
+    run_on(elsad, "n2", "carl", 0)
     event = threading.Event()
     n1.before_giving, n1.after_giving = (event, None) if "before" in moment else (None, event)
     consolidate(elsad)
@@ -226,6 +247,7 @@ def test_elsad_is_killed_in_the_middle(elsad, pools, nodes, moment):
 
 
 def test_who_comes_gets_the_room_at_once(elsad, pools, held):
+    elsad.hub.add("carl", **{"": iso()})
     elsad.run("carl", memory_bytes=5 * GIB)
     assert elsad.session("carl")["node"] == "n2"
     wait_for("it to be called off", lambda: whats(elsad) == ["node-emptying", "node-emptying-ended"])
