@@ -10,6 +10,7 @@
 #include "controller/placing.h"
 #include "controller/protect.h"
 #include "controller/rows.h"
+#include "controller/wake.h"
 #include "policies/rescue.h"
 #include "policies/retention.h"
 #include "wire/text.h"
@@ -35,9 +36,9 @@ static json_t *decide_placement(struct controller *c)
 	for (struct session *s = sessions_first(c); s; s = sessions_next(s)) {
 		struct error e = ERROR_INIT;
 		struct node *to = NULL;
-		if (!s->waiting)
+		struct placing what;
+		if (!wake_placing(s, &what))
 			continue;
-		const struct placing what = placing_of(s, s->row.checkpoint > 0);
 		int r = placing_choose(s, &what, &to, &e);
 		json_t *row = session_row(s, r == 0 ? node_name(to) : e.text);
 		json_object_set_new(row, "node", r == 0 ? wire_text(node_name(to)) : json_null());

@@ -161,22 +161,41 @@ static void begin_waiting(struct waiting *w, struct node *node)
 		waiting_free(s->controller->wake, w);
 }
 
+/* `restore`: from its checkpoint, whatever it was asked for with. */
+static struct placing placing_of_start(const struct waiting *w, bool restore)
+{
+	struct start_request request;
+	struct error e = ERROR_INIT;
+	if (!restore && start_request_parse(w->body, &request, &e) == 0)
+		return spec_placing(w->session, &request);
+	error_clear(&e);
+	return placing_of(w->session, restore);
+}
+
+bool wake_placing(struct session *s, struct placing *what)
+{
+	struct waiting *w = find_waiting(s);
+	struct session_now now = session_now(s);
+	bool restore = !w || lifecycle_step(&now, w->event).action == ACTION_RESTORE;
+	if (!w && !s->waiting)
+		return false;
+	*what = w ? placing_of_start(w, restore) : placing_of(s, true);
+	return true;
+}
+
 static void try_waiting(struct waiting *w)
 {
 	struct session *s = w->session;
 	struct session_now now = session_now(s);
 	struct session_step step = lifecycle_step(&now, w->event);
 	struct node *node = NULL;
-	struct start_request request;
 	struct error e = ERROR_INIT;
 	bool restore = step.action == ACTION_RESTORE;
 	if (step.action != ACTION_START && !restore) { /* something else has happened to it */
 		begin_waiting(w, NULL);
 		return;
 	}
-	struct placing what = placing_of(s, restore);
-	if (!restore && start_request_parse(w->body, &request, &e) == 0)
-		what = spec_placing(s, &request);
+	const struct placing what = placing_of_start(w, restore);
 	int r = placing_choose(s, &what, &node, &e);
 	if (r == 0) {
 		begin_waiting(w, node);

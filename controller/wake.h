@@ -36,6 +36,9 @@ struct wake_start {
 bool wake_start_later(struct session *s, const struct wake_start *start,
 		      const struct error *because);
 bool wake_is_waiting(const struct session *s);
+/* What is to be placed of one that waits for room; borrows from it and the config. False: it does
+ * not wait. */
+bool wake_placing(struct session *s, struct placing *what);
 /* Somebody wants something else of it. */
 void wake_forget_start(struct session *s);
 

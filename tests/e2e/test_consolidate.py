@@ -126,15 +126,6 @@ def held(elsad: Elsad, nodes: tuple[Joined, Joined]) -> Iterator[tuple[Joined, J
 # --- it is emptied --------------------------------------------------------------------------------
 
 
-def test_not_unless_it_is_asked_for(elsad, pools, nodes):
-    elsad.write_config(capacity={"min": 1})
-    elsad.reload()
-    looks = len(pools.asked("describe"))
-    wait_for("some looks", lambda: len(pools.asked("describe")) > looks + 4)
-    assert not whats(elsad) and not moves(elsad, "bob")
-    assert shown(elsad, "n2")["consolidation"] is None
-
-
 def test_the_emptier_one_of_two_is_emptied_and_given_back(elsad, pools, nodes):
     consolidate(elsad)
     wait_given_back(elsad, pools)
@@ -180,8 +171,14 @@ def test_who_is_idle_is_put_to_sleep_and_not_moved(elsad, pools, nodes):
 
 
 def test_what_another_config_would_do_is_said_and_not_done(elsad, pools, nodes, tmp_path):
+    for _ in range(2):
+        elsad.follow(elsad.act("snapshot", "bob"))
+    nodes[1].running[elsad.session("bob")["id"]]["rss_bytes"] = 2 * GIB - 1
+    wait_for("that to be seen", lambda: elsad.session("bob")["rss_bytes"] == 2 * GIB - 1)
+    before = elsad.whats("bob")
     new = tmp_path / "new.toml"
-    elsad.write_config(capacity={"min": 1}, consolidation=ON, spot={"protect": "none"})
+    elsad.write_config(capacity={"min": 1}, consolidation=ON, spot={"protect": "none"}, store={"keep": 1},
+                       session={"memory_most": "4G"})  # fmt: skip
     (elsad.dir / "elsa.toml").rename(new)
     told = json.loads(elsa(elsad, "policy", "try", str(new), "--json"))
     rows = {row["node"]: row for row in told["consolidation"]}
@@ -189,11 +186,30 @@ def test_what_another_config_would_do_is_said_and_not_done(elsad, pools, nodes, 
     assert rows["n1"]["reason"] == "ready" and rows["n1"]["changed"]
     protection = {row["user"]: row for row in told["protection"]}
     assert protection["bob"]["reason"] == "not-wanted" != protection["bob"]["now"]["reason"]
-    assert not any(row["changed"] for row in told["capacity"] + told["rescue"] + told["retention"])
+    assert not any(row["changed"] for row in told["capacity"])
+    kept = {row["user"]: row for row in told["retention"]}
+    assert kept["bob"]["remove"] == [1] and kept["bob"]["now"]["remove"] == [] and kept["bob"]["changed"]
+    limits = {row["user"]: row for row in told["rescue"]}
+    assert limits["bob"]["text"] == "near: raised to 3072 MiB" and limits["bob"]["now"]["reason"] == "most"
+    assert not limits["ada"]["changed"]
     said = elsa(elsad, "policy", "try", str(new))
     assert "Nodes that are emptied: 2 of 2 change" in said and "Snapshots: 2 of 2 change" in said
     assert not whats(elsad) and not moves(elsad, "bob") and shown(elsad, "n2")["consolidation"] is None
-    assert "snapshotting" not in elsad.whats("bob") + elsad.whats("ada")
+    assert elsad.whats("bob") == before
+
+
+def test_what_another_config_would_do_for_who_waits(elsad, pools, nodes, tmp_path):
+    elsad.start_session("carl", memory_bytes=7 * GIB)
+    wait_for("too few machines to be the reason", lambda: "capacity.max" in capacity(elsad)["block"])
+    new = tmp_path / "new.toml"
+    elsad.write_config(capacity={"max": 3})
+    (elsad.dir / "elsa.toml").rename(new)
+    told = json.loads(elsa(elsad, "policy", "try", str(new), "--json"))
+    pool = next(row for row in told["capacity"] if row["pool"] == "a")
+    assert pool["desired"] == 3 and pool["text"] == "to 3 machines (wanted)" and pool["now"]["desired"] == 2
+    carl = next(row for row in told["placement"] if row["user"] == "carl")
+    assert carl["node"] is None and "1.0 GiB short" in carl["text"] and not carl["changed"]
+    assert "to 3 machines (wanted)" in elsa(elsad, "policy", "try", str(new)) and not pools.asked("grow")
 
 
 # --- the budget -----------------------------------------------------------------------------------
