@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Measures one pass of decisions over many sessions: who may sleep, by a dozen rules, and who is to
- *be snapshotted.
+ * Measures one pass of decisions over many sessions: who may sleep, by a dozen rules, who is to be
+ * snapshotted, and which of their nodes could be emptied.
  *
  *	policy_bench SESSIONS PASSES
  *
  * Says as JSON what the middle one of the passes took, in milliseconds of the processor.
  */
 #include "base/cleanup.h"
+#include "policies/consolidate.h"
 #include "policies/idle.h"
 #include "policies/protect.h"
 
@@ -27,6 +28,7 @@ struct bench {
 	struct idle_decision *idle_said;
 	struct protect_facts *protect;
 	struct protect_decision *protect_said;
+	struct consolidate_session *placed; /* sorted by each pass */
 };
 
 static double processor_ms(void)
@@ -71,6 +73,52 @@ static void fill(struct bench *b)
 	}
 }
 
+/* Half full, each with as many in use as not. */
+static void fill_nodes(struct bench *b, struct consolidate_node nodes[NODES])
+{
+	static const char *const names[] = { "a", "b", "c", "d" };
+	int64_t size = (int64_t)(b->count / NODES + 1) << 30;
+	for (size_t i = 0; i < NODES; i++)
+		nodes[i] = (struct consolidate_node) {
+			.name = names[i % 4],
+			.memory_bytes = size,
+			.left_bytes = size / 2,
+			.features = "x86_64 avx avx2 fma",
+			.kind = "4.2",
+			.pooled = true,
+			.serving = true,
+			.gives = true,
+			.takes = true,
+			.price = 0.1,
+		};
+	for (size_t i = 0; i < b->count; i++)
+		b->placed[i] = (struct consolidate_session) {
+			.id = b->names[i],
+			.node = i % NODES,
+			.memory_bytes = (int64_t)(900 + i % 200) << 20,
+			.use = i / NODES % 2 ? CONSOLIDATE_IN_USE : CONSOLIDATE_ASLEEP,
+		};
+}
+
+static double pass_over_nodes(struct bench *b)
+{
+	static const struct consolidate_rules rules = {
+		.steady_ms = 10 * MINUTE, .moves_per_hour = 1000, .at_once = 1, .fill = 0.85
+	};
+	struct consolidate_node nodes[NODES];
+	struct consolidate_decision said[8];
+	wall_ms next;
+	fill_nodes(b, nodes);
+	struct consolidate_facts facts = { .nodes = nodes,
+					   .node_count = NODES,
+					   .sessions = b->placed,
+					   .session_count = b->count,
+					   .emptying = CONSOLIDATE_NONE };
+	double begin = processor_ms();
+	consolidate_decide(&rules, &facts, NOW, said, ARRAY_SIZE(said), &next);
+	return processor_ms() - begin;
+}
+
 static double pass(struct bench *b)
 {
 	static const char *const patterns[] = { "course-*", "teacher?", NULL };
@@ -99,7 +147,7 @@ static double pass(struct bench *b)
 	double begin = processor_ms();
 	idle_decide(&policy, b->idle, b->count, 0, NOW, b->idle_said);
 	protect_decide(&protect, nodes, NODES, b->protect, b->count, NOW, b->protect_said);
-	return processor_ms() - begin;
+	return processor_ms() - begin + pass_over_nodes(b);
 }
 
 static int by_size(const void *a, const void *b)
@@ -122,8 +170,10 @@ int main(int argc, char **argv)
 	b.idle_said = calloc(b.count, sizeof(*b.idle_said));
 	b.protect = calloc(b.count, sizeof(*b.protect));
 	b.protect_said = calloc(b.count, sizeof(*b.protect_said));
+	b.placed = calloc(b.count, sizeof(*b.placed));
 	cleanup_free double *took = calloc(passes, sizeof(*took));
-	if (!b.names || !b.idle || !b.idle_said || !b.protect || !b.protect_said || !took)
+	if (!b.names || !b.idle || !b.idle_said || !b.protect || !b.protect_said || !b.placed ||
+	    !took)
 		return 9;
 	fill(&b);
 	for (size_t i = 0; i < passes; i++)
@@ -135,5 +185,6 @@ int main(int argc, char **argv)
 	free(b.idle_said);
 	free(b.protect);
 	free(b.protect_said);
+	free(b.placed);
 	return 0;
 }
