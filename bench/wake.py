@@ -86,6 +86,7 @@ def doze(report, node: Node) -> None:
         report.progress(f"round {n}: {before['rss_bytes'] >> 20} MiB, dozing "
                         f"{dozing['rss_bytes'] >> 20} MiB, answered in {answer * 1000:.1f} ms, "
                         f"then {status['rss_bytes'] >> 20} MiB")
+        time.sleep(1)  # somebody looks at the page before they go on
         if server.execute(CHECK_CELL) != truth:
             raise RuntimeError("another memory than before")
         if n:

@@ -4,9 +4,11 @@
 #include "base/log.h"
 #include "node/asleep.h"
 #include "node/doze_area.h"
+#include "node/doze_kept.h"
 #include "node/doze_out.h"
 #include "node/doze_pressure.h"
 #include "node/hold.h"
+#include "node/pool.h"
 #include "node/unread.h"
 
 #include <errno.h>
@@ -56,6 +58,84 @@ int doze_fill(const struct node *node, struct node_info *info, struct error *e)
 				: journal_set(&info->doze, node->config->doze.swap, e);
 }
 
+/* --- what the first who comes wants of it ------------------------------------------------------
+ */
+
+/* Long enough for an answer; whoever works on touches more later, which is no news. */
+static const struct timeval learn_after = { .tv_usec = 250 * 1000 };
+
+struct lesson {
+	struct node *node;
+	char id[ID_SIZE];
+	struct doze_kept *kept;
+};
+
+static void learn(void *arg)
+{
+	struct lesson *l = arg;
+	struct cgroup cg;
+	if (cgroup_init(&cg, l->node->config->node.cgroup, l->id, NULL) == 0) {
+		l->kept = doze_kept_learn(&cg);
+		cgroup_deinit(&cg);
+	}
+}
+
+static void learned(void *arg)
+{
+	struct lesson *l = arg;
+	struct session *s = session_find(l->node, l->id);
+	if (s && l->kept) {
+		pthread_mutex_lock(&l->node->lock);
+		struct doze_kept *before = s->kept;
+		s->kept = l->kept;
+		pthread_mutex_unlock(&l->node->lock);
+		l->kept = before;
+	}
+	doze_kept_free(l->kept);
+	free(l);
+}
+
+static void on_time(evutil_socket_t fd, short what, void *arg)
+{
+	(void)fd;
+	(void)what;
+	struct lesson *l = arg;
+	if (pool_submit(l->node->pool, learn, learned, l, NULL) < 0)
+		free(l);
+}
+
+static void learn_soon(struct node *node, const struct session *s)
+{
+	struct lesson *l = calloc(1, sizeof(*l));
+	if (!l)
+		return;
+	l->node = node;
+	memcpy(l->id, s->id, sizeof(l->id));
+	if (event_base_once(node->base, -1, EV_TIMEOUT, on_time, l, &learn_after) < 0)
+		free(l);
+}
+
+/* An effect has it while it pages out. */
+static struct doze_kept *take_kept(struct effect *ef)
+{
+	pthread_mutex_lock(&ef->node->lock);
+	struct doze_kept *kept = ef->session->kept;
+	ef->session->kept = NULL;
+	pthread_mutex_unlock(&ef->node->lock);
+	return kept;
+}
+
+static void give_kept(struct effect *ef, struct doze_kept *kept)
+{
+	pthread_mutex_lock(&ef->node->lock);
+	if (!ef->session->kept) {
+		ef->session->kept = kept;
+		kept = NULL;
+	}
+	pthread_mutex_unlock(&ef->node->lock);
+	doze_kept_free(kept); /* there is a newer one */
+}
+
 /* --- somebody comes ------------------------------------------------------------------------ */
 
 /* It runs before anybody is connected to it. */
@@ -67,6 +147,7 @@ void doze_touched(struct node *node, struct session *s, const char *what)
 	if (hold_drop(node, s, HOLD_DOZE, &e) < 0)
 		log_error("session %s should run again: %s", s->id, e.text);
 	log_info("session %s dozes no more: %s", s->id, what);
+	learn_soon(node, s);
 	asleep_end(node, s);
 }
 
@@ -129,12 +210,20 @@ static int refuse_full(const struct effect *ef, const struct sandbox_usage *is, 
 	return error_remedy(e, r, "Let sessions that doze hibernate, or set doze.size higher.");
 }
 
+static int out(struct effect *ef, struct error *e)
+{
+	struct doze_kept *kept = take_kept(ef);
+	int r = doze_out(&ef->sandbox, kept, is_to_stop, ef, e);
+	give_kept(ef, kept);
+	return r;
+}
+
 static int page_out(struct effect *ef, struct sandbox_usage *is, struct error *e)
 {
 	struct sandbox_usage was = { 0 };
 	int r = sandbox_usage(&ef->sandbox, &was, e);
 	if (r == 0)
-		r = doze_out(&ef->sandbox, is_to_stop, ef, e);
+		r = out(ef, e);
 	if (r == 0)
 		r = sandbox_usage(&ef->sandbox, is, e);
 	/* Where it is not counted, what is gone is out. */
@@ -168,6 +257,6 @@ void doze_page_out_again(struct effect *ef)
 	struct error e = ERROR_INIT;
 	if (!doze_is_dozing(ef->node, ef->session))
 		return;
-	if (doze_out(&ef->sandbox, is_to_stop, ef, &e) < 0)
+	if (out(ef, &e) < 0)
 		log_warning("session %s dozes on in memory: %s", ef->session->id, e.text);
 }

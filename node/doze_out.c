@@ -27,6 +27,7 @@ enum {
 
 struct out {
 	struct sandbox *sb;
+	const struct doze_kept *kept;
 	bool (*stop)(void *arg);
 	void *arg;
 };
@@ -63,6 +64,20 @@ static int page_out_range(const struct out *o, int pidfd, uint64_t start, uint64
 	return 0;
 }
 
+static int page_out_but_kept(const struct out *o, pid_t pid, int pidfd, uint64_t start,
+			     uint64_t end)
+{
+	uint64_t from, to;
+	while (start < end) {
+		if (!doze_kept_next(o->kept, pid, start, end, &from, &to))
+			return page_out_range(o, pidfd, start, end);
+		if (page_out_range(o, pidfd, start, from) == -ECANCELED)
+			return -ECANCELED;
+		start = to;
+	}
+	return 0;
+}
+
 /* One that ends meanwhile has nothing left. */
 static int page_out_process(pid_t pid, void *arg)
 {
@@ -78,7 +93,7 @@ static int page_out_process(pid_t pid, void *arg)
 	for (; line; line = strtok_r(NULL, "\n", &save)) {
 		uint64_t start, end;
 		if (doze_out_parse(line, &start, &end) &&
-		    page_out_range(o, pidfd, start, end) == -ECANCELED)
+		    page_out_but_kept(o, pid, pidfd, start, end) == -ECANCELED)
 			return -ECANCELED;
 	}
 	return 0;
@@ -114,15 +129,16 @@ enum cgroup_swap doze_out_else(const struct config *config)
 	return ours ? CGROUP_SWAP_NONE : CGROUP_SWAP_SYSTEM;
 }
 
-int doze_out(struct sandbox *sb, bool (*stop)(void *arg), void *arg, struct error *e)
+int doze_out(struct sandbox *sb, const struct doze_kept *kept, bool (*stop)(void *arg), void *arg,
+	     struct error *e)
 {
-	struct out o = { .sb = sb, .stop = stop, .arg = arg };
+	struct out o = { .sb = sb, .kept = kept, .stop = stop, .arg = arg };
 	int64_t part = left_of(&o) / LEFT_SHARE;
 	int r = cgroup_set_swap(&sb->cgroup, CGROUP_SWAP_ALL, e);
 	if (r == 0)
 		r = cgroup_processes(&sb->cgroup, page_out_process, &o, e);
 	if (r == 0)
-		reclaim_rest(&o, part > LEFT_FEW ? part : LEFT_FEW);
+		reclaim_rest(&o, (part > LEFT_FEW ? part : LEFT_FEW) + doze_kept_bytes(kept));
 	int back = cgroup_set_swap(&sb->cgroup, doze_out_else(sb->config), r < 0 ? NULL : e);
 	return r == -ECANCELED || r == 0 ? back : r;
 }

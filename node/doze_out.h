@@ -12,13 +12,15 @@
  * For worker threads.
  */
 
+#include "node/doze_kept.h"
 #include "node/sandbox.h"
 
 enum { DOZE_OUT_PIECE = 16 << 20 }; /* some milliseconds */
 
-/* Goes on until all is out, there is no room, or `stop` says so, which is asked before every piece.
- * 0 whatever has come of it: sandbox_usage() tells. */
-int doze_out(struct sandbox *sb, bool (*stop)(void *arg), void *arg, struct error *e);
+/* Goes on until all but `kept` (may be NULL) is out, there is no room, or `stop` says so, which is
+ * asked before every piece. 0 whatever has come of it: sandbox_usage() tells. */
+int doze_out(struct sandbox *sb, const struct doze_kept *kept, bool (*stop)(void *arg), void *arg,
+	     struct error *e);
 
 /* Whether the kernel may page out what it likes of a session that does not doze. */
 enum cgroup_swap doze_out_else(const struct config *config);

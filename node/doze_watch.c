@@ -3,6 +3,7 @@
 #include "node/doze_watch.h"
 
 #include "base/cleanup.h"
+#include "node/close_soon.h"
 #include "node/sleep_packet.h"
 
 #include <arpa/inet.h>
@@ -124,7 +125,7 @@ void *doze_watch_free(struct doze_watch *w)
 		return NULL;
 	int fd = event_get_fd(w->event);
 	event_free(w->event);
-	close(fd);
+	close_soon(fd);
 	free(w);
 	return NULL;
 }

@@ -3,6 +3,7 @@
 #include "node/net_keep.h"
 
 #include "base/cleanup.h"
+#include "node/close_soon.h"
 
 #include <arpa/inet.h>
 #include <linux/filter.h>
@@ -10,7 +11,6 @@
 #include <linux/if_packet.h>
 #include <linux/virtio_net.h>
 #include <net/if.h>
-#include <pthread.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -147,23 +147,6 @@ void *net_keep_give(struct net_keep *keep)
 			send(keep->fd, frame, (size_t)n, 0);
 	}
 	return net_keep_free(keep);
-}
-
-static void *close_main(void *fd)
-{
-	close((int)(intptr_t)fd);
-	return NULL;
-}
-
-/* The kernel lets go of a packet socket when every processor has passed through its scheduler, some
- * 10 ms later. A session that is about to go on does not wait for that. */
-static void close_soon(int fd)
-{
-	pthread_t thread;
-	if (pthread_create(&thread, NULL, close_main, (void *)(intptr_t)fd) != 0)
-		close(fd);
-	else
-		pthread_detach(thread);
 }
 
 void *net_keep_free(struct net_keep *keep)

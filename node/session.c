@@ -7,6 +7,7 @@
 #include "node/asleep.h"
 #include "node/depart.h"
 #include "node/doze.h"
+#include "node/doze_kept.h"
 #include "node/effect.h"
 #include "node/hold.h"
 #include "node/rootfs.h"
@@ -77,6 +78,7 @@ void session_remove(struct node *node, struct session *s)
 	free(s->arrival_stall);
 	free(s->unwoken);
 	free(s->wanted);
+	doze_kept_free(s->kept);
 	journal_deinit(&s->journal);
 	free(s);
 }

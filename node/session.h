@@ -34,13 +34,14 @@ struct session {
 	int64_t arrival_stalled_since;
 	char *wanted; /* what was asked for in vain while it was asleep: lines for the next record
 		       */
-	bool memory_lost;      /* ... nobody has the rest: it is to end */
-	bool source_gone;      /* ... the node it is about to come from has given up: so may we */
-	unsigned held;         /* node/hold.h's, under its lock: why it stands still, as bits */
-	bool freezer_owned;    /* ... an effect freezes and thaws it */
-	struct asleep *asleep; /* node/asleep.h: it is answered for; NULL; the loop's to change */
-	wall_ms touched_at;    /* ... and somebody came for it; 0 */
-	char *unwoken;         /* ... and this node may not wake it: why; NULL */
+	bool memory_lost;       /* ... nobody has the rest: it is to end */
+	bool source_gone;       /* ... the node it is about to come from has given up: so may we */
+	unsigned held;          /* node/hold.h's, under its lock: why it stands still, as bits */
+	bool freezer_owned;     /* ... an effect freezes and thaws it */
+	struct asleep *asleep;  /* node/asleep.h: it is answered for; NULL; the loop's to change */
+	wall_ms touched_at;     /* ... and somebody came for it; 0 */
+	char *unwoken;          /* ... and this node may not wake it: why; NULL */
+	struct doze_kept *kept; /* what stays in memory when it dozes; NULL: nothing is known */
 	/* The loop's: */
 	struct {
 		int64_t used;

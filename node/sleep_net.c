@@ -4,6 +4,7 @@
 
 #include "base/cleanup.h"
 #include "base/log.h"
+#include "node/close_soon.h"
 #include "node/net.h"
 #include "node/nftables.h"
 
@@ -251,8 +252,12 @@ static int change_map(const struct config *config, int type, const struct end *k
 	nftables_mark(&n, NFNL_MSG_BATCH_BEGIN);
 	put_element(&n, table, type, key, value);
 	nftables_mark(&n, NFNL_MSG_BATCH_END);
-	cleanup_fd int fd = netlink_open(-1, NETLINK_NETFILTER, e);
-	return fd < 0 ? fd : netlink_send(&n, fd, e);
+	int fd = netlink_open(-1, NETLINK_NETFILTER, e);
+	if (fd < 0)
+		return fd;
+	int r = netlink_send(&n, fd, e);
+	close_soon(fd);
+	return r;
 }
 
 int sleep_net_redirect(const struct config *config, const char *address, int64_t port,

@@ -3,6 +3,7 @@
 #include "base/cleanup.h"
 #include "base/fs.h"
 #include "node/doze_area.h"
+#include "node/doze_kept.h"
 #include "node/doze_out.h"
 #include "node/doze_pressure.h"
 #include "node/node.h"
@@ -51,6 +52,39 @@ static void test_ranges(void **state)
 		if (cases[i].goes)
 			assert_true(start && end > start);
 	}
+}
+
+/* What is left of a range when what is to stay is taken out of it, as the pager walks it. */
+static void test_kept(void **state)
+{
+	(void)state;
+	struct doze_kept *kept = NULL;
+	uint64_t from, to;
+	assert_false(doze_kept_next(NULL, 7, 0, 100, &from, &to));
+	assert_int_equal(doze_kept_bytes(NULL), 0);
+	assert_int_equal(doze_kept_add(&kept, 7, 10, 20), 0);
+	assert_int_equal(doze_kept_add(&kept, 7, 30, 40), 0);
+	assert_int_equal(doze_kept_add(&kept, 8, 50, 60), 0);
+	for (uint64_t i = 0; i < 2000; i++)
+		assert_int_equal(doze_kept_add(&kept, 9, 2 * i, 2 * i + 1), 0);
+	assert_int_equal(doze_kept_bytes(kept), 2030);
+	static const struct {
+		uint64_t start, end, from, to;
+	} cases[] = {
+		{ 0, 100, 10, 20 },  { 0, 15, 10, 15 },  { 15, 100, 15, 20 },
+		{ 20, 100, 30, 40 }, { 33, 35, 33, 35 },
+	};
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		assert_true(doze_kept_next(kept, 7, cases[i].start, cases[i].end, &from, &to));
+		assert_int_equal(from, cases[i].from);
+		assert_int_equal(to, cases[i].to);
+	}
+	assert_false(doze_kept_next(kept, 7, 0, 10, &from, &to));
+	assert_false(doze_kept_next(kept, 7, 20, 30, &from, &to));
+	assert_false(doze_kept_next(kept, 7, 40, 100, &from, &to));
+	assert_false(doze_kept_next(kept, 6, 0, 100, &from, &to));
+	assert_true(doze_kept_next(kept, 9, 3997, 4100, &from, &to) && from == 3998);
+	doze_kept_free(kept);
 }
 
 static void test_swaps(void **state)
@@ -157,8 +191,11 @@ static void test_notes_of_others(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_ranges),          cmocka_unit_test(test_swaps),
-		cmocka_unit_test(test_pressure),        cmocka_unit_test(test_where_nothing_dozes),
+		cmocka_unit_test(test_ranges),
+		cmocka_unit_test(test_kept),
+		cmocka_unit_test(test_swaps),
+		cmocka_unit_test(test_pressure),
+		cmocka_unit_test(test_where_nothing_dozes),
 		cmocka_unit_test(test_notes_of_others),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
