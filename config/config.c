@@ -15,7 +15,7 @@
 
 enum {
 	FILE_MAX = 1 << 20,
-	RULES_MAX = 1000,
+	ENTRIES_MAX = 1000,
 };
 
 struct loader {
@@ -28,16 +28,12 @@ struct loader {
 DEFINE_CLEANUP(struct config *, config_free)
 DEFINE_CLEANUP(struct toml_node *, toml_free)
 
-static bool is_rule_option(const struct option *option)
-{
-	return strcmp(option->section, OPTION_RULE) == 0;
-}
-
-static void rule_deinit(struct config_rule *rule)
+/* An entry of a list. */
+static void entry_deinit(void *entry, const char *list)
 {
 	for (size_t i = 0; i < option_count; i++)
-		if (is_rule_option(&options[i]))
-			field_free(rule, &options[i]);
+		if (strcmp(options[i].section, list) == 0)
+			field_free(entry, &options[i]);
 }
 
 void *config_free(struct config *config)
@@ -45,11 +41,14 @@ void *config_free(struct config *config)
 	if (!config)
 		return NULL;
 	for (size_t i = 0; i < option_count; i++)
-		if (!is_rule_option(&options[i]))
+		if (!option_is_list(options[i].section))
 			field_free(config, &options[i]);
 	for (size_t i = 0; i < config->idle.rule_count; i++)
-		rule_deinit(&config->idle.rules[i]);
+		entry_deinit(&config->idle.rules[i], OPTION_RULE);
+	for (size_t i = 0; i < config->size.class_count; i++)
+		entry_deinit(&config->size.classes[i], OPTION_CLASS);
 	free(config->idle.rules);
+	free(config->size.classes);
 	free(config);
 	return NULL;
 }
@@ -73,14 +72,21 @@ static int fail_unknown(const struct loader *l, const char *section, const struc
 			 suggestion[0] ? "?" : "");
 }
 
+static bool is_list(const char *section, const char *key)
+{
+	char name[64];
+	snprintf(name, sizeof(name), "%s.%s", section, key);
+	return option_is_section(name);
+}
+
 static int apply_table(const struct loader *l, const char *section, const struct toml_node *table,
 		       void *base)
 {
 	for (size_t i = 0; i < table->count; i++) {
 		const struct toml_node *node = &table->children[i];
 		const struct option *option = option_find(section, node->key);
-		if (!option && strcmp(section, "idle") == 0 && strcmp(node->key, "rule") == 0)
-			continue; /* apply_rules() */
+		if (!option && is_list(section, node->key))
+			continue; /* apply_rules(), apply_classes() */
 		if (!option)
 			return fail_unknown(l, section, node);
 		int r = field_set(base, option, node, l->name, l->e);
@@ -94,7 +100,7 @@ static int apply_sections(const struct loader *l)
 {
 	for (size_t i = 0; i < l->root->count; i++) {
 		const struct toml_node *node = &l->root->children[i];
-		if (!option_is_section(node->key))
+		if (!option_is_section(node->key) || option_is_list(node->key))
 			return fail_unknown(l, NULL, node);
 		if (node->type != TOML_TABLE)
 			return error_set(l->e, EINVAL,
@@ -105,6 +111,22 @@ static int apply_sections(const struct loader *l)
 		if (r < 0)
 			return r;
 	}
+	return 0;
+}
+
+static int check_list(const struct loader *l, const struct toml_node *list, const char *section,
+		      const char *what)
+{
+	size_t count = list ? list->count : 0;
+	bool tables = !list || list->type == TOML_ARRAY;
+	for (size_t i = 0; tables && i < count; i++)
+		tables = list->children[i].type == TOML_TABLE;
+	if (!tables)
+		return error_set(l->e, EINVAL, "%s:%d:%d: %s: %s are written [[%s]]", l->name,
+				 list->key_at.line, list->key_at.column, section, what, section);
+	if (count > ENTRIES_MAX)
+		return error_set(l->e, EINVAL, "%s:%d:%d: %s: too many %s", l->name,
+				 list->key_at.line, list->key_at.column, section, what);
 	return 0;
 }
 
@@ -136,13 +158,9 @@ static int apply_rules(const struct loader *l)
 	struct config *c = l->config;
 	const struct toml_node *list = find(find(l->root, "idle"), "rule");
 	size_t count = list ? list->count : 0;
-	bool tables = !list || list->type == TOML_ARRAY;
-	for (size_t i = 0; tables && i < count; i++)
-		tables = list->children[i].type == TOML_TABLE;
-	if (!tables || count > RULES_MAX)
-		return error_set(l->e, EINVAL, "%s:%d:%d: idle.rule: %s", l->name,
-				 list->key_at.line, list->key_at.column,
-				 tables ? "too many rules" : "rules are written [[idle.rule]]");
+	int checked = check_list(l, list, OPTION_RULE, "rules");
+	if (checked < 0)
+		return checked;
 	c->idle.rules = calloc(count + 1, sizeof(*c->idle.rules));
 	if (!c->idle.rules)
 		return error_set(l->e, ENOMEM, "out of memory while reading %s", l->name);
@@ -153,6 +171,57 @@ static int apply_rules(const struct loader *l)
 	}
 	return apply_rule(l, NULL);
 }
+
+/* --- size classes ------------------------------------------------------------------------- */
+
+static int fail_class(const struct loader *l, const struct toml_node *node, const char *text)
+{
+	return error_set(l->e, EINVAL, "%s:%d:%d: " OPTION_CLASS ": %s", l->name, node->at.line,
+			 node->at.column, text);
+}
+
+static int check_class(const struct loader *l, const struct toml_node *node)
+{
+	const struct config *c = l->config;
+	const struct config_class *own = &c->size.classes[c->size.class_count - 1];
+	if (!own->name)
+		return fail_class(l, node, "it has no name");
+	if (own->memory_bytes == 0)
+		return fail_class(l, node, "it has no memory, such as memory = \"4G\"");
+	for (const struct config_class *other = c->size.classes; other < own; other++) {
+		char text[160];
+		snprintf(text, sizeof(text), "there is a class \"%.64s\" already", own->name);
+		if (strcmp(own->name, other->name) == 0)
+			return fail_class(l, find(node, "name"), text);
+		snprintf(text, sizeof(text), "it has the same memory and cpus as \"%.64s\"",
+			 other->name);
+		if (own->memory_bytes == other->memory_bytes && own->cpus == other->cpus)
+			return fail_class(l, find(node, "memory"), text);
+	}
+	return 0;
+}
+
+static int apply_classes(const struct loader *l)
+{
+	struct config *c = l->config;
+	const struct toml_node *list = find(find(l->root, "size"), "class");
+	size_t count = list ? list->count : 0;
+	int r = check_list(l, list, OPTION_CLASS, "classes");
+	if (r < 0 || count == 0)
+		return r;
+	c->size.classes = calloc(count, sizeof(*c->size.classes));
+	if (!c->size.classes)
+		return error_set(l->e, ENOMEM, "out of memory while reading %s", l->name);
+	for (size_t i = 0; r == 0 && i < count; i++) {
+		struct config_class *to = &c->size.classes[c->size.class_count++];
+		r = apply_table(l, OPTION_CLASS, &list->children[i], to);
+		if (r == 0)
+			r = check_class(l, &list->children[i]);
+	}
+	return r;
+}
+
+/* --- what is wrong only together ---------------------------------------------------------- */
 
 /* Wrong only together with another option; told at this one if the file gives it. */
 static int fail_between(const struct loader *l, const char *section, const char *key,
@@ -209,6 +278,23 @@ static int check_rules(const struct loader *l)
 	return 0;
 }
 
+static int check_sizes(const struct loader *l)
+{
+	const struct config *c = l->config;
+	int64_t largest = 0;
+	for (size_t i = 0; i < c->size.class_count; i++)
+		if (c->size.classes[i].memory_bytes > largest)
+			largest = c->size.classes[i].memory_bytes;
+	if (c->size.catalogue && c->size.class_count)
+		return fail_between(l, "size", "catalogue",
+				    "gives the classes, and so does [[size.class]]: set only one "
+				    "of them");
+	if (c->size.class_count && c->session.memory_bytes > largest)
+		return fail_between(l, "session", "memory",
+				    "no [[size.class]] is as large: add one, or lower this");
+	return 0;
+}
+
 static int check_together(const struct loader *l)
 {
 	const struct config *c = l->config;
@@ -220,6 +306,8 @@ static int check_together(const struct loader *l)
 	if (!c->session.command[0])
 		return fail_between(l, "session", "command", "is empty");
 	int r = check_rules(l);
+	if (r == 0)
+		r = check_sizes(l);
 	return r < 0 ? r : check_store(l);
 }
 
@@ -242,7 +330,7 @@ static int load_defaults(struct config *c, struct error *e)
 	int r = 0;
 	for (size_t i = 0; i < option_count && r == 0; i++) {
 		const struct option *o = &options[i];
-		if (is_rule_option(o))
+		if (option_is_list(o->section))
 			continue;
 		if (strcmp(section, o->section) != 0)
 			r = buf_printf(&text, "[%s]\n", o->section);
@@ -269,6 +357,8 @@ int config_parse(const char *text, size_t len, const char *name, struct config *
 		return r;
 	struct loader l = { .config = c, .name = name, .e = e, .root = root };
 	r = apply_rules(&l);
+	if (r == 0)
+		r = apply_classes(&l);
 	if (r == 0)
 		r = check_together(&l);
 	if (r < 0)

@@ -34,6 +34,13 @@ struct config_rule { /* [[idle.rule]], tried in order; see policies/idle.h. All 
 	char **wake_ahead; /* as quiet_hours; of rules alone */
 };
 
+struct config_class { /* [[size.class]] */
+	char *name;
+	int64_t memory_bytes;
+	double cpus;  /* 0: no limit */
+	double price; /* an hour; 0: by its memory */
+};
+
 struct config {
 	struct {
 		char *api_url;    /* http://127.0.0.1:8081/hub/api */
@@ -178,6 +185,14 @@ struct config {
 		struct config_rule *rules;  /* the file's, then `base` for everybody else */
 		size_t rule_count;          /* at least 1 */
 	} idle;
+	struct { /* see policies/size.h */
+		bool catalogue;
+		int64_t window_ms;
+		double headroom, slack;
+		int64_t observed_ms, settle_ms;
+		struct config_class *classes;
+		size_t class_count;
+	} size;
 	struct {
 		char *prices;     /* path of a catalogue; "": the built-in one */
 		double host_hour; /* of the hub's own host; 0: by the catalogue */

@@ -7,15 +7,16 @@
 #include <stdio.h>
 #include <string.h>
 
-#define AT(field)      offsetof(struct config, field)
-#define IN_RULE(field) offsetof(struct config_rule, field)
-#define SECOND         1000.0
-#define MINUTE         (60 * SECOND)
-#define HOUR           (60 * MINUTE)
-#define DAY            (24 * HOUR)
-#define MIB            (1024.0 * 1024)
-#define TIB            (1024.0 * 1024 * MIB)
-#define YEARS          (3650 * DAY)
+#define AT(field)       offsetof(struct config, field)
+#define IN_RULE(field)  offsetof(struct config_rule, field)
+#define IN_CLASS(field) offsetof(struct config_class, field)
+#define SECOND          1000.0
+#define MINUTE          (60 * SECOND)
+#define HOUR            (60 * MINUTE)
+#define DAY             (24 * HOUR)
+#define MIB             (1024.0 * 1024)
+#define TIB             (1024.0 * 1024 * MIB)
+#define YEARS           (3650 * DAY)
 
 const struct option_section option_sections[] = {
 	{ "hub", "JupyterHub, as elsad reaches it." },
@@ -37,6 +38,10 @@ const struct option_section option_sections[] = {
 	  "everybody whom no [[idle.rule]] names, and for what a rule leaves out." },
 	{ OPTION_RULE,
 	  "Exceptions, as many as needed: the first rule that fits a session decides." },
+	{ "size",
+	  "Which of the size classes a session gets, by what it is seen to use (docs/size.md).\n"
+	  "Without classes every session keeps the limits that it is started with." },
+	{ OPTION_CLASS, "What there is to choose from: each class with a name of its own." },
 	{ "account",
 	  "What sessions cost, and what they would have cost always on (docs/savings.md)." },
 	{ "usage", "How long is kept what sessions were seen to use." },
@@ -449,6 +454,31 @@ const struct option options[] = {
 	  .doc = "When its user is expected, as idle.quiet_hours are written: what sleeps unseen when\n"
 		 "that begins is woken ahead. Not given: never." },
 
+	{ "size", "catalogue", OPTION_BOOLEAN, AT(size.catalogue), "false",
+	  .doc = "The classes are the instance types of the catalogue (account.prices), each session\n"
+		 "having one for itself, in the place of [[size.class]]." },
+	{ "size", "window", OPTION_DURATION, AT(size.window_ms), "\"7d\"", HOUR, 365 * DAY,
+	  .doc = "How far back it counts what a session has used." },
+	{ "size", "headroom", OPTION_NUMBER, AT(size.headroom), "0.5", 0, 10,
+	  .doc = "Memory that is left free of what a session uses but for a twentieth of its time, as a\n"
+		 "share of that. 0.5: half as much again." },
+	{ "size", "slack", OPTION_NUMBER, AT(size.slack), "0.25", 0, 10,
+	  .doc = "How much more than it needs a class must have for a session to become smaller." },
+	{ "size", "observed", OPTION_DURATION, AT(size.observed_ms), "\"2h\"", 0, YEARS,
+	  .doc = "Time awake that a session must have been seen before it becomes smaller." },
+	{ "size", "settle", OPTION_DURATION, AT(size.settle_ms), "\"1d\"", 0, YEARS,
+	  .doc = "Time since its size was changed last before it becomes smaller." },
+
+	{ OPTION_CLASS, "name", OPTION_STRING, IN_CLASS(name), .check = value_check_name,
+	  .doc = "As users choose it. A name, and memory, must be given." },
+	{ OPTION_CLASS, "memory", OPTION_SIZE, IN_CLASS(memory_bytes), NULL, 16 * MIB, 1024 * TIB,
+	  .doc = "Most memory of a session of this class." },
+	{ OPTION_CLASS, "cpus", OPTION_NUMBER, IN_CLASS(cpus), "0.0", 0, 4096,
+	  .doc = "Most processors. 0: no limit." },
+	{ OPTION_CLASS, "price", OPTION_NUMBER, IN_CLASS(price), "0.0", 0, 100000,
+	  .doc = "What it costs an hour awake, in the catalogue's currency. 0: what the catalogue says\n"
+		 "of so much memory on demand." },
+
 	{ "account", "prices", OPTION_STRING, AT(account.prices), "\"\"",
 	  .check = value_check_path_or_none,
 	  .doc = "A catalogue of what machines and storage cost (docs/simulator.md). \"\": one of AWS." },
@@ -484,6 +514,11 @@ bool option_is_section(const char *name)
 		if (strcmp(option_sections[i].name, name) == 0)
 			return true;
 	return false;
+}
+
+bool option_is_list(const char *section)
+{
+	return strchr(section, '.');
 }
 
 static void suggest_near(const char *word, const char *candidate, const char **best,

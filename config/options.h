@@ -23,18 +23,20 @@ enum option_type {
 };
 
 struct option {
-	const char *section; /* "hub"; OPTION_RULE for what a [[idle.rule]] takes */
+	const char *section; /* "hub"; OPTION_RULE for what a [[idle.rule]] takes; ... */
 	const char *key;
 	enum option_type type;
-	size_t offset;       /* in struct config, or in struct config_rule */
-	const char *initial; /* its default, in TOML; NULL in a rule: none, or [idle]'s */
+	size_t offset;       /* in struct config, or in what the list is of */
+	const char *initial; /* its default, in TOML; NULL in a list: none, or [idle]'s */
 	double min, max;     /* of numbers, in the unit kept */
 	const char *choices; /* of strings: "a b c" */
 	value_check *check;  /* of strings, and of each of a list */
 	const char *doc;     /* lines separated by '\n' */
 };
 
-#define OPTION_RULE "idle.rule"
+/* Lists: sections with any number of entries. */
+#define OPTION_RULE  "idle.rule"  /* struct config_rule */
+#define OPTION_CLASS "size.class" /* struct config_class */
 
 extern const struct option options[];
 extern const size_t option_count;
@@ -48,6 +50,7 @@ extern const size_t option_section_count;
 
 const struct option *option_find(const char *section, const char *key);
 bool option_is_section(const char *name);
+bool option_is_list(const char *section); /* OPTION_RULE, ... */
 
 /* What the writer of an unknown name may have meant: a name in `section` (NULL: a section) spelled
  * alike, or the same key elsewhere. Writes "" or "section.key" or "key" to `to`. */

@@ -19,16 +19,26 @@ static int print_options(const char *section, const void *base, struct buf *to)
 	return r;
 }
 
-/* The last rule is [idle] itself, printed there. */
-static int print_rules(const struct config *config, struct buf *to)
+static int print_entries(const char *section, const void *entries, size_t size, size_t count,
+			 struct buf *to)
 {
 	int r = 0;
-	for (size_t i = 0; i + 1 < config->idle.rule_count && r == 0; i++) {
-		r = buf_printf(to, "\n[[" OPTION_RULE "]]\n");
+	for (size_t i = 0; i < count && r == 0; i++) {
+		r = buf_printf(to, "\n[[%s]]\n", section);
 		if (r == 0)
-			r = print_options(OPTION_RULE, &config->idle.rules[i], to);
+			r = print_options(section, (const char *)entries + i * size, to);
 	}
 	return r;
+}
+
+/* The last rule is [idle] itself, printed there. */
+static int print_list(const char *section, const struct config *c, struct buf *to)
+{
+	if (strcmp(section, OPTION_RULE) == 0)
+		return print_entries(section, c->idle.rules, sizeof(*c->idle.rules),
+				     c->idle.rule_count - 1, to);
+	return print_entries(section, c->size.classes, sizeof(*c->size.classes),
+			     c->size.class_count, to);
 }
 
 char *config_print(const struct config *config)
@@ -37,8 +47,8 @@ char *config_print(const struct config *config)
 	int r = 0;
 	for (size_t i = 0; i < option_section_count && r == 0; i++) {
 		const char *section = option_sections[i].name;
-		if (strcmp(section, OPTION_RULE) == 0) {
-			r = print_rules(config, &to);
+		if (option_is_list(section)) {
+			r = print_list(section, config, &to);
 			continue;
 		}
 		r = buf_printf(&to, "%s[%s]\n", i ? "\n" : "", section);
@@ -63,16 +73,19 @@ static int print_comment(const char *text, struct buf *to)
 static const char *sample_of(const struct option *option)
 {
 	static const struct {
-		const char *key, *value;
+		const char *section, *key, *value;
 	} samples[] = {
-		{ "name", "\"teachers\"" },
-		{ "users", "[\"prof-*\"]" },
-		{ "groups", "[\"staff\"]" },
-		{ "servers", "[\"\"]" },
-		{ "wake_ahead", "[\"mon-fri 07:50-08:30\"]" },
+		{ OPTION_RULE, "name", "\"teachers\"" },
+		{ OPTION_RULE, "users", "[\"prof-*\"]" },
+		{ OPTION_RULE, "groups", "[\"staff\"]" },
+		{ OPTION_RULE, "servers", "[\"\"]" },
+		{ OPTION_RULE, "wake_ahead", "[\"mon-fri 07:50-08:30\"]" },
+		{ OPTION_CLASS, "name", "\"medium\"" },
+		{ OPTION_CLASS, "memory", "\"4G\"" },
 	};
 	for (size_t i = 0; i < sizeof(samples) / sizeof(samples[0]); i++)
-		if (strcmp(samples[i].key, option->key) == 0)
+		if (strcmp(samples[i].section, option->section) == 0 &&
+		    strcmp(samples[i].key, option->key) == 0)
 			return samples[i].value;
 	const struct option *inherited = option_find("idle", option->key);
 	return inherited ? inherited->initial : "\"\"";
@@ -87,12 +100,12 @@ static int print_example_option(const struct option *option, struct buf *to)
 
 static int print_example_section(const struct option_section *section, struct buf *to)
 {
-	bool rule = strcmp(section->name, OPTION_RULE) == 0;
+	bool list = option_is_list(section->name);
 	int r = buf_append(to, "\n", 1);
 	if (r == 0)
 		r = print_comment(section->doc, to);
 	if (r == 0)
-		r = buf_printf(to, rule ? "#[[%s]]\n" : "[%s]\n", section->name);
+		r = buf_printf(to, list ? "#[[%s]]\n" : "[%s]\n", section->name);
 	for (size_t i = 0; i < option_count && r == 0; i++)
 		if (strcmp(options[i].section, section->name) == 0)
 			r = print_example_option(&options[i], to);

@@ -111,6 +111,25 @@ static void values_are_read(void **state)
 	assert_int_equal(c->idle.rules[0].timeout_ms, 1800000);
 }
 
+#define CLASS(name, memory) "[[size.class]]\nname = \"" name "\"\nmemory = \"" memory "\"\n"
+
+static void classes_are_read(void **state)
+{
+	(void)state;
+	cleanup(config_freep) struct config *none = parse("");
+	assert_int_equal(none->size.class_count, 0);
+	assert_false(none->size.catalogue);
+	assert_int_equal(none->size.settle_ms, 86400000);
+	cleanup(config_freep) struct config *c =
+		parse(CLASS("small", "1G") "price = 0.05\n" CLASS("big", "16G") "cpus = 4\n");
+	assert_int_equal(c->size.class_count, 2);
+	assert_string_equal(c->size.classes[0].name, "small");
+	assert_int_equal(c->size.classes[0].memory_bytes, INT64_C(1) << 30);
+	assert_true(c->size.classes[0].price == 0.05);
+	assert_true(c->size.classes[0].cpus == 0);
+	assert_true(c->size.classes[1].cpus == 4);
+}
+
 static void rules_inherit(void **state)
 {
 	(void)state;
@@ -260,6 +279,26 @@ static const struct {
 	{ "[[idle.rule]]\nuser = [\"x\"]\n",
 	  "t:2:1: option idle.rule.user is not known; did you mean users?" },
 	{ "[[idle.rule]]\nadmins = \"all\"\n", "t:2:10: idle.rule.admins: " },
+	{ "[\"idle.rule\"]\nname = \"x\"\n", "t:1:2: section idle.rule is not known" },
+	{ "[size]\nclass = 3\n", "t:2:1: size.class: classes are written [[size.class]]" },
+	{ "[size]\nslack = -1\n", "t:2:9: size.slack: out of range" },
+	{ CLASS("a", "1G") "[[size.class]]\nmemory = \"2G\"\n",
+	  "t:4:1: size.class: it has no name" },
+	{ "[[size.class]]\nname = \"a\"\n", "t:1:1: size.class: it has no memory" },
+	{ CLASS("a", "1G") CLASS("b", "2G") CLASS("a", "4G"),
+	  "t:8:8: size.class: there is a class \"a\" already" },
+	{ CLASS("a", "1G") CLASS("b", "1024M"),
+	  "t:6:10: size.class: it has the same memory and cpus as \"a\"" },
+	{ CLASS("a", "1k"), "t:3:10: size.class.memory: " },
+	{ "[[size.class]]\nname = \"a\"\nmemory = -1\n",
+	  "t:3:10: size.class.memory: out of range: it must be from 16M" },
+	{ CLASS("a", "1G") "price = -0.5\n", "t:4:9: size.class.price: out of range" },
+	{ CLASS("a b", "1G"), "t:2:8: size.class.name: " },
+	{ CLASS("a", "1G") "ram = 3\n", "t:4:1: option size.class.ram is not known" },
+	{ CLASS("a", "1G") "[size]\ncatalogue = true\n",
+	  "t:5:13: size.catalogue: gives the classes, and so does [[size.class]]" },
+	{ CLASS("a", "1G") "[session]\nmemory = \"2G\"\n",
+	  "t:5:10: session.memory: no [[size.class]] is as large" },
 	{ "[[idle.rule]]\n[[idle.rule]]\ncpu_threshold = \"x\"\n",
 	  "t:3:17: idle.rule.cpu_threshold: a number is wanted, not a string" },
 	{ "[log]\nlevel = \"loud\"\n", "t:2:9: log.level: \"loud\" is not one of: error" },
@@ -304,6 +343,9 @@ static void printing_is_the_identity(void **state)
 		"[[idle.rule]]\nusers = [\"a*\", \"b\"]\nservers = [\"\"]\nexempt = true\n"
 		"[[idle.rule]]\ngroups = []\nadmins = \"only\"\ncpu_threshold = 1e-7\n"
 		"[idle]\nquiet_hours = [\"22:00-06:00\"]\ntimeout = 0\ncpu_threshold = 100\n",
+		"[[size.class]]\nname = \"a\"\nmemory = \"1G\"\n"
+		"[[size.class]]\nname = \"b\"\nmemory = 5000000000\ncpus = 2.5\nprice = 0.1\n"
+		"[size]\nslack = 0\n",
 	};
 	for (size_t i = 0; i < ARRAY_SIZE(texts); i++) {
 		cleanup(config_freep) struct config *first = parse(texts[i]);
@@ -312,6 +354,7 @@ static void printing_is_the_identity(void **state)
 		cleanup_free char *again = config_print(second);
 		assert_string_equal(printed, again);
 		assert_int_equal(first->idle.rule_count, second->idle.rule_count);
+		assert_int_equal(first->size.class_count, second->size.class_count);
 		assert_int_equal(first->session.memory_bytes, second->session.memory_bytes);
 		assert_true(first->session.cpus == second->session.cpus);
 	}
@@ -332,7 +375,17 @@ static void example_is_the_table(void **state)
 	}
 }
 
-/* With every "#" before an option taken away, it must say what holds without the file. */
+static void cut(char *text, const char *from, const char *to)
+{
+	char *begin = strstr(text, from);
+	assert_non_null(begin);
+	char *end = strstr(begin, to);
+	assert_non_null(end);
+	memmove(begin, end, strlen(end) + 1);
+}
+
+/* With every "#" before an option taken away, it must say what holds without the file, but for the
+ * entries of lists, which are examples. */
 static void example_equals_the_defaults(void **state)
 {
 	(void)state;
@@ -350,11 +403,10 @@ static void example_equals_the_defaults(void **state)
 	assert_string_equal(a, b);
 	assert_int_equal(opened->idle.rule_count, 2);
 	assert_string_equal(opened->idle.rules[0].name, "teachers");
-	opened->idle.rules[0].name[0] = 'T'; /* the rule is an example, not a default */
 	cleanup_free char *c = config_print(opened);
-	char *rule = strstr(c, "\n[[idle.rule]]");
-	char *after = strstr(c, "\n[account]");
-	memmove(rule, after, strlen(after) + 1);
+	assert_int_equal(opened->size.class_count, 1);
+	cut(c, "\n[[idle.rule]]", "\n[size]");
+	cut(c, "\n[[size.class]]", "\n[account]");
 	assert_string_equal(c, b);
 }
 
@@ -420,6 +472,7 @@ int main(void)
 		cmocka_unit_test(defaults_are_sensible),
 		cmocka_unit_test(values_are_read),
 		cmocka_unit_test(rules_inherit),
+		cmocka_unit_test(classes_are_read),
 		cmocka_unit_test(bad_input_is_told_with_its_place),
 		cmocka_unit_test(files_fail_with_a_remedy),
 		cmocka_unit_test(printing_is_the_identity),
