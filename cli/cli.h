@@ -110,7 +110,7 @@ struct cli_command {
 		CLI_NO_USER,
 		CLI_MAY_USER,
 		CLI_NEEDS_USER,
-		CLI_USER_MAY_FILE, /* a user, then perhaps a file */
+		CLI_USER_MAY_FILE, /* a user, then perhaps a file, or a class */
 		CLI_MAY_FILE,
 		CLI_NEEDS_FILE,
 		CLI_NEEDS_NODE,
@@ -192,6 +192,8 @@ int cmd_events(struct cli *cli, struct error *e);
 int cmd_policy_run(struct cli *cli, struct error *e);
 int cmd_policy_try(struct cli *cli, struct error *e);
 int cmd_explain(struct cli *cli, struct error *e);
+int cmd_sizes(struct cli *cli, struct error *e);
+int cmd_resize(struct cli *cli, struct error *e);
 int cmd_savings(struct cli *cli, struct error *e);
 int cmd_usage(struct cli *cli, struct error *e);
 int cmd_capacity(struct cli *cli, struct error *e);

@@ -76,6 +76,7 @@ static void print_explain(const json_t *answer)
 	table_print_pairs(stdout, inputs, input_columns, ARRAY_SIZE(input_columns));
 	table_print_pairs(stdout, json_object_get(inputs, "rule"), rule_columns,
 			  ARRAY_SIZE(rule_columns));
+	table_print_pairs(stdout, json_object_get(answer, "size"), size_columns, SIZE_COLUMNS);
 	print_part(answer, "next", next_columns, ARRAY_SIZE(next_columns));
 	print_part(answer, "events", event_columns, ARRAY_SIZE(event_columns));
 }

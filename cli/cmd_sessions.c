@@ -160,6 +160,7 @@ static void print_session(const json_t *session)
 		{ "address", "address", COLUMN_TEXT },
 		{ "port", "port", COLUMN_INT },
 		{ "memory", "rss_bytes", COLUMN_BYTES },
+		{ "  at most", "memory_limit", COLUMN_BYTES },
 		{ "moves to", "moving_to", COLUMN_TEXT },
 		{ "memory comes from", "memory_from", COLUMN_TEXT },
 		{ "still to come", "missing_bytes", COLUMN_BYTES },
@@ -188,6 +189,7 @@ static void print_session(const json_t *session)
 	table_print_pairs(stdout, json_object_get(session, "left_behind"), left, ARRAY_SIZE(left));
 	table_print_pairs(stdout, json_object_get(session, "protection"), protection,
 			  ARRAY_SIZE(protection));
+	table_print_pairs(stdout, json_object_get(session, "size"), size_columns, SIZE_COLUMNS);
 	print_operation(json_object_get(session, "operation"));
 	print_checkpoints(json_object_get(session, "checkpoints"));
 }

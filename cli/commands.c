@@ -122,6 +122,15 @@ const struct cli_command cli_commands[] = {
 	  "for disks (where the kernel says so), and what changed of it. Up to three hours by minutes, up to "
 	  "three days by hours, else by days; the last day without --since.",
 	  cmd_usage, CLI_NEEDS_USER, SERVER | B(CLI_SINCE), false },
+	{ "sizes", "[USER]", "the size classes, and which one a session is to have",
+	  "What each has and costs an hour. Of a user: what the session has, what it was seen to use, which "
+	  "class that asks for, and what will be done (docs/size.md).",
+	  cmd_sizes, CLI_MAY_USER, SERVER, false },
+	{ "resize", "USER CLASS", "the class that a session is to have from now on",
+	  "It gets it at its next wake; more than it has, at once, if it runs and its node has room. It "
+	  "keeps it until another is chosen; auto has it found by its use again. What holds more than the "
+	  "class has room for keeps what it has until it holds less. What becomes of it is said.",
+	  cmd_resize, CLI_USER_MAY_FILE, SERVER | B(CLI_WHY), false },
 	{ "savings", "", "what sessions cost, and would have cost always on",
 	  "By the account that elsad keeps, in whole days (UTC) of the last 30, or of --since "
 	  "(docs/savings.md).",

@@ -52,6 +52,10 @@ int table_cell_most(FILE *to); /* what that takes for `cell_most` */
 /* Lines of title and value; what is missing, null or "" is left out. */
 void table_print_pairs(FILE *to, const json_t *object, const struct column *columns, size_t count);
 
+/* What elsad says of a session's size, as it is shown wherever that is. */
+#define SIZE_COLUMNS 11
+extern const struct column size_columns[SIZE_COLUMNS]; /* cmd_size.c */
+
 /* One value as the table shows it. */
 #define CELL_SIZE 2048
 void table_cell(const json_t *value, enum column_kind kind, char to[CELL_SIZE]);

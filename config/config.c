@@ -186,6 +186,9 @@ static int check_class(const struct loader *l, const struct toml_node *node)
 	const struct config_class *own = &c->size.classes[c->size.class_count - 1];
 	if (!own->name)
 		return fail_class(l, node, "it has no name");
+	if (strcmp(own->name, "auto") == 0)
+		return fail_class(l, find(node, "name"),
+				  "\"auto\" is what users say for a size by use");
 	if (own->memory_bytes == 0)
 		return fail_class(l, node, "it has no memory, such as memory = \"4G\"");
 	for (const struct config_class *other = c->size.classes; other < own; other++) {

@@ -33,6 +33,7 @@ const struct http_route api_routes[] = {
 	{ "POST", "/v1/session/forget", api_post_forget },
 	{ "POST", "/v1/session/resume", api_post_resume },
 	{ "POST", "/v1/session/keep-awake", api_post_keep_awake },
+	{ "POST", "/v1/session/size", api_post_size },
 	{ "GET", "/v1/session/log", api_get_log },
 	{ "GET", "/v1/operation", api_get_operation },
 	{ "GET", "/v1/events", api_get_events },
@@ -56,6 +57,7 @@ const struct http_route api_routes[] = {
 	{ "GET", "/v1/explain", api_get_explain },
 	{ "GET", "/v1/savings", api_get_savings },
 	{ "GET", "/v1/usage", api_get_usage },
+	{ "GET", "/v1/sizes", api_get_sizes },
 	{ "GET", "/metrics", api_get_metrics },
 	{ 0 },
 };

@@ -86,6 +86,8 @@ void api_get_explain(struct http_exchange *x, void *arg);
 void api_get_savings(struct http_exchange *x, void *arg); /* api_account.c */
 void api_get_usage(struct http_exchange *x, void *arg);
 void api_get_metrics(struct http_exchange *x, void *arg);
+void api_get_sizes(struct http_exchange *x, void *arg); /* size_json.c */
+void api_post_size(struct http_exchange *x, void *arg);
 
 /* For tests: the routes, ended by a zeroed one. */
 extern const struct http_route api_routes[];

@@ -6,6 +6,7 @@
 #include "base/cleanup.h"
 #include "controller/ledger.h"
 #include "controller/nodes.h"
+#include "controller/size.h"
 #include "controller/spec.h"
 #include "controller/usage.h"
 
@@ -107,6 +108,11 @@ static void add_nodes(struct controller *c, struct buf *to)
 		buf_printf(to, "elsa_nodes{state=\"%s\"} %lld\n", names[i], (long long)counts[i]);
 }
 
+static void add_size(const char *name, int64_t sessions, void *arg)
+{
+	buf_printf(arg, "elsa_sessions_size{class=\"%s\"} %lld\n", name, (long long)sessions);
+}
+
 static void add_account(struct controller *c, const struct db_account_sums *sums, struct buf *to)
 {
 	const struct {
@@ -144,6 +150,8 @@ void api_get_metrics(struct http_exchange *x, void *arg)
 	}
 	add_sessions(c, &text);
 	add_nodes(c, &text);
+	head(&text, "elsa_sessions_size", "gauge", "Sessions by size class, asleep or awake.");
+	size_each(c, add_size, &text);
 	add_account(c, &sums, &text);
 	http_reply_text(x, 200, "text/plain; version=0.0.4; charset=utf-8", buf_text(&text),
 			text.len);

@@ -13,6 +13,7 @@
 #include "controller/nodes.h"
 #include "controller/operations.h"
 #include "controller/placing.h"
+#include "controller/size.h"
 #include "controller/spec.h"
 #include "controller/wake.h"
 
@@ -120,6 +121,24 @@ static bool find_place(struct http_exchange *x, struct session *s, const json_t 
 	return false;
 }
 
+static void size_chosen(struct session *s, enum size_when when, void *arg)
+{
+	(void)s;
+	(void)when;
+	(void)arg;
+}
+
+/* Of one that is there already: it is woken with it. A new one gets it with its spec. */
+static int choose_size(struct controller *c, const struct start_request *request, const char *who,
+		       struct error *e)
+{
+	struct session *s = sessions_find(c, request->user, request->server);
+	int r = request->size ? size_check(c, request->size, e) : 0;
+	if (r < 0 || !request->size || !s || !s->row.created_at)
+		return r;
+	return size_choose(s, request->size, who, size_chosen, NULL, e);
+}
+
 void api_post_start(struct http_exchange *x, void *arg)
 {
 	struct controller *c = arg;
@@ -128,11 +147,12 @@ void api_post_start(struct http_exchange *x, void *arg)
 	cleanup_json json_t *body = http_exchange_json(x);
 	if (!body)
 		return;
-	if (start_request_parse(body, &request, &e) < 0) {
+	const struct asker asker = asker_of(x, body, "start");
+	if (start_request_parse(body, &request, &e) < 0 ||
+	    choose_size(c, &request, asker.who, &e) < 0) {
 		http_reply_error(x, &e);
 		return;
 	}
-	const struct asker asker = asker_of(x, body, "start");
 	struct session *s = sessions_find(c, request.user, request.server);
 	if (!s)
 		s = session_new(c, request.user, request.server);

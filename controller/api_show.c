@@ -14,6 +14,7 @@
 #include "controller/operations.h"
 #include "controller/protect.h"
 #include "controller/remains.h"
+#include "controller/size.h"
 #include "wire/text.h"
 
 #include <math.h>
@@ -61,6 +62,7 @@ static void add_seen(json_t *to, const struct session *s)
 	const struct seen *seen = &s->seen;
 	cleanup_free char *note = idle_note(s);
 	json_object_set_new(to, "rss_bytes", json_integer(seen->rss_bytes));
+	json_object_set_new(to, "memory_limit", json_integer(s->memory_limit));
 	json_object_set_new(to, "processes", json_integer(seen->processes));
 	json_object_set_new(to, "cpu_share",
 			    isnan(seen->cpu_share) ? json_null() : json_real(seen->cpu_share));
@@ -146,6 +148,7 @@ void api_get_session(struct http_exchange *x, void *arg)
 	json_object_set_new(shown, "checkpoints", checkpoints_json(s));
 	json_object_set_new(shown, "explain", text_or_null(explain));
 	json_object_set_new(shown, "protection", protect_json(s));
+	json_object_set_new(shown, "size", size_json(arg, s, s->row.user, s->row.server));
 	http_reply_json(x, 200, shown);
 }
 

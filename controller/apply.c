@@ -16,6 +16,7 @@
 #include "controller/record.h"
 #include "controller/remains.h"
 #include "controller/rows.h"
+#include "controller/size.h"
 #include "controller/steps.h"
 #include "controller/tried.h"
 #include "controller/usage.h"
@@ -452,6 +453,7 @@ static void settle(struct session *s, struct draft *d)
 	if (before == SESSION_FREEZING && s->state == SESSION_RUNNING)
 		s->idle.doze_refused_at = s->row.changed_at;
 	asleep_settled(s, before);
+	size_settled(s);
 	log_info("%s: %s -> %s (%s by %s)%s%s", s->label, session_state_name(before),
 		 session_state_name(s->state), session_event_name(change->event), change->who,
 		 change->reason ? ": " : "", change->reason ? change->reason : "");

@@ -24,6 +24,7 @@
 #include "controller/protect.h"
 #include "controller/remains.h"
 #include "controller/sessions.h"
+#include "controller/size.h"
 #include "controller/store_tasks.h"
 #include "controller/usage.h"
 #include "controller/wake.h"
@@ -131,6 +132,8 @@ static int start_parts(struct controller *c, struct error *e)
 	if (r == 0)
 		r = ledger_new(c, e);
 	if (r == 0)
+		r = size_new(c, e);
+	if (r == 0)
 		r = idle_new(c, e);
 	if (r == 0)
 		r = protect_new(c, e);
@@ -205,6 +208,7 @@ void *controller_free(struct controller *c)
 	capacity_free(c);
 	protect_free(c);
 	idle_free(c);
+	size_free(c);
 	ledger_free(c);
 	usage_free(c);
 	observe_free(c);
@@ -261,6 +265,7 @@ void controller_reload(struct controller *c)
 	config_free(old);
 	hub_reload(c);
 	ledger_reload(c);
+	size_reload(c);
 	capacity_reload(c);
 	consolidate_soon(c);
 	log_info("config reloaded");

@@ -32,6 +32,7 @@ struct controller {
 	struct idle *idle;
 	struct ledger *ledger;
 	struct usage *usage;
+	struct size *size;
 	struct protect *protect;
 	struct capacity *capacity; /* NULL: nobody gives machines */
 	struct consolidate *consolidate;

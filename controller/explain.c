@@ -8,6 +8,7 @@
 #include "controller/idle.h"
 #include "controller/nodes.h"
 #include "controller/protect.h"
+#include "controller/size.h"
 #include "wire/text.h"
 
 #include <string.h>
@@ -86,6 +87,7 @@ static json_t *next_json(struct session *s)
 		    s->waiting ? s->waiting : "as soon as a machine has room");
 	else if (s->row.checkpoint)
 		add(next, "wake", 0, "asked", "when its user comes back, or somebody asks");
+	size_foresee(s, next);
 	return next;
 }
 
@@ -99,10 +101,12 @@ json_t *explain_json(struct session *s, struct error *e)
 		return NULL;
 	}
 	cleanup_free char *text = idle_explain(s);
-	return json_pack(
-		"{s:o, s:o, s:s, s:o, s:I, s:o, s:o, s:o, s:o}", "user", wire_text(s->row.user),
-		"server", wire_text(s->row.server), "state", session_state_name(s->state), "reason",
-		s->row.reason ? wire_text(s->row.reason) : json_null(), "since",
-		(json_int_t)s->row.changed_at, "explain", text ? wire_text(text) : json_null(),
-		"decision", idle_now_json(s), "next", next_json(s), "events", story.events);
+	return json_pack("{s:o, s:o, s:s, s:o, s:I, s:o, s:o, s:o, s:o, s:o}", "user",
+			 wire_text(s->row.user), "server", wire_text(s->row.server), "state",
+			 session_state_name(s->state), "reason",
+			 s->row.reason ? wire_text(s->row.reason) : json_null(), "since",
+			 (json_int_t)s->row.changed_at, "explain",
+			 text ? wire_text(text) : json_null(), "decision", idle_now_json(s), "size",
+			 size_json(s->controller, s, s->row.user, s->row.server), "next",
+			 next_json(s), "events", story.events);
 }

@@ -71,11 +71,12 @@ int session_set_wish(struct session *s, enum session_wish wish, struct error *e)
 	return keep(s, &draft, NULL, NULL, NULL, e);
 }
 
-static char *spec_with_memory(const struct session *s, int64_t bytes, struct error *e)
+static char *spec_with_limits(const struct session *s, const struct session_limits *limits,
+			      struct error *e)
 {
 	struct session_spec spec = { 0 };
 	int r = session_spec(s, &spec, e);
-	spec.limits.memory_bytes = bytes;
+	spec.limits = *limits;
 	cleanup_json json_t *encoded = r == 0 ? wire_encode(&wire_session_spec, &spec) : NULL;
 	char *text = encoded ? json_dumps(encoded, JSON_COMPACT) : NULL;
 	if (r == 0 && !text)
@@ -84,21 +85,46 @@ static char *spec_with_memory(const struct session *s, int64_t bytes, struct err
 	return text;
 }
 
-int session_set_memory(struct session *s, int64_t bytes, const char *who, const char *why,
-		       const char *detail, struct error *e)
+int session_set_limits(struct session *s, const struct session_limits *limits,
+		       const struct record *said, struct error *e)
 {
-	const struct record record = {
-		.session = s, .who = who, .what = "memory-limit", .why = why, .detail = detail
-	};
-	cleanup_free char *spec = spec_with_memory(s, bytes, e);
+	struct record record = *said;
+	record.session = s;
+	record.what = "memory-limit";
+	cleanup_free char *spec = spec_with_limits(s, limits, e);
 	if (!spec)
 		return -EIO;
 	struct db_session draft = session_copy_row(&s->row);
 	replace_text(&draft.spec, spec);
+	draft.sized_at = clock_wall();
 	int r = keep(s, &draft, &record, NULL, NULL, e);
 	if (r == 0)
 		session_take_spec(s);
 	return r;
+}
+
+int session_set_memory(struct session *s, int64_t bytes, const char *who, const char *why,
+		       const char *detail, struct error *e)
+{
+	const struct record record = { .who = who, .why = why, .detail = detail };
+	struct session_spec spec = { 0 };
+	int r = session_spec(s, &spec, e);
+	struct session_limits limits = spec.limits;
+	wire_free(&wire_session_spec, &spec);
+	limits.memory_bytes = bytes;
+	return r < 0 ? r : session_set_limits(s, &limits, &record, e);
+}
+
+int session_set_size(struct session *s, const char *size, const char *who, struct error *e)
+{
+	struct db_session draft = session_copy_row(&s->row);
+	const struct record record = { .session = s,
+				       .who = who,
+				       .what = "size",
+				       .why = size ? "chosen" : "automatic",
+				       .detail = size };
+	replace_text(&draft.size, size);
+	return keep(s, &draft, &record, NULL, NULL, e);
 }
 
 int session_set_left_behind(struct session *s, const char *text, struct error *e)

@@ -9,6 +9,7 @@
  */
 
 #include "controller/sessions.h"
+#include "prices/prices.h"
 
 #include <jansson.h>
 
@@ -46,5 +47,6 @@ int ledger_total(struct controller *c, struct db_account_sums *to, struct error 
 /* What the node costs an hour, by its machine's type; 0: not known. */
 double ledger_node_hour(const struct node *node);
 const char *ledger_currency(struct controller *c);
+const struct prices *ledger_prices(struct controller *c); /* until the next reload */
 
 #endif

@@ -90,3 +90,8 @@ const char *ledger_currency(struct controller *c)
 {
 	return c->ledger->prices.currency;
 }
+
+const struct prices *ledger_prices(struct controller *c)
+{
+	return &c->ledger->prices;
+}

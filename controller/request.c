@@ -190,5 +190,7 @@ int start_request_parse(const json_t *body, struct start_request *to, struct err
 		r = get_files(body, to, e);
 	if (r == 0)
 		r = get_limits(body, &to->limits, e);
+	if (r == 0)
+		r = get_text(body, "size", &to->size, e);
 	return r;
 }

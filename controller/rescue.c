@@ -94,7 +94,7 @@ void rescue_seen(struct session *s, const struct session_status *status)
 {
 	s->seen.short_of = status->short_of;
 	bool lately = s->seen.rescued_at && clock_mono() - s->seen.rescued_at < AGAIN_US;
-	if (s->memory_limit > 0 && status->memory_limit > s->memory_limit)
+	if (s->memory_limit > 0 && status->memory_limit > s->memory_limit && !s->size.asking)
 		note_raised(s, status->memory_limit);
 	if (status->short_of > 0 && s->state == SESSION_RUNNING && !s->effect && !lately)
 		take_elsewhere(s, status->short_of);

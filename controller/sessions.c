@@ -286,6 +286,7 @@ struct db_session session_copy_row(const struct db_session *row)
 	copy.spawner = copy_text(row->spawner);
 	copy.tried = copy_text(row->tried);
 	copy.left_behind = copy_text(row->left_behind);
+	copy.size = copy_text(row->size);
 	return copy;
 }
 

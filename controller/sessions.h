@@ -139,6 +139,10 @@ struct session {
 		int64_t cost_ms, cost_bytes;
 	} protect;
 	struct usage_minute usage;
+	struct {                 /* controller/size.h */
+		mono_us next_at; /* not decided again before */
+		bool asking;     /* its node is told other limits */
+	} size;
 	struct self_pace pace;
 	char *report; /* activity for the Hub that it did not take yet; JSON */
 	uint64_t report_number;
@@ -197,9 +201,15 @@ struct session_now session_now(const struct session *s);
 
 /* The other things that are kept of a session; none changes its state. */
 int session_set_wish(struct session *s, enum session_wish wish, struct error *e);
-/* Its memory's limit, from now on and when it wakes: `detail` says from what to what. */
+/* Its limits, from now on and when it wakes; the record's `what` and session are filled in. */
+struct record;
+int session_set_limits(struct session *s, const struct session_limits *limits,
+		       const struct record *record, struct error *e);
+/* Its memory's alone: `detail` says from what to what. */
 int session_set_memory(struct session *s, int64_t bytes, const char *who, const char *why,
 		       const char *detail, struct error *e);
+/* The class that its user has chosen; NULL: none. Its limits stay. */
+int session_set_size(struct session *s, const char *size, const char *who, struct error *e);
 /* NULL: nothing. See controller/left_behind.h. */
 int session_set_left_behind(struct session *s, const char *text, struct error *e);
 int session_keep_awake(struct session *s, wall_ms until, const char *who, struct error *e);

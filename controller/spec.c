@@ -4,6 +4,7 @@
 #include "base/cleanup.h"
 #include "base/fs.h"
 #include "controller/rows.h"
+#include "controller/size.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -132,20 +133,22 @@ static int set_homes(struct session *s, const struct start_request *request,
 	return 0;
 }
 
-static void set_limits(const struct config *config, const struct start_request *request,
+static void set_limits(const struct session *s, const struct start_request *request,
 		       struct session_limits *to)
 {
+	const struct config *config = s->controller->config;
 	const struct session_limits *asked = &request->limits;
 	to->memory_bytes = asked->memory_bytes ? asked->memory_bytes : config->session.memory_bytes;
 	to->cpus = asked->cpus > 0 ? asked->cpus : config->session.cpus;
 	to->pids = asked->pids ? asked->pids : config->session.pids;
+	size_at_start(s, request->size, to);
 }
 
 struct placing spec_placing(const struct session *s, const struct start_request *request)
 {
 	const struct config *config = s->controller->config;
 	struct session_limits limits;
-	set_limits(config, request, &limits);
+	set_limits(s, request, &limits);
 	return (struct placing) {
 		.memory_bytes = limits.memory_bytes ? limits.memory_bytes
 						    : config->nodes.memory_request_bytes,
@@ -183,7 +186,7 @@ static int fill_spec(struct session *s, const struct db_session *draft,
 	spec->env = merge_env(request->env, config->session.env);
 	if (!spec->cmd || !spec->env)
 		return error_set(e, ENOMEM, "out of memory");
-	set_limits(config, request, &spec->limits);
+	set_limits(s, request, &spec->limits);
 	return set_homes(s, request, owner, spec, e);
 }
 
@@ -200,6 +203,8 @@ static int write_spec(struct db_session *draft, const struct start_request *requ
 	replace_text(&draft->spec, text);
 	replace_text(&draft->spawner, spawner);
 	replace_text(&draft->api_token, request->api_token);
+	if (request->size)
+		replace_text(&draft->size, *request->size ? request->size : NULL);
 	return 0;
 }
 

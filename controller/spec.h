@@ -18,6 +18,7 @@
 struct start_request {
 	const char *user, *server, *api_token, *home, *image;
 	bool fresh;
+	const char *size; /* the class that its user has chosen; "": none; NULL: as before */
 	const json_t *cmd, *env, *spawner; /* NULL: not given */
 	int64_t port;
 	struct session_limits limits;

@@ -60,6 +60,8 @@ struct db_session {
 	wall_ms keep_awake_until;
 	wall_ms refused_at;
 	wall_ms slept_at; /* since when nothing of it runs; 0: it does, or has ended */
+	char *size;       /* the size class that its user has chosen; NULL: none */
+	wall_ms sized_at; /* its limits were changed while it was there; 0: never */
 };
 
 /* Insert or update by id; user/server and address are unique (-EEXIST). The spec's "uid" becomes

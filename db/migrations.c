@@ -194,6 +194,9 @@ static const char *const migrations[] = {
 	") STRICT, WITHOUT ROWID;",
 	/* 8: since when nothing of a session has run */
 	"ALTER TABLE sessions ADD COLUMN slept_at INTEGER NOT NULL DEFAULT 0;",
+	/* 9: the size class that its user has chosen, and when its limits were changed last */
+	"ALTER TABLE sessions ADD COLUMN size TEXT;"
+	"ALTER TABLE sessions ADD COLUMN sized_at INTEGER NOT NULL DEFAULT 0;",
 };
 
 static int read_number(struct db *db, const char *sql, int64_t *value, struct error *e)

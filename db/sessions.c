@@ -7,12 +7,12 @@
 	"id, user, server, state, reason, address, node, spec, api_token, spawner, "               \
 	"generation, created_at, changed_at, started_at, person_at, keep_awake_until, "            \
 	"refused_at, "                                                                             \
-	"checkpoint, wish, tried, left_behind, slept_at"
+	"checkpoint, wish, tried, left_behind, slept_at, size, sized_at"
 
 #define FIELD(type, name) { COLUMN_##type, offsetof(struct db_session, name) }
 
 static const struct shape shape = {
-	.count = 22,
+	.count = 24,
 	.columns = {
 		FIELD(ID, id),
 		FIELD(TEXT, user),
@@ -36,6 +36,8 @@ static const struct shape shape = {
 		FIELD(TEXT, tried),
 		FIELD(TEXT, left_behind),
 		FIELD(INTEGER, slept_at),
+		FIELD(TEXT, size),
+		FIELD(INTEGER, sized_at),
 	},
 };
 
@@ -45,7 +47,7 @@ static int put_row(struct db *db, const struct db_session *session, struct error
 	query_start(
 		&q, db,
 		"INSERT INTO sessions (" COLUMNS ")"
-		" VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)"
+		" VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)"
 		" ON CONFLICT (id) DO UPDATE SET user = excluded.user, server = excluded.server,"
 		" state = excluded.state, reason = excluded.reason, address = excluded.address,"
 		" node = excluded.node, spec = excluded.spec, api_token = excluded.api_token,"
@@ -54,7 +56,8 @@ static int put_row(struct db *db, const struct db_session *session, struct error
 		" started_at = excluded.started_at, person_at = excluded.person_at,"
 		" keep_awake_until = excluded.keep_awake_until, refused_at = excluded.refused_at,"
 		" checkpoint = excluded.checkpoint, wish = excluded.wish, tried = excluded.tried,"
-		" left_behind = excluded.left_behind, slept_at = excluded.slept_at",
+		" left_behind = excluded.left_behind, slept_at = excluded.slept_at,"
+		" size = excluded.size, sized_at = excluded.sized_at",
 		e);
 	query_row(&q, &shape, session);
 	return query_run(&q);

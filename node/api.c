@@ -396,6 +396,7 @@ static const struct http_route routes[] = {
 	{ "GET", "/v1/sessions", get_sessions },
 	{ "GET", "/v1/sessions/{id}", get_session },
 	{ "GET", "/v1/sessions/{id}/log", get_log },
+	{ "PUT", "/v1/sessions/{id}/limits", api_limits },
 	{ "PUT", "/v1/effects/{id}", put_effect },
 	{ "GET", "/v1/effects/{id}", get_effect },
 	{ "GET", "/v1/effects", get_effects },

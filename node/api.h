@@ -38,6 +38,9 @@ void api_departure(struct http_exchange *x, void *node);
 void api_departure_take_back(struct http_exchange *x, void *node);
 void api_departure_end(struct http_exchange *x, void *node);
 
+/* ... and about a session's limits. */
+void api_limits(struct http_exchange *x, void *node);
+
 /* An id that effects and what else is asked for may have. */
 bool api_id_valid(const char *id);
 

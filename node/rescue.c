@@ -172,18 +172,37 @@ static int64_t room_of(struct node *node, const struct patient *patients, size_t
 	return room - promised - node->config->nodes.reserve_bytes;
 }
 
+/* Allocated; NULL, and none, when out of memory. */
+static struct patient *examine_all(struct node *node, size_t *count)
+{
+	size_t most = 0;
+	*count = 0;
+	for (struct session *s = node->sessions; s; s = s->next)
+		most++;
+	struct patient *patients = calloc(most + 1, sizeof(*patients));
+	for (struct session *s = node->sessions; patients && s; s = s->next)
+		if (is_looked_at(node, s) && examine(node, s, &patients[*count], NULL) == 0)
+			++*count;
+	return patients;
+}
+
+int64_t rescue_room(struct node *node)
+{
+	size_t count;
+	cleanup_free struct patient *patients = examine_all(node, &count);
+	int64_t room = patients ? room_of(node, patients, count) : 0;
+	for (size_t i = 0; i < count; i++)
+		cgroup_deinit(&patients[i].cgroup);
+	return room;
+}
+
 static void on_look(evutil_socket_t fd, short what, void *arg)
 {
 	struct node *node = arg;
-	size_t count = 0, most = 0;
+	size_t count;
 	(void)fd;
 	(void)what;
-	for (struct session *s = node->sessions; s; s = s->next)
-		most++;
-	cleanup_free struct patient *patients = calloc(most + 1, sizeof(*patients));
-	for (struct session *s = node->sessions; patients && s; s = s->next)
-		if (is_looked_at(node, s) && examine(node, s, &patients[count], NULL) == 0)
-			count++;
+	cleanup_free struct patient *patients = examine_all(node, &count);
 	int64_t room = count ? room_of(node, patients, count) : 0;
 	for (size_t i = 0; i < count; i++) {
 		treat(node, &patients[i], &room);

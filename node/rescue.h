@@ -15,4 +15,8 @@
 int rescue_init(struct node *node, struct error *e);
 void rescue_free(struct node *node);
 
+/* Memory that can be promised to its sessions besides what their limits say; negative: too much is.
+ */
+int64_t rescue_room(struct node *node);
+
 #endif

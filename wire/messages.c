@@ -81,7 +81,7 @@ static const struct wire_field session_limits_fields[] = {
 	{ DOUBLE(session_limits, cpus), RANGE(0, 65536) },
 	{ INT(session_limits, pids), NOT_NEGATIVE },
 };
-static WIRE_STRUCT_OF(session_limits);
+WIRE_STRUCT_OF(session_limits);
 
 static const struct wire_field session_spec_fields[] = {
 	{ STRING(session_spec, id), REQUIRED },

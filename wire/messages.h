@@ -412,11 +412,11 @@ struct store_task {
 	char *spec; /* the session as its node had it: JSON of session_spec */
 };
 
-extern const struct wire_struct wire_session_spec, wire_effect_request, wire_effect_result,
-	wire_session_status, wire_session_status_list, wire_node_info, wire_checkpoint_info,
-	wire_checkpoint_list, wire_checkpoint_detail, wire_store_request, wire_store_task,
-	wire_node_notice, wire_departure, wire_take_back_request, wire_moving_request,
-	wire_drill_request, wire_node_question, wire_join_request, wire_join_answer,
-	wire_lease_request, wire_lease_grant, wire_overlay_state, wire_evacuation;
+extern const struct wire_struct wire_session_limits, wire_session_spec, wire_effect_request,
+	wire_effect_result, wire_session_status, wire_session_status_list, wire_node_info,
+	wire_checkpoint_info, wire_checkpoint_list, wire_checkpoint_detail, wire_store_request,
+	wire_store_task, wire_node_notice, wire_departure, wire_take_back_request,
+	wire_moving_request, wire_drill_request, wire_node_question, wire_join_request,
+	wire_join_answer, wire_lease_request, wire_lease_grant, wire_overlay_state, wire_evacuation;
 
 #endif

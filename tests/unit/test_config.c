@@ -289,6 +289,7 @@ static const struct {
 	  "t:8:8: size.class: there is a class \"a\" already" },
 	{ CLASS("a", "1G") CLASS("b", "1024M"),
 	  "t:6:10: size.class: it has the same memory and cpus as \"a\"" },
+	{ CLASS("auto", "1G"), "t:2:8: size.class: \"auto\" is what users say" },
 	{ CLASS("a", "1k"), "t:3:10: size.class.memory: " },
 	{ "[[size.class]]\nname = \"a\"\nmemory = -1\n",
 	  "t:3:10: size.class.memory: out of range: it must be from 16M" },

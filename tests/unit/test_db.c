@@ -168,6 +168,7 @@ static void test_older_schema(void **state)
 	run_sql("ALTER TABLE sessions DROP COLUMN tried;"
 		"ALTER TABLE sessions DROP COLUMN left_behind;"
 		"ALTER TABLE sessions DROP COLUMN slept_at;"
+		"ALTER TABLE sessions DROP COLUMN size; ALTER TABLE sessions DROP COLUMN sized_at;"
 		"ALTER TABLE events DROP COLUMN inputs;"
 		"DROP TABLE nodes; DROP TABLE join_tokens; DROP TABLE departures;"
 		"DROP TABLE accounts; DROP TABLE account_days; DROP TABLE account_total;"

@@ -66,6 +66,8 @@ static void test_session(void **state)
 		.wish = 2,
 		.tried = "[1,2]",
 		.left_behind = "{}",
+		.size = "large",
+		.sized_at = 8,
 	};
 	struct db_session got;
 	assert_int_equal(db_session_put(db, &s, NULL), 0);
@@ -83,9 +85,10 @@ static void test_session(void **state)
 	assert_true(got.generation == INT64_MAX && got.created_at == 1 && got.changed_at == 2 &&
 		    got.started_at == 3 && got.person_at == 4 && got.keep_awake_until == 5 &&
 		    got.refused_at == -6 && got.slept_at == -7 && got.checkpoint == 7 &&
-		    got.wish == 2);
+		    got.wish == 2 && got.sized_at == 8);
 	assert_string_equal(got.tried, "[1,2]");
 	assert_string_equal(got.left_behind, "{}");
+	assert_string_equal(got.size, "large");
 	db_session_deinit(&got);
 	db_session_deinit(&got);
 

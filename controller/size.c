@@ -1,0 +1,223 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The classes there are, and when which session is looked at. */
+#include "controller/size_private.h"
+
+#include "base/buf.h"
+#include "base/cleanup.h"
+#include "base/log.h"
+#include "controller/ledger.h"
+#include "controller/nodes.h"
+#include "controller/retry.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define PASS_MS    60000
+#define AT_ONCE    20 /* sessions looked at before the loop goes on: each reads the record */
+#define PAUSE_MS   20
+#define AGAIN_US   (60 * 1000000LL)       /* after it could not be done */
+#define SELDOM_US  (6 * 3600 * 1000000LL) /* what it used counts for less and less */
+#define NAMES_MOST 400
+
+/* --- classes -------------------------------------------------------------------------------------
+ */
+
+static void drop_classes(struct size *size)
+{
+	for (size_t i = 0; i < size->count; i++)
+		free((char *)size->classes[i].name);
+	free(size->classes);
+	size->classes = NULL;
+	size->count = 0;
+}
+
+static int add_class(struct size *size, const char *name, int64_t memory, double cpus, double cost)
+{
+	char *copy = strdup(name);
+	if (!copy)
+		return -ENOMEM;
+	size->classes[size->count++] = (struct size_class) { copy, memory, cpus, cost };
+	return 0;
+}
+
+static double hour_of(const struct config_class *class, double gib_hour)
+{
+	if (class->price > 0)
+		return class->price;
+	return (double)class->memory_bytes / (1 << 30) * gib_hour;
+}
+
+static int add_configured(struct size *size, const struct config *config, const struct prices *p)
+{
+	double gib_hour = prices_memory(p, NULL, false).demand;
+	int r = 0;
+	for (size_t i = 0; r == 0 && i < config->size.class_count; i++) {
+		const struct config_class *class = &config->size.classes[i];
+		r = add_class(size, class->name, class->memory_bytes, class->cpus,
+			      hour_of(class, gib_hour));
+	}
+	return r;
+}
+
+static int add_catalogue(struct size *size, const struct prices *p)
+{
+	int r = 0;
+	for (size_t i = 0; r == 0 && i < p->type_count; i++)
+		r = add_class(size, p->types[i].name, p->types[i].memory_bytes, p->types[i].cpus,
+			      p->types[i].hour);
+	return r;
+}
+
+static int take_classes(struct controller *c, struct size *size, struct error *e)
+{
+	const struct config *config = c->config;
+	const struct prices *p = ledger_prices(c);
+	size_t most = config->size.catalogue ? p->type_count : config->size.class_count;
+	drop_classes(size);
+	size->rules = size_defaults;
+	size->rules.headroom = config->size.headroom;
+	size->rules.slack = config->size.slack;
+	size->rules.observed_ms = config->size.observed_ms;
+	size->rules.settle_ms = config->size.settle_ms;
+	size->classes = calloc(most + 1, sizeof(*size->classes));
+	int r = size->classes ? 0 : -ENOMEM;
+	if (r == 0 && config->size.catalogue)
+		r = add_catalogue(size, p);
+	else if (r == 0)
+		r = add_configured(size, config, p);
+	return r < 0 ? error_set(e, ENOMEM, "out of memory") : 0;
+}
+
+int size_check(struct controller *c, const char *name, struct error *e)
+{
+	const struct size *size = c->size;
+	cleanup_buf struct buf names = BUF_INIT(NAMES_MOST);
+	if (!*name || size_find(size, name) >= 0)
+		return 0;
+	if (size->count == 0) {
+		int r = error_fault(e, FAULT_BAD_INPUT,
+				    "size: there are no size classes to choose from");
+		return error_remedy(e, r, "the administrator adds [[size.class]] to elsa.toml");
+	}
+	for (size_t i = 0; i < size->count; i++)
+		buf_printf(&names, "%s%s", i ? ", " : "", size->classes[i].name);
+	int r = error_fault(e, FAULT_BAD_INPUT, "size: there is no class \"%.64s\"", name);
+	return error_remedy(e, r, "there are: %s", buf_text(&names));
+}
+
+void size_each(struct controller *c, void (*each)(const char *name, int64_t sessions, void *arg),
+	       void *arg)
+{
+	const struct size *size = c->size;
+	for (size_t i = 0; i < size->count; i++) {
+		const struct size_class *class = &size->classes[i];
+		int64_t count = 0;
+		for (struct session *s = sessions_first(c); s; s = sessions_next(s))
+			count += s->memory_limit == class->memory_bytes &&
+				 s->cpu_limit == class->cpus && s->row.spec;
+		each(class->name, count, arg);
+	}
+}
+
+/* --- when ----------------------------------------------------------------------------------------
+ */
+
+static bool is_put_away(const struct session *s)
+{
+	return (s->state == SESSION_HIBERNATED || s->state == SESSION_ASLEEP) && !s->effect &&
+	       !s->size.asking;
+}
+
+static void look_at(struct session *s)
+{
+	struct size_view view;
+	struct error e = ERROR_INIT;
+	int64_t pause = AGAIN_US;
+	int r = size_look(s, &view, &e);
+	if (r == 0 && view.decision.to >= 0)
+		r = size_act(s, &view, &e);
+	else if (r == 0)
+		pause = SELDOM_US;
+	if (r == 0 && view.decision.wait_ms >= 0 && view.decision.wait_ms * 1000 < pause)
+		pause = view.decision.wait_ms * 1000;
+	s->size.next_at = clock_mono() + pause;
+	if (r < 0)
+		log_warning("%s: its size cannot be decided, or changed: %s", s->label, e.text);
+}
+
+static void pass(evutil_socket_t fd, short what, void *arg)
+{
+	struct controller *c = arg;
+	struct session *next;
+	int left = AT_ONCE;
+	(void)fd;
+	(void)what;
+	if (c->size->count == 0)
+		return;
+	for (struct session *s = sessions_first(c); s && left > 0; s = next) {
+		next = sessions_next(s);
+		if (!is_put_away(s) || clock_mono() < s->size.next_at)
+			continue;
+		look_at(s);
+		left--;
+	}
+	const struct timeval again = retry_timeval(left > 0 ? PASS_MS : PAUSE_MS);
+	event_add(c->size->timer, &again);
+}
+
+void size_soon(struct session *s)
+{
+	static const struct timeval now;
+	struct size *size = s->controller->size;
+	s->size.next_at = 0;
+	if (size && size->count)
+		event_add(size->timer, &now);
+}
+
+void size_settled(struct session *s)
+{
+	if (s->state == SESSION_HIBERNATED || s->state == SESSION_ASLEEP)
+		size_soon(s);
+}
+
+/* --- all -----------------------------------------------------------------------------------------
+ */
+
+int size_new(struct controller *c, struct error *e)
+{
+	static const struct timeval now;
+	c->size = calloc(1, sizeof(*c->size));
+	if (!c->size)
+		return error_set(e, ENOMEM, "out of memory");
+	int r = take_classes(c, c->size, e);
+	if (r < 0)
+		return r;
+	c->size->timer = evtimer_new(c->base, pass, c);
+	if (!c->size->timer)
+		return error_set(e, ENOMEM, "out of memory");
+	event_add(c->size->timer, &now);
+	return 0;
+}
+
+void size_reload(struct controller *c)
+{
+	static const struct timeval now;
+	struct error e = ERROR_INIT;
+	if (take_classes(c, c->size, &e) < 0)
+		log_error("the size classes are not read again, and there are none: %s", e.text);
+	for (struct session *s = sessions_first(c); s; s = sessions_next(s))
+		s->size.next_at = 0;
+	event_add(c->size->timer, &now);
+}
+
+void size_free(struct controller *c)
+{
+	if (!c->size)
+		return;
+	drop_classes(c->size);
+	if (c->size->timer)
+		event_free(c->size->timer);
+	free(c->size);
+	c->size = NULL;
+}

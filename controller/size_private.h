@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef ELSA_CONTROLLER_SIZE_PRIVATE_H
+#define ELSA_CONTROLLER_SIZE_PRIVATE_H
+
+/* Private to controller/size*.c. */
+
+#include "controller/size.h"
+#include "policies/size.h"
+
+struct size {
+	struct event *timer;
+	struct size_rules rules;
+	struct size_class *classes; /* which own their names */
+	size_t count;
+};
+
+/* A decision, and on what it was made. */
+struct size_view {
+	struct size_facts facts;
+	struct size_decision decision;
+};
+
+/* size_facts.c. Of a session as it is; and of one that is started afresh with `limits`. */
+int size_look(const struct session *s, struct size_view *to, struct error *e);
+int size_look_at_start(const struct session *s, const char *chosen,
+		       const struct session_limits *limits, struct size_view *to, struct error *e);
+/* ... of who has no session yet. */
+int size_look_ahead(struct controller *c, const char *user, const char *server,
+		    struct size_view *to, struct error *e);
+int size_find(const struct size *size, const char *name); /* -1: none */
+
+/* For events, and for who asks; a new reference. */
+json_t *size_view_json(const struct size *size, const struct size_view *view);
+
+/* size_act.c. What was decided, of a session that does not run: done, or under way. */
+int size_act(struct session *s, const struct size_view *view, struct error *e);
+
+/* size.c. It is looked at again, soon. */
+void size_soon(struct session *s);
+
+#endif
