@@ -115,7 +115,7 @@ void size_each(struct controller *c, void (*each)(const char *name, int64_t sess
 		int64_t count = 0;
 		for (struct session *s = sessions_first(c); s; s = sessions_next(s))
 			count += s->memory_limit == class->memory_bytes &&
-				 s->cpu_limit == class->cpus && s->row.spec;
+				 s->cpu_limit == class->cpus && !size_is_over(s);
 		each(class->name, count, arg);
 	}
 }

@@ -151,15 +151,9 @@ static bool is_more(const struct session *s, const struct size_view *view)
 	       s->controller->size->classes[to].memory_bytes >= s->memory_limit;
 }
 
-/* Nothing of it is left to be woken. */
-static bool is_over(const struct session *s)
-{
-	return !session_state_has_processes(s->state) && !s->row.checkpoint;
-}
-
 static enum size_when when_chosen(struct session *s, const struct size_view *view)
 {
-	if (is_over(s))
+	if (size_is_over(s))
 		return SIZE_START;
 	if (view->decision.reason == SIZE_HOLDS)
 		return SIZE_HELD;
@@ -173,6 +167,9 @@ int size_choose(struct session *s, const char *name, const char *who,
 {
 	struct size_view view;
 	const char *chosen = *name ? name : NULL;
+	if (!s->row.created_at)
+		return error_fault(e, FAULT_CONFLICT, "%s waits for a machine to be started on",
+				   s->label);
 	bool same =
 		chosen && s->row.size ? strcmp(chosen, s->row.size) == 0 : !chosen && !s->row.size;
 	int r = same ? 0 : session_set_size(s, chosen, who, e);

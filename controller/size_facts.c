@@ -98,7 +98,11 @@ int size_find(const struct size *size, const char *name)
 	return -1;
 }
 
-/* Of one that has ended nothing is left. */
+bool size_is_over(const struct session *s)
+{
+	return !session_state_has_processes(s->state) && !s->row.checkpoint;
+}
+
 static int64_t held_by(const struct session *s)
 {
 	if (session_state_has_processes(s->state))

@@ -27,6 +27,7 @@ int size_look_at_start(const struct session *s, const char *chosen,
 /* ... of who has no session yet. */
 int size_look_ahead(struct controller *c, const char *user, const char *server,
 		    struct size_view *to, struct error *e);
+bool size_is_over(const struct session *s);               /* nothing of it is left to be woken */
 int size_find(const struct size *size, const char *name); /* -1: none */
 
 /* For events, and for who asks; a new reference. */

@@ -20,7 +20,7 @@ from jupyterhub.spawner import Spawner
 from jupyterhub.utils import maybe_future, url_path_join
 from traitlets import Bool, Float, List, Unicode, default
 
-from . import pages, records
+from . import pages, records, sizes
 from .client import SUPERSEDED, Client, ElsaAway, ElsaError, follow, patiently
 from .progress import Progress, describe
 
@@ -87,6 +87,12 @@ class ElsaSpawner(Spawner):
         to keep it awake and to let it sleep. Needs this package in the sessions' image.""",
     ).tag(config=True)
 
+    choose_size = Bool(
+        False,
+        help="""Ask users on the spawn page for the size of their session, with prices and what its
+        use asks for. Needs size classes in elsa.toml; without them nobody is asked.""",
+    ).tag(config=True)
+
     # Where the single-user server listens inside the session, which has an address of its own.
     @default("ip")
     def _default_ip(self) -> str:
@@ -117,6 +123,8 @@ class ElsaSpawner(Spawner):
     # Its server did not answer after the last start; the user is asked before the next one.
     _unanswered = False
     _rejoining: asyncio.Future | None = None
+    # The size class that its user has chosen for this start; "": by use; None: not asked.
+    _size: str | None = None
     # When it fell asleep, as far as is known here; 0: it did not.
     _asleep_at = 0
 
@@ -236,6 +244,7 @@ class ElsaSpawner(Spawner):
             "memory_bytes": int(self.mem_limit or 0),
             "cpus": float(self.cpu_limit or 0),
             "pids": 0,
+            "size": self._size,
             "spawner": {},
         }
 
@@ -244,6 +253,7 @@ class ElsaSpawner(Spawner):
         self._offered_token = self.api_token
         self._scopes = records.client_scopes(self)
         self._starting, self._given_up = True, False
+        self._size = self._take_size()
         began = asyncio.get_running_loop().time()
         try:
             # The Hub's own timeout would cancel us without a word to the user.
@@ -281,6 +291,14 @@ class ElsaSpawner(Spawner):
         self.user_options = {k: v for k, v in self.user_options.items() if k not in FRESH_OPTIONS}
         records.forget_option(self, FRESH_OPTIONS)
         return wish if wish["fresh"] is True else None
+
+    def _take_size(self) -> str | None:
+        """The user's choice of a size. elsad keeps it; the Hub would repeat it for ever, also when
+        another was chosen since."""
+        size = self.user_options.get(sizes.SIZE_OPTION)
+        self.user_options = {k: v for k, v in self.user_options.items() if k != sizes.SIZE_OPTION}
+        records.forget_option(self, [sizes.SIZE_OPTION])
+        return size if isinstance(size, str) else None
 
     async def _bring_up(self, wish: Json | None) -> Json:
         """From whatever the session is doing now to running."""
@@ -525,14 +543,27 @@ class ElsaSpawner(Spawner):
             self.log.warning("Cannot ask elsad about %s: %s", self._log_name, error)
             return form
         why = pages.trouble(session, self._unanswered)
+        size = await self._size_form()
         if session and why:
-            return pages.choice_form(session, why) + (form or "")
+            return pages.choice_form(session, why) + (form or "") + size
         # Without a form there is no such page: the progress of the start says the same.
         asleep = pages.asleep_text(session, _now_ms())
-        return pages.asleep_note(asleep) + form if asleep and form else form
+        if asleep and form:
+            form = pages.asleep_note(asleep) + form
+        return (form or "") + size
+
+    async def _size_form(self) -> str:
+        if not self.choose_size:
+            return ""
+        try:
+            return sizes.size_form(await self._elsa.get("/v1/sizes", seconds=5, **self._key))
+        except (ElsaAway, ElsaError) as error:
+            self.log.warning("Cannot ask elsad for sizes: %s", error)
+            return ""
 
     async def run_options_from_form(self, form_data: dict[str, list]) -> Json:
-        rest = {name: value for name, value in form_data.items() if name != pages.FRESH_FIELD}
+        own = (pages.FRESH_FIELD, sizes.SIZE_FIELD)
+        rest = {name: value for name, value in form_data.items() if name not in own}
         options = dict(await maybe_future(super().run_options_from_form(rest)))
         for name in FRESH_OPTIONS:
             options.pop(name, None)
@@ -540,15 +571,15 @@ class ElsaSpawner(Spawner):
         if chosen.isdecimal():
             # The generation makes the wish harmless when it comes twice.
             options.update(fresh=True, fresh_generation=int(chosen))
+        size = sizes.chosen_in(form_data)
+        if size is not None:
+            options[sizes.SIZE_OPTION] = size
         return options
 
     def options_from_query(self, query_data: dict[str, list]) -> Json:
-        """Without the wish to start fresh: a link must not be able to make it."""
-        rest = {
-            name: value
-            for name, value in query_data.items()
-            if name != pages.FRESH_FIELD and name not in FRESH_OPTIONS
-        }
+        """Without the wish to start fresh, or a size: a link must not be able to make it."""
+        own = (pages.FRESH_FIELD, *FRESH_OPTIONS, sizes.SIZE_FIELD, sizes.SIZE_OPTION)
+        rest = {name: value for name, value in query_data.items() if name not in own}
         return super().options_from_query(rest)
 
 

@@ -98,15 +98,24 @@ class Browser:
         began = time.monotonic()
         values = re.findall(r'<input type="radio" name="elsa_fresh" value="(\d*)"', page.text)
         assert len(values) == 2, f"the page does not ask:\n{page.text}"
-        action = _first(r'<form[^>]*action="([^"]+)"', page.text)
         chosen = next(value for value in values if bool(value) == fresh)
-        # As a browser sends a form with enctype multipart/form-data.
-        page = self.http.post(
+        return self._follow_spawn(self._submit(page, elsa_fresh=chosen), began, seconds)
+
+    def start_with_size(self, size: str, seconds: float = 180) -> str:
+        """Chooses a size on the spawn page and follows it; the page."""
+        page = self._spawn_page(seconds)
+        assert 'name="elsa_size"' in page.text, f"the page does not ask:\n{_text(page.text)}"
+        self._follow_spawn(self._submit(page, elsa_size=size), time.monotonic(), seconds)
+        return page.text
+
+    def _submit(self, page: requests.Response, **fields: str) -> requests.Response:
+        """As a browser sends a form with enctype multipart/form-data."""
+        action = _first(r'<form[^>]*action="([^"]+)"', page.text)
+        return self.http.post(
             urljoin(self.url, html.unescape(action)),
-            files={"elsa_fresh": (None, chosen)},
+            files={name: (None, value) for name, value in fields.items()},
             timeout=60,
         )
-        return self._follow_spawn(page, began, seconds)
 
     def _follow_spawn(self, page: requests.Response, began: float, seconds: float) -> float:
         assert "elsa_fresh" not in page.text, "the spawn page asks what to do"
