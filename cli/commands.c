@@ -127,8 +127,8 @@ const struct cli_command cli_commands[] = {
 	  "class that asks for, and what will be done (docs/size.md).",
 	  cmd_sizes, CLI_MAY_USER, SERVER, false },
 	{ "resize", "USER CLASS", "the class that a session is to have from now on",
-	  "It gets it at its next wake; more than it has, at once, if it runs and its node has room. It "
-	  "keeps it until another is chosen; auto has it found by its use again. What holds more than the "
+	  "It gets it at its next wake; more than it has, at once, if it runs and its node has room, or "
+	  "another, where it then moves as it runs. It keeps it until another is chosen; auto has it found by its use again. What holds more than the "
 	  "class has room for keeps what it has until it holds less. What becomes of it is said.",
 	  cmd_resize, CLI_USER_MAY_FILE, SERVER | B(CLI_WHY), false },
 	{ "savings", "", "what sessions cost, and would have cost always on",

@@ -35,6 +35,8 @@ enum size_when {
 	SIZE_START, /* when it is started afresh */
 	SIZE_HELD,  /* when it holds less: until then it keeps, or gets, more */
 	SIZE_FULL,  /* when it wakes next; it runs, and its node has no room for so much */
+	SIZE_MOVES, /* on another node, which has that room, and where it is about to go as it runs
+		     */
 	SIZE_USE,   /* none: it is decided by its use */
 	SIZE_WHEN_COUNT
 };

@@ -5,6 +5,7 @@
 #include "base/cleanup.h"
 #include "base/fs.h"
 #include "base/log.h"
+#include "controller/migrate.h"
 #include "controller/node.h"
 #include "controller/record.h"
 
@@ -86,6 +87,19 @@ static void *telling_free(struct telling *t)
 }
 DEFINE_CLEANUP(struct telling *, telling_free)
 
+/* Its node has no room for it as large as it is to be; another one has. */
+static int move_to_room(struct session *s, const struct change *change, struct error *e)
+{
+	int64_t before = s->memory_limit;
+	struct node *to = NULL;
+	s->memory_limit = change->limits.memory_bytes; /* to find its place by */
+	int r = migrate_place(s, NULL, &to, e);
+	s->memory_limit = before;
+	if (r == 0)
+		r = record(s, change, e);
+	return r < 0 ? r : migrate_begin(s, to, WHO, "size", e);
+}
+
 static void told(const struct http_reply *reply, void *arg)
 {
 	cleanup(telling_freep) struct telling *t = arg;
@@ -100,8 +114,11 @@ static void told(const struct http_reply *reply, void *arg)
 		s->size.asking = false;
 	if (s && when == SIZE_NOW && s->node == t->node && record(s, &t->change, &e) < 0)
 		when = SIZE_WAKE;
+	if (s && when == SIZE_FULL && s->state == SESSION_RUNNING && !s->effect &&
+	    move_to_room(s, &t->change, &e) == 0)
+		when = SIZE_MOVES;
 	/* Somebody woke it just then, or it is being moved: there will be another time. */
-	if (s && e.fault != FAULT_NONE)
+	if (s && when != SIZE_NOW && when != SIZE_MOVES)
 		log_info("%s: its limits are not changed now: %s", s->label, e.text);
 	if (t->done)
 		t->done(s, when, t->arg);

@@ -144,8 +144,8 @@ static void asker_left(void *arg)
 }
 
 static const char *const when_names[SIZE_WHEN_COUNT] = {
-	[SIZE_NOW] = "now",   [SIZE_WAKE] = "wake", [SIZE_START] = "start",
-	[SIZE_HELD] = "held", [SIZE_FULL] = "full", [SIZE_USE] = "use",
+	[SIZE_NOW] = "now",   [SIZE_WAKE] = "wake",   [SIZE_START] = "start", [SIZE_HELD] = "held",
+	[SIZE_FULL] = "full", [SIZE_MOVES] = "moves", [SIZE_USE] = "use",
 };
 
 static const char *const when_texts[SIZE_WHEN_COUNT] = {
@@ -155,7 +155,8 @@ static const char *const when_texts[SIZE_WHEN_COUNT] = {
 	[SIZE_HELD] =
 		"it holds more than that has room for: it gets it when it wakes and holds less",
 	[SIZE_FULL] = "its node has no room for so much as it runs: it gets it when it wakes next, "
-		      "where there is room",
+		      "where there is some",
+	[SIZE_MOVES] = "its node has no room for so much: it moves to one that has, as it runs",
 	[SIZE_USE] = "its size is found by its use from now on",
 };
 

@@ -607,11 +607,10 @@ def to_toml(sections: dict[str, Json]) -> str:
     """Enough TOML for elsa.toml; JSON's strings, numbers, booleans and lists are TOML's."""
     lines = []
     for section, values in sections.items():
-        rules = values.get("rule") or []
-        plain = {key: value for key, value in values.items() if key != "rule"}
+        tables = {key: values.get(key) or [] for key in ("rule", "class")}
         lines.append(f"[{section}]")
-        lines += [f"{key} = {json.dumps(value)}" for key, value in plain.items()]
-        for rule in rules:
-            lines.append(f"[[{section}.rule]]")
-            lines += [f"{key} = {json.dumps(value)}" for key, value in rule.items()]
+        lines += [f"{k} = {json.dumps(v)}" for k, v in values.items() if k not in tables]
+        for name, entry in ((name, entry) for name, of in tables.items() for entry in of):
+            lines.append(f"[[{section}.{name}]]")
+            lines += [f"{key} = {json.dumps(value)}" for key, value in entry.items()]
     return "\n".join(lines) + "\n"
