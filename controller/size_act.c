@@ -187,12 +187,11 @@ int size_choose(struct session *s, const char *name, const char *who,
 	if (!s->row.created_at)
 		return error_fault(e, FAULT_CONFLICT, "%s waits for a machine to be started on",
 				   s->label);
-	bool same =
-		chosen && s->row.size ? strcmp(chosen, s->row.size) == 0 : !chosen && !s->row.size;
+	bool same = strcmp(name, s->row.size ? s->row.size : "") == 0;
 	int r = same ? 0 : session_set_size(s, chosen, who, e);
 	if (r == 0)
 		r = size_look(s, &view, e);
-	if (r < 0)
+	if (r != 0)
 		return r;
 	bool quiet = !s->effect && !s->size.asking;
 	bool runs = s->state == SESSION_RUNNING && quiet && is_more(s, &view);
@@ -216,7 +215,7 @@ void size_at_start(const struct session *s, const char *chosen, struct session_l
 	struct error e = ERROR_INIT;
 	if (size->count == 0)
 		return;
-	if (size_look_at_start(s, chosen, limits, &view, &e) < 0) {
+	if (size_look_at_start(s, chosen, limits, &view, &e) != 0) {
 		log_warning("%s: its size cannot be decided: %s", s->label, e.text);
 		return;
 	}
