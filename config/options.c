@@ -458,7 +458,7 @@ const struct option options[] = {
 	  .doc = "The classes are the instance types of the catalogue (account.prices), each session\n"
 		 "having one for itself, in the place of [[size.class]]." },
 	{ "size", "window", OPTION_DURATION, AT(size.window_ms), "\"7d\"", HOUR, 365 * DAY,
-	  .doc = "How far back it counts what a session has used." },
+	  .doc = "How far back it counts what a session has used (and no further than usage.hours)." },
 	{ "size", "headroom", OPTION_NUMBER, AT(size.headroom), "0.5", 0, 10,
 	  .doc = "Memory that is left free of what a session uses but for a twentieth of its time, as a\n"
 		 "share of that. 0.5: half as much again." },
