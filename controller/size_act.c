@@ -174,7 +174,7 @@ static enum size_when when_chosen(struct session *s, const struct size_view *vie
 		return SIZE_START;
 	if (view->decision.reason == SIZE_HOLDS)
 		return SIZE_HELD;
-	bool has_it = view->decision.to < 0 && session_state_has_processes(s->state);
+	bool has_it = view->decision.to < 0 && session_has_processes(s);
 	return has_it ? SIZE_NOW : SIZE_WAKE;
 }
 

@@ -103,10 +103,11 @@ bool size_is_over(const struct session *s)
 	return !session_state_has_processes(s->state) && !s->row.checkpoint;
 }
 
+/* One that dozes is there, whatever of it was paged out; of one that has ended nothing is left. */
 static int64_t held_by(const struct session *s)
 {
-	if (session_state_has_processes(s->state))
-		return s->seen.rss_bytes;
+	if (session_state_has_memory(s->state) || s->state == SESSION_DOZING)
+		return s->seen.rss_bytes + s->seen.missing_bytes;
 	return s->row.checkpoint ? s->checkpoint_memory : 0;
 }
 

@@ -68,22 +68,28 @@ static int check_number(struct effect *ef, struct store *store, struct error *e)
 	return r;
 }
 
-int checkpoint_check(struct effect *ef, struct error *e)
+static int note_memory(struct effect *ef, struct error *e)
 {
-	struct store *store;
 	struct sandbox_usage usage;
-	const char *id = ef->session->id;
-	if (!session_alive(ef->node, ef->session))
-		return error_set(e, ESRCH, "session %s does not run here", id);
 	int r = sandbox_usage(&ef->sandbox, &usage, e);
-	if (r == 0)
-		r = node_store(ef->node, &store, e);
-	if (r != 0)
+	if (r < 0)
 		return r;
 	pthread_mutex_lock(&ef->node->lock);
 	ef->result.memory_bytes = usage.rss_bytes + usage.out_bytes;
 	pthread_mutex_unlock(&ef->node->lock);
-	return check_number(ef, store, e);
+	return 0;
+}
+
+int checkpoint_check(struct effect *ef, struct error *e)
+{
+	struct store *store;
+	const char *id = ef->session->id;
+	if (!session_alive(ef->node, ef->session))
+		return error_set(e, ESRCH, "session %s does not run here", id);
+	int r = note_memory(ef, e);
+	if (r == 0)
+		r = node_store(ef->node, &store, e);
+	return r < 0 ? r : check_number(ef, store, e);
 }
 
 /* What the last wake wanted first is stored close together for the next one. Without it, or with
@@ -114,7 +120,10 @@ int checkpoint_begin(struct effect *ef, struct error *e)
 {
 	struct store *store;
 	struct store_write *write = NULL;
-	int r = node_store(ef->node, &store, e);
+	/* What was missing of it at the check is here now: it will need that much when it wakes. */
+	int r = note_memory(ef, e);
+	if (r == 0)
+		r = node_store(ef->node, &store, e);
 	if (r == 0)
 		r = store_write_begin(store, ef->session->id, ef->request.generation, &write, e);
 	if (r < 0)

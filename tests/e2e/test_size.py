@@ -86,6 +86,7 @@ def choose(cluster: Cluster, name: str, user: str = "ada") -> Json:
 
 
 def changes(cluster: Cluster, user: str = "ada") -> list[Json]:
+    """The newest first."""
     return [e for e in cluster.api.events() if e["user"] == user and e["what"] == "memory-limit"]
 
 
@@ -98,11 +99,15 @@ def put_to_sleep(cluster: Cluster, state: str) -> None:
 def wake(cluster: Cluster) -> None:
     cluster.api.post("/v1/session/resume", user="ada", server="")
     cluster.api.wait_state("ada", "running")
+    cluster.wait("the Hub to know", lambda: (cluster.hub.hub_server("ada") or {}).get("ready"))
 
 
 def wait_for_limit(cluster: Cluster, mib: int) -> None:
-    cluster.wait(f"{mib} MiB to be on record",
-                 lambda: cluster.api.session("ada")["memory_limit"] == mib * MIB)
+    try:
+        cluster.wait(f"{mib} MiB to be on record",
+                     lambda: cluster.api.session("ada")["memory_limit"] == mib * MIB, 20)
+    except AssertionError as error:
+        raise AssertionError(f"{error}: {size(cluster)}") from None
 
 
 # --- by its use -----------------------------------------------------------------------------------
@@ -129,7 +134,7 @@ def test_wakes_with_it(cluster: Cluster, kernel: Kernel, state: str):
         assert limit(cluster) == 2048 * MIB
     put_to_sleep(cluster, state)
     wait_for_limit(cluster, 500)
-    event = changes(cluster)[-1]
+    event = changes(cluster)[0]
     assert (event["who"], event["why"]) == ("size-policy", "cheaper-will-do"), event
     assert event["inputs"]["size"]["to"] == "small" and event["inputs"]["size"]["need_bytes"] > 0
     wake(cluster)
@@ -162,7 +167,7 @@ def test_never_less_than_it_holds(cluster: Cluster, kernel: Kernel):
     assert limit(cluster) == 2048 * MIB
     put_to_sleep(cluster, "asleep")
     wait_for_limit(cluster, 1200)
-    assert changes(cluster)[-1]["why"] == "holds-more"
+    assert changes(cluster)[0]["why"] == "holds-more"
     with pytest.raises(Refused) as refused:
         put_limits(cluster, session, 500)
     assert refused.value.status == 409 and "it holds" in refused.value.error["text"]
@@ -176,7 +181,7 @@ def test_what_was_chosen_holds(cluster: Cluster, kernel: Kernel):
     kernel.run("del held; import ctypes; ctypes.CDLL(None).malloc_trim(0)")
     put_to_sleep(cluster, "hibernated")
     wait_for_limit(cluster, 500)
-    assert changes(cluster)[-1]["why"] == "chosen"
+    assert changes(cluster)[0]["why"] == "chosen"
     assert size(cluster)["recommended"] == "medium"
     wake(cluster)
     assert limit(cluster) == 500 * MIB
