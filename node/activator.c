@@ -16,12 +16,17 @@
 
 enum {
 	BACKLOG = 512,
-	CONNECTIONS_MOST = 1024,     /* of one session; each may take HEAD_MOST and little more */
-	ALL_CONNECTIONS_MOST = 4096, /* of a node's sessions */
-	ACCEPTS_MOST = 64,           /* before others of the loop have their turn */
+	ACCEPTS_MOST = 64, /* before others of the loop have their turn */
 	AGAIN_MS = 200,
+	SILENT_US = 100 * 1000, /* what has come so short a time ago may not be read yet */
 	ARRIVING_MOST = 16,
-	LATE_MS = 1000, /* connections that were led here may still be shaking hands */
+};
+
+static const struct activator_limits usual_limits = {
+	.connections = 1024,
+	.all_connections = 4096,
+	.head_ms = 15000,
+	.late_ms = 1000,
 };
 
 static int read_polls(struct activators *all, char *const *texts)
@@ -45,6 +50,7 @@ int activators_new(struct event_base *base, const struct config *config, struct 
 		return error_set(e, ENOMEM, "out of memory");
 	}
 	made->base = base;
+	made->limits = usual_limits;
 	int r = hub_asker_new(base, &made->hub, e);
 	if (r < 0) {
 		activators_free(made);
@@ -68,27 +74,50 @@ void *activators_free(struct activators *all)
 
 static bool is_full(const struct activator *a)
 {
-	return a->connections >= CONNECTIONS_MOST || a->all->connections >= ALL_CONNECTIONS_MOST;
+	const struct activator_limits *most = &a->all->limits;
+	return a->connections >= most->connections || a->all->connections >= most->all_connections;
 }
 
-/* Who has asked for nothing yet is nobody, and gives way to who comes. */
 static struct conn *oldest_silent(const struct activator *a)
 {
+	mono_us late = clock_mono() - SILENT_US;
 	struct conn *c;
 	TAILQ_FOREACH(c, &a->conns, link)
-	if (c->state == CONN_READING)
+	if (c->state == CONN_READING && c->begun < late)
 		return c;
 	return NULL;
+}
+
+/* Who has asked for nothing yet is nobody, and gives way to who comes; one at another session's
+ * address, too, where most are. */
+static struct conn *who_gives_way(const struct activator *a)
+{
+	const struct activator *other;
+	struct conn *found = oldest_silent(a);
+	if (found || a->connections >= a->all->limits.connections)
+		return found;
+	LIST_FOREACH(other, &a->all->list, link)
+	{
+		struct conn *c = oldest_silent(other);
+		if (c && (!found || other->connections > found->a->connections))
+			found = c;
+	}
+	return found;
+}
+
+static void set_timer(struct activator *a, int ms)
+{
+	const struct timeval in = { .tv_sec = ms / 1000, .tv_usec = ms % 1000 * 1000 };
+	event_add(a->timer, &in);
 }
 
 /* The kernel keeps those that we cannot take yet. */
 static void pause_listening(struct activator *a)
 {
-	const struct timeval in = { .tv_usec = AGAIN_MS * 1000 };
 	a->paused = true;
 	event_del(a->listener);
 	if (!a->woken)
-		event_add(a->timer, &in);
+		set_timer(a, AGAIN_MS);
 }
 
 static void resume_listening(struct activator *a)
@@ -112,7 +141,7 @@ static void take(struct activator *a, int fd, struct conn *instead)
 static void accept_some(struct activator *a, int most)
 {
 	while (most-- > 0) {
-		struct conn *silent = is_full(a) ? oldest_silent(a) : NULL;
+		struct conn *silent = is_full(a) ? who_gives_way(a) : NULL;
 		if (is_full(a) && !silent) {
 			pause_listening(a);
 			return;
@@ -147,13 +176,26 @@ static void stop_listening(struct activator *a)
 	close(fd);
 }
 
+/* Closed before, whoever waits in the kernel still would be cut off. */
+static void stop_when_all_are_taken(struct activator *a)
+{
+	a->busy = true;
+	a->paused = false;
+	accept_some(a, (int)a->all->limits.connections + 1);
+	a->busy = false;
+	if (a->paused)
+		set_timer(a, AGAIN_MS);
+	else
+		stop_listening(a);
+}
+
 static void on_timer(evutil_socket_t fd, short what, void *arg)
 {
 	struct activator *a = arg;
 	(void)fd;
 	(void)what;
 	if (a->woken)
-		stop_listening(a);
+		stop_when_all_are_taken(a);
 	activator_settle(a);
 }
 
@@ -269,15 +311,14 @@ void activator_settle(struct activator *a)
 
 void activator_woken(struct activator *a)
 {
-	const struct timeval late = { .tv_sec = LATE_MS / 1000, .tv_usec = LATE_MS % 1000 * 1000 };
 	struct conn *next;
 	a->busy = true;
 	if (a->listener)
-		accept_some(a, CONNECTIONS_MOST);
+		accept_some(a, (int)a->all->limits.connections);
 	if (a->woken)
 		stop_listening(a);
 	else
-		event_add(a->timer, &late);
+		set_timer(a, a->all->limits.late_ms);
 	a->woken = true;
 	for (struct conn *c = TAILQ_FIRST(&a->conns); c; c = next) {
 		next = TAILQ_NEXT(c, link);

@@ -3,6 +3,7 @@
 #include "node/activator_private.h"
 
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "base/fs.h"
 #include "node/activator_page.h"
 
@@ -12,16 +13,16 @@
 #include <sys/socket.h>
 
 enum {
-	HEAD_MS = 15000,   /* for a whole head, from the connection's begin or the last answer */
 	PART_MS = 5000,    /* for taking the last answer */
 	REMIND_MS = 30000, /* somebody who still waits has come, still */
 	ARRIVE_MS = 100,   /* a server that has said nothing for so long has surely accepted */
 	RETRY_MS = 100,    /* between two tries to connect to the session, */
 	RETRIES_MOST = 50, /* ... which has just been thawed */
 	UNREACHED_RETRY_S = 5,
-	HOLD_MS = 5000,  /* between two questions to a Hub that is away */
-	HOLDS_MOST = 12, /* browsers open few connections to a server: held for ever, polls
-			  * would leave none for their user */
+	HOLD_MS = 5000,         /* between two questions to a Hub that is away */
+	HOLDS_MOST = 12,        /* browsers open few connections to a server: held for ever, polls
+				 * would leave none for their user */
+	UNREAD_MOST = 64 << 10, /* bytes of answers: with more, the next request waits */
 	WHAT_MOST = 200,
 };
 
@@ -68,12 +69,9 @@ static void refuse(struct conn *c, const char *why, int retry_after_s)
 	page_unwoken(why, retry_after_s, c->html, c->bare, bufferevent_get_output(c->bev));
 }
 
-static void on_sent(struct bufferevent *bev, void *arg)
+static void say_no_more(struct conn *c)
 {
-	struct conn *c = arg;
-	if (c->state != CONN_PARTING)
-		return;
-	shutdown(bufferevent_getfd(bev), SHUT_WR);
+	shutdown(bufferevent_getfd(c->bev), SHUT_WR);
 	if (c->ended)
 		conn_free(c);
 }
@@ -217,14 +215,23 @@ static void ask_hub(struct conn *c, const struct credentials *who)
 	event_del(c->timer);
 }
 
+/* With as much as may be: the kernel keeps the rest. */
+static void read_no_more(struct conn *c)
+{
+	if (evbuffer_get_length(bufferevent_get_input(c->bev)) >= HEAD_MOST)
+		bufferevent_disable(c->bev, EV_READ);
+}
+
 /* The request is done with; the next may be there already. */
 static void next_request(struct conn *c)
 {
+	if (!c->ended)
+		bufferevent_enable(c->bev, EV_READ);
 	evbuffer_drain(bufferevent_get_input(c->bev), c->head->len);
 	free(c->head);
 	c->head = NULL;
 	c->held = 0;
-	set_timer(c, HEAD_MS);
+	set_timer(c, c->a->all->limits.head_ms);
 }
 
 /* True: on with the next one. */
@@ -258,13 +265,32 @@ static bool begin_head(struct conn *c)
 	return c->head != NULL;
 }
 
+static size_t unread_answers(const struct conn *c)
+{
+	return evbuffer_get_length(bufferevent_get_output(c->bev));
+}
+
+/* In vain, when it has ended its sending. */
+static bool wait_for_more(struct conn *c)
+{
+	if (c->ended && unread_answers(c))
+		part(c);
+	else if (c->ended)
+		conn_free(c);
+	return false;
+}
+
 /* True: a request was answered. The connection may be gone. */
 static bool read_request(struct conn *c)
 {
 	struct evbuffer *in = bufferevent_get_input(c->bev);
 	size_t len = evbuffer_get_length(in);
-	if (len == 0)
+	if (unread_answers(c) >= UNREAD_MOST) {
+		read_no_more(c);
 		return false;
+	}
+	if (len == 0)
+		return wait_for_more(c);
 	if (c->a->woken) {
 		c->state = CONN_WAITING;
 		activator_settle(c->a);
@@ -274,6 +300,8 @@ static bool read_request(struct conn *c)
 		len = HEAD_MOST;
 	const char *data = (const char *)evbuffer_pullup(in, (ev_ssize_t)len);
 	int r = data && begin_head(c) ? request_head_read(c->head, data, len) : -1;
+	if (r == 0)
+		return wait_for_more(c);
 	if (r < 0)
 		conn_free(c);
 	return r > 0 && take_request(c, data);
@@ -295,21 +323,32 @@ static void on_read(struct bufferevent *bev, void *arg)
 		read_requests(c);
 	else if (c->state == CONN_PARTING)
 		evbuffer_drain(in, evbuffer_get_length(in));
-	else if (evbuffer_get_length(in) >= HEAD_MOST)
-		bufferevent_disable(bev, EV_READ); /* the kernel keeps the rest */
+	else
+		read_no_more(c);
+}
+
+/* What was answered is on its way: to the next request, if that waited for this. */
+static void on_sent(struct bufferevent *bev, void *arg)
+{
+	struct conn *c = arg;
+	(void)bev;
+	if (c->state == CONN_PARTING)
+		say_no_more(c);
+	else if (c->state == CONN_READING)
+		read_requests(c);
 }
 
 /* Who has sent a request and then ended its sending may still wait for the answer. */
 static void on_event(struct bufferevent *bev, short what, void *arg)
 {
 	struct conn *c = arg;
-	bool unsent = evbuffer_get_length(bufferevent_get_output(bev)) > 0;
+	(void)bev;
 	c->ended = true;
 	if ((what & BEV_EVENT_ERROR) || c->state == CONN_HOLDING ||
-	    (!unsent && (c->state == CONN_READING || c->state == CONN_PARTING)))
+	    (c->state == CONN_PARTING && !unread_answers(c)))
 		conn_free(c);
 	else if (c->state == CONN_READING)
-		part(c);
+		read_requests(c);
 }
 
 static void on_timer(evutil_socket_t fd, short what, void *arg)
@@ -355,6 +394,7 @@ void conn_begin(struct activator *a, int fd)
 		return;
 	}
 	c->a = a;
+	c->begun = clock_mono();
 	c->bev = bev;
 	c->timer = timer;
 	TAILQ_INSERT_TAIL(&a->conns, c, link);
@@ -363,7 +403,7 @@ void conn_begin(struct activator *a, int fd)
 	bufferevent_setcb(bev, on_read, on_sent, on_event, c);
 	bufferevent_setwatermark(bev, EV_READ, 0, HEAD_MOST);
 	bufferevent_enable(bev, EV_READ | EV_WRITE);
-	set_timer(c, HEAD_MS);
+	set_timer(c, c->a->all->limits.head_ms);
 }
 
 void conn_woken(struct conn *c)

@@ -4,6 +4,7 @@
 
 /* Private to node/activator*.c. All of it is the loop's. */
 
+#include "base/clock.h"
 #include "node/activator.h"
 #include "node/activator_head.h"
 #include "node/activator_hub.h"
@@ -12,8 +13,17 @@
 #include <event2/buffer.h>
 #include <sys/queue.h>
 
+/* What keeps one caller, or one session's, from taking the room of others. */
+struct activator_limits {
+	size_t connections;     /* of one session; each may take HEAD_MOST and little more */
+	size_t all_connections; /* of a node's sessions */
+	int head_ms; /* for a whole head, from the connection's begin or the last answer */
+	int late_ms; /* connections that were led here may still be shaking hands */
+};
+
 struct activators {
 	struct event_base *base;
+	struct activator_limits limits;
 	struct hub_asker *hub;
 	struct config_poll *polls;
 	size_t poll_count;
@@ -55,6 +65,7 @@ enum conn_state {
 struct conn {
 	struct activator *a;
 	enum conn_state state;
+	mono_us begun;
 	struct bufferevent *bev;
 	struct bufferevent *server;    /* CONNECTING and RELAYING */
 	struct event *timer;           /* means what the state says */
