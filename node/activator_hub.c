@@ -24,6 +24,7 @@ struct memory {
 	unsigned char digest[SHA256_DIGEST_LENGTH];
 	mono_us until;
 	enum hub_verdict verdict;
+	char *name; /* of a guest */
 };
 
 struct hub_asker {
@@ -60,20 +61,22 @@ void *hub_asker_free(struct hub_asker *asker)
 	if (!asker)
 		return NULL;
 	http_client_free(asker->client);
+	for (size_t i = 0; i < REMEMBERED; i++)
+		free(asker->memories[i].name);
 	free(asker);
 	return NULL;
 }
 
-/* Of all that the answer depends on; each text with the NUL behind it. */
+/* Of all that the answer depends on: of the digests of each. */
 static void digest_of(const struct hub_session *session, const struct credentials *who,
 		      unsigned char digest[SHA256_DIGEST_LENGTH])
 {
 	const char *const texts[] = { session->api_url, session->user, session->scopes, who->token,
 				      who->session };
-	cleanup_buf struct buf all = BUF_INIT(1 << 20);
+	unsigned char each[ARRAY_SIZE(texts)][SHA256_DIGEST_LENGTH];
 	for (size_t i = 0; i < ARRAY_SIZE(texts); i++)
-		buf_append(&all, texts[i], strlen(texts[i]) + 1);
-	SHA256((const unsigned char *)buf_text(&all), all.len, digest);
+		SHA256((const unsigned char *)texts[i], strlen(texts[i]), each[i]);
+	SHA256(each[0], sizeof(each), digest);
 }
 
 static size_t place_of(const unsigned char *digest)
@@ -82,33 +85,41 @@ static size_t place_of(const unsigned char *digest)
 }
 
 enum hub_verdict hub_remembers(const struct hub_asker *asker, const struct hub_session *session,
-			       const struct credentials *who)
+			       const struct credentials *who, const char **name)
 {
 	unsigned char digest[SHA256_DIGEST_LENGTH];
 	digest_of(session, who, digest);
 	const struct memory *m = &asker->memories[place_of(digest)];
 	bool is_it = memcmp(m->digest, digest, sizeof(digest)) == 0 && clock_mono() < m->until;
+	*name = is_it ? m->name : NULL;
 	return is_it ? m->verdict : HUB_UNKNOWN;
 }
 
-static void remember(struct hub_asker *asker, const unsigned char *digest, enum hub_verdict verdict)
+/* Takes the name over. */
+static void remember(struct hub_asker *asker, const unsigned char *digest, enum hub_verdict verdict,
+		     char *name)
 {
 	struct memory *m = &asker->memories[place_of(digest)];
 	memcpy(m->digest, digest, sizeof(m->digest));
 	m->verdict = verdict;
+	free(m->name);
+	m->name = name;
 	m->until = clock_mono() + (verdict == HUB_NOBODY ? BAD_US : GOOD_US);
 }
 
-enum hub_verdict hub_judge(const char *body, size_t len, const struct hub_session *session)
+enum hub_verdict hub_judge(const char *body, size_t len, const struct hub_session *session,
+			   char **name)
 {
 	json_t *model = json_loadb(body ? body : "", body ? len : 0, 0, NULL);
 	json_t *needed = json_loads(session->scopes, 0, NULL);
-	const char *name = json_string_value(json_object_get(model, "name"));
+	const char *who = json_string_value(json_object_get(model, "name"));
 	const char *kind = json_string_value(json_object_get(model, "kind"));
 	enum hub_verdict verdict = HUB_NOBODY;
-	if (name && scopes_grant(json_object_get(model, "scopes"), needed)) {
-		bool own = strcmp(name, session->user) == 0 && (!kind || strcmp(kind, "user") == 0);
+	*name = NULL;
+	if (who && scopes_grant(json_object_get(model, "scopes"), needed)) {
+		bool own = strcmp(who, session->user) == 0 && (!kind || strcmp(kind, "user") == 0);
 		verdict = own ? HUB_OWNER : HUB_GUEST;
+		*name = own ? NULL : strdup(who);
 	}
 	json_decref(model);
 	json_decref(needed);
@@ -128,12 +139,13 @@ static void on_reply(const struct http_reply *reply, void *arg)
 	struct hub_question *q = arg;
 	const struct hub_session session = { .user = q->user, .scopes = q->scopes };
 	enum hub_verdict verdict = HUB_AWAY;
+	char *name = NULL;
 	if (reply->status == 200)
-		verdict = hub_judge(reply->body, reply->body_len, &session);
+		verdict = hub_judge(reply->body, reply->body_len, &session, &name);
 	else if (reply->status == 401 || reply->status == 403)
 		verdict = HUB_NOBODY;
 	if (verdict != HUB_AWAY)
-		remember(q->asker, q->digest, verdict);
+		remember(q->asker, q->digest, verdict, name);
 	void (*answered)(enum hub_verdict, void *) = q->answered;
 	void *answered_arg = q->arg;
 	question_free(q);

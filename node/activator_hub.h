@@ -4,8 +4,8 @@
 
 /*
  * What the Hub says of a token: asked once, and remembered for some minutes, as
- * the session's own server does. Only digests are remembered. On the loop's
- * thread.
+ * the session's own server does. Of tokens only digests are remembered. On the
+ * loop's thread.
  */
 
 #include "base/error.h"
@@ -34,9 +34,10 @@ struct hub_question;
 int hub_asker_new(struct event_base *base, struct hub_asker **asker, struct error *e);
 void *hub_asker_free(struct hub_asker *asker); /* no question may be open; returns NULL */
 
-/* Without asking: HUB_UNKNOWN when it must be. */
+/* Without asking: HUB_UNKNOWN when it must be. *name: of a guest, what the Hub calls it, borrowed
+ * until the loop's next turn; else NULL. */
 enum hub_verdict hub_remembers(const struct hub_asker *asker, const struct hub_session *session,
-			       const struct credentials *who);
+			       const struct credentials *who, const char **name);
 
 /* Asks, and calls `answered` once, never from within. NULL: too many are being asked. */
 struct hub_question *hub_ask(struct hub_asker *asker, const struct hub_session *session,
@@ -44,7 +45,8 @@ struct hub_question *hub_ask(struct hub_asker *asker, const struct hub_session *
 			     void (*answered)(enum hub_verdict verdict, void *arg), void *arg);
 void hub_forget(struct hub_question *question); /* not answered any more; NULL is fine */
 
-/* From the body of the Hub's answer. Pure. */
-enum hub_verdict hub_judge(const char *body, size_t len, const struct hub_session *session);
+/* From the body of the Hub's answer; *name is of a guest, allocated, or NULL. Pure. */
+enum hub_verdict hub_judge(const char *body, size_t len, const struct hub_session *session,
+			   char **name);
 
 #endif

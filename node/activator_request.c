@@ -3,6 +3,7 @@
 
 #include "base/cleanup.h"
 #include "base/clock.h"
+#include "node/activator_identity.h"
 #include "node/activator_page.h"
 #include "node/activator_polls.h"
 #include "node/activator_record.h"
@@ -39,7 +40,7 @@ bool activator_is_poll(const struct activator *a, const void *bytes, size_t len)
 }
 
 static enum hub_verdict judge(const struct activator *a, const struct request_head *head,
-			      const char *data, struct credentials *who)
+			      const char *data, struct credentials *who, const char **name)
 {
 	const struct credential_rules rules = { .cookie = a->cookie,
 						.token_in_url = a->token_in_url,
@@ -47,7 +48,7 @@ static enum hub_verdict judge(const struct activator *a, const struct request_he
 	const struct hub_session session = request_hub_session(a);
 	if (!a->api_url[0] || !credentials_find(head, data, &rules, who))
 		return HUB_NOBODY;
-	return hub_remembers(a->all->hub, &session, who);
+	return hub_remembers(a->all->hub, &session, who, name);
 }
 
 /* A path with a pattern of its own is always recorded: without it, the record is. Below a pattern
@@ -61,40 +62,60 @@ static enum request_outcome not_recorded(const struct activator *a, const struct
 	return REQUEST_TOUCHES;
 }
 
-static enum request_outcome answer(const struct activator *a, const struct config_poll *poll,
-				   const char *path, bool bare, bool last, struct evbuffer *to)
+/* What was recorded for the session's user, for a guest. */
+static bool readdress(const struct activator *a, const char *name, struct buf *body)
+{
+	cleanup_free char *own =
+		name ? identity_for(buf_text(body), body->len, a->user, name) : NULL;
+	buf_reset(body);
+	return own && buf_append(body, own, strlen(own)) == 0;
+}
+
+/* How and to whom. */
+struct asked {
+	const struct config_poll *poll;
+	const char *path;
+	bool bare, last;
+	enum hub_verdict verdict;
+	const char *name; /* a guest's */
+};
+
+static enum request_outcome answer(const struct activator *a, const struct asked *as,
+				   struct evbuffer *to)
 {
 	struct record_answer recorded;
-	if (record_read(a->record, path, &recorded) < 0)
-		return not_recorded(a, poll, path);
-	page_write(&(struct page) { .status = recorded.status,
-				    .type = recorded.type,
-				    .body = buf_text(&recorded.body),
-				    .body_len = recorded.body.len,
-				    .bare = bare,
-				    .close = last },
-		   to);
+	if (record_read(a->record, as->path, &recorded) < 0)
+		return not_recorded(a, as->poll, as->path);
+	bool known = !as->poll->own || as->verdict == HUB_OWNER ||
+		     readdress(a, as->name, &recorded.body);
+	if (known)
+		page_write(&(struct page) { .status = recorded.status,
+					    .type = recorded.type,
+					    .body = buf_text(&recorded.body),
+					    .body_len = recorded.body.len,
+					    .bare = as->bare,
+					    .close = as->last },
+			   to);
 	buf_deinit(&recorded.body);
-	return last ? REQUEST_LAST : REQUEST_ANSWERED;
+	if (!known)
+		return REQUEST_HELD;
+	return as->last ? REQUEST_LAST : REQUEST_ANSWERED;
 }
 
 enum request_outcome request_handle(struct activator *a, const struct request_head *head,
 				    const char *data, struct credentials *who, struct evbuffer *to)
 {
 	char path[POLL_PATH_SIZE];
-	const struct config_poll *poll = find_poll(a, head, data, path);
-	if (!poll)
+	struct asked as = { .poll = find_poll(a, head, data, path), .path = path };
+	if (!as.poll)
 		return REQUEST_TOUCHES;
-	bool bare = strcmp(request_head_method(head), "HEAD") == 0;
-	bool last = !request_head_keeps_alive(head);
-	enum hub_verdict verdict = poll->open ? HUB_GUEST : judge(a, head, data, who);
-	if (verdict == HUB_UNKNOWN)
+	as.bare = strcmp(request_head_method(head), "HEAD") == 0;
+	as.last = !request_head_keeps_alive(head);
+	as.verdict = as.poll->open ? HUB_GUEST : judge(a, head, data, who, &as.name);
+	if (as.verdict == HUB_UNKNOWN)
 		return REQUEST_UNKNOWN;
-	if (verdict == HUB_NOBODY) {
-		page_forbidden(bare, last, to);
-		return last ? REQUEST_LAST : REQUEST_ANSWERED;
-	}
-	if (poll->own && verdict != HUB_OWNER)
-		return REQUEST_HELD;
-	return answer(a, poll, path, bare, last, to);
+	if (as.verdict != HUB_NOBODY)
+		return answer(a, &as, to);
+	page_forbidden(as.bare, as.last, to);
+	return as.last ? REQUEST_LAST : REQUEST_ANSWERED;
 }

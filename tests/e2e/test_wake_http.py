@@ -33,12 +33,17 @@ POLLS = (
     "api/status",
 )
 
-# Who may make tokens for users.
+# Who may make tokens for users, and who is a guest in everybody's server.
 TOKENS = "makes-tokens-0123456789"
+VISITS = "visits-servers-0123456789"
 HUB_EXTRA = f"""
 c.JupyterHub.services.append({{"name": "tokens", "api_token": "{TOKENS}"}})
+c.JupyterHub.services.append({{"name": "visitor", "api_token": "{VISITS}"}})
 c.JupyterHub.load_roles.append(
     {{"name": "tokens", "services": ["tokens"], "scopes": ["tokens", "admin:users", "list:users"]}}
+)
+c.JupyterHub.load_roles.append(
+    {{"name": "visitor", "services": ["visitor"], "scopes": ["access:servers"]}}
 )
 """
 
@@ -146,6 +151,19 @@ def test_nobody_else_learns_anything_or_wakes_it_by_polls(stack, ada):
     assert as_token(stack, "api", "").json()["version"]
     own = new_token(stack, "ada")
     assert as_token(stack, "api/kernels", own).status_code == 200
+    still_asleep(stack)
+
+
+def test_a_guest_is_answered_as_the_session_would(stack, ada):
+    paths = [path for path in POLLS if path.startswith(("api/me", "api/kernels?", "api/terminals"))]
+    before = {path: as_token(stack, path, VISITS) for path in paths}
+    assert before[paths[-1]].json()["identity"]["username"] == "visitor"
+    put_to_sleep(stack)
+    for path in paths:
+        answer = as_token(stack, path, VISITS)
+        assert answer.status_code == 200, (path, answer.text)
+        if path.startswith("api/me"):
+            assert answer.json() == before[path].json()
     still_asleep(stack)
 
 

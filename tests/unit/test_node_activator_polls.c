@@ -3,6 +3,7 @@
 #include "activator_world.h"
 
 #include "io/http_server.h"
+#include "node/activator_identity.h"
 #include "node/activator_record.h"
 
 #include <pthread.h>
@@ -29,6 +30,15 @@ struct hub {
 };
 
 static struct hub hub;
+
+/* As jupyter_server says to whom the Hub has told it no more of than the name. */
+#define IDENTITY(username, rest)                                                                   \
+	"{\"identity\": {\"username\": \"" username "\", " rest "}, \"permissions\": {}}"
+#define PLAIN(name)                                                                                \
+	IDENTITY(name, "\"name\": \"" name "\", \"display_name\": \"" name "\", "                  \
+		       "\"initials\": null, \"avatar_url\": null, \"color\": null")
+
+static const char *me; /* NULL: in a form of its own */
 
 static void answer_user(struct http_exchange *x, void *arg)
 {
@@ -72,6 +82,8 @@ static void answer_api(struct http_exchange *x, void *arg)
 	else if (strcmp(path, "contents/a%20b") == 0 || strcmp(path, "contents/deep/er") == 0 ||
 		 strcmp(path, "contents/wanted") == 0)
 		http_reply_json(x, 200, json_pack("{s:[], s:s}", "content", "path", path));
+	else if (strcmp(path, "me") == 0 && me)
+		http_reply_text(x, 200, "application/json", me, strlen(me));
 	else if (strcmp(path, "kernels") == 0 || strcmp(path, "me") == 0)
 		http_reply_json(x, 200, json_pack("{s:s}", "of", path));
 	else
@@ -212,7 +224,56 @@ static void head_has_no_body_and_close_closes(void **state)
 	UNTIL(w, activator_connections(w->a) == 0);
 }
 
-/* Not the owner's own identity to anybody else: it waits, and gets the session's answer. */
+static void a_guest_is_told_who_it_is(void **state)
+{
+	struct world *w = *state;
+	me = PLAIN("ada");
+	make_record(w);
+	me = NULL;
+	for (int i = 0; i < 2; i++) {
+		cleanup_fd int fd = client(w, GET("api/me?1", AS(GUEST)));
+		expect(w, fd, "200", PLAIN("eve"));
+		say(w, fd, GET("api/me?2", AS(TOKEN)), strlen(GET("api/me?2", AS(TOKEN))));
+		expect(w, fd, "200", PLAIN("ada"));
+	}
+	cleanup_fd int stranger = client(w, GET("api/me", AS(STRANGER)));
+	expect(w, stranger, "403", "Forbidden");
+	assert_int_equal(hub.asked, 3);
+	assert_int_equal(w->touches, 0);
+}
+
+static void what_is_known_of_a_guest_is_its_name(void **state)
+{
+	(void)state;
+	static const struct {
+		const char *recorded, *guest, *answer;
+	} cases[] = {
+		{ PLAIN("ada"), "eve", PLAIN("eve") },
+		{ PLAIN("ada"), "e\"\xc3\xa9", PLAIN("e\\\"\\u00E9") },
+		{ IDENTITY("ada", "\"extra\": null"), "eve", IDENTITY("eve", "\"extra\": null") },
+		{ PLAIN("eve"), "eve", NULL },
+		{ IDENTITY("ada", "\"display_name\": \"Ada L.\""), "eve", NULL },
+		{ IDENTITY("ada", "\"color\": \"red\""), "eve", NULL },
+		{ IDENTITY("ada", "\"groups\": []"), "eve", NULL },
+		{ "{\"identity\": {\"name\": \"ada\"}}", "eve", NULL },
+		{ "{\"identity\": {\"username\": null}}", "eve", NULL },
+		{ "{\"identity\": \"ada\"}", "eve", NULL },
+		{ "{}", "eve", NULL },
+		{ "[", "eve", NULL },
+		{ "", "eve", NULL },
+	};
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		cleanup_free char *answer = identity_for(
+			cases[i].recorded, strlen(cases[i].recorded), "ada", cases[i].guest);
+		if (cases[i].answer)
+			assert_string_equal(answer, cases[i].answer);
+		else
+			assert_null(answer);
+	}
+}
+
+/* What a server says of the guest with words of its own: it waits, and gets the session's answer.
+ */
 static void what_cannot_be_answered_waits_for_the_session(void **state)
 {
 	struct world *w = *state;
@@ -292,6 +353,8 @@ int main(void)
 		WITH_HUB(the_owner_gets_the_truth_and_nobody_wakes),
 		WITH_HUB(others_get_what_is_theirs),
 		WITH_HUB(head_has_no_body_and_close_closes),
+		WITH_HUB(a_guest_is_told_who_it_is),
+		cmocka_unit_test(what_is_known_of_a_guest_is_its_name),
 		WITH_HUB(what_cannot_be_answered_waits_for_the_session),
 		WITH_HUB(a_poll_that_is_being_asked_about_when_it_wakes),
 		WITH_HUB(a_new_directory_is_a_person_once),
