@@ -32,7 +32,7 @@ int asleep_open(struct node *node, struct error *e)
 		return error_set(e, ENOMEM, "out of memory");
 	node->asleep = all;
 	all->node = node;
-	all->queue_end = &all->queue;
+	wake_queue_init(&all->queue);
 	int r = activators_new(node->base, node->config, &all->activators, e);
 	if (r < 0)
 		return r;

@@ -9,6 +9,7 @@
 #include "node/connections.h"
 #include "node/doze_watch.h"
 #include "node/sleep_net.h"
+#include "node/wake_queue.h"
 
 struct kept_packet {
 	struct kept_packet *next;
@@ -35,8 +36,7 @@ struct asleep {
 	int answers;              /* to probes, in the second that began at: */
 	mono_us answers_since;
 
-	struct asleep *behind; /* in the queue */
-	bool queued, waking;
+	struct wake_place place;
 	bool unsure;    /* whether it is this node's since the lease was asked for first, or */
 	unsigned epoch; /* ... since then */
 	int unnamed;    /* by elsad, so often one after the other */
@@ -55,8 +55,7 @@ struct asleep_all {
 	struct sleep_net *net; /* NULL: `lacks` says why */
 	char *lacks;
 	struct asleep *first;
-	struct asleep *queue, **queue_end; /* who is to be woken, in order */
-	size_t waking;
+	struct wake_queue queue;
 };
 
 /* asleep_wake.c. Somebody has come for it. */

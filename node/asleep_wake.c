@@ -10,6 +10,7 @@
 #include "policies/place.h"
 
 #include <errno.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -37,37 +38,9 @@ static size_t concurrency(const struct node *node)
 	return most > 0 ? (size_t)most : cpus > 0 ? (size_t)cpus : 1;
 }
 
-static void enqueue(struct asleep *a)
-{
-	struct asleep_all *all = a->all;
-	if (a->queued || a->waking)
-		return;
-	a->queued = true;
-	a->behind = NULL;
-	*all->queue_end = a;
-	all->queue_end = &a->behind;
-}
-
-static void dequeue(struct asleep *a)
-{
-	struct asleep_all *all = a->all;
-	struct asleep **link = &all->queue;
-	while (*link && *link != a)
-		link = &(*link)->behind;
-	if (!*link)
-		return;
-	*link = a->behind;
-	if (all->queue_end == &a->behind)
-		all->queue_end = link;
-	a->queued = false;
-}
-
 void asleep_unqueue(struct asleep *a)
 {
-	dequeue(a);
-	if (a->waking)
-		a->all->waking--;
-	a->waking = false;
+	wake_queue_remove(&a->all->queue, &a->place);
 }
 
 /* --- may it be woken here? ------------------------------------------------------------ */
@@ -179,8 +152,7 @@ static void wake(struct asleep *a, struct session *s)
 		turn_away(a, s, e.text);
 		return;
 	}
-	a->waking = true;
-	a->all->waking++;
+	wake_queue_begin(&a->all->queue, &a->place);
 	set_unwoken(node, s, NULL);
 	if (effect_begin(node, &request, &ef, &e) < 0) {
 		asleep_unqueue(a);
@@ -190,10 +162,10 @@ static void wake(struct asleep *a, struct session *s)
 
 void asleep_wake_next(struct asleep_all *all)
 {
-	while (all->queue && all->waking < concurrency(all->node)) {
-		struct asleep *a = all->queue;
+	struct wake_place *p;
+	while ((p = wake_queue_next(&all->queue, concurrency(all->node)))) {
+		struct asleep *a = (struct asleep *)((char *)p - offsetof(struct asleep, place));
 		struct session *s = session_find(all->node, a->id);
-		dequeue(a);
 		/* Else it is looked at again when what is under way has ended. */
 		if (s && s->asleep == a && s->journal.asleep && !s->effect && !s->journal.effect)
 			wake(a, s);
@@ -229,9 +201,9 @@ void asleep_touch(struct asleep *a, const char *what)
 		activator_failed(a->activator, "It could not be woken.", left);
 		return;
 	}
-	if (!a->queued && !a->waking)
+	if (!a->place.queued && !a->place.waking)
 		log_info("session %s: somebody came: %s", s->id, what);
-	enqueue(a);
+	wake_queue_add(&a->all->queue, &a->place);
 	asleep_wake_next(a->all);
 }
 
@@ -276,6 +248,6 @@ void asleep_effect_ended(struct node *node, const struct effect *ef)
 	if (a && asleep_is_touched(node, s) && a->kind == ASLEEP_DOZES)
 		doze_touched(node, s, "somebody came while it was about to sleep");
 	else if (a && asleep_is_touched(node, s))
-		enqueue(a);
+		wake_queue_add(&a->all->queue, &a->place);
 	asleep_wake_next(node->asleep);
 }
