@@ -67,5 +67,7 @@ void doctor_check_doze(struct doctor *d);     /* where the memory of dozing sess
 void doctor_check_identity(struct doctor *d); /* of a node that joins elsad on another host */
 void doctor_check_sessions(struct doctor *d); /* image, disk */
 void doctor_check_trial(struct doctor *d);    /* sandbox, network, CRIU, by trying */
+/* Of the trial, in its network namespace: what it takes to sleep unseen. */
+void doctor_check_asleep(struct doctor *d);
 
 #endif

@@ -338,6 +338,7 @@ void doctor_check_trial(struct doctor *d)
 		return;
 	}
 	check_vxlan(&t);
+	doctor_check_asleep(d);
 	/* What builds upon a step that failed would only say so in other words. */
 	for (size_t i = 0; i < ARRAY_SIZE(steps) && r == 0; i++) {
 		if (steps[i].run == dump && !t.features.version[0])

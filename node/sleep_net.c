@@ -56,7 +56,10 @@ static int attach(const struct config *config, struct error *e)
 	cleanup_fd int fd = open("/dev/net/tun", O_RDWR | O_NONBLOCK | O_CLOEXEC);
 	sleep_net_interface(config, request.ifr_name);
 	if (fd < 0 || ioctl(fd, TUNSETIFF, &request) < 0 || ioctl(fd, TUNSETPERSIST, 1UL) < 0)
-		return error_errno(e, "cannot make the network device %s", request.ifr_name);
+		return error_remedy(
+			e, error_errno(e, "cannot make the network device %s", request.ifr_name),
+			"modprobe tun (a kernel with CONFIG_TUN has it); in a container, let it "
+			"have /dev/net/tun");
 	return steal_fd(&fd);
 }
 

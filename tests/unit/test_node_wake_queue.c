@@ -106,9 +106,10 @@ static void as_a_plain_list_would(void **state)
 	(void)state;
 	long waiting[MANY], waking[MANY];
 	size_t wait = 0, wake = 0;
-	srandom(7);
+	uint32_t seed = 7;
 	for (int step = 0; step < 20000; step++) {
-		long who = random() % MANY, what = random() % 3;
+		seed = seed * 1664525 + 1013904223;
+		long who = seed / 3 % MANY, what = seed >> 16 & 3;
 		if (what == 0) {
 			if (!places[who].queued && !places[who].waking)
 				waiting[wait++] = who;
