@@ -272,6 +272,16 @@ class Kernel:
                 idle = True
         return result
 
+    def heed_pings(self, count: int, seconds: float = 120) -> None:
+        """Until so many of the server's have come, and were answered; what else comes is passed over."""
+        assert self._socket is not None
+        deadline = time.monotonic() + seconds
+        while count > 0:
+            self._socket.settimeout(max(0.1, deadline - time.monotonic()))
+            opcode, _ = self._socket.recv_data_frame(control_frame=True)
+            assert opcode != websocket.ABNF.OPCODE_CLOSE, "the server has closed it"
+            count -= opcode == websocket.ABNF.OPCODE_PING
+
     def _receive(self, seconds: float) -> Json:
         assert self._socket is not None
         self._socket.settimeout(seconds)
