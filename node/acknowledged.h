@@ -14,10 +14,11 @@
 
 #include <stdbool.h>
 
-enum { ACKNOWLEDGED_MOST = 256, ACKNOWLEDGED_ID_SIZE = 65 };
-
 /* Longer than a kernel goes on sending for a program that has closed a connection. */
 #define ACKNOWLEDGED_FOR_US (600 * 1000000LL)
+
+/* More than a thousand sessions have in that time, with a snapshot of each every three minutes. */
+enum { ACKNOWLEDGED_MOST = 4096, ACKNOWLEDGED_ID_SIZE = 65 };
 
 struct acknowledged {
 	struct {

@@ -44,11 +44,27 @@ static void test_the_oldest_go_first(void **state)
 	assert_false(acknowledged_has(&a, id, 1));
 }
 
+/* What a large node's snapshots leave in ten minutes does not push out what counts. */
+static void test_many_in_that_time(void **state)
+{
+	enum { SNAPSHOTS = 3400 };
+	struct acknowledged a = { 0 };
+	(void)state;
+	acknowledged_add(&a, "hibernate", 1);
+	for (int i = 0; i < SNAPSHOTS; i++) {
+		char id[ACKNOWLEDGED_ID_SIZE];
+		snprintf(id, sizeof(id), "snapshot-%d", i);
+		acknowledged_add(&a, id, 2 + i * ACKNOWLEDGED_FOR_US / SNAPSHOTS / 2);
+	}
+	assert_true(acknowledged_has(&a, "hibernate", ACKNOWLEDGED_FOR_US));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_remembered_for_a_while),
 		cmocka_unit_test(test_the_oldest_go_first),
+		cmocka_unit_test(test_many_in_that_time),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
