@@ -25,6 +25,7 @@ enum {
 static const struct activator_limits usual_limits = {
 	.connections = 1024,
 	.all_connections = 4096,
+	.all_relayed = 4096,
 	.head_ms = 15000,
 	.late_ms = 1000,
 };
@@ -74,8 +75,9 @@ void *activators_free(struct activators *all)
 
 static bool is_full(const struct activator *a)
 {
-	const struct activator_limits *most = &a->all->limits;
-	return a->connections >= most->connections || a->all->connections >= most->all_connections;
+	const struct activators *all = a->all;
+	return a->connections - a->relayed >= all->limits.connections ||
+	       all->connections - all->relayed >= all->limits.all_connections;
 }
 
 static struct conn *oldest_silent(const struct activator *a)
@@ -94,7 +96,7 @@ static struct conn *who_gives_way(const struct activator *a)
 {
 	const struct activator *other;
 	struct conn *found = oldest_silent(a);
-	if (found || a->connections >= a->all->limits.connections)
+	if (found || a->connections - a->relayed >= a->all->limits.connections)
 		return found;
 	LIST_FOREACH(other, &a->all->list, link)
 	{
@@ -172,7 +174,8 @@ static void stop_listening(struct activator *a)
 	int fd = event_get_fd(a->listener);
 	event_free(a->listener);
 	a->listener = NULL;
-	event_del(a->timer);
+	if (a->timer)
+		event_del(a->timer);
 	close(fd);
 }
 

@@ -19,6 +19,7 @@ enum {
 	RETRY_MS = 100,    /* between two tries to connect to the session, */
 	RETRIES_MOST = 50, /* ... which has just been thawed */
 	UNREACHED_RETRY_S = 5,
+	AWAKE_RETRY_S = 1,
 	HOLD_MS = 5000,         /* between two questions to a Hub that is away */
 	HOLDS_MOST = 12,        /* browsers open few connections to a server: held for ever, polls
 				 * would leave none for their user */
@@ -32,14 +33,27 @@ static void set_timer(struct conn *c, int ms)
 	event_add(c->timer, &in);
 }
 
+static void count(struct conn *c, int more)
+{
+	c->a->connections += (size_t)more;
+	c->a->all->connections += (size_t)more;
+}
+
+static void count_relayed(struct conn *c, int more)
+{
+	c->a->relayed += (size_t)more;
+	c->a->all->relayed += (size_t)more;
+}
+
 void conn_free(struct conn *c)
 {
 	struct activator *a = c->a;
 	TAILQ_REMOVE(&a->conns, c, link);
 	if (c->arriving)
 		a->arriving--;
-	a->connections--;
-	a->all->connections--;
+	count(c, -1);
+	if (c->relayed)
+		count_relayed(c, -1);
 	if (c->server)
 		bufferevent_free(c->server);
 	hub_forget(c->question);
@@ -141,8 +155,15 @@ static void connect_server(struct conn *c)
 		retry_later(c);
 }
 
+/* Where there are too many, it need but come once more: then it is led to the session directly. */
 void conn_connect(struct conn *c)
 {
+	if (c->a->all->relayed >= c->a->all->limits.all_relayed) {
+		refuse(c, "It runs again.", AWAKE_RETRY_S);
+		return;
+	}
+	c->relayed = true;
+	count_relayed(c, 1);
 	c->state = CONN_CONNECTING;
 	c->arriving = true;
 	c->a->arriving++;
@@ -398,8 +419,7 @@ void conn_begin(struct activator *a, int fd)
 	c->bev = bev;
 	c->timer = timer;
 	TAILQ_INSERT_TAIL(&a->conns, c, link);
-	a->connections++;
-	a->all->connections++;
+	count(c, 1);
 	bufferevent_setcb(bev, on_read, on_sent, on_event, c);
 	bufferevent_setwatermark(bev, EV_READ, 0, HEAD_MOST);
 	bufferevent_enable(bev, EV_READ | EV_WRITE);

@@ -17,6 +17,7 @@
 struct activator_limits {
 	size_t connections;     /* of one session; each may take HEAD_MOST and little more */
 	size_t all_connections; /* of a node's sessions */
+	size_t all_relayed;     /* to sessions that were woken, for as long as they last */
 	int head_ms; /* for a whole head, from the connection's begin or the last answer */
 	int late_ms; /* connections that were led here may still be shaking hands */
 };
@@ -28,6 +29,7 @@ struct activators {
 	struct config_poll *polls;
 	size_t poll_count;
 	size_t connections; /* of all of them */
+	size_t relayed;     /* ... that have found their session, and are no load on who waits */
 	LIST_HEAD(, activator) list;
 };
 
@@ -45,7 +47,7 @@ struct activator {
 	bool paused;
 	bool woken;
 	bool busy; /* its connections are being gone through: none may end it */
-	size_t connections;
+	size_t connections, relayed;
 	size_t arriving;               /* ... that the session may not have accepted yet */
 	TAILQ_HEAD(conns, conn) conns; /* oldest first */
 	LIST_ENTRY(activator) link;
@@ -78,6 +80,7 @@ struct conn {
 	bool bare;     /* it asked by HEAD */
 	int refused;   /* how often the session did not take it */
 	int held;      /* how often the Hub was asked in vain */
+	bool relayed;  /* counted so; so is */
 	bool arriving; /* counted in its activator's */
 	TAILQ_ENTRY(conn) link;
 };

@@ -120,6 +120,66 @@ static void silence_elsewhere_holds_no_room_either(void **state)
 		close(silent[i]);
 }
 
+/* Connections that have found their session may last as long as they like. */
+static void who_is_relayed_takes_no_room_from_who_waits(void **state)
+{
+	enum { ROOM = 4 };
+	struct world *w = *state;
+	struct activator *first = w->a;
+	int clients[ROOM], servers[ROOM];
+	w->all->limits.all_connections = ROOM;
+	for (int i = 0; i < ROOM; i++)
+		clients[i] = client(w, API);
+	UNTIL(w, w->touches == ROOM);
+	activator_woken(first);
+	for (int i = 0; i < ROOM; i++)
+		servers[i] = server_accept(w);
+	world_begin(w);
+	cleanup_fd int fd = client(w, API);
+	UNTIL(w, w->touches == ROOM + 1);
+	activator_free(first);
+	for (int i = 0; i < ROOM; i++) {
+		close(clients[i]);
+		close(servers[i]);
+	}
+}
+
+/* ... but are so many at most; who comes then again goes to the session itself. */
+static void so_many_are_relayed_and_others_come_again(void **state)
+{
+	enum { ROOM = 2, COME = 5 };
+	struct world *w = *state;
+	int clients[COME], servers[ROOM];
+	w->all->limits.all_relayed = ROOM;
+	for (int i = 0; i < COME; i++)
+		clients[i] = client(w, API);
+	UNTIL(w, w->touches == COME);
+	activator_woken(w->a);
+	for (int i = 0; i < ROOM; i++)
+		servers[i] = server_accept(w);
+	int relayed = 0;
+	for (int i = 0; i < ROOM; i++)
+		say(w, servers[i], "done", 4);
+	for (int i = 0; i < COME; i++) {
+		cleanup_buf struct buf heard = BUF_INIT(1 << 16);
+		hear(w, clients[i], &heard, 4);
+		if (memcmp(heard.data, "done", 4) == 0) {
+			relayed++;
+			continue;
+		}
+		hear_to_end(w, clients[i], &heard);
+		assert_memory_equal(heard.data, "HTTP/1.1 503 ", 13);
+		assert_non_null(strstr(heard.data, "Retry-After: 1\r\n"));
+	}
+	assert_int_equal(relayed, ROOM);
+	assert_int_equal(w->connects, ROOM);
+	for (int i = 0; i < COME; i++)
+		close(clients[i]);
+	for (int i = 0; i < ROOM; i++)
+		close(servers[i]);
+	UNTIL(w, w->overs == 1);
+}
+
 static int who_has_heard(const int *fds, int count)
 {
 	char byte;
@@ -162,6 +222,8 @@ int main(void)
 		cleanup_world(a_dripping_head_is_given_up),
 		cleanup_world(answers_that_nobody_reads_do_not_pile_up),
 		cleanup_world(silence_elsewhere_holds_no_room_either),
+		cleanup_world(who_is_relayed_takes_no_room_from_who_waits),
+		cleanup_world(so_many_are_relayed_and_others_come_again),
 		cleanup_world(who_waits_for_room_is_not_cut_off),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
