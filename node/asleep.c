@@ -37,7 +37,8 @@ int asleep_open(struct node *node, struct error *e)
 	if (r < 0)
 		return r;
 	if (sleep_net_open(node->config, node->base, asleep_packet, all, &all->net, &why) < 0) {
-		log_warning("sessions cannot sleep and be answered for here: %s", why.text);
+		log_warning("sessions cannot sleep and be answered for here: %s -> %s", why.text,
+			    why.remedy);
 		all->lacks = strdup(why.text);
 	}
 	return 0;
@@ -154,9 +155,11 @@ static int listen_for(struct asleep *a, const struct session_spec *spec, struct 
 static int begin(struct node *node, struct session *s, struct error *e)
 {
 	struct asleep_all *all = node->asleep;
-	if (!all || !all->net)
-		return error_set(e, EOPNOTSUPP, "sessions cannot be answered for here: %s",
-				 all && all->lacks ? all->lacks : "no reason was given");
+	if (!all || !all->net) {
+		int r = error_set(e, EOPNOTSUPP, "sessions cannot be answered for here: %s",
+				  all && all->lacks ? all->lacks : "no reason was given");
+		return error_remedy(e, r, "`elsa doctor` on that node says what it takes");
+	}
 	struct asleep *a = new_asleep(all, s, e);
 	if (!a)
 		return -ENOMEM;
@@ -186,21 +189,17 @@ static int watch(struct node *node, struct asleep *a, struct error *e)
 
 int asleep_begin(struct node *node, struct session *s, enum asleep_kind kind, struct error *e)
 {
-	cleanup_free char *dir = asleep_dir(node, s->id);
 	int r = s->asleep ? 0 : begin(node, s, e);
 	if (r < 0)
 		return r;
 	s->asleep->kind = kind;
 	if (kind == ASLEEP_DOZES)
 		return watch(node, s->asleep, e);
-	s->asleep->watch = doze_watch_free(s->asleep->watch);
+	/* One that dozes is watched for as long as it is there. */
 	if (session_alive(node, s))
 		return 0;
-	connections_deinit(&s->asleep->connections);
-	asleep_drop_packets(s->asleep);
-	if (dir)
-		connections_load(dir, &s->asleep->connections);
-	asleep_load_packets(s->asleep);
+	s->asleep->watch = doze_watch_free(s->asleep->watch);
+	asleep_load(s->asleep);
 	return sleep_net_route(node->config, s->asleep->address, e);
 }
 
@@ -360,7 +359,7 @@ void asleep_recover(struct node *node, struct session *s)
 
 int asleep_status(struct session *s, struct session_status *st, struct error *e)
 {
-	st->answering = s->journal.asleep && !st->running;
+	st->answering = s->journal.asleep && s->asleep && !st->running;
 	st->touched_at = s->touched_at;
 	return s->unwoken ? journal_set(&st->unwoken, s->unwoken, e) : 0;
 }

@@ -63,8 +63,10 @@ void asleep_touched(struct node *node, struct session *s, const char *what);
 bool asleep_is_touched(struct node *node, const struct session *s);
 
 /* Any thread, of the worker's own session: packets that came for it while it slept are put before
- * those that `keep` has. */
+ * those that `keep` has. After a restart those that were acknowledged are, for which packets must
+ * be held: asleep_must_give(). */
 void asleep_give_packets(struct effect *ef, struct net_keep *keep);
+bool asleep_must_give(const struct effect *ef);
 
 /* Any thread: packets for it come to us from here on, in the place of its own link; or no more. */
 int asleep_route(struct effect *ef, struct error *e);

@@ -3,12 +3,14 @@
 
 #include "base/cleanup.h"
 #include "base/fs.h"
+#include "base/log.h"
 #include "node/net_keep.h"
 
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/uio.h>
+#include <unistd.h>
 
 enum {
 	KEPT_MOST = 64 << 10, /* bytes for a session */
@@ -70,18 +72,6 @@ void asleep_drop_packets(struct asleep *a)
 	free_kept(all);
 }
 
-void asleep_give_packets(struct effect *ef, struct net_keep *keep_at)
-{
-	struct kept_packet *all = NULL;
-	pthread_mutex_lock(&ef->node->lock);
-	if (ef->session->asleep)
-		all = take_kept(ef->session->asleep);
-	pthread_mutex_unlock(&ef->node->lock);
-	for (const struct kept_packet *k = all; k && keep_at; k = k->next)
-		net_keep_put(keep_at, k->data, k->len);
-	free_kept(all);
-}
-
 /* --- what is said to have come ------------------------------------------------------- */
 
 /*
@@ -92,40 +82,100 @@ void asleep_give_packets(struct effect *ef, struct net_keep *keep_at)
  */
 #define KEPT_FILE "kept"
 
-static char *kept_path(const struct asleep *a)
+static char *kept_path(const struct node *node, const char *id)
 {
-	cleanup_free char *dir = asleep_dir(a->all->node, a->id);
+	cleanup_free char *dir = asleep_dir(node, id);
 	return dir ? fs_join(dir, KEPT_FILE) : NULL;
+}
+
+/* All of it or nothing: behind a part nothing more could be read. */
+static bool append(int fd, const void *data, size_t len)
+{
+	const uint32_t size = (uint32_t)len;
+	const struct iovec parts[] = { { (void *)&size, sizeof(size) }, { (void *)data, len } };
+	off_t before = lseek(fd, 0, SEEK_END);
+	ssize_t n = before < 0 ? -1 : writev(fd, parts, 2);
+	if (n == (ssize_t)(sizeof(size) + len))
+		return true;
+	if (n > 0 && ftruncate(fd, before) < 0)
+		log_warning("what came for a sleeping session cannot be written down");
+	return false;
 }
 
 static bool write_down(const struct asleep *a, const void *data, size_t len)
 {
-	const uint32_t size = (uint32_t)len;
-	const struct iovec parts[] = { { (void *)&size, sizeof(size) }, { (void *)data, len } };
-	cleanup_free char *path = kept_path(a);
+	cleanup_free char *path = kept_path(a->all->node, a->id);
 	cleanup_fd int fd = path ? open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0600) : -1;
-	return fd >= 0 && writev(fd, parts, 2) == (ssize_t)(sizeof(size) + len);
+	return fd >= 0 && append(fd, data, len);
 }
 
-/* What an earlier life of this program has acknowledged. */
-void asleep_load_packets(struct asleep *a)
+static void each_written(const struct node *node, const char *id,
+			 void (*each)(const void *packet, size_t len, void *arg), void *arg)
 {
-	cleanup_free char *path = kept_path(a);
+	cleanup_free char *path = kept_path(node, id);
 	cleanup_buf struct buf all = BUF_INIT(2 * KEPT_MOST);
 	if (!path || fs_read(path, &all, NULL) < 0)
 		return;
 	const char *at = buf_text(&all), *end = at + all.len;
 	for (uint32_t size; (size_t)(end - at) >= sizeof(size); at += size) {
-		struct packet p;
 		memcpy(&size, at, sizeof(size));
 		at += sizeof(size);
 		if (size > (size_t)(end - at))
 			return;
-		struct packet_connection *c =
-			packet_parse(at, size, &p) ? connections_find(&a->connections, &p) : NULL;
-		if (c && p.seq == c->expects && keep(a, &p, at, size))
-			c->expects += (uint32_t)p.len;
+		each(at, size, arg);
 	}
+}
+
+static void load_written(const void *packet, size_t len, void *arg)
+{
+	struct asleep *a = arg;
+	struct packet p;
+	struct packet_connection *c =
+		packet_parse(packet, len, &p) ? connections_find(&a->connections, &p) : NULL;
+	if (c && p.seq == c->expects && keep(a, &p, packet, len))
+		c->expects += (uint32_t)p.len;
+}
+
+void asleep_load(struct asleep *a)
+{
+	cleanup_free char *dir = asleep_dir(a->all->node, a->id);
+	connections_deinit(&a->connections);
+	asleep_drop_packets(a);
+	a->given = false;
+	if (dir)
+		connections_load(dir, &a->connections);
+	each_written(a->all->node, a->id, load_written, a);
+}
+
+/* --- for the session that runs again --------------------------------------------------- */
+
+static void put_written(const void *packet, size_t len, void *keep_at)
+{
+	net_keep_put(keep_at, packet, len);
+}
+
+/* It runs, for all that is known, and nothing answers for it any more. Twice does no harm. */
+bool asleep_must_give(const struct effect *ef)
+{
+	cleanup_free char *path = kept_path(ef->node, ef->session->id);
+	return ef->recovering && path && access(path, F_OK) == 0;
+}
+
+void asleep_give_packets(struct effect *ef, struct net_keep *keep_at)
+{
+	struct kept_packet *all = NULL;
+	pthread_mutex_lock(&ef->node->lock);
+	struct asleep *a = ef->session->asleep;
+	if (a) {
+		all = take_kept(a);
+		a->given = true;
+	}
+	pthread_mutex_unlock(&ef->node->lock);
+	for (const struct kept_packet *k = all; k && keep_at; k = k->next)
+		net_keep_put(keep_at, k->data, k->len);
+	free_kept(all);
+	if (asleep_must_give(ef))
+		each_written(ef->node, ef->session->id, put_written, keep_at);
 }
 
 /* --- what they mean ----------------------------------------------------------------- */

@@ -47,6 +47,7 @@ struct asleep {
 	bool touched; /* and nothing came of it yet */
 	struct kept_packet *kept, **kept_end;
 	size_t kept_bytes;
+	bool given; /* they were, to the session that was to run */
 };
 
 struct asleep_all {
@@ -66,7 +67,8 @@ void asleep_wake_next(struct asleep_all *all);
 
 /* asleep_packets.c. A packet of a connection that was open. */
 void asleep_packet(const void *data, size_t len, void *all);
-void asleep_load_packets(struct asleep *a);
+/* What is known of its connections, as it is written down. */
+void asleep_load(struct asleep *a);
 void asleep_drop_packets(struct asleep *a);
 
 #endif

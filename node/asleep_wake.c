@@ -244,6 +244,9 @@ void asleep_effect_ended(struct node *node, const struct effect *ef)
 		asleep_unqueue(a);
 		if (ef->result.state == EFFECT_FAILED)
 			failed(a, s, &ef->result);
+		/* What was given to it is gone with it. */
+		if (a->given)
+			asleep_load(a);
 	}
 	if (a && asleep_is_touched(node, s) && a->kind == ASLEEP_DOZES)
 		doze_touched(node, s, "somebody came while it was about to sleep");

@@ -139,6 +139,7 @@ int doze_out(struct sandbox *sb, const struct doze_kept *kept, bool (*stop)(void
 		r = cgroup_processes(&sb->cgroup, page_out_process, &o, e);
 	if (r == 0)
 		reclaim_rest(&o, (part > LEFT_FEW ? part : LEFT_FEW) + doze_kept_bytes(kept));
-	int back = cgroup_set_swap(&sb->cgroup, doze_out_else(sb->config), r < 0 ? NULL : e);
-	return r == -ECANCELED || r == 0 ? back : r;
+	bool fine = r == -ECANCELED || r == 0;
+	int back = cgroup_set_swap(&sb->cgroup, doze_out_else(sb->config), fine ? e : NULL);
+	return fine ? back : r;
 }

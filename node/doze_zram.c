@@ -131,12 +131,13 @@ static void set_compression(const struct config *config, const char *name)
 static int configure(const struct config *config, const struct doze_record *record, struct error *e)
 {
 	int64_t size = get(record->name, "disksize");
-	if (size == record->size_bytes)
-		return 0;
-	if (size != 0)
-		return error_set(e, EBUSY, "%s is used by somebody else", record->name);
-	set_compression(config, record->name);
-	int r = set(record->name, "disksize", record->size_bytes, e);
+	int r = 0;
+	if (size == 0) {
+		set_compression(config, record->name);
+		r = set(record->name, "disksize", record->size_bytes, e);
+	} else if (size != record->size_bytes) {
+		r = error_set(e, EBUSY, "%s is used by somebody else", record->name);
+	}
 	return r < 0 ? r : set(record->name, "mem_limit", record->size_bytes / 2, e);
 }
 

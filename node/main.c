@@ -34,7 +34,8 @@
 enum { DRAIN_S = 30, RETRY_S = 5 };
 
 static const char usage[] =
-	"Usage: elsa-node [--config FILE] [--check] [--fault KIND:STEP:before|after|fail|wait]\n"
+	"Usage: elsa-node [--config FILE] [--check] [--fault "
+	"KIND:STEP:before|after|fail|once|wait]\n"
 	"       elsa-node [--config FILE] doctor [--json]\n"
 	"       elsa-node [--config FILE] teardown [--all]\n"
 	"       elsa-node --list-steps | --version | --help\n"

@@ -255,7 +255,7 @@ static void tell_early(struct effect *ef)
 
 static int run_step(struct effect *ef, const struct step *step, bool must_journal, struct error *e)
 {
-	const struct fault_plan *fault = &ef->node->fault;
+	struct fault_plan *fault = &ef->node->fault;
 	mono_us begun = clock_mono();
 	int r = enter_step(ef, step->name, e);
 	if (r < 0 && must_journal)

@@ -45,11 +45,12 @@ static int refuse_touched(struct effect *ef, struct error *e)
 	return error_set(e, EBUSY, "somebody came for session %s: it goes on", ef->session->id);
 }
 
-/* Before it stood still, too, but its server has not got to it. */
+/* Before it stood still, too, but its server has not got to it. Of one that dozes all was looked at
+ * when it came: what it has not read is idle talk. */
 static int look(struct effect *ef, struct error *e)
 {
 	int r = refuse_touched(ef, e);
-	return r < 0 ? r : steps_check_unread(ef, e);
+	return r < 0 || doze_is_dozing(ef->node, ef->session) ? r : steps_check_unread(ef, e);
 }
 
 static int images(struct effect *ef, struct error *e)

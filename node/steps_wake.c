@@ -120,6 +120,9 @@ int wake_stop_listening(struct effect *ef, struct error *e)
  * notice. */
 int wake_release(struct effect *ef, struct error *e)
 {
+	int r = asleep_must_give(ef) ? sandbox_hold(&ef->sandbox, e) : 0;
+	if (r < 0)
+		return r;
 	asleep_give_packets(ef, ef->sandbox.keep);
 	return sandbox_release(&ef->sandbox, e);
 }

@@ -12,15 +12,17 @@
 enum { TABLE_MOST = 16 << 20 };
 
 /* "  sl  local_address rem_address   st tx_queue rx_queue ..."; of one that listens the last is how
- * many wait to be accepted. */
+ * many wait to be accepted. Whose connection is but half open is about to send something: kept out,
+ * it would believe to be connected to the session, which has never heard of it. */
 bool unread_in(const char *text, int64_t port)
 {
+	enum { HALF_OPEN = 3 }; /* TCP_SYN_RECV */
 	for (const char *line = text; line; line = strchr(line, '\n')) {
-		unsigned local, waiting;
+		unsigned local, state, waiting;
 		line += *line == '\n';
-		if (sscanf(line, " %*d: %*[0-9A-F]:%4X %*[0-9A-F]:%*X %*X %*X:%8X", &local,
-			   &waiting) == 2 &&
-		    local == port && waiting)
+		if (sscanf(line, " %*d: %*[0-9A-F]:%4X %*[0-9A-F]:%*X %2X %*X:%8X", &local, &state,
+			   &waiting) == 3 &&
+		    local == port && (waiting || state == HALF_OPEN))
 			return true;
 	}
 	return false;

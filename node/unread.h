@@ -4,8 +4,8 @@
 
 /*
  * What a session's server has been sent and has not read: bytes of a connection,
- * or a connection it has not accepted. Of a session that stands still it is what
- * somebody wants of it.
+ * or a connection it has not accepted, or is about to have. Of a session that stands still it is
+ * what somebody wants of it.
  */
 
 #include "base/error.h"

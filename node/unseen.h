@@ -9,8 +9,8 @@
  * same, page by page, which takes the longer the more there is; and all that its
  * images say of it is where it is, which we say here.
  *
- * It is private and anonymous, neither locked nor of huge pages, in pieces of a
- * megabyte and more, but for the pages on which a thread's stack ends: what CRIU
+ * It is private and anonymous, neither locked nor of huge pages, in pieces of
+ * 64 KiB and more, but for the pages on which a thread's stack ends: what CRIU
  * calls lazy, and no more than that. What is left is CRIU's.
  *
  * One thread at a time. The session stands still from unseen_find() on.

@@ -3,6 +3,7 @@
 import contextlib
 import fcntl
 import http.client
+import json
 import os
 import socket
 import struct
@@ -12,7 +13,7 @@ import threading
 
 import pytest
 
-from nodekit import Node, Refused, Session, wait_for
+from nodekit import BUILD, Node, Refused, Session, wait_for
 from test_node import (assert_same, in_place_of, leftovers, node_fixture, place_fixture, settle,
                        whole)
 from test_node_faults_twice import power_cut
@@ -20,6 +21,7 @@ from test_node_faults_twice import power_cut
 pytestmark = [pytest.mark.skipif(os.geteuid() != 0, reason="needs root"), pytest.mark.timeout(300)]
 FIXTURES = (node_fixture, place_fixture)  # used by name
 
+PING = b"\x89\x82maskhi"
 TCP_KEEPALIVE = ((socket.TCP_KEEPIDLE, 1), (socket.TCP_KEEPINTVL, 1), (socket.TCP_KEEPCNT, 3))
 
 
@@ -131,19 +133,58 @@ def test_keepalives_are_answered_and_wake_nobody(node):
     assert_same(session.before, session.ask("state"))
 
 
+def say_idly(line):
+    """A ping, which the sender need not send again."""
+    line.file.write(PING)
+    wait_for(lambda: line.unheard() == 0)
+
+
 def test_pings_wake_nobody_and_are_not_lost(node):
     session = begin(node)
     line = Line(session)
     fall_asleep(node, session)
-    ping = b"\x89\x82maskhi"
     for _ in range(2):
-        line.file.write(ping)
-        wait_for(lambda: line.unheard() == 0)
+        say_idly(line)
     assert is_asleep(node, session) and not status(node, session).get("touched_at")
     node.kill()
     node.start()
     line.file.write(b" and here I am\n")
-    assert line.file.readline() == b"0 " + 2 * ping + b" and here I am\n"
+    assert line.file.readline() == b"0 " + 2 * PING + b" and here I am\n"
+    assert_same(session.before, session.ask("state"))
+
+
+@pytest.mark.parametrize("fault", ["release:before", "release:after", "thaw:before"])
+def test_what_was_acknowledged_outlives_a_wake_that_was_killed(node, fault):
+    session = begin(node)
+    line = Line(session)
+    fall_asleep(node, session)
+    say_idly(line)
+    node.kill()
+    node.start("--fault", f"restore:{fault}")
+    with contextlib.suppress(OSError, http.client.HTTPException):
+        session.ask("state", timeout=60)
+    node.died()
+    node.start()
+    wait_for(lambda: runs(node, session))
+    line.file.write(b"\n")
+    assert line.file.readline() == b"0 " + PING + b"\n"
+    assert_same(session.before, session.ask("state"))
+
+
+def test_what_was_acknowledged_outlives_a_wake_that_failed(node):
+    session = begin(node)
+    line = Line(session)
+    fall_asleep(node, session)
+    node.kill()
+    node.start("--fault", "restore:thaw:once")
+    say_idly(line)
+    connection = http.client.HTTPConnection(session.address, session.port, timeout=60)
+    connection.request("GET", "/state")
+    assert connection.getresponse().status == 503
+    wait_for(lambda: is_asleep(node, session))
+    say_idly(line)
+    line.file.write(b"\n")
+    assert line.file.readline() == b"0 " + 2 * PING + b"\n"
     assert_same(session.before, session.ask("state"))
 
 
@@ -318,6 +359,36 @@ def test_the_store_is_away_when_somebody_comes(node):
 
     wait_for(is_awake)
     assert_same(session.before, session.ask("state"))
+
+
+WITHOUT_TUN = ("unshare", "-m", "sh", "-c", 'mount --bind /dev/null /dev/net/tun && exec "$@"', "-")
+
+
+def test_one_that_nobody_can_answer_for_is_not_said_to_be(node):
+    """elsad has it done elsewhere, then."""
+    session = asleep(node)
+    node.kill()
+    node.start(prefix=WITHOUT_TUN)
+    assert not status(node, session)["answering"] and not status(node, session)["running"]
+    failed = node.effect("answer", session, 1)
+    assert failed["state"] == "failed" and "network device" in failed["text"], failed
+    node.kill()
+    node.start()
+    if not is_asleep(node, session):
+        node.done("answer", session, 1)
+    assert_same(session.before, session.ask("state"))
+
+
+def test_doctor_names_what_it_takes(node):
+    for prefix, ok in (((), True), (WITHOUT_TUN, False)):
+        text = subprocess.run([*prefix, BUILD / "elsa-node", "--config", node.config, "doctor",
+                               "--json"], capture_output=True, text=True, timeout=120, check=False)
+        checks = {c["name"]: c for c in json.loads(text.stdout)["checks"]}
+        assert checks["nat"]["ok"] and checks["tun"]["ok"] == ok, checks
+        assert ok or "modprobe tun" in checks["tun"]["remedy"]
+        assert checks["tun"]["level"] == "advised"
+    links = subprocess.run(["ip", "-brief", "link"], capture_output=True, text=True, check=True)
+    assert links.stdout.count("essl") == 1, links.stdout
 
 
 def test_a_wake_that_fails_leaves_it_asleep(node):

@@ -210,9 +210,12 @@ def test_one_that_a_kill_has_left_half_made(with_doze):
     node.kill()
     mine = areas() - before
     subprocess.run(["swapoff", *mine], check=True, timeout=60)
+    device = pathlib.Path("/sys/block") / pathlib.Path(*mine).name
+    (device / "mem_limit").write_text("0")
     node.start()
     session.doze()
     assert areas() - before == mine
+    assert int((device / "mm_stat").read_text().split()[3]) == 150 * MIB
     rouse(node, session)
     assert_same(state, session.ask("state"))
 
@@ -396,6 +399,43 @@ def test_put_to_sleep_while_it_dozes(node):
     assert result["state"] == "failed" and result["dozing"], result
     is_out(node, session, 50)
     assert_same(before, session.ask("state", timeout=60))
+
+
+def test_idle_talk_does_not_keep_it_from_sleep(node):
+    """Its kernel has taken what it will read when it runs again."""
+    session, before = begin(node, 20)
+    with socket.create_connection((session.address, session.port), 60) as talks:
+        wait_for(lambda: session.ask("state")["threads"] >= before["threads"] + 1)
+        session.doze()
+        talks.sendall(b"\x89\x80mask")
+        result = node.done("sleep", session, 1)
+        assert result["answering"] and not result["running"], result
+        assert_same(before, session.ask("state", timeout=60))
+
+
+@pytest.mark.parametrize("step", ["freeze", "dump"])
+def test_said_on_an_old_connection_while_it_is_put_to_sleep(node, step):
+    """It is answered, whichever of the two fails for it."""
+    session, before = begin(node, 20)
+    with socket.create_connection((session.address, session.port), 60) as wants:
+        wait_for(lambda: session.ask("state")["threads"] >= before["threads"] + 1)
+        # So that it is not asleep in the end, whenever that is said.
+        session.ask("hold", what="mptcp")
+        session.doze()
+        node.kill()
+        node.start("--fault", f"sleep:{step}:wait")
+        effect, results = new_id(), []
+        thread = threading.Thread(
+            target=lambda: results.append(node.effect("sleep", session, 1, effect_id=effect)))
+        thread.start()
+        wait_for(lambda: any(e["id"] == effect and e["step"] == step
+                             for e in node.get("/v1/effects")["items"]))
+        wants.sendall(b"GET /state HTTP/1.0\r\n\r\n")
+        assert wants.recv(100).startswith(b"HTTP/1.0 200")
+        thread.join()
+        assert results[0]["state"] == "failed" and results[0]["running"], results
+    runs_again(node, session)
+    assert_same(before, session.ask("state"))
 
 
 @pytest.mark.parametrize("kind, step, when", [

@@ -92,6 +92,11 @@ static void test_fault_plans(void **state)
 	assert_false(fault_hit(&plan, "hibernate", "dump", FAULT_AFTER));
 	assert_false(fault_hit(&plan, "hibernate", "commit", FAULT_FAIL));
 	assert_false(fault_hit(&plan, "restore", "dump", FAULT_FAIL));
+	assert_true(fault_hit(&plan, "hibernate", "dump", FAULT_FAIL));
+	assert_int_equal(fault_parse("hibernate:dump:once", &plan, NULL), 0);
+	assert_false(fault_hit(&plan, "hibernate", "dump", FAULT_BEFORE));
+	assert_true(fault_hit(&plan, "hibernate", "dump", FAULT_FAIL));
+	assert_false(fault_hit(&plan, "hibernate", "dump", FAULT_FAIL));
 	static const char *const bad[] = {
 		"hibernate", "hibernate:dump", "hibernate:dump:sometimes", ":", "a:b:", "::before"
 	};
