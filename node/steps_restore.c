@@ -152,6 +152,20 @@ static int unrecord(struct effect *ef, struct error *e)
 	return steps_kill(ef, e);
 }
 
+/* Whose packets pass may have taken what will not be sent again: better to have asked before. */
+static int release(struct effect *ef, struct error *e)
+{
+	int r = lease_check(ef, e);
+	return r < 0 ? r : wake_release(ef, e);
+}
+
+/* What its processes would say to its peers when they are ended is not for them to hear: they are
+ * to go on when it is woken the next time. */
+static int hold_again(struct effect *ef, struct error *e)
+{
+	return session_alive(ef->node, ef->session) ? sandbox_hold(&ef->sandbox, e) : 0;
+}
+
 static int thaw(struct effect *ef, struct error *e)
 {
 	int r = lease_check(ef, e);
@@ -190,7 +204,7 @@ static const struct step steps[] = {
 	{ .name = "restore", .run = wake_restore, .undo = wake_kill_restored },
 	{ .name = "settle", .run = arrival_settle },
 	{ .name = "record", .run = record, .undo = unrecord },
-	{ .name = "release", .run = wake_release },
+	{ .name = "release", .run = release, .undo = hold_again },
 	{ .name = "thaw", .run = thaw },
 	{ .name = "unmount", .run = steps_unmount },
 	{ .name = "tidy", .run = tidy },
