@@ -145,22 +145,37 @@ static int write_event(struct session *s, const struct draft *d, struct error *e
 			    e);
 }
 
+/* It is on its way to run, perhaps by way of another node than was tried. */
+static bool is_beginning(const struct session_step *step)
+{
+	switch (step->next) {
+	case SESSION_RESTORING:
+	case SESSION_FENCING:
+		return true;
+	case SESSION_STARTING:
+	case SESSION_STOPPED:
+		return step->wish == WISH_START;
+	case SESSION_HIBERNATED:
+	case SESSION_RELEASING:
+		return step->wish == WISH_AWAKE;
+	default:
+		return false;
+	}
+}
+
 /* What has been tried counts until it runs, or nobody wants that any more. */
 static void draft_tried(const struct session *s, const struct draft *d, struct db_session *row)
 {
 	const struct session_change *change = d->change;
+	bool began = s->state == SESSION_STARTING || s->state == SESSION_RESTORING;
 	bool gone = change->event == EVENT_NODE_LOST;
-	bool wakes = d->step.next == SESSION_RESTORING || d->step.next == SESSION_FENCING ||
-		     ((d->step.next == SESSION_HIBERNATED || d->step.next == SESSION_RELEASING) &&
-		      d->step.wish == WISH_AWAKE);
 	/* It may not wake it, by its own word: it comes last again. */
 	bool unwoken = d->step.next == SESSION_RELEASING && s->asleep.unwoken;
-	if (!wakes) {
+	if (!is_beginning(&d->step)) {
 		replace_text(&row->tried, NULL);
 		return;
 	}
-	if (!unwoken &&
-	    (s->state != SESSION_RESTORING || (!gone && change->event != EVENT_EFFECT_ELSEWHERE)))
+	if (!unwoken && (!began || (!gone && change->event != EVENT_EFFECT_ELSEWHERE)))
 		return;
 	gone = gone || unwoken;
 	const struct effect_result *result = change->result;
@@ -249,7 +264,7 @@ static void draft_effect(struct session *s, struct draft *d)
 	d->effect.generation = d->step.generation;
 	d->effect.created_at = d->now;
 	memcpy(d->effect.session, s->row.id, ID_SIZE);
-	/* The effects of a wake that goes from node to node are each one of their own. */
+	/* The effects of a wake or start that goes from node to node are each one of their own. */
 	if (waiting && !s->row.tried)
 		memcpy(d->effect.id, waiting->id, ID_SIZE);
 	else

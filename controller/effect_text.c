@@ -30,7 +30,8 @@ char *effect_failure_text(const struct effect *effect, const struct effect_resul
 
 char *effect_elsewhere_text(const struct effect *effect, const struct effect_result *result)
 {
-	return str_printf("could not be restored on %s: %s; another node is tried",
+	return str_printf("could not be %s on %s: %s; another node is tried",
+			  effect->kind == EFFECT_START ? "started" : "restored",
 			  node_name(effect->node),
 			  result->text ? result->text : "the node gave no reason");
 }

@@ -53,6 +53,11 @@ bool effect_writes(enum effect_kind kind)
 	return kind == EFFECT_HIBERNATE || kind == EFFECT_SNAPSHOT || kind == EFFECT_SLEEP;
 }
 
+static bool begins(enum effect_kind kind)
+{
+	return kind == EFFECT_START || kind == EFFECT_RESTORE;
+}
+
 /* It was asleep before, and is so still. */
 static bool can_leave_asleep(enum effect_kind kind)
 {
@@ -176,14 +181,13 @@ static void fence_failed(struct effect *effect, const struct effect_result *resu
 	ask_again(effect, result->text ? result->text : "it failed");
 }
 
-/* --- restores that fail ------------------------------------------------------------------------
+/* --- starts and restores that fail -------------------------------------------------------------
  */
 
 /* Nothing of it is left on its node, and it is perhaps that node's own fault. */
 static bool is_of_its_node(const struct effect *effect, const struct effect_result *result)
 {
-	return effect->kind == EFFECT_RESTORE &&
-	       effect_event(effect->kind, result) == EVENT_EFFECT_FAILED &&
+	return begins(effect->kind) && effect_event(effect->kind, result) == EVENT_EFFECT_FAILED &&
 	       nodes_next(effect->session->controller->nodes->local) &&
 	       place_elsewhere(fault_from_name(result->fault), result->step);
 }
@@ -192,7 +196,7 @@ static bool is_of_its_node(const struct effect *effect, const struct effect_resu
 static bool is_another_left(const struct effect *effect, struct error *e)
 {
 	struct session *s = effect->session;
-	struct placing what = placing_of(s, true);
+	struct placing what = placing_of(s, effect->kind == EFFECT_RESTORE);
 	struct node *to = NULL;
 	what.not_on = effect->node;
 	if (tried_count(s->row.tried) + 1 >= TRIED_MOST) {
@@ -203,8 +207,8 @@ static bool is_another_left(const struct effect *effect, struct error *e)
 	return r == 0 || r == -EINPROGRESS || (r == -EAGAIN && capacity_can_grow(s->controller));
 }
 
-/* Whether its failure is not the end of the wake. Else `told` may say more of it; its text is
- * *text's then. */
+/* Whether its failure is not the end of the wake or start. Else `told` may say more of it; its text
+ * is *text's then. */
 static bool goes_elsewhere(const struct effect *effect, struct effect_result *told, char **text)
 {
 	struct error why = ERROR_INIT;
@@ -275,11 +279,6 @@ static void finish(struct effect *effect, const struct effect_result *result)
 		wake_put_away(left);
 	wake_soon(c);
 	migrate_soon(c);
-}
-
-static bool begins(enum effect_kind kind)
-{
-	return kind == EFFECT_START || kind == EFFECT_RESTORE;
 }
 
 /* The node will not even take it up, and never will. */

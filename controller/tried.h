@@ -3,7 +3,7 @@
 #define ELSA_CONTROLLER_TRIED_H
 
 /*
- * The nodes on which a wake has failed already: kept with the session's row
+ * The nodes on which a wake or a start has failed already: kept with the session's row
  * until the session runs, or nobody wants it awake. JSON of our own:
  * [{"node": "n1", "why": "...", "gone": false}, ...], oldest first. Texts that
  * are none count as empty. Pure; one thread.
@@ -12,11 +12,11 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#define TRIED_MOST     4 /* tries of one wake */
+#define TRIED_MOST     4 /* tries of one wake or start */
 #define TRIED_WHY_SIZE 200
 
 struct tried {
-	bool failed; /* its restore ended there, undone, and is not to be tried again */
+	bool failed; /* it ended there, undone, and is not to be tried again */
 	bool gone;   /* the node itself was lost during it: only if there is no other */
 	char why[TRIED_WHY_SIZE]; /* the last one; cut */
 };

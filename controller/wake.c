@@ -176,10 +176,11 @@ bool wake_placing(struct session *s, struct placing *what)
 {
 	struct waiting *w = find_waiting(s);
 	struct session_now now = session_now(s);
-	bool restore = !w || lifecycle_step(&now, w->event).action == ACTION_RESTORE;
+	enum session_event event = w ? w->event : EVENT_START;
+	bool restore = lifecycle_step(&now, event).action == ACTION_RESTORE;
 	if (!w && !s->waiting)
 		return false;
-	*what = w ? placing_of_start(w, restore) : placing_of(s, true);
+	*what = w ? placing_of_start(w, restore) : placing_of(s, restore);
 	return true;
 }
 
@@ -253,7 +254,8 @@ static bool is_given_up(const struct session *s, int r, struct error *e)
 static void give_up(struct session *s, const struct error *because)
 {
 	struct error e = ERROR_INIT;
-	cleanup_free char *reason = str_printf("could not be restored: %s%s%s", because->text,
+	const char *what = s->state == SESSION_STOPPED ? "started" : "restored";
+	cleanup_free char *reason = str_printf("could not be %s: %s%s%s", what, because->text,
 					       because->remedy[0] ? ". " : "", because->remedy);
 	const struct session_change change = { .event = EVENT_GIVEN_UP,
 					       .who = WHO,

@@ -50,8 +50,7 @@ struct db_session {
 	int64_t generation; /* newest number used for a checkpoint or a fence */
 	int64_t checkpoint; /* generation of the newest one in the store, if not set aside; 0 */
 	int64_t wish;       /* policies' enum session_wish */
-	char *tried; /* nodes on which this wake has failed; JSON (controller/tried.h); NULL: none
-		      */
+	char *tried; /* where this wake or start has failed; JSON (controller/tried.h); NULL */
 	char *left_behind; /* it could not be saved; JSON (controller/left_behind.h); NULL */
 	wall_ms created_at;
 	wall_ms changed_at; /* of state */

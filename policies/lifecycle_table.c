@@ -58,6 +58,8 @@ const struct outcome_row outcomes[OUTCOME_COUNT] = {
 			       .wishing = NO_WISH },
 	[O_ELSEWHERE] = { STEP_TAKEN, SESSION_HIBERNATED, .why = "node-failed",
 			  .wishing = TO_WAKE },
+	[O_START_ELSEWHERE] = { STEP_TAKEN, SESSION_STOPPED, .why = "node-failed",
+				.wishing = TO_START },
 	[O_GIVEN_UP] = { STEP_TAKEN, SESSION_FAILED, .why = "no-node-left", .wishing = NO_WISH },
 	[O_FORGOTTEN] = { STEP_TAKEN, SESSION_STOPPED, .why = "done" },
 	[O_FORGET_REFUSED] = { STEP_TAKEN, SESSION_RUNNING, ACTION_NONE, true, 0, "forget-failed" },
@@ -156,7 +158,9 @@ const struct outcome_row outcomes[OUTCOME_COUNT] = {
  *   nothing of it runs although it was given away, the fence comes before anything else, and what
  * the source still holds before any checkpoint.
  * - A restore that failed for its node's sake has ended there, undone: it sleeps again, and is
- * woken on another node. One that found none that is left to try has failed.
+ * woken on another node. A start likewise: there is nothing of it, as before, and it is started on
+ * another; nothing need be fenced, since its node knows that it has nothing. One that found none
+ * that is left to try has failed.
  * - Evacuated with an effect under way: the effect knows; the news stays to be told after it.
  */
 const struct cell cells[SESSION_STATE_COUNT][EVENT_COUNT] = {
@@ -169,6 +173,7 @@ const struct cell cells[SESSION_STATE_COUNT][EVENT_COUNT] = {
 		[EVENT_STOP] = ONE(O_ALREADY_ASLEEP),
 		[EVENT_FORGET] = ONE(O_FORGET),
 		[EVENT_IMPORTED] = TWO(O_STALE, O_IMPORTED),
+		[EVENT_GIVEN_UP] = ONE(O_GIVEN_UP),
 		[EVENT_SLEEP] = ONE(O_NOT_RUNNING),
 		[EVENT_DOZE] = ONE(O_NOT_RUNNING),
 	},
@@ -180,6 +185,7 @@ const struct cell cells[SESSION_STATE_COUNT][EVENT_COUNT] = {
 		[EVENT_EFFECT_DONE] = ONE(O_RUNNING),
 		[EVENT_EFFECT_REFUSED] = ONE(O_RAN_ALREADY),
 		[EVENT_EFFECT_FAILED] = ONE(O_START_FAILED),
+		[EVENT_EFFECT_ELSEWHERE] = ONE(O_START_ELSEWHERE),
 		[EVENT_NODE_LOST] = ONE(O_FENCE_START),
 	},
 	[SESSION_RUNNING] = {

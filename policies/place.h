@@ -7,10 +7,10 @@
  * Pure and thread-safe; sizes in bytes.
  *
  * A node is refused when it may get nothing (down, draining, doomed, the hub's
- * own where that is not allowed), when the session's restore has failed there
- * already, when it cannot run the session (CPU features, image), and when the session's memory has
- * no room. CPU is a soft request: a node whose CPU would be promised more than `cpu_overcommit`
- * times comes behind those where it would not, and is not refused.
+ * own where that is not allowed), when the session's start or restore has failed
+ * there already, when it cannot run the session (CPU features, image), and when the session's
+ * memory has no room. CPU is a soft request: a node whose CPU would be promised more than
+ * `cpu_overcommit` times comes behind those where it would not, and is not refused.
  *
  * Of the others the first one is taken, in this order:
  *   1. those not to be avoided,
@@ -48,7 +48,7 @@ struct place_node {
 	const char *price;    /* "spot", "on-demand"; NULL: not known */
 	const char *zone;     /* NULL: not known */
 	bool last;            /* the session ran here last */
-	const char *failed;   /* why it could not be restored here before; NULL: not tried */
+	const char *failed;   /* why it did not begin here before; NULL: not tried */
 	const char *unfit;    /* why it cannot for a reason of the caller's, for people; NULL */
 };
 
@@ -83,8 +83,8 @@ struct place_verdict {
 	bool cpu_overcommit; /* its CPU would be promised more often than wanted */
 };
 
-/* Whether what a restore failed of is perhaps of the node that tried it, and not of the checkpoint.
- * `step`: of the node's plan; NULL: not known. */
+/* Whether what a start or restore failed of is perhaps of the node that tried it, and not of what
+ * was asked or of the checkpoint. `step`: of the node's plan; NULL: not known. */
 bool place_elsewhere(enum fault fault, const char *step);
 
 /* Index of the node taken, or -1. verdicts[i] is about nodes[i]; NULL: not wanted. */

@@ -28,7 +28,7 @@ STEP_TEXTS = {
     "unmount": "Tidying up",
     "tidy": "Tidying up",
     # elsad's own
-    "another-node": "It could not be woken there; another machine is tried",
+    "another-node": "That did not work there; another machine is tried",
 }
 START_TEXTS = {"check": "Looking for a place"}
 

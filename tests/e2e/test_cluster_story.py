@@ -3,13 +3,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 
 import pytest
 
 from basekit import wait_for
 from browser import Kernel
-from clusterkit import Cluster
+from clusterkit import Cluster, ClusterNode
 from evictions import is_back
 from movekit import Watch
 
@@ -67,6 +68,31 @@ def test_drained(cluster: Cluster):
     cluster.api.post("/v1/nodes/undrain", node="n1")
 
 
+@contextlib.contextmanager
+def failing(cluster: Cluster, home: ClusterNode, fault: str):
+    """`home` is the one that is chosen first, and fails; the name of the one that is left."""
+
+    def restart(*more: str) -> None:
+        home.stop()
+        home.node.argv = home.argv(*more)
+        home.start()
+        cluster.wait("it to be up", lambda: is_back(cluster, home.name))
+
+    restart("--fault", fault)
+    other = next(name for name in cluster.nodes if name != home.name)
+    cluster.api.post("/v1/nodes/drill", node=other, kind="rebalance", in_ms=600_000)
+    cluster.wait("the notice", lambda: cluster.node(other).get("notices"))
+    yield other
+    cluster.api.post("/v1/nodes/drill/cancel", node=other)
+    restart()
+
+
+def tells_of_failure(cluster: Cluster, home: ClusterNode, could_not: str) -> None:
+    failed = [e["detail"] for e in cluster.api.events() if e["what"] == "node-failed"]
+    words = f"could not be {could_not} on {home.name}"
+    assert any(words in text and "asked for (--fault)" in text for text in failed), failed
+
+
 def test_a_wake_that_fails_on_one_host_goes_on_on_another(cluster: Cluster):
     """What CRIU had restored there by then is gone before the other host begins."""
     ada = cluster.hub.browser("ada").log_in()
@@ -78,26 +104,28 @@ def test_a_wake_that_fails_on_one_host_goes_on_on_another(cluster: Cluster):
     cluster.hub.stop_server("ada")
     cluster.api.wait_state("ada", "hibernated")
     wait_for("its processes to end", lambda: where(cluster, "ada") == "")
-    home.stop()
-    home.node.argv = home.argv("--fault", "restore:settle:fail")
-    home.start()
-    cluster.wait("it to be up", lambda: is_back(cluster, home.name))
-    # It is the one that is chosen first.
-    other = next(name for name in cluster.nodes if name != home.name)
-    cluster.api.post("/v1/nodes/drill", node=other, kind="rebalance", in_ms=600_000)
-    cluster.wait("the notice", lambda: cluster.node(other).get("notices"))
-    ada.start_server()
-    assert cluster.api.session("ada")["node"] == other == where(cluster, "ada")
-    cluster.api.post("/v1/nodes/drill/cancel", node=other)
-    failed = next(e for e in cluster.api.events() if e["what"] == "node-failed")
-    assert home.name in failed["detail"] and "asked for (--fault)" in failed["detail"]
+    with failing(cluster, home, "restore:settle:fail") as other:
+        ada.start_server()
+        assert cluster.api.session("ada")["node"] == other == where(cluster, "ada")
+        tells_of_failure(cluster, home, "restored")
     kernel.connect()
     assert value(kernel, "kept") == "once"
     kernel.close()
-    home.stop()
-    home.node.argv = home.argv()
-    home.start()
-    cluster.wait("it to be up", lambda: is_back(cluster, home.name))
+
+
+def test_a_start_that_fails_on_one_host_goes_on_on_another(cluster: Cluster):
+    """Its user sees a server that starts; what had begun on the first host is gone there."""
+    home = cluster.nodes["n1"]
+    with failing(cluster, home, "start:adopt:fail") as other:
+        eve = cluster.hub.browser("eve").log_in()
+        eve.start_server()
+        assert cluster.api.session("eve")["node"] == other == where(cluster, "eve")
+        tells_of_failure(cluster, home, "started")
+        kernel = eve.new_kernel()
+        assert value(kernel, "6 * 7") == 42
+        kernel.close()
+        cluster.hub.stop_server("eve")
+        cluster.api.wait_state("eve", "hibernated")
 
 
 def test_sleeps_and_wakes_elsewhere(cluster: Cluster):

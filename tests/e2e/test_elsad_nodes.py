@@ -739,6 +739,104 @@ def test_one_that_was_lost_with_it_is_tried_only_before_none(cluster: Cluster):
     assert cluster.elsad.follow(cluster.elsad.start_session())["state"] == "done"
 
 
+# --- a start that fails ----------------------------------------------------------------------------
+
+NO_DISK = {"fault": "internal", "text": "its disk is read-only", "remedy": "", "step": "mount"}
+
+
+def starts(node: Joined) -> int:
+    return len({r["id"] for r in node.asked if r["kind"] == "start"})
+
+
+def failing(cluster: Cluster) -> tuple[Joined, Joined]:
+    """The node that is chosen first, where no start comes to anything, and the other one."""
+    size = 7 << 30
+    bad = cluster.add("bad", memory_bytes=size, memory_available_bytes=size)
+    bad.fail["start"] = NO_DISK
+    return bad, cluster.add("good")
+
+
+def test_a_start_that_fails_on_one_node_is_tried_on_another(cluster: Cluster):
+    bad, good = failing(cluster)
+    done = cluster.elsad.follow(cluster.elsad.start_session())
+    assert done["state"] == "done" and done["kind"] == "start"
+    session = wait_runs_on(cluster, good)
+    assert session["reason"] is None and (starts(bad), starts(good)) == (1, 1)
+    event = next(e for e in cluster.elsad.events() if e["what"] == "node-failed")
+    assert "read-only" in event["detail"] and "started on bad" in event["detail"]
+    assert cluster.place_of(session["id"]) == ["good"]
+    # With what was asked for, not only with its name.
+    first, second = (next(r for r in n.asked if r["kind"] == "start") for n in (bad, good))
+    assert first["id"] != second["id"] and first["session"] == second["session"]
+    # Another start is another matter.
+    bad.fail.clear()
+    cluster.elsad.follow(cluster.elsad.act("stop"))
+    cluster.elsad.run()
+    assert cluster.place_of(session["id"]) == ["bad"]
+
+
+def test_no_node_is_left_for_a_start(cluster: Cluster):
+    bad, other = failing(cluster)
+    other.fail["start"] = {**NO_DISK, "text": "its disk is full"}
+    done = cluster.elsad.follow(cluster.elsad.start_session())
+    assert done["state"] == "failed"
+    session = cluster.elsad.session()
+    assert session["state"] == "failed" and not session["waking"]
+    for words in ("could not be started", "read-only", "full", "bad", "good"):
+        assert words in session["reason"]
+    assert (starts(bad), starts(other)) == (1, 1)
+    other.fail.clear()
+    assert cluster.elsad.follow(cluster.elsad.start_session())["state"] == "done"
+    assert (starts(bad), starts(other)) == (2, 2)
+
+
+def test_a_start_that_would_fail_anywhere_is_not_tried_again(cluster: Cluster):
+    bad, good = failing(cluster)
+    bad.fail["start"] = {"fault": "bad-input", "text": "it has no command", "step": "start"}
+    assert cluster.elsad.follow(cluster.elsad.start_session())["state"] == "failed"
+    assert (starts(bad), starts(good)) == (1, 0)
+
+
+def test_a_start_is_given_up_between_two_nodes(tmp_path: Path):
+    """It waits for another machine; nobody wants it any more when that comes."""
+    config = {"capacity": {"provider": "command", "command": ["/bin/true"], "pools": ["p"],
+                           "start_timeout": "60s"}}  # fmt: skip
+    with Cluster(tmp_path, **config) as cluster:
+        bad = cluster.add("bad")
+        bad.fail["start"] = NO_DISK
+        operation = cluster.elsad.start_session()
+        wait_for("it to wait", lambda: cluster.elsad.session()["waking"])
+        session = cluster.elsad.session()
+        assert session["state"] == "stopped"
+        cluster.elsad.act("stop")
+        with pytest.raises(ApiError):  # something newer was asked
+            cluster.elsad.follow(operation)
+        good = cluster.add("good")
+        cluster.elsad.run("bob")
+        assert cluster.elsad.session()["state"] == "stopped" and not cluster.elsad.session()["waking"]
+        asked = [r for node in (bad, good) for r in node.asked if r["session"]["id"] == session["id"]]
+        assert len(asked) == 1
+
+
+@pytest.mark.parametrize("step", [s for s in steps() if s.startswith("start.")])
+def test_elsad_dies_at_each_step_of_a_start_that_fails(cluster: Cluster, step: str):
+    bad, good = failing(cluster)
+    cluster.elsad.end()
+    cluster.elsad.start("--fault", step)
+    all_up(cluster)
+    with contextlib.suppress(OSError, http.client.HTTPException):
+        cluster.elsad.start_session()
+    assert cluster.elsad.wait_dead() == -9
+    cluster.elsad.start()
+    try:
+        cluster.elsad.session()
+    except ApiError:  # it was not decided yet
+        all_up(cluster)
+        cluster.elsad.start_session()
+    session = wait_runs_on(cluster, good)
+    assert cluster.place_of(session["id"]) == ["good"] and starts(good) == 1
+
+
 # --- evacuation ------------------------------------------------------------------------------------
 
 

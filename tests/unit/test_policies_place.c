@@ -354,6 +354,9 @@ static void test_elsewhere(void **state)
 		{ FAULT_REFUSED, "restore", true },
 		{ FAULT_NOT_FOUND, "images", true },
 		{ FAULT_NOT_FOUND, "mount", true },
+		{ FAULT_NOT_FOUND, "start", true }, /* of a start: its root has no such command */
+		{ FAULT_UNAVAILABLE, "adopt", true },
+		{ FAULT_BAD_INPUT, "start", false },
 		{ FAULT_NOT_FOUND, "open", false }, /* there is no such checkpoint */
 		{ FAULT_NOT_FOUND, NULL, false },
 		{ FAULT_CONFLICT, "open", false }, /* there is a newer one, or it runs */
