@@ -235,14 +235,17 @@ static bool is_late(const struct node *node, const struct lease_request *request
 static void take_request(struct node *node, struct lease_request *request)
 {
 	bool doomed = placing_is_doomed(node);
+	bool news = request->news_at != node->lease_news_at;
 	replace_text(&node->lease_boot, request->boot_id);
 	node->lease_asked_at = request->asked_at;
+	node->lease_news_at = request->news_at;
 	node->leaving = request->leaving;
 	take_notices(node, request);
-	if (placing_is_doomed(node) == doomed)
-		return;
-	capacity_changed(node->controller);
-	node_look_soon(node); /* at what it makes of that */
+	bool changed = placing_is_doomed(node) != doomed;
+	if (changed)
+		capacity_changed(node->controller);
+	if (changed || news)
+		node_look_soon(node); /* at what it makes of that */
 }
 
 /* It has no session, and begins none before it is granted a lease again: what is under way for it

@@ -125,13 +125,14 @@ const char *node_name(const struct node *node)
 static void look_later(struct node *node)
 {
 	int64_t delay = node->up ? node->controller->config->controller.observe_ms : LOOK_AGAIN_MS;
-	const struct timeval time = retry_timeval(delay);
+	const struct timeval time = retry_timeval(node->look_again && node->up ? 0 : delay);
 	event_add(node->timer, &time);
 }
 
 void node_look_soon(struct node *node)
 {
 	const struct timeval now = { 0 };
+	node->look_again = node->call;
 	if (!node->call)
 		event_add(node->timer, &now);
 }
@@ -245,6 +246,7 @@ static void look(evutil_socket_t fd, short what, void *arg)
 	if (!node->local && !node->joined)
 		return; /* nobody is there to be asked */
 	node->look_at = clock_mono();
+	node->look_again = false;
 	if (ask_info(node) < 0)
 		look_later(node);
 }

@@ -203,8 +203,11 @@ static void judge_asleep(struct session *s, const struct session_status *status,
 	} else if (status && (status->answering || status->effect)) {
 		s->seen.missing = 0;
 		asleep_looked(s, status);
-	} else if (status && status->ended && strcmp(status->ended, "rebooted") != 0) {
-		session_gone(s, status); /* it was woken, and has ended since */
+	} else if (status && status->ended) {
+		/* It was woken, and has ended since: what it was last its user has seen. */
+		apply_news(s, EVENT_WOKEN);
+		if (s->state == SESSION_RUNNING)
+			session_gone(s, status);
 	} else {
 		asleep_forgotten(s);
 	}

@@ -35,6 +35,7 @@ struct node {
 	mono_us lease_until;
 	char *lease_boot;       /* in which it was asked for last; NULL */
 	int64_t lease_asked_at; /* when, in its own time */
+	int64_t lease_news_at;  /* the news that it told of last, in its own time */
 	mono_us back_at;        /* when it renewed its lapsed lease; 0: never */
 	bool lost;              /* its lease has lapsed: nothing runs there */
 	bool checked;           /* its effects and checkpoints were compared since it came up */
@@ -50,6 +51,7 @@ struct node {
 	mono_us look_at; /* when the look under way began: what is younger it cannot judge */
 	struct event *timer;
 	struct http_call *call;
+	bool look_again; /* what is under way may have missed something */
 	size_t images_in_question;
 	size_t images_asked;      /* so many of struct nodes' were in the last question answered */
 	char (*strange)[ID_SIZE]; /* sessions nobody knows, already reported */

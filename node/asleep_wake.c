@@ -111,11 +111,12 @@ static void set_unwoken(struct node *node, struct session *s, const char *why)
 	pthread_mutex_unlock(&node->lock);
 }
 
-/* elsad sees it at its next look, and has it done elsewhere. */
+/* elsad looks, and has it done elsewhere. */
 static void turn_away(struct asleep *a, struct session *s, const char *why)
 {
 	log_warning("session %s is wanted and cannot be woken here: %s", s->id, why);
 	set_unwoken(a->all->node, s, why);
+	lease_news(a->all->node);
 	activator_failed(a->activator, "It is about to be woken on another machine.", ELSEWHERE_S);
 }
 
@@ -252,5 +253,8 @@ void asleep_effect_ended(struct node *node, const struct effect *ef)
 		doze_touched(node, s, "somebody came while it was about to sleep");
 	else if (a && asleep_is_touched(node, s))
 		wake_queue_add(&a->all->queue, &a->place);
+	/* What it is from here on no checkpoint has: should this node be lost, elsad is to know. */
+	if (asleep_is_effect(ef->request.id))
+		lease_news(node);
 	asleep_wake_next(node->asleep);
 }

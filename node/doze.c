@@ -8,6 +8,7 @@
 #include "node/doze_out.h"
 #include "node/doze_pressure.h"
 #include "node/hold.h"
+#include "node/lease.h"
 #include "node/pool.h"
 #include "node/unread.h"
 
@@ -149,6 +150,7 @@ void doze_touched(struct node *node, struct session *s, const char *what)
 	log_info("session %s dozes no more: %s", s->id, what);
 	learn_soon(node, s);
 	asleep_end(node, s);
+	lease_news(node);
 }
 
 void doze_recover(struct node *node, struct session *s)

@@ -254,6 +254,7 @@ static int fill(const struct lease *l, struct lease_request *question, struct er
 {
 	const struct node *node = l->node;
 	question->asked_at = l->asked_us;
+	question->news_at = l->news_us;
 	question->leaving = l->leaves;
 	question->boot_id = strdup(node->boot_id);
 	question->listen = join_listen(node->config);
@@ -290,6 +291,14 @@ void lease_soon(struct node *node)
 	l->ask_at_us = 0; /* behind the question that is under way, which does not say it yet */
 	if (!l->call)
 		wake_in(l, 0);
+}
+
+void lease_news(struct node *node)
+{
+	if (!node->lease)
+		return;
+	node->lease->news_us = lease_boot_us();
+	lease_soon(node);
 }
 
 /* --- it is given back ------------------------------------------------------------------------- */

@@ -24,6 +24,9 @@ void lease_take_over(struct node *node);
 int lease_start(struct node *node, struct error *e);
 /* What elsad is told with the lease has changed: it is renewed at once. On the loop. */
 void lease_soon(struct node *node);
+/* Something of the sessions has changed by this node's own doing: elsad is told so at once, and
+ * looks. Without a lease it does by and by. On the loop. */
+void lease_news(struct node *node);
 /* At the end of this program: a node without sessions gives its lease back, so that elsad need not
  * wait for it. Idempotent; true while the answer may still come. With sessions, which go on without
  * this program, the lease is left to itself. On the loop. */

@@ -67,6 +67,8 @@ static int answer(struct effect *ef, struct error *e)
 	j->asleep = j->generation = ef->request.generation;
 	if (ef->read)
 		j->asleep_bytes = store_read_meta(ef->read)->memory_bytes;
+	/* From here on an end is that of one that was woken. */
+	journal_set(&j->ended, NULL, NULL);
 	pthread_mutex_unlock(&ef->node->lock);
 	close_checkpoint(ef, NULL);
 	int r = asleep_begin_wait(ef, ASLEEP_STORED, e);

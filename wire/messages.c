@@ -276,6 +276,7 @@ static const struct wire_field lease_request_fields[] = {
 	{ STRING(lease_request, boot_id), REQUIRED },
 	{ STRING(lease_request, listen) },
 	{ INT(lease_request, asked_at), NOT_NEGATIVE },
+	{ INT(lease_request, news_at), NOT_NEGATIVE },
 	{ BOOL(lease_request, leaving) },
 	{ LIST(lease_request, "notices", notices, struct node_notice, notice_count,
 	       wire_node_notice) },

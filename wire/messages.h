@@ -234,6 +234,8 @@ struct lease_request { /* POST /v1/nodes/lease */
 	char *listen;
 	int64_t asked_at; /* microseconds since that boot; 0: not said. None counts behind a later
 			     one */
+	int64_t news_at;  /* likewise, when something of its sessions last changed by its own doing;
+			     0: nothing has since elsa-node began */
 	bool leaving;     /* elsa-node ends, has no session, and gives its lease back */
 	struct node_notice *notices;
 	size_t notice_count;

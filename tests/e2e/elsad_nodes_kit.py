@@ -57,6 +57,7 @@ class Joined(Moves, Node):
         self.lease_until = 0.0
         self.leaving = False
         self.asked_offset_us = 0
+        self.news_at = 0
         self.evacuation: Json | None = None
         self.notices: list[Json] = []
         self.overlays: list[Json] = []
@@ -119,7 +120,8 @@ class Joined(Moves, Node):
         try:
             body = {"boot_id": self.boot_id, "listen": f"{self.where[0]}:{self.where[1]}",
                     "asked_at": int(asked * 1e6) + self.asked_offset_us,
-                    "leaving": self.leaving, "notices": self.notices}  # fmt: skip
+                    "news_at": self.news_at, "leaving": self.leaving,
+                    "notices": self.notices}  # fmt: skip
             grant = self.ask_elsad("lease", body, self.context)
         except (OSError, http.client.HTTPException, Exception):  # noqa: BLE001
             return
@@ -175,6 +177,10 @@ class Joined(Moves, Node):
                 "id": f"evac-{session}-{generation}", "state": "done", "running": False,
             }  # fmt: skip
         return generation
+
+    def touch(self, session: str, unwoken: str | None = None) -> None:
+        super().touch(session, unwoken)
+        self.news_at = int(time.monotonic() * 1e6) + self.asked_offset_us
 
     # what it answers
 

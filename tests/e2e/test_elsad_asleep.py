@@ -182,6 +182,17 @@ def test_a_node_that_was_rebooted_goes_on_answering(elsad: Elsad):
     assert [r["kind"] for r in elsad.node.asked] == ["start", "sleep", "start"]
 
 
+def test_woken_and_rebooted_between_two_looks(elsad: Elsad):
+    """Its user has seen it later than its checkpoint is, and is told."""
+    session = sleep(elsad)
+    with elsad.node.lock:
+        elsad.node.asleep.pop(session["id"])
+        elsad.node.ended[session["id"]] = "rebooted"
+    after = elsad.wait_state("hibernated")
+    assert "rebooted" in after["reason"] and not after["unseen"] and after["checkpoint"] == 1
+    assert elsad.whats()[-2:] == ["woken", "node-rebooted"]
+
+
 def test_one_that_its_node_may_not_wake_is_woken_all_the_same(elsad: Elsad):
     session = sleep(elsad)
     elsad.node.touch(session["id"], unwoken="no memory is left")

@@ -131,3 +131,33 @@ def test_the_routes_lead_to_who_answers(cluster: Cluster):
 
     wait_for("the route", lambda: way() == other.overlay)
     assert home.overlay != other.overlay
+
+
+# --- what its node does by itself ------------------------------------------------------------------
+
+
+@pytest.fixture
+def unwatched(tmp_path: Path):
+    """elsad looks at its nodes when it is told to, and else hardly ever."""
+    idle = {"transparent": True, "timeout": "1h"}
+    with Cluster(tmp_path, idle=idle, controller={"observe": "1h"}) as cluster:
+        yield cluster
+
+
+def test_a_wake_is_heard_of_at_once(unwatched: Cluster):
+    home, session = sleep(unwatched)
+    home.touch(session)
+    assert unwatched.elsad.wait_state("running")["node"] == home.name
+    # So that its user hears what became of it when the node is lost right then.
+    unwatched.add("n2")
+    home.partition()
+    wait_for("it to go on on n2", lambda: unwatched.elsad.session()["node"] == "n2")
+    assert unwatched.elsad.wait_state("running")["checkpoint"] == 1
+    assert unwatched.elsad.whats()[-5:] == ["woken", "fencing", "fence", "restoring", "restore"]
+
+
+def test_so_is_one_that_its_node_may_not_wake(unwatched: Cluster):
+    home, session = sleep(unwatched)
+    unwatched.add("n2")
+    home.touch(session, unwoken="no memory is left")
+    assert unwatched.elsad.wait_state("running")["node"] == "n2"

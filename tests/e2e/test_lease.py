@@ -273,6 +273,27 @@ def test_news_is_told_at_once(place):
         controller.close()
 
 
+def test_a_wake_is_told_at_once(place):
+    """Of its own doing, which elsad knows nothing of until it looks."""
+    controller = Controller(place / "elsad", lease_ms=900_000)
+    node = JoinedNode(place / "node", controller).start()
+    try:
+        node.leased()
+        session = Session(node)
+        controller.sessions.add(session.id)
+        session.start()
+        node.done("sleep", session, 1)
+        assert not any(q.get("news_at") for q in questions(controller, 0))
+        since = time.time()
+        session.ask("state")
+        told = wait_for(lambda: questions(controller, since))
+        assert 0 < told[0]["news_at"] <= told[0]["asked_at"]
+        assert node.sessions()[session.id]["running"]
+    finally:
+        node.teardown()
+        controller.close()
+
+
 def test_a_node_without_sessions_gives_its_lease_back(place):
     controller = Controller(place / "elsad", lease_ms=900_000)
     node = JoinedNode(place / "node", controller).start()

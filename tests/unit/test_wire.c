@@ -360,6 +360,7 @@ static struct lease_request full_lease = {
 	.boot_id = "6f1e",
 	.listen = "10.0.0.5:8444",
 	.asked_at = 123456789,
+	.news_at = 123456700,
 	.leaving = true,
 	.notices = (struct node_notice[]) { FULL_NOTICE },
 	.notice_count = 1,
