@@ -114,6 +114,7 @@ TABLE_OF(move_offer);
 static const struct wire_field move_skeleton_fields[] = {
 	COUNT(move_skeleton, frozen_us),
 	COUNT(move_skeleton, files_bytes),
+	COUNT(move_skeleton, memory_limit),
 };
 TABLE_OF(move_skeleton);
 

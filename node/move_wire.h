@@ -71,6 +71,7 @@ struct move_offer {
 struct move_skeleton {
 	int64_t frozen_us; /* it has stood still for so long */
 	int64_t files_bytes;
+	int64_t memory_limit; /* as it was in the end; 0: none */
 };
 
 struct move_failure {

@@ -392,6 +392,7 @@ static int offer(struct effect *ef, struct error *e)
 		r = depart_files_bytes(ef->node, ef->session->id, &skeleton.files_bytes, e);
 	if (r < 0)
 		return r;
+	skeleton.memory_limit = ef->request.session.limits.memory_bytes;
 	skeleton.frozen_us = clock_mono() - ef->frozen_since;
 	return depart_offer(ef->node->departures, departure_of(ef), &skeleton, e);
 }

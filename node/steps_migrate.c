@@ -47,6 +47,7 @@ static int check_offer(struct effect *ef, struct error *e)
 	pthread_mutex_lock(&ef->node->lock);
 	ef->result.memory_bytes = c->offer.memory_bytes;
 	pthread_mutex_unlock(&ef->node->lock);
+	wake_raise_limit(ef, c->offer.spec.limits.memory_bytes);
 	return 0;
 }
 
@@ -117,6 +118,14 @@ static int note_source(struct effect *ef, struct error *e)
 	return r < 0 ? r : journal_note(ef->node, j, e);
 }
 
+/* It was perhaps raised there since the offer. */
+static int take_limit(struct effect *ef, struct error *e)
+{
+	if (!wake_raise_limit(ef, ef->move->skeleton.memory_limit))
+		return 0;
+	return cgroup_create(&ef->sandbox.cgroup, &ef->request.session.limits, e);
+}
+
 /* The way that packets take is changed before: what comes here is kept until it can be taken
  * (node/net_keep.h), while what came there to a session that stands still would be lost, and sent
  * again by TCP a fifth of a second later, or two. So what it is sent waits a moment longer than it
@@ -130,7 +139,7 @@ static int freeze(struct effect *ef, struct error *e)
 		return r;
 	r = move_client_wait_written(ef->move, e);
 	ef->frozen_since = ef->move->still_since;
-	return r;
+	return r < 0 ? r : take_limit(ef, e);
 }
 
 /* As after a crash, too, when what is known of the other node is in the journal. */

@@ -33,18 +33,27 @@ int wake_check(struct effect *ef, const char *cpu, const char *criu, struct erro
 	return 0;
 }
 
+bool wake_raise_limit(struct effect *ef, int64_t bytes)
+{
+	struct session_limits *limits = &ef->request.session.limits;
+	if (limits->memory_bytes <= 0 || bytes <= limits->memory_bytes)
+		return false;
+	pthread_mutex_lock(&ef->node->lock);
+	limits->memory_bytes = bytes;
+	effect_journal(ef)->session.limits = *limits;
+	pthread_mutex_unlock(&ef->node->lock);
+	return true;
+}
+
 /* It may have been given more (node/rescue.h) since its limit was put on record: with less than it
  * holds it would be ended while it wakes. */
 static void keep_limit(struct effect *ef)
 {
-	struct session_limits *limits = &ef->request.session.limits;
 	pthread_mutex_lock(&ef->node->lock);
 	int64_t held = ef->result.memory_bytes;
-	if (limits->memory_bytes > 0 && held > limits->memory_bytes) {
-		limits->memory_bytes = held + held / 4;
-		effect_journal(ef)->session.limits = *limits;
-	}
 	pthread_mutex_unlock(&ef->node->lock);
+	if (held > ef->request.session.limits.memory_bytes)
+		wake_raise_limit(ef, held + held / 4);
 }
 
 int wake_prepare(struct effect *ef, struct error *e)

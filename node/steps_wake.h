@@ -10,6 +10,10 @@
 /* Whether this node can run what ran with those features of a processor, written by that CRIU. */
 int wake_check(struct effect *ef, const char *cpu, const char *criu, struct error *e);
 
+/* A limit of its memory is at least so many bytes. Its node may have given it more (node/rescue.h)
+ * than is on record; what is on record beyond that it is to have here. False: nothing changes. */
+bool wake_raise_limit(struct effect *ef, int64_t bytes);
+
 int wake_prepare(struct effect *ef, struct error *e);
 
 /* ef->laid_out: a new directory for so many bytes of images; *criu, allocated, is CRIU's part. */

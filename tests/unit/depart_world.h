@@ -218,6 +218,8 @@ UNUSED static void wait_for_state(const char *id, enum departure_state state)
 	assert_int_equal(state_of(id), state);
 }
 
+enum { LIMIT = 1 << 30 };
+
 /* --- a session --------------------------------------------------------------------- */
 
 UNUSED static int acknowledge(struct errand *er)
@@ -237,6 +239,7 @@ UNUSED static void box_run(struct box *box)
 	box->cmd[0] = "python3";
 	box->cmd[1] = "-c";
 	box->cmd[2] = (char *)program;
+	box->spec.limits.memory_bytes = LIMIT;
 	int r = run_effect(box, "start", EFFECT_START, &e);
 	if (r < 0)
 		fail_msg("%s (%s)", e.text, e.remedy);
@@ -379,6 +382,7 @@ UNUSED static void call_and_freeze(struct peer *p, const char *id)
 					  &skeleton, NULL),
 			 0);
 	assert_true(skeleton.frozen_us > 0 && skeleton.files_bytes > 0);
+	assert_int_equal(skeleton.memory_limit, LIMIT);
 }
 
 UNUSED static int fetch(struct peer *p, int pid, uint64_t at, uint32_t pages, unsigned char *to)
