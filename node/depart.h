@@ -37,7 +37,7 @@ int depart_take_back(struct node *node, const char *id, int64_t fence, struct er
 int depart_end(struct node *node, const char *id, struct error *e);
 
 /* For node/evacuate.h: what has come of the moves of this node's sessions, wall clock, 0: nothing.
- * When a departure was granted, begun or over last; when the session's came to nothing. */
+ * When a departure was granted, under way or over last; when the session's came to nothing. */
 wall_ms depart_seen_at(const struct node *node);
 wall_ms depart_kept_at(const struct node *node, const char *session);
 /* Nobody is to come for it any more: what is under way is undone unless it was given by then. */

@@ -183,6 +183,13 @@ int depart_end(struct node *node, const char *id, struct error *e)
 
 /* --- what an evacuation wants to know --------------------------------------------------------- */
 
+/* Another node is at it: it speaks for the session, which is not its own yet. */
+static bool is_at_work(const struct departing *d)
+{
+	return d->state == DEPARTURE_UNDER_WAY ||
+	       (d->state == DEPARTURE_GRANTED && d->controls > 0);
+}
+
 wall_ms depart_seen_at(const struct node *node)
 {
 	struct departures *all = node->departures;
@@ -190,6 +197,9 @@ wall_ms depart_seen_at(const struct node *node)
 		return 0;
 	pthread_mutex_lock(&all->lock);
 	wall_ms seen_at = all->seen_at;
+	for (const struct departing *d = all->list; d; d = d->next)
+		if (is_at_work(d))
+			seen_at = clock_wall();
 	pthread_mutex_unlock(&all->lock);
 	return seen_at;
 }

@@ -6,15 +6,16 @@
 #include "node/depart.h"
 #include "node/lease.h"
 
-/* So long somebody is waited for to see to the first move, or to the next one: to hear of the
- * notice, look at us, choose a node and ask us takes a few tenths of a second. */
+/* So long somebody is waited for to see to the first move, or to the next one when none is under
+ * way: to hear of the notice, look at us, choose a node and ask us takes a few tenths of a second.
+ * Where there is much to do elsad may be late with an answer, and is there all the same. */
 #define SIGN_MS 3000
 
 wall_ms evacuate_moves_until(const struct evacuate *ev)
 {
 	const struct node *node = ev->node;
 	wall_ms seen_at = depart_seen_at(node), sign = ev->record.begun_at;
-	if (!node->config->spot.move || !depart_port(node) || !lease_is_answered(node))
+	if (!node->config->spot.move || !depart_port(node) || !lease_is_answered(node, SIGN_MS))
 		return 0;
 	return (seen_at > sign ? seen_at : sign) + SIGN_MS;
 }

@@ -70,10 +70,14 @@ int64_t lease_left_ms(const struct node *node)
 	return t.lease_us && left > 0 && !atomic_load(&l->lapsed) ? left / 1000 : 0;
 }
 
-bool lease_is_answered(const struct node *node)
+bool lease_is_answered(const struct node *node, int64_t ms)
 {
 	const struct lease *l = node->lease;
-	return l && !atomic_load(&l->lapsed) && l->said[0] == '\0';
+	if (!l || atomic_load(&l->lapsed))
+		return false;
+	if (l->said[0] == '\0')
+		return true;
+	return l->late && now_of(&l->time) - l->time.sent_us < ms * 1000;
 }
 
 unsigned lease_epoch(const struct node *node)
@@ -215,6 +219,7 @@ static void answered(const struct http_reply *reply, void *arg)
 		error_set(&e, EPERM, "elsad answers %d: %.200s", reply->status, reply->body);
 	if (e.fault == FAULT_NONE)
 		wire_decode_text(&wire_lease_grant, reply->body, reply->body_len, &grant, &e);
+	l->late = e.fault == FAULT_TIMEOUT;
 	if (e.fault == FAULT_NONE)
 		granted(l, &grant);
 	else

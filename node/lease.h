@@ -36,8 +36,9 @@ void lease_close(struct node *node); /* idempotent; the guard stays */
 /* Thread-safe. Whether sessions may run at this moment. */
 bool lease_held(struct node *node);
 int64_t lease_left_ms(const struct node *node); /* until they are frozen; -1: it needs none */
-/* On the loop: it has one, and elsad has answered its last question. */
-bool lease_is_answered(const struct node *node);
+/* On the loop: it has one, and elsad has answered its last question; or is late with that, and has
+ * answered one of the last `ms`. */
+bool lease_is_answered(const struct node *node, int64_t ms);
 /* Changes whenever it has lapsed. */
 unsigned lease_epoch(const struct node *node);
 

@@ -26,6 +26,7 @@ struct lease {
 	struct event *tick;
 	int64_t asked_us, ask_at_us; /* ask_at_us 0: at once */
 	int64_t news_us;             /* when there was news last; 0: never */
+	bool late;                   /* the last question was not answered in time */
 	bool leaves;                 /* it was given back: none is asked for any more */
 	char *cert_file, *key_file, *ca_file;
 	char (*strange)[ID_SIZE]; /* run here, and the last grant did not name them */

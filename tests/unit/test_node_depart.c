@@ -156,8 +156,14 @@ static void test_recalled(void **state)
 	assert_int_equal(state_of(d1), DEPARTURE_KEPT);
 	assert_true(depart_kept_at(&node, FIRST) >= begun);
 	call_and_freeze(&p, d1);
+	/* Somebody is at it for as long as that takes. */
+	wall_ms frozen = clock_wall();
+	assert_true(depart_seen_at(&node) >= frozen);
 	assert_int_equal(ask(ask_recall, NULL), 0);
 	wait_for_state(d1, DEPARTURE_KEPT);
+	wall_ms kept = depart_seen_at(&node);
+	usleep(5000);
+	assert_int_equal(depart_seen_at(&node), kept);
 	assert_true(say(&p, MOVE_GIVE, MOVE_OK) < 0);
 	hang_up(&p);
 	expect_runs(&box);
