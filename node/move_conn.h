@@ -4,7 +4,8 @@
 
 /*
  * A move connection (node/move_wire.h): TLS with both sides' certificates of
- * elsad's authority. Blocking, one thread at a time; move_conn_hang_up() from any.
+ * elsad's authority; and messages over it. Blocking, one thread at a time;
+ * move_conn_hang_up() from any.
  */
 
 #include "node/identity.h"
@@ -27,6 +28,10 @@ int move_accept(struct move_tls *tls, int fd, int timeout_ms, struct move_conn *
 /* Without TLS, over a socket pair, for unit tests. Takes `fd` over. */
 int move_conn_plain(int fd, const char *peer, struct move_conn **conn, struct error *e);
 const char *move_conn_peer(const struct move_conn *conn);
+void move_conn_hang_up(struct move_conn *conn); /* whoever is in a call returns soon */
+void *move_conn_free(struct move_conn *conn);   /* returns NULL */
+
+/* --- node/move_message.c ----------------------------------------------------------- */
 
 int move_send(struct move_conn *conn, enum move_type type, const void *body, size_t len,
 	      struct error *e);
@@ -42,8 +47,5 @@ int move_failure_read(const struct move_conn *conn, const struct buf *body, stru
 /* Sends, and receives an answer of type `want`; MOVE_ERROR becomes *e and its errno. */
 int move_ask(struct move_conn *conn, enum move_type type, const void *body, size_t len,
 	     enum move_type want, struct buf *answer, int timeout_ms, struct error *e);
-
-void move_conn_hang_up(struct move_conn *conn); /* whoever is in a call returns soon */
-void *move_conn_free(struct move_conn *conn);   /* returns NULL */
 
 #endif
