@@ -81,11 +81,14 @@ void departing_leave(struct departures *all, struct departing *d);
 void departing_wait(struct departures *all, int ms);
 void departing_wake(struct departures *all);
 
+void departing_drop_layer(struct departing *d);
 /* That there is none: -ENOENT. */
 int departing_refuse(struct error *e, const char *id);
 
 /* From any thread, not under the lock: the loop looks what is wanted. */
 void depart_look_soon(struct departures *all);
+
+/* --- node/depart_effect.c ---------------------------------------------------------- */
 
 /* For the steps, with the departure's id. It stands still; it is written down: the other node may
  * know. */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What is answered to the node that fetches a session. */
-#include "node/depart_private.h"
+#include "node/depart_talk.h"
 
 #include "base/cleanup.h"
 #include "base/log.h"
@@ -8,144 +8,12 @@
 
 #include <errno.h>
 #include <stdlib.h>
-#include <string.h>
 #include <unistd.h>
 
 enum {
-	HELLO_MS = 10000,
 	IDLE_MS = 5000, /* between looks whether this program ends */
 	SLICE_MS = 500, /* between looks whether the other node is there */
 };
-
-struct talk {
-	struct departures *all;
-	struct move_conn *conn;
-	struct departing *d;
-	bool control;
-	struct buf body, answer;
-	struct depart_memory *memory; /* opened with the first question for pages */
-	void *pages;
-};
-
-/* Under the lock: what there is to say of one that is not as it should be. */
-static int say_why_not(const struct departing *d, struct error *e)
-{
-	if (d->dropped)
-		return error_set(e, ENOENT, "departure %s is not granted any more", d->id);
-	if (d->why.fault != FAULT_NONE && d->state != DEPARTURE_GIVEN) {
-		*e = d->why;
-		e->fault = FAULT_CONFLICT;
-		return error_wrap(e, -fault_errno(FAULT_CONFLICT), "session %s stays here",
-				  d->session);
-	}
-	return error_fault(e, FAULT_CONFLICT, "departure %s is %s", d->id,
-			   departure_state_names[d->state]);
-}
-
-/* --- hello ------------------------------------------------------------------------- */
-
-static int check_hello(const struct departing *d, const struct move_hello *hello, const char *peer,
-		       struct error *e)
-{
-	if (hello->version != MOVE_VERSION)
-		return error_fault(e, FAULT_REFUSED,
-				   "it speaks version %lld of the move protocol, "
-				   "this node %d",
-				   (long long)hello->version, MOVE_VERSION);
-	if (!d)
-		return error_set(e, ENOENT, "departure %s is not known here", hello->departure);
-	if (!*d->to) /* it is not known any more whose it was; but what came of it is */
-		return say_why_not(d, e);
-	if (strcmp(d->to, peer) != 0)
-		return error_set(e, EACCES, "departure %s is not node %s's", d->id, peer);
-	if (strcmp(d->session, hello->session) != 0)
-		return error_fault(e, FAULT_CONFLICT, "departure %s is of another session", d->id);
-	return 0;
-}
-
-static int take_hello(struct talk *t, const struct move_hello *hello, struct error *e)
-{
-	pthread_mutex_lock(&t->all->lock);
-	struct departing *d = departing_find(t->all, hello->departure);
-	int r = check_hello(d, hello, move_conn_peer(t->conn), e);
-	if (r == 0) {
-		departing_use(d);
-		t->d = d;
-		t->control = hello->control;
-		d->controls += hello->control;
-		d->heard_at = clock_mono();
-	}
-	pthread_mutex_unlock(&t->all->lock);
-	return r;
-}
-
-/* Of one that is over nothing is known any more; who asks knows that, too. */
-static int fill_offer(const struct talk *t, struct move_offer *to, struct error *e)
-{
-	struct node *node = t->all->node;
-	char *none[] = { NULL };
-	struct session_spec unknown = session_spec_of(t->d->session);
-	unknown.cmd = unknown.env = none;
-	unknown.port = 1;
-	pthread_mutex_lock(&node->lock);
-	const struct session *s = session_find(node, t->d->session);
-	const struct journal *j = s ? &s->journal : NULL;
-	int r = journal_copy_spec(&to->spec, j && j->session.id ? &j->session : &unknown, e);
-	if (j) {
-		to->generation = j->generation;
-		to->fence = j->fence;
-		to->tried = j->tried;
-		to->started_at = j->started_at;
-	}
-	pthread_mutex_unlock(&node->lock);
-	if (r == 0)
-		r = journal_set(&to->criu, node->criu.version, e);
-	return r < 0 ? r : journal_set(&to->cpu, node->cpu ? node->cpu : "", e);
-}
-
-static int64_t resident(const struct talk *t)
-{
-	struct cgroup cg;
-	struct cgroup_usage usage = { 0 };
-	if (cgroup_init(&cg, t->all->node->config->node.cgroup, t->d->session, NULL) < 0)
-		return 0;
-	if (cgroup_exists(&cg))
-		cgroup_usage(&cg, &usage, NULL);
-	cgroup_deinit(&cg);
-	return usage.memory_bytes;
-}
-
-static int send_offer(const struct talk *t, struct error *e)
-{
-	struct move_offer offer = { .version = MOVE_VERSION, .memory_bytes = resident(t) };
-	int r = fill_offer(t, &offer, e);
-	if (r == 0)
-		r = move_send_text(t->conn, MOVE_OFFER, &wire_move_offer, &offer, e);
-	else
-		r = move_send_error(t->conn, e);
-	wire_free(&wire_move_offer, &offer);
-	return r;
-}
-
-static int greet(struct talk *t, struct error *e)
-{
-	enum move_type type;
-	struct move_hello hello = { 0 };
-	int r = move_recv(t->conn, &type, &t->body, HELLO_MS, e);
-	if (r < 0)
-		return r;
-	if (type != MOVE_HELLO)
-		return error_set(e, EBADMSG, "it does not say hello");
-	r = wire_decode_text(&wire_move_hello, buf_text(&t->body), t->body.len, &hello, e);
-	if (r == 0)
-		r = take_hello(t, &hello, e);
-	wire_free(&wire_move_hello, &hello);
-	if (r < 0) {
-		move_send_error(t->conn, e);
-		return r;
-	}
-	return t->control ? send_offer(t, e) : move_send(t->conn, MOVE_OK, NULL, 0, e);
-}
 
 /* --- it stands still --------------------------------------------------------------- */
 
@@ -165,7 +33,7 @@ static bool is_on_its_way(const struct departing *d, enum point point)
 }
 
 /* Nothing is to come while it waits for us. */
-static int look_at_peer(struct talk *t, struct error *e)
+static int look_at_peer(struct depart_talk *t, struct error *e)
 {
 	enum move_type type;
 	struct error quiet = ERROR_INIT;
@@ -177,7 +45,7 @@ static int look_at_peer(struct talk *t, struct error *e)
 	return r < 0 ? r : error_set(e, EBADMSG, "it asks before it was answered");
 }
 
-static int wait_until(struct talk *t, enum point point, struct error *e)
+static int wait_until(struct depart_talk *t, enum point point, struct error *e)
 {
 	int r = 0;
 	pthread_mutex_lock(&t->all->lock);
@@ -194,7 +62,7 @@ static int wait_until(struct talk *t, enum point point, struct error *e)
 }
 
 /* 1: it is; 0: it will not be, which the other node was told; negative: that one is gone. */
-static int answer_until(struct talk *t, enum point point, struct error *e)
+static int answer_until(struct depart_talk *t, enum point point, struct error *e)
 {
 	struct error why = ERROR_INIT;
 	int r = wait_until(t, point, e);
@@ -203,23 +71,23 @@ static int answer_until(struct talk *t, enum point point, struct error *e)
 	pthread_mutex_lock(&t->all->lock);
 	bool reached = is_reached(t->d, point);
 	if (!reached)
-		say_why_not(t->d, &why);
+		depart_say_why_not(t->d, &why);
 	pthread_mutex_unlock(&t->all->lock);
 	return reached ? 1 : move_send_error(t->conn, &why);
 }
 
-static int refuse(struct talk *t)
+static int refuse(struct depart_talk *t)
 {
 	struct error why = ERROR_INIT;
 	pthread_mutex_lock(&t->all->lock);
-	say_why_not(t->d, &why);
+	depart_say_why_not(t->d, &why);
 	pthread_mutex_unlock(&t->all->lock);
 	return move_send_error(t->conn, &why);
 }
 
 /* What was given is not given again: who asks from the start has lost what it had, and elsad
  * is to say what comes of that. */
-static bool is_given(struct talk *t)
+static bool is_given(struct depart_talk *t)
 {
 	pthread_mutex_lock(&t->all->lock);
 	bool given = t->d->state == DEPARTURE_GIVEN || t->d->state == DEPARTURE_OVER;
@@ -227,7 +95,7 @@ static bool is_given(struct talk *t)
 	return given;
 }
 
-static int answer_freeze(struct talk *t, struct error *e)
+static int answer_freeze(struct depart_talk *t, struct error *e)
 {
 	if (is_given(t))
 		return refuse(t);
@@ -245,7 +113,7 @@ static int answer_freeze(struct talk *t, struct error *e)
 	return r > 0 ? move_send(t->conn, MOVE_OK, NULL, 0, e) : r;
 }
 
-static int answer_written(struct talk *t, struct error *e)
+static int answer_written(struct depart_talk *t, struct error *e)
 {
 	int r = answer_until(t, WRITTEN, e);
 	if (r <= 0)
@@ -256,7 +124,7 @@ static int answer_written(struct talk *t, struct error *e)
 	return move_send_text(t->conn, MOVE_SKELETON, &wire_move_skeleton, &skeleton, e);
 }
 
-static bool is_still(struct talk *t)
+static bool is_still(struct depart_talk *t)
 {
 	pthread_mutex_lock(&t->all->lock);
 	bool still = t->d->state == DEPARTURE_GIVEN ||
@@ -266,7 +134,7 @@ static bool is_still(struct talk *t)
 }
 
 /* Its effect begins, and gets as far as it can while the session runs. */
-static void ask_ahead(struct talk *t)
+static void ask_ahead(struct depart_talk *t)
 {
 	struct departing *d = t->d;
 	pthread_mutex_lock(&t->all->lock);
@@ -279,7 +147,7 @@ static void ask_ahead(struct talk *t)
 	depart_look_soon(t->all);
 }
 
-static int answer_ahead(struct talk *t, struct error *e)
+static int answer_ahead(struct depart_talk *t, struct error *e)
 {
 	struct error own = ERROR_INIT;
 	ask_ahead(t);
@@ -300,7 +168,7 @@ static int answer_ahead(struct talk *t, struct error *e)
 }
 
 /* Before it stands still, its layer alone, as far as that pays. */
-static int answer_files(struct talk *t, struct error *e)
+static int answer_files(struct depart_talk *t, struct error *e)
 {
 	struct error own = ERROR_INIT;
 	if (!is_still(t))
@@ -315,7 +183,7 @@ static int answer_files(struct talk *t, struct error *e)
 
 /* Says it to the worker, who may have been told otherwise before, and waits for what comes of it.
  */
-static enum departure_state say_word(struct talk *t, enum depart_word word)
+static enum departure_state say_word(struct depart_talk *t, enum depart_word word)
 {
 	struct departing *d = t->d;
 	pthread_mutex_lock(&t->all->lock);
@@ -331,7 +199,7 @@ static enum departure_state say_word(struct talk *t, enum depart_word word)
 	return state;
 }
 
-static int answer_give(struct talk *t, struct error *e)
+static int answer_give(struct depart_talk *t, struct error *e)
 {
 	enum departure_state state = say_word(t, DEPART_GIVE);
 	if (state == DEPARTURE_GIVEN || state == DEPARTURE_OVER)
@@ -342,7 +210,7 @@ static int answer_give(struct talk *t, struct error *e)
 	return refuse(t);
 }
 
-static void withdraw(struct talk *t)
+static void withdraw(struct depart_talk *t)
 {
 	pthread_mutex_lock(&t->all->lock);
 	if (t->d->state == DEPARTURE_GRANTED && !t->d->asked) {
@@ -353,7 +221,7 @@ static void withdraw(struct talk *t)
 	pthread_mutex_unlock(&t->all->lock);
 }
 
-static int answer_abort(struct talk *t, struct error *e)
+static int answer_abort(struct depart_talk *t, struct error *e)
 {
 	withdraw(t);
 	enum departure_state state = say_word(t, DEPART_ABORT);
@@ -362,7 +230,7 @@ static int answer_abort(struct talk *t, struct error *e)
 	return move_send(t->conn, MOVE_OK, NULL, 0, e);
 }
 
-static int answer_arrived(struct talk *t, struct error *e)
+static int answer_arrived(struct depart_talk *t, struct error *e)
 {
 	struct departing *d = t->d;
 	pthread_mutex_lock(&t->all->lock);
@@ -386,7 +254,7 @@ static int answer_arrived(struct talk *t, struct error *e)
 /* --- its memory ----------------------------------------------------------------------------------
  */
 
-static int open_memory(struct talk *t, struct error *e)
+static int open_memory(struct depart_talk *t, struct error *e)
 {
 	struct cgroup cg;
 	if (t->memory)
@@ -403,8 +271,8 @@ static int open_memory(struct talk *t, struct error *e)
 	return r;
 }
 
-static int read_ranges(struct talk *t, const struct move_range *ranges, size_t count, bool squeeze,
-		       struct error *e)
+static int read_ranges(struct depart_talk *t, const struct move_range *ranges, size_t count,
+		       bool squeeze, struct error *e)
 {
 	size_t page = (size_t)sysconf(_SC_PAGESIZE), pages = 0;
 	for (size_t i = 0; i < count; i++) {
@@ -420,7 +288,7 @@ static int read_ranges(struct talk *t, const struct move_range *ranges, size_t c
 	return move_pages_write(t->pages, pages, squeeze, &t->answer, e);
 }
 
-static int read_pages(struct talk *t, struct error *e)
+static int read_pages(struct depart_talk *t, struct error *e)
 {
 	struct move_range *ranges = NULL;
 	size_t count = 0;
@@ -436,12 +304,12 @@ static int read_pages(struct talk *t, struct error *e)
 }
 
 /* Memory that was there and is no more never will be again: not found is for that. */
-static int refuse_pages(struct talk *t)
+static int refuse_pages(struct depart_talk *t)
 {
 	struct error why = ERROR_INIT;
 	pthread_mutex_lock(&t->all->lock);
 	enum departure_state state = t->d->state;
-	say_why_not(t->d, &why);
+	depart_say_why_not(t->d, &why);
 	pthread_mutex_unlock(&t->all->lock);
 	if (state == DEPARTURE_OVER || state == DEPARTURE_KEPT)
 		why.fault = FAULT_NOT_FOUND;
@@ -449,7 +317,7 @@ static int refuse_pages(struct talk *t)
 }
 
 /* Looked at before and behind: what was read while it was let run is nobody's memory. */
-static int answer_pages(struct talk *t, struct error *e)
+static int answer_pages(struct depart_talk *t, struct error *e)
 {
 	struct error own = ERROR_INIT;
 	if (!is_still(t))
@@ -465,7 +333,7 @@ static int answer_pages(struct talk *t, struct error *e)
 /* --- one question after the other -------------------------------------------------- */
 
 static const struct {
-	int (*answer)(struct talk *t, struct error *e);
+	int (*answer)(struct depart_talk *t, struct error *e);
 	bool control; /* only by the one that speaks for the session */
 } answers[] = {
 	[MOVE_FREEZE] = { answer_freeze, true },    [MOVE_FILES] = { answer_files, false },
@@ -474,14 +342,14 @@ static const struct {
 	[MOVE_WRITTEN] = { answer_written, true },
 };
 
-static void note_heard(struct talk *t)
+static void note_heard(struct depart_talk *t)
 {
 	pthread_mutex_lock(&t->all->lock);
 	t->d->heard_at = clock_mono();
 	pthread_mutex_unlock(&t->all->lock);
 }
 
-static int answer(struct talk *t, enum move_type type, struct error *e)
+static int answer(struct depart_talk *t, enum move_type type, struct error *e)
 {
 	bool known = type < ARRAY_SIZE(answers) && answers[type].answer;
 	if (!known || (answers[type].control && !t->control))
@@ -492,7 +360,7 @@ static int answer(struct talk *t, enum move_type type, struct error *e)
 	return r;
 }
 
-static bool is_closing(struct talk *t)
+static bool is_closing(struct depart_talk *t)
 {
 	pthread_mutex_lock(&t->all->lock);
 	bool closing = t->all->closing;
@@ -500,10 +368,10 @@ static bool is_closing(struct talk *t)
 	return closing;
 }
 
-static int talk(struct talk *t, struct error *e)
+static int talk(struct depart_talk *t, struct error *e)
 {
 	enum move_type type;
-	int r = greet(t, e);
+	int r = depart_greet(t, e);
 	while (r == 0 && !is_closing(t)) {
 		r = move_recv(t->conn, &type, &t->body, IDLE_MS, e);
 		if (r == -ETIMEDOUT)
@@ -514,7 +382,7 @@ static int talk(struct talk *t, struct error *e)
 	return r;
 }
 
-static void leave(struct talk *t)
+static void leave(struct depart_talk *t)
 {
 	if (!t->d)
 		return;
@@ -530,10 +398,10 @@ static void leave(struct talk *t)
 void depart_serve(struct departures *all, struct move_conn *conn)
 {
 	struct error e = ERROR_INIT;
-	struct talk t = { .all = all,
-			  .conn = conn,
-			  .body = BUF_INIT(MOVE_BODY_MOST),
-			  .answer = BUF_INIT(MOVE_BODY_MOST) };
+	struct depart_talk t = { .all = all,
+				 .conn = conn,
+				 .body = BUF_INIT(MOVE_BODY_MOST),
+				 .answer = BUF_INIT(MOVE_BODY_MOST) };
 	int r = talk(&t, &e);
 	if (r < 0 && r != -ECONNRESET)
 		log_warning("node %s fetches a session: %s", move_conn_peer(conn), e.text);

@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef ELSA_NODE_DEPART_TALK_H
+#define ELSA_NODE_DEPART_TALK_H
+
+/* One connection of a node that fetches a session, from hello to its end: what node/depart_hello.c
+ * and node/depart_serve.c share. One thread's. */
+
+#include "node/depart_private.h"
+
+struct depart_talk {
+	struct departures *all;
+	struct move_conn *conn;
+	struct departing *d; /* NULL before hello */
+	bool control;        /* it speaks for the session */
+	struct buf body, answer;
+	struct depart_memory *memory; /* opened with the first question for pages */
+	void *pages;
+};
+
+/* Takes the first message and answers it. Negative: it is none, or was refused, which the other
+ * node was told. */
+int depart_greet(struct depart_talk *t, struct error *e);
+
+/* Under the lock: what there is to say of one that is not as it should be. */
+int depart_say_why_not(const struct departing *d, struct error *e);
+
+#endif
