@@ -9,17 +9,18 @@ import http.client
 import json
 import shutil
 import socket
+import subprocess
 import threading
 import time
 from collections.abc import Iterator
 from urllib.parse import urlencode
 
 import observer
-from basekit import Json, wait_for
+from basekit import BUILD, Json, wait_for
 from clusterkit import Cluster, ClusterNode
 from hubkit import ApiError, add_account
 from movekit import Group, Watch, ask_migrate, remains, wait_settled
-from nodekit import PROBE
+from nodekit import PROBE, Refused
 from test_node import assert_same
 
 ECHO_PORT = 8889
@@ -220,6 +221,19 @@ class Bed:
         self._session = None
         self.watch.twice.clear()
 
+    @contextlib.contextmanager
+    def case(self) -> Iterator[None]:
+        """All is as it should be, with a session that answers; and nothing of it is left."""
+        self.put_right()
+        assert self.session.answers()
+        try:
+            yield
+        finally:
+            for node in self.c.nodes.values():
+                node.notice_file.unlink(missing_ok=True)
+            self.put_right()
+            self.spoilt()
+
     def ends(self, session: Probed | None = None) -> tuple[ClusterNode, ClusterNode]:
         """Where it is, and where it is to go."""
         at = self.api.session((session or self.session).user)["node"]
@@ -284,6 +298,29 @@ class Bed:
 
 
 @contextlib.contextmanager
+def two_nodes(options: dict[str, Json]) -> Iterator[Bed]:
+    """With a store between them, and no Hub."""
+    with Cluster(nodes=2, local=False, store="s3", options=options, people=False) as cluster:
+        with Watch(cluster) as watch:
+            yield Bed(cluster, watch)
+
+
+def steps(plan: str) -> list[str]:
+    """Of elsa-node's, by their names."""
+    with contextlib.suppress(OSError, subprocess.SubprocessError):
+        said = subprocess.run([BUILD / "elsa-node", "--list-steps"], capture_output=True, text=True,
+                              check=True, timeout=20).stdout
+        return [line.split()[1] for line in said.splitlines() if line.split()[0] == plan]
+    return []
+
+
+def given(node: ClusterNode, session: str) -> bool:
+    with contextlib.suppress(Refused, OSError):
+        return bool(node.sessions().get(session, {}).get("given_to"))
+    return False
+
+
+@contextlib.contextmanager
 def in_place_of(node: ClusterNode, path: str, text: str) -> Iterator[None]:
     """The kernel of that host says something else."""
     fake = node.dir / "fake"
@@ -295,4 +332,4 @@ def in_place_of(node: ClusterNode, path: str, text: str) -> Iterator[None]:
         node.host.run("umount", path)
 
 
-__all__ = ["Bed", "Group", "Probed", "in_place_of", "remains"]
+__all__ = ["Bed", "Group", "Probed", "given", "in_place_of", "remains", "steps", "two_nodes"]

@@ -4,19 +4,16 @@ anything in time, are put away by their node. Never both, and never neither."""
 
 from __future__ import annotations
 
-import contextlib
-import json
 import time
 from collections.abc import Iterator
 
 import pytest
 
-from basekit import Json, wait_for
-from clusterkit import Cluster, ClusterNode
-from movekit import Watch, options, wait_settled
-from moveprobe import Bed
-from nodekit import Refused
-from test_migrate_faults import given
+from basekit import wait_for
+from clusterkit import ClusterNode
+from evacuatekit import evacuation, evacuee, notice, over
+from movekit import options, wait_settled
+from moveprobe import Bed, given, two_nodes
 
 pytestmark = pytest.mark.timeout(180)
 
@@ -24,52 +21,18 @@ PATIENCE = 30  # seconds: who calls a move off is the evacuation
 OPTIONS = options(move={"patience": f"{PATIENCE}s"}, nodes={"lease": "5s", "reserve": 0},
                   spot={"protect": "none", "margin": "2s"})
 
+
 @pytest.fixture(scope="module")
 def whole_bed() -> Iterator[Bed]:
-    with Cluster(nodes=2, local=False, store="s3", options=OPTIONS, people=False) as cluster:
-        with Watch(cluster) as watch:
-            yield Bed(cluster, watch)
+    with two_nodes(OPTIONS) as bed:
+        yield bed
 
 
 @pytest.fixture
 def bed(whole_bed: Bed) -> Iterator[Bed]:
     """With a session that has just been begun: its node takes it for one in use."""
-    whole_bed.put_right()
-    assert whole_bed.session.answers()
-    try:
+    with whole_bed.case():
         yield whole_bed
-    finally:
-        for node in whole_bed.c.nodes.values():
-            node.notice_file.unlink(missing_ok=True)
-        whole_bed.put_right()
-        whole_bed.spoilt()
-
-
-NOTICED: dict[str, float] = {}  # milliseconds; by node, the last one
-
-
-def notice(node: ClusterNode, seconds: float) -> None:
-    NOTICED[node.name] = time.time() * 1000
-    temporary = node.notice_file.with_suffix(".new")
-    temporary.write_text(json.dumps({"kind": "evict", "in": f"{seconds}s"}))
-    temporary.rename(node.notice_file)
-
-
-def evacuation(node: ClusterNode) -> Json:
-    """Of the last notice."""
-    with contextlib.suppress(Refused, OSError):
-        found = node.get("/v1/evacuation")
-        if found["begun_at"] >= int(NOTICED[node.name]):
-            return found
-    return {"sessions": []}
-
-
-def evacuee(node: ClusterNode, session: str) -> Json:
-    return next((s for s in evacuation(node)["sessions"] if s["session"] == session), {"state": None})
-
-
-def over(node: ClusterNode, seconds: float = 90) -> Json:
-    return wait_for("the evacuation to end", lambda: (e := evacuation(node)).get("ended_at") and e, seconds=seconds)
 
 
 def went_on(bed: Bed, at: ClusterNode) -> None:

@@ -6,10 +6,8 @@ nothing of it."""
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import signal
-import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,12 +15,11 @@ from pathlib import Path
 import pytest
 
 import observer
-from basekit import BUILD, wait_for
-from clusterkit import Cluster, ClusterNode
+from basekit import wait_for
+from clusterkit import ClusterNode
 from hubkit import ApiError
-from movekit import Watch, criu_pids, options
-from moveprobe import Bed, in_place_of
-from nodekit import Refused
+from movekit import criu_pids, options
+from moveprobe import Bed, given, in_place_of, steps, two_nodes
 
 pytestmark = pytest.mark.timeout(150)
 
@@ -31,19 +28,10 @@ PATIENCE = 2  # seconds
 OPTIONS = options(move={"patience": f"{PATIENCE}s"}, nodes={"lease": "5s", "reserve": 0})
 
 
-def steps(plan: str) -> list[str]:
-    with contextlib.suppress(OSError, subprocess.SubprocessError):
-        said = subprocess.run([BUILD / "elsa-node", "--list-steps"], capture_output=True, text=True,
-                              check=True, timeout=20).stdout
-        return [line.split()[1] for line in said.splitlines() if line.split()[0] == plan]
-    return []
-
-
 @pytest.fixture(scope="module")
 def whole_bed() -> Iterator[Bed]:
-    with Cluster(nodes=2, local=False, store="s3", options=OPTIONS, people=False) as cluster:
-        with Watch(cluster) as watch:
-            yield Bed(cluster, watch)
+    with two_nodes(OPTIONS) as bed:
+        yield bed
 
 
 @pytest.fixture
@@ -120,12 +108,6 @@ def test_criu_is_killed(bed: Bed, side: str, word: str):
             os.kill(pid, signal.SIGKILL)
     done = bed.api.wait_operation(operation)
     assert ended_well(bed) is (target if done["state"] == "done" else source)
-
-
-def given(node: ClusterNode, session: str) -> bool:
-    with contextlib.suppress(Refused, OSError):
-        return bool(node.sessions().get(session, {}).get("given_to"))
-    return False
 
 
 def test_the_target_machine_dies_after_the_hand_over(bed: Bed):

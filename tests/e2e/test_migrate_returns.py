@@ -13,13 +13,12 @@ from pathlib import Path
 import pytest
 
 from basekit import Json, wait_for
-from clusterkit import Cluster, ClusterNode
+from clusterkit import ClusterNode
+from evacuatekit import evacuee, notice, over
 from hubkit import ApiError
-from movekit import Watch, ask_migrate, options
-from moveprobe import Bed, in_place_of
+from movekit import ask_migrate, options
+from moveprobe import Bed, given, in_place_of, steps, two_nodes
 from nodekit import new_id
-from test_evacuation_moves import evacuee, notice, over
-from test_migrate_faults import given, steps
 
 pytestmark = pytest.mark.timeout(180)
 
@@ -30,22 +29,14 @@ KEPT = ("started", "digest", "deleted", "layer")
 
 @pytest.fixture(scope="module")
 def whole_bed() -> Iterator[Bed]:
-    with Cluster(nodes=2, local=False, store="s3", options=OPTIONS, people=False) as cluster:
-        with Watch(cluster) as watch:
-            yield Bed(cluster, watch)
+    with two_nodes(OPTIONS) as bed:
+        yield bed
 
 
 @pytest.fixture
 def bed(whole_bed: Bed) -> Iterator[Bed]:
-    whole_bed.put_right()
-    assert whole_bed.session.answers()
-    try:
+    with whole_bed.case():
         yield whole_bed
-    finally:
-        for node in whole_bed.c.nodes.values():
-            node.notice_file.unlink(missing_ok=True)
-        whole_bed.put_right()
-        whole_bed.spoilt()
 
 
 def fill(bed: Bed) -> None:

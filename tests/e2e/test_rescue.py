@@ -10,9 +10,8 @@ import pytest
 
 from basekit import Json
 from browser import Kernel
-from clusterkit import Cluster, ClusterNode
-from movekit import Watch, options
-from moveprobe import Bed
+from clusterkit import Cluster
+from movekit import options
 from nodekit import Session
 from test_node import node_fixture, place_fixture
 
@@ -27,16 +26,6 @@ def grow(mib, per_s):
     for _ in range(mib // 10):
         held.append(bytes([len(held) % 251 + 1]) * (10 << 20))
         time.sleep(10 / per_s)
-"""
-
-
-# Of a probe: so many MiB in all.
-HOLD = """
-import os, time
-probe.held = getattr(probe, "held", [])
-while len(probe.held) < %d:
-    probe.held.append(os.urandom(1 << 20))
-    time.sleep(0.01)
 """
 
 
@@ -110,28 +99,3 @@ def test_never_less_than_it_holds(node):
     session.restore(1)
     assert session.ask("state", timeout=60)["digest"] == digest
     assert node.sessions()[session.id]["memory_limit"] > 200 * MIB
-
-
-def test_nor_less_than_its_node_gave_it():
-    """... and has it moved."""
-    settings = options(session={"memory": "200M", "memory_most": "1G"}, controller={"observe": "1h"})
-    with (Cluster(nodes=2, local=False, options=settings, people=False) as cluster,
-          Watch(cluster) as watch):
-        bed = Bed(cluster, watch)
-        session = bed.session
-        source, target = bed.ends()
-        bed.arm(target, session={"memory_most": 0})  # gives nothing by itself
-        session.run(HOLD % 160)
-        given = cluster.wait("it to be given more", lambda: given_by(source, session.id, 200 * MIB))
-        assert not any(e["what"] == "memory-limit" for e in cluster.api.events())
-        assert bed.api.wait_operation(bed.ask(session.user, target.name))["state"] == "done"
-        assert session.check() is target
-        assert given_by(target, session.id) == given
-        session.run(HOLD % 260)  # which it would not survive with what is on record
-        assert session.check() is target
-        session.end()
-
-
-def given_by(node: ClusterNode, session: str, more_than: int = 0) -> int:
-    limit = node.sessions()[session]["memory_limit"]
-    return limit if limit > more_than else 0

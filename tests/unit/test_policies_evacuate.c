@@ -1,35 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "policies/evacuate.h"
+#include "evacuate_kit.h"
 
-#include "base/cleanup.h"
-
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-
-#include <cmocka.h>
-
-#define MIB ((int64_t)1 << 20)
-#define GIB ((int64_t)1 << 30)
-enum { S = 1000, MOST = 24 };
-#define NOW ((wall_ms)1000000000)
-
-/* 100 MiB/s to the store by one stream and by all, memory read five times as fast. */
-static struct evacuate_facts facts(int64_t window_ms, size_t workers)
-{
-	return (struct evacuate_facts) { .now = NOW,
-					 .deadline = NOW + window_ms,
-					 .margin_ms = 5 * S,
-					 .store_bytes_per_s = 100 * MIB,
-					 .stream_bytes_per_s = 100 * MIB,
-					 .dump_bytes_per_s = 500 * MIB,
-					 .fixed_ms = 500,
-					 .workers = workers };
-}
+enum { MOST = 24 };
 
 static struct evacuate_session session(const char *id, int64_t mib, int64_t snapshot_age)
 {
@@ -41,112 +13,95 @@ static struct evacuate_session session(const char *id, int64_t mib, int64_t snap
 
 /* --- tables ------------------------------------------------------------------------- */
 
-/* What becomes of a, b, c, d: C checkpoint, W wait, F freeze, L leave, "." nothing. */
-static char letter(enum evacuate_what what)
-{
-	return ".CWFLMR"[what];
-}
-
 struct row {
 	const char *name;
 	int64_t window_ms;
 	size_t workers;
 	struct evacuate_session sessions[4];
-	const char *expected;
+	const char *expected; /* of a, b, c, d: letter() */
 };
 
-#define SESSION(id_, mib, age, ...)                                                                \
-	{ .id = id_,                                                                               \
-	  .resident_bytes = (mib) * MIB,                                                           \
-	  .unsent_bytes = (mib) * MIB,                                                             \
-	  .snapshot_at = (age) ? NOW - (age) : 0,                                                  \
-	  __VA_ARGS__ }
+#define SNAPSHOT(age) .snapshot_at = NOW - (age)
 
 static const struct row rows[] = {
 	{ "nobody is there", 30 * S, 4, { { 0 } }, "" },
-	{ "one alone", 30 * S, 4, { SESSION("a", 1000, 0) }, "C" },
+	{ "one alone", 30 * S, 4, { SESSION("a", 1000) }, "C" },
 	{ "one stream is all the store bears",
 	  120 * S,
 	  4,
-	  { SESSION("a", 1000, 0), SESSION("b", 500, 0) },
+	  { SESSION("a", 1000), SESSION("b", 500) },
 	  "WC" },
-	{ "equal ones go by name",
-	  120 * S,
-	  1,
-	  { SESSION("b", 500, 0), SESSION("a", 500, 0) },
-	  "CW" },
+	{ "equal ones go by name", 120 * S, 1, { SESSION("b", 500), SESSION("a", 500) }, "CW" },
 	{ "who has no checkpoint goes before who is a little smaller and has one",
 	  120 * S,
 	  1,
-	  { SESSION("a", 1000, 0), SESSION("b", 700, 20 * S) },
+	  { SESSION("a", 1000), SESSION("b", 700, SNAPSHOT(20 * S)) },
 	  "CW" },
 	{ "... but not before who is much smaller",
 	  120 * S,
 	  1,
-	  { SESSION("a", 1000, 0), SESSION("b", 100, 20 * S) },
+	  { SESSION("a", 1000), SESSION("b", 100, SNAPSHOT(20 * S)) },
 	  "WC" },
-	{ "who is too large is left",
-	  30 * S,
-	  4,
-	  { SESSION("a", 4000, 0), SESSION("b", 100, 0) },
-	  "LC" },
+	{ "who is too large is left", 30 * S, 4, { SESSION("a", 4000), SESSION("b", 100) }, "LC" },
 	{ "more by shortest first",
 	  30 * S,
 	  1,
-	  { SESSION("a", 2000, 0), SESSION("b", 1000, 0), SESSION("c", 1000, 0) },
+	  { SESSION("a", 2000), SESSION("b", 1000), SESSION("c", 1000) },
 	  "LCF" },
 	{ "of equal ones the older snapshot weighs more",
 	  30 * S,
 	  1,
-	  { SESSION("a", 1500, 20 * S), SESSION("b", 1500, 300 * S) },
+	  { SESSION("a", 1500, SNAPSHOT(20 * S)), SESSION("b", 1500, SNAPSHOT(300 * S)) },
 	  "LC" },
 	{ "... and who is in use",
 	  30 * S,
 	  1,
-	  { SESSION("a", 1500, 20 * S), SESSION("b", 1500, 20 * S, .in_use = true) },
+	  { SESSION("a", 1500, SNAPSHOT(20 * S)),
+	    SESSION("b", 1500, SNAPSHOT(20 * S), .in_use = true) },
 	  "LC" },
 	{ "who has no checkpoint at all goes before two who have one",
 	  30 * S,
 	  1,
-	  { SESSION("a", 1000, 20 * S), SESSION("b", 1000, 20 * S), SESSION("c", 2000, 0) },
+	  { SESSION("a", 1000, SNAPSHOT(20 * S)), SESSION("b", 1000, SNAPSHOT(20 * S)),
+	    SESSION("c", 2000) },
 	  "LLC" },
 	{ "a turn that could be too late is waited for standing still",
 	  30 * S,
 	  1,
-	  { SESSION("a", 1000, 0), SESSION("b", 1200, 0) },
+	  { SESSION("a", 1000), SESSION("b", 1200) },
 	  "CF" },
 	{ "... but there is no need with time enough",
 	  90 * S,
 	  1,
-	  { SESSION("a", 1000, 0), SESSION("b", 1200, 0) },
+	  { SESSION("a", 1000), SESSION("b", 1200) },
 	  "CW" },
 	{ "who stands still does so until its turn",
 	  300 * S,
 	  1,
-	  { SESSION("a", 1000, 0), SESSION("b", 1200, 0, .frozen = true) },
+	  { SESSION("a", 1000), SESSION("b", 1200, .frozen = true) },
 	  "CF" },
-	{ "nothing is begun in the margin", 4 * S, 4, { SESSION("a", 1, 0) }, "L" },
+	{ "nothing is begun in the margin", 4 * S, 4, { SESSION("a", 1) }, "L" },
 	{ "behind the deadline all goes on, smallest first",
 	  -1,
 	  1,
-	  { SESSION("a", 9000, 0), SESSION("b", 100, 0) },
+	  { SESSION("a", 9000), SESSION("b", 100) },
 	  "WC" },
 	{ "what is under way has its place",
 	  120 * S,
 	  1,
-	  { SESSION("a", 9000, 0, .state = EVACUATE_SAVING, .since = NOW - 10 * S),
-	    SESSION("b", 100, 0) },
+	  { SESSION("a", 9000, .state = EVACUATE_SAVING, .since = NOW - 10 * S),
+	    SESSION("b", 100) },
 	  ".F" },
 	{ "what others do is awaited",
 	  120 * S,
 	  2,
-	  { SESSION("a", 500, 0, .state = EVACUATE_BUSY, .since = NOW - 1 * S),
-	    SESSION("b", 100, 0, .state = EVACUATE_OVER) },
+	  { SESSION("a", 500, .state = EVACUATE_BUSY, .since = NOW - 1 * S),
+	    SESSION("b", 100, .state = EVACUATE_OVER) },
 	  "W." },
 	{ "who failed is tried behind the others",
 	  120 * S,
 	  1,
-	  { SESSION("a", 1, 0, .tried = true), SESSION("b", 3000, 0) },
+	  { SESSION("a", 1, .tried = true), SESSION("b", 3000) },
 	  "WC" },
 };
 
@@ -253,14 +208,6 @@ static void test_what_is_measured_counts(void **state)
 }
 
 /* --- properties ---------------------------------------------------------------------- */
-
-static uint64_t seed;
-
-static int64_t random_to(int64_t most)
-{
-	seed = seed * 6364136223846793005U + 1442695040888963407U;
-	return (int64_t)((seed >> 16) % (uint64_t)(most + 1));
-}
 
 struct world {
 	struct evacuate_facts f;

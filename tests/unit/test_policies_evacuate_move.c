@@ -1,53 +1,28 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Who leaves a machine that goes away while it runs, and until when that may still be so. */
-#include "policies/evacuate.h"
+#include "evacuate_kit.h"
 
-#include "base/cleanup.h"
-
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <string.h>
-
-#include <cmocka.h>
-
-#define MIB ((int64_t)1 << 20)
-#define GIB ((int64_t)1 << 30)
-enum { S = 1000 };
-#define NOW ((wall_ms)1000000000)
-
-/* 100 MiB/s to the store, and as much to other machines. */
-static struct evacuate_facts facts(int64_t window_ms, size_t workers)
+/* As much to other machines as to the store. */
+static struct evacuate_facts with_others(int64_t window_ms, size_t workers)
 {
-	return (struct evacuate_facts) { .now = NOW,
-					 .deadline = NOW + window_ms,
-					 .margin_ms = 5 * S,
-					 .store_bytes_per_s = 100 * MIB,
-					 .stream_bytes_per_s = 100 * MIB,
-					 .dump_bytes_per_s = 500 * MIB,
-					 .fixed_ms = 500,
-					 .move_bytes_per_s = 100 * MIB,
-					 .moves_until = NOW + 3 * S,
-					 .workers = workers };
+	struct evacuate_facts f = facts(window_ms, workers);
+	f.move_bytes_per_s = 100 * MIB;
+	f.moves_until = NOW + 3 * S;
+	return f;
 }
 
-#define SESSION(id_, mib, ...)                                                                     \
-	{ .id = id_, .resident_bytes = (mib) * MIB, .unsent_bytes = (mib) * MIB, __VA_ARGS__ }
 #define USED          .in_use = true, .movable = true
 #define MOVING(ago_s) .state = EVACUATE_MOVING, .since = NOW - (ago_s) * S
 #define AWAY(ago_s)   .state = EVACUATE_AWAY, .since = NOW - (ago_s) * S
 
-/* C checkpoint, W wait, F freeze, L leave, M move, R recall, "." nothing. */
 struct row {
 	const char *name;
 	int64_t window_s;
 	size_t workers;
 	struct evacuate_session sessions[3];
-	const char *expected;
-	int64_t link_mib; /* 0: 100 */
-	int64_t until_s;  /* 0: 3 */
+	const char *expected; /* letter() of each */
+	int64_t link_mib;     /* 0: 100 */
+	int64_t until_s;      /* 0: 3 */
 };
 
 static const struct row rows[] = {
@@ -142,7 +117,7 @@ static void test_tables(void **state)
 	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
 		const struct row *row = &rows[i];
 		struct evacuate_session list[3];
-		struct evacuate_facts f = facts(row->window_s * S, row->workers);
+		struct evacuate_facts f = with_others(row->window_s * S, row->workers);
 		char got[8] = "";
 		size_t count = strlen(row->expected);
 		if (row->link_mib)
@@ -152,7 +127,7 @@ static void test_tables(void **state)
 		memcpy(list, row->sessions, sizeof(list));
 		evacuate_decide(&f, list, count);
 		for (size_t k = 0; k < count; k++)
-			got[k] = ".CWFLMR"[list[k].what];
+			got[k] = letter(list[k].what);
 		if (strcmp(got, row->expected) != 0)
 			fail_msg("%s: %s, expected %s", row->name, got, row->expected);
 	}
@@ -162,7 +137,7 @@ static void test_tables(void **state)
 static void test_nobody_comes(void **state)
 {
 	(void)state;
-	struct evacuate_facts f = facts(120 * S, 4);
+	struct evacuate_facts f = with_others(120 * S, 4);
 	struct evacuate_session list[] = { SESSION("a", 1000, USED) };
 	f.moves_until = NOW + 300;
 	assert_int_equal(evacuate_decide(&f, list, 1), NOW + 300);
@@ -195,18 +170,11 @@ static void test_what_is_measured_counts(void **state)
  */
 
 enum { MOST = 12 };
-static uint64_t seed;
-
-static int64_t random_to(int64_t most)
-{
-	seed = seed * 6364136223846793005U + 1442695040888963407U;
-	return (int64_t)((seed >> 16) % (uint64_t)(most + 1));
-}
 
 static size_t make(struct evacuate_facts *f, struct evacuate_session *list, char (*ids)[4])
 {
 	size_t count = 1 + (size_t)random_to(MOST - 1);
-	*f = facts(10 * S + random_to(140 * S), 1 + (size_t)random_to(5));
+	*f = with_others(10 * S + random_to(140 * S), 1 + (size_t)random_to(5));
 	f->move_bytes_per_s = (1 + random_to(400)) * MIB;
 	f->stream_bytes_per_s = (20 + random_to(400)) * MIB;
 	f->store_bytes_per_s = f->stream_bytes_per_s * (1 + random_to(2));
