@@ -110,7 +110,7 @@ static void note_saved(struct evacuate *ev, size_t i, const struct effect_result
 	to->bytes = result->stored_bytes;
 	to->ended_at = clock_wall() - estimate_behind_ms(result);
 	if (!to->frozen_at)
-		to->frozen_at = clock_wall() - result->frozen_us / 1000;
+		to->frozen_at = to->ended_at - result->frozen_us / 1000;
 	evacuate_say(to, NULL);
 	ev->more[i].over = true;
 }
