@@ -580,6 +580,7 @@ def test_elsad_dies_at_each_step(cluster: Cluster, step: str):
     wait_runs_on(cluster, other if begun else home)
     assert cluster.place_of(session) == [(other if begun else home).name]
     wait_clear(cluster)
+    wait_for("the nodes", lambda: all(cluster.shown(n)["up"] for n in cluster.joined))
     moved(cluster)
     wait_clear(cluster)
 
