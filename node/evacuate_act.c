@@ -109,8 +109,11 @@ static void note_saved(struct evacuate *ev, size_t i, const struct effect_result
 	to->generation = result->generation;
 	to->bytes = result->stored_bytes;
 	to->ended_at = clock_wall() - estimate_behind_ms(result);
-	if (!to->frozen_at)
-		to->frozen_at = to->ended_at - result->frozen_us / 1000;
+	if (!to->frozen_at) {
+		/* The end of its processes is in that time, too. */
+		wall_ms since = to->ended_at - result->frozen_us / 1000;
+		to->frozen_at = since > to->begun_at ? since : to->begun_at;
+	}
 	evacuate_say(to, NULL);
 	ev->more[i].over = true;
 }
@@ -237,13 +240,14 @@ static void save_session(struct evacuate *ev, size_t i, struct session *s)
 	struct error e = ERROR_INIT;
 	struct evacuee *to = &ev->record.sessions[i];
 	int64_t generation = journal_next(&s->journal);
+	wall_ms now = clock_wall(); /* its worker may be faster than we are */
 	if (ask_hibernation(ev, s, generation, &e) < 0) {
 		log_error("session %s cannot be evacuated yet: %s", s->id, e.text);
 		ev->more[i].retry_at = clock_wall() + PAUSE_MS;
 		return;
 	}
 	to->state = EVACUEE_SAVING;
-	to->begun_at = clock_wall();
+	to->begun_at = now;
 	to->ended_at = 0;
 	to->generation = generation;
 	evacuate_say(to, NULL);
