@@ -138,7 +138,7 @@ def test_a_machine_that_never_joins_is_given_up(elsad, pools):
     wait_for("the first to be given back", lambda: pools.asked("shrink"), seconds=20)
     assert pools.asked("shrink")[0] == "a a-1"
     wait_machines(pools, "b", 1)  # a counts as having had nothing to give
-    assert "capacity-given-back" in whats(elsad)
+    wait_for("the record of it", lambda: "capacity-given-back" in whats(elsad))
     assert pools.asked("grow") == ["a 1", "b 1"]
 
 
@@ -243,7 +243,7 @@ def test_one_that_vanished_is_taken_off_the_record(elsad, pools, joined):
     joined.die()
     pools.set("a", {"desired": 1, "made": 5, "instances": [{"id": "a-6", "state": "pending"}]})
     wait_node(elsad, "n1", there=False)
-    assert "capacity-gone" in whats(elsad)
+    wait_for("the record of it", lambda: "capacity-gone" in whats(elsad))
     assert not pools.asked("shrink")
 
 
