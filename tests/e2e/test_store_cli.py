@@ -267,8 +267,15 @@ def test_gc(hub: Hub):
     needed = objects(hub, session)
     packs = [p for p in needed if p.stat().st_size > 1 << 20]
     orphan = packs[0].parent.parent / "7" / packs[0].name
-    orphan.parent.mkdir()
-    shutil.copy(packs[0], orphan)
+
+    def leave_orphan() -> None:
+        """There all at once: it may be swept at any moment."""
+        staged = hub.node.dir / "staged"
+        staged.mkdir()
+        shutil.copy(packs[0], staged / orphan.name)
+        staged.rename(orphan.parent)
+
+    leave_orphan()
     size = orphan.stat().st_size
     done = json.loads(hub.good("store", "gc", "--dry-run", "--json"))
     assert (done["objects"], done["bytes"]) == (1, size) and orphan.exists()
@@ -277,12 +284,10 @@ def test_gc(hub: Hub):
     assert not orphan.exists() and objects(hub, session) == needed
     assert hub.good("store", "verify").endswith("good\n")
     # The same by itself, at the start and then again.
-    orphan.parent.mkdir(exist_ok=True)
-    shutil.copy(packs[0], orphan)
+    leave_orphan()
     hub.reconfigure(gc="1s")
     wait_for(lambda: not orphan.exists())
-    orphan.parent.mkdir(exist_ok=True)
-    shutil.copy(packs[0], orphan)
+    leave_orphan()
     wait_for(lambda: not orphan.exists())
     assert objects(hub, session) == needed
 
