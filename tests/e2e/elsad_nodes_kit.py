@@ -361,3 +361,44 @@ class Cluster:
         if kind in ("hibernate", "snapshot") and generation <= self.newest(session):
             node.broken.append(f"{session}/{generation} is not new")
         return act(kind, request)
+
+
+# --- what tests say of a cluster ----------------------------------------------------------------------
+
+
+def two(cluster: Cluster, **info) -> tuple[Joined, Joined]:
+    return cluster.add("n1", **info), cluster.add("n2", **info)
+
+
+def where(cluster: Cluster, user: str = "ada") -> str:
+    return cluster.elsad.session(user)["node"]
+
+
+def away(cluster: Cluster, user: str = "ada") -> tuple[Joined, Joined]:
+    """The node that has the session, and the other one."""
+    home = cluster.joined[where(cluster, user)]
+    return home, next(n for n in cluster.joined.values() if n is not home)
+
+
+def wait_runs_on(cluster: Cluster, node: Joined, user: str = "ada", seconds: float = 20) -> Json:
+    def there() -> Json | None:
+        session = cluster.elsad.session(user)
+        return session if session["state"] == "running" and session["node"] == node.name else None
+
+    return wait_for(f"{user} to run on {node.name}", there, unless=cluster.elsad.why_dead,
+                    seconds=seconds)  # fmt: skip
+
+
+def snapshot(cluster: Cluster, user: str = "ada") -> None:
+    assert cluster.elsad.follow(cluster.elsad.act("snapshot", user))["state"] == "done"
+
+
+def asleep(cluster: Cluster) -> tuple[Joined, Joined]:
+    two(cluster)
+    cluster.elsad.run()
+    cluster.elsad.follow(cluster.elsad.act("hibernate"))
+    return away(cluster)
+
+
+def restores(node: Joined) -> int:
+    return len({r["id"] for r in node.asked if r["kind"] == "restore"})

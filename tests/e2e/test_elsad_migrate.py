@@ -11,8 +11,7 @@ import pytest
 
 from basekit import wait_for
 from elsad_kit import ApiError, Json, steps
-from elsad_nodes_kit import Cluster, Joined
-from test_elsad_nodes import away, snapshot, two, wait_runs_on, where
+from elsad_nodes_kit import Cluster, Joined, away, snapshot, two, wait_runs_on, where
 
 
 @pytest.fixture
