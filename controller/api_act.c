@@ -121,6 +121,7 @@ static bool find_place(struct http_exchange *x, struct session *s, const json_t 
 	return false;
 }
 
+/* The start itself is what is answered. */
 static void size_chosen(struct session *s, enum size_when when, void *arg)
 {
 	(void)s;
