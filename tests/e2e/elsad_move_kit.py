@@ -9,7 +9,8 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any
 
-from elsad_kit import ApiError, Json, _error
+from elsad_doubles import _error
+from elsad_kit import ApiError, Json
 
 if TYPE_CHECKING:
     from elsad_nodes_kit import Cluster

@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from basekit import wait_for
-from elsad_kit import Elsad, Json, Node, ask
+from elsad_doubles import Node
+from elsad_kit import Elsad, Json, ask
 from elsad_move_kit import Moves
 
 FREE_PORTS = iter(range(18500, 19500))
@@ -402,3 +403,41 @@ def asleep(cluster: Cluster) -> tuple[Joined, Joined]:
 
 def restores(node: Joined) -> int:
     return len({r["id"] for r in node.asked if r["kind"] == "restore"})
+
+
+# --- and of a move ------------------------------------------------------------------------------------
+
+
+def ready(cluster: Cluster, *, checkpoint: bool = False, **info) -> tuple[Joined, Joined, str]:
+    """A session that runs: its node, the other one, its id."""
+    two(cluster, **info)
+    cluster.elsad.run()
+    if checkpoint:
+        snapshot(cluster)
+    home, other = away(cluster)
+    return home, other, cluster.elsad.session()["id"]
+
+
+def migrate(cluster: Cluster, user: str = "ada", **more) -> Json:
+    return cluster.elsad.act("migrate", user, **more)
+
+
+def moved(cluster: Cluster, user: str = "ada", **more) -> Json:
+    done = cluster.elsad.follow(migrate(cluster, user, **more))
+    assert done["state"] == "done", done
+    return done
+
+
+def wait_clear(cluster: Cluster) -> None:
+    """Nothing of a departure is left at any node."""
+    wait_for("nothing to be left", lambda: not any(
+        n.departures or n.given for n in cluster.joined.values()))  # fmt: skip
+
+
+def wait_asked(node: Joined, kind: str) -> Json:
+    return wait_for(f"{kind} to be asked of {node.name}",
+                    lambda: next((r for r in node.asked if r["kind"] == kind), None))  # fmt: skip
+
+
+def wait_given(node: Joined) -> None:
+    wait_for("it to be given away", lambda: node.given)

@@ -16,7 +16,8 @@ import pytest
 from basekit import BUILD, wait_for
 from capacity_kit import Pools, capacity, growing, join, kill_hard, notice
 from clusterkit import Cluster
-from elsad_kit import Elsad, Json, iso
+from elsad_doubles import iso
+from elsad_kit import Elsad, Json
 from elsad_nodes_kit import Joined
 from movekit import Busy, Sizes, Watch, options, wait_settled
 

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 from basekit import wait_for
-from elsad_kit import ApiError, Elsad, iso, steps
+from elsad_doubles import iso
+from elsad_kit import ApiError, Elsad, steps
 
 UNSEEN = {"transparent": True}
 

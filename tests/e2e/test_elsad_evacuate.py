@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from basekit import wait_for
-from elsad_nodes_kit import Cluster, Joined, wait_runs_on, where
-from test_elsad_migrate import ready, wait_asked, wait_clear, wait_given
+from elsad_nodes_kit import (Cluster, Joined, ready, wait_asked, wait_clear, wait_given, wait_runs_on,
+                             where)  # fmt: skip
 from test_elsad_nodes import EVICT
 
 

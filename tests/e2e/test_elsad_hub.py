@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from elsad_kit import ALL_SCOPES, ApiError, Elsad, Jupyter, ask, iso
+from elsad_doubles import ALL_SCOPES, Jupyter, iso
+from elsad_kit import ApiError, Elsad, ask
 from basekit import wait_for
 
 

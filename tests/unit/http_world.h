@@ -16,6 +16,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <netinet/in.h>
 #include <poll.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -30,8 +31,9 @@
 
 #include <cmocka.h>
 
-#define WAIT_S 20
-#define TOKEN  "s3cret"
+#define WAIT_S        20
+#define TOKEN         "s3cret"
+#define REQUEST(path) "GET " path " HTTP/1.1\r\nHost: x\r\n"
 #define AUTHORIZED                                                                                 \
 	(const char *const[])                                                                      \
 	{                                                                                          \
@@ -132,6 +134,16 @@ static inline int raw_connect(struct world *w)
 	struct sockaddr_un address = { .sun_family = AF_UNIX };
 	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	snprintf(address.sun_path, sizeof(address.sun_path), "%s", w->path);
+	assert_int_equal(connect(fd, (struct sockaddr *)&address, sizeof(address)), 0);
+	return fd;
+}
+
+static inline int tcp_connect(struct world *w)
+{
+	struct sockaddr_in address = { .sin_family = AF_INET,
+				       .sin_port = htons((uint16_t)http_server_port(w->tcp)),
+				       .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	assert_int_equal(connect(fd, (struct sockaddr *)&address, sizeof(address)), 0);
 	return fd;
 }

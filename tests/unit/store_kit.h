@@ -149,6 +149,15 @@ static inline int feed_pages(void *to, size_t len, void *arg, struct error *e)
 	return 0;
 }
 
+/* Pages of the seeds from *arg on, which it counts up. */
+static inline int feed_one(void *to, size_t len, void *arg, struct error *e)
+{
+	(void)e;
+	for (size_t i = 0; i < len; i += STORE_PAGE)
+		page_fill((unsigned char *)to + i, (*(uint32_t *)arg)++);
+	return 0;
+}
+
 static inline int put_memory(struct store_write *w, const struct model_memory *mm, struct error *e)
 {
 	struct store_memory_write *m;
@@ -493,3 +502,8 @@ static inline void hook_off(struct store *s)
 {
 	s->objects->backend = hook.real;
 }
+
+/* A test on a store in files and on one in memory. */
+#define BOTH(test)                                                                                 \
+	cmocka_unit_test_setup_teardown(test, kit_file, kit_close),                                \
+		cmocka_unit_test_setup_teardown(test, kit_memory, kit_close)
