@@ -12,6 +12,7 @@ import signal
 import socket
 import subprocess
 import time
+from math import ceil
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -170,10 +171,12 @@ class Elsad:
         return self.get("/v1/session", user=user, server=server)
 
     def follow(self, operation: Json, seconds: float = 30) -> Json:
+        # Asked without a pause: what comes next for the session takes the operation's place.
         deadline = time.monotonic() + seconds
         while operation["state"] == "running":
-            assert time.monotonic() < deadline, operation
-            operation = self.get("/v1/operation", id=operation["id"], wait=1)
+            left = deadline - time.monotonic()
+            assert left > 0, operation
+            operation = self.get("/v1/operation", seconds + 10, id=operation["id"], wait=ceil(left))
         return operation
 
     def wait_state(self, state: str, user: str = "ada", server: str = "", seconds: float = 20) -> Json:

@@ -357,8 +357,10 @@ def test_lost_in_the_middle_of_a_forget(cluster: Cluster):
 
     wait_for("it to be forgotten", gone)
     assert not [k for k in cluster.hub.checkpoints if k[0] == session]
-    home.hold.clear()
+    asked, held = len(home.asked), home.hold.pop("forget")
     home.heal()
+    wait_for("it to be told", lambda: len(home.asked) > asked)
+    held.set()
     wait_for("it to give way", lambda: session not in home.running)
 
 
