@@ -159,6 +159,7 @@ static void wake_threads(struct pages *p)
 /* spaces_lock held for writing. The vault keeps what is in it. */
 static void let_go(struct pages *p)
 {
+	p->settled = false;
 	p->keeper = pages_keeper_unwatch(p->keeper);
 	pages_drop_all(p);
 	vault_close(&p->vault);

@@ -64,7 +64,7 @@ static int judge(struct pages_space *s, uint64_t address, int64_t result, int co
 	}
 }
 
-static int put_some(struct pages_space *s, uint64_t address, const void *data, size_t len,
+static int put_once(struct pages_space *s, uint64_t address, const void *data, size_t len,
 		    bool wake, size_t *done)
 {
 	struct uffdio_copy copy = { .dst = address, .src = (uint64_t)(uintptr_t)data, .len = len };
@@ -74,6 +74,16 @@ static int put_some(struct pages_space *s, uint64_t address, const void *data, s
 	if (r == 0)
 		return 0;
 	return judge(s, address, data ? copy.copy : zero.zeropage, errno, done, wake);
+}
+
+/* Since Linux 6.8 a mapping is looked for before it is checked that all events have been read: what
+ * moves away in that moment is just not there, and only whoever asks again is told to wait. Events
+ * are not read meanwhile. */
+static int put_some(struct pages_space *s, uint64_t address, const void *data, size_t len,
+		    bool wake, size_t *done)
+{
+	int r = put_once(s, address, data, len, wake, done);
+	return r == 0 && *done == 0 ? put_once(s, address, data, len, wake, done) : r;
 }
 
 static int put(struct pages_space *s, uint64_t address, const void *data, size_t len, bool wake)
@@ -191,7 +201,7 @@ int pages_put_frame(struct pages *p, uint32_t frame, const void *data,
 	int r = first ? pages_put_first(p, frame, data, first) : 0;
 	for (size_t i = 0; i < p->space_count && r == 0; i++)
 		r = put_frame_into(p, p->spaces[i], frame, data);
-	if (r == 0 && p->settled)
+	if (r == 0)
 		pages_frame_done(p, frame);
 	return r;
 }
@@ -219,8 +229,10 @@ bool pages_is_wanted(struct pages *p, uint32_t frame)
 	return false;
 }
 
+/* Before it is settled not all spaces are known, and once it was let go none is any more, while what
+ * was being read still comes: the next program goes by the record. */
 void pages_frame_done(struct pages *p, uint32_t frame)
 {
-	if (pages_record_set(&p->record, frame))
+	if (p->settled && pages_record_set(&p->record, frame))
 		atomic_fetch_sub(&p->missing, p->index.start[frame + 1] - p->index.start[frame]);
 }

@@ -22,6 +22,7 @@ struct header {
 	uint64_t pages, frames;
 	_Atomic uint32_t complete;
 	_Atomic uint32_t turn;
+	_Atomic int32_t next_child; /* 0: in a record of an older elsa-node */
 };
 static const char magic[8] = "elsapg1";
 
@@ -138,6 +139,17 @@ int pages_record_peek(int fd, uint64_t offset, struct pages_entry *entry, uint32
 		return -EIO;
 	n = syscall(SYS_pread64, fd, turn, sizeof(*turn), offsetof(struct header, turn));
 	return n == sizeof(*turn) ? 0 : -EIO;
+}
+
+void pages_record_set_child(struct pages_record *r, int32_t next)
+{
+	atomic_store(&header(r)->next_child, next);
+}
+
+int32_t pages_record_child(const struct pages_record *r)
+{
+	int32_t next = atomic_load(&header(r)->next_child);
+	return next < 0 ? next : -1;
 }
 
 uint64_t pages_record_offset(const struct pages_record *r)

@@ -64,6 +64,11 @@ void pages_record_take_turn(struct pages_record *r);
 /* The entry at `offset`, and whose turn it was when that was read. System calls only. */
 int pages_record_peek(int fd, uint64_t offset, struct pages_entry *entry, uint32_t *turn);
 
+/* The number that the first fork in this record gets: below all there have been, also of those that
+ * have ended, since their descriptors may still lie in the vault. */
+void pages_record_set_child(struct pages_record *r, int32_t next);
+int32_t pages_record_child(const struct pages_record *r);
+
 /* A space with its map. -ENOSPC. */
 int pages_record_space(struct pages_record *r, int32_t number, const struct pages_map *map);
 /* Calls `each` with every entry and leaves the record ready for more. */

@@ -96,11 +96,12 @@ struct pages {
 	size_t space_count, space_size;
 	_Atomic uint32_t spaces_version;
 	int32_t next_child;
-	size_t forks; /* since it was last looked which have ended */
+	size_t forks; /* since it was last looked which have ended, */
+	size_t lived; /* ... and these had not */
 	struct pages_record record;
 	struct vault vault;
 	struct pages_keeper *keeper;
-	bool settled; /* all spaces are known and registered, and in the vault */
+	bool settled; /* all spaces are known and registered, and in the vault; not let go yet */
 
 	pthread_mutex_t lock;
 	pthread_cond_t changed; /* anything below */
@@ -223,7 +224,7 @@ int pages_put_near(struct pages *p, uint32_t frame, const void *data,
 /* The same, with no lock held, until it is done; -ECANCELED: all is over. */
 int pages_place(struct pages *p, uint32_t frame, const void *data);
 bool pages_is_wanted(struct pages *p, uint32_t frame);
-/* It is in place, for good. */
+/* It is in place, for good: noted, if that can be known. */
 void pages_frame_done(struct pages *p, uint32_t frame);
 void pages_wake_all(struct pages *p);
 void pages_wake(struct pages *p, const struct pages_fault *fault); /* takes the lock itself */

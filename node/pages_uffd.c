@@ -180,6 +180,7 @@ int pages_save(struct pages *p, struct error *e)
 	int r = pages_record_make(&fresh, pages_index_total(&p->source), p->source.frame_count, e);
 	if (r < 0)
 		return r;
+	pages_record_set_child(&fresh, p->next_child);
 	if (p->record.at)
 		pages_record_copy_frames(&fresh, &p->record);
 	for (size_t i = 0; i < p->space_count && r == 0; i++)
@@ -216,13 +217,15 @@ int pages_save(struct pages *p, struct error *e)
 /* Every so often, and more rarely the more there are. */
 static void tidy_forks(struct pages *p)
 {
-	if (++p->forks < 256 + p->space_count)
+	enum { FORKS = 256 };
+	if (++p->forks < FORKS + p->lived)
 		return;
-	p->forks = 0;
 	if (p->settled && p->vault.in >= 0)
 		pages_save(p, NULL);
 	else
 		drop_gone(p);
+	p->forks = 0;
+	p->lived = p->space_count;
 }
 
 static int on_fork(struct pages *p, struct pages_space *s, int32_t child, int fd)

@@ -380,6 +380,25 @@ static int walk_in_threads(struct process *s, int threads, int pages)
 	return r;
 }
 
+/* Of each frame one page is left. */
+static int thin(struct process *s)
+{
+	int r = 0;
+	for (uint64_t n = 0; n < PAGES && r == 0; n += STORE_FRAME_PAGES)
+		r = empty(s, n, STORE_FRAME_PAGES - 1);
+	return r;
+}
+
+/* Chunks move about, of which nothing is touched. */
+static int dance(struct process *s, int steps)
+{
+	int r = 0;
+	for (int i = 0; i < steps && r == 0; i++)
+		r = move(s, random_below(&s->seed, CHUNKS) * CHUNK,
+			 random_below(&s->seed, CHUNKS) * CHUNK);
+	return r;
+}
+
 /* Forks that are there all at once, and end in their own time. */
 static int many_forks(struct process *s, int count)
 {
@@ -397,6 +416,16 @@ static int many_forks(struct process *s, int count)
 		if (status != 0)
 			r = complain(s, "a fork went wrong", 0);
 	return r;
+}
+
+/* A fork that touches nothing and ends at once. */
+static int fork_nothing(struct process *s)
+{
+	int status;
+	pid_t pid = fork();
+	if (pid == 0)
+		_exit(0);
+	return waitpid(pid, &status, 0) == pid && status == 0 ? 0 : complain(s, "a fork failed", 0);
 }
 
 static int obey(struct process *s, const char *line)
@@ -419,10 +448,16 @@ static int obey(struct process *s, const char *line)
 		return unmap(s, n * CHUNK);
 	if (strcmp(verb, "fork") == 0)
 		return fork_one(s, (int)a, false);
+	if (strcmp(verb, "nothing") == 0)
+		return fork_nothing(s);
 	if (strcmp(verb, "forks") == 0)
 		return many_forks(s, (int)a);
 	if (strcmp(verb, "walk") == 0)
 		return walk_in_threads(s, (int)a, (int)b);
+	if (strcmp(verb, "thin") == 0)
+		return thin(s);
+	if (strcmp(verb, "dance") == 0)
+		return dance(s, (int)a);
 	if (strcmp(verb, "stress") == 0) {
 		s->seed = m;
 		return stress(s, (int)a);

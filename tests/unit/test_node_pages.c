@@ -342,6 +342,26 @@ static void test_stress(void **state)
 	}
 }
 
+/* Where a page is put, it may have moved on since: it is not taken for unmapped. */
+static void test_moves_while_all_comes(void **state)
+{
+	for (int round = 0; round < 20; round++) {
+		listen_only();
+		settle();
+		do_it(0, "thin");
+		do_it(1, "thin");
+		ask(0, "dance 5000");
+		ask(1, "dance 5000");
+		pages_go(w.pages);
+		wait_all_in();
+		expect(0, "ok");
+		expect(1, "ok");
+		let_go_and_check();
+		tear_down(state);
+		set_up(state);
+	}
+}
+
 static void test_many_forks(void **state)
 {
 	(void)state;
@@ -349,6 +369,85 @@ static void test_many_forks(void **state)
 	wake_up();
 	do_it(0, "forks 300");
 	do_it(1, "forks 300");
+	let_go_and_check();
+}
+
+/* False when there is nothing left to do. */
+static bool resume(void)
+{
+	struct page_source source;
+	struct pages_options o = options();
+	struct error e = ERROR_INIT;
+	make_checkpoint(w.control, &source);
+	w.sources++;
+	int r = pages_resume(&o, w.init, &source, &w.pages, &e);
+	if (r != -ENOENT)
+		must(r, &e);
+	return r == 0;
+}
+
+/* What a fork that has ended left in the vault, when a program was killed before it had tidied up, is
+ * not taken for what another fork has. */
+static void test_numbers_are_not_used_again(void **state)
+{
+	(void)state;
+	struct error e = ERROR_INIT;
+	cleanup(vault_close) struct vault v;
+	cleanup_fd int ended = make_userfaultfd();
+	listen_only();
+	restore_processes();
+	do_it(0, "nothing");
+	must(pages_settle(w.pages, w.init, &e), &e);
+	w.pages = pages_free(w.pages);
+	assert_int_equal(vault_open(w.init, &v, NULL), 0);
+	assert_int_equal(vault_put(&v, -1, ended, NULL), 0);
+	int before = in_vault();
+	atomic_store(&w.control->hang, 1);
+	assert_true(resume());
+	ask(0, "fork 200");
+	while (in_vault() == before)
+		usleep(1000);
+	w.pages = pages_free(w.pages);
+	assert_true(resume());
+	atomic_store(&w.control->hang, 0);
+	expect(0, "ok");
+	let_go_and_check();
+}
+
+/* What is still being read when the service ends is not taken for what is there. */
+static void test_ended_and_taken_up(void **state)
+{
+	(void)state;
+	uint64_t seed = 17;
+	for (int round = 0; round < 10; round++) {
+		bool more = true;
+		atomic_store(&w.control->delay_us, 10000);
+		for (wake_up(); more;) {
+			ask(0, "page %d", (int)random_below(&seed, PAGES));
+			usleep((useconds_t)random_below(&seed, 20000));
+			w.pages = pages_free(w.pages);
+			more = resume();
+			expect(0, "ok");
+		}
+		assert_int_equal(in_vault(), 0);
+		do_it(0, "check");
+		do_it(1, "check");
+		tear_down(state);
+		set_up(state);
+	}
+}
+
+/* Forks that have ended are forgotten, and do not fill the vault. */
+static void test_ended_forks_are_forgotten(void **state)
+{
+	(void)state;
+	wake_up_hanging();
+	for (int i = 0; i < 600; i++)
+		do_it(0, "nothing");
+	w.pages = pages_free(w.pages);
+	assert_true(in_vault() < 300);
+	atomic_store(&w.control->hang, 0);
+	assert_true(resume());
 	let_go_and_check();
 }
 
@@ -916,7 +1015,11 @@ int main(int argc, char **argv)
 		cmocka_unit_test_setup_teardown(test_faults_while_restored, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_events, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_stress, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_moves_while_all_comes, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_many_forks, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_numbers_are_not_used_again, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_ended_and_taken_up, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_ended_forks_are_forgotten, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_session_ends, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_store_away_for_a_while, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_damage, set_up, tear_down),
