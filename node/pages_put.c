@@ -95,10 +95,14 @@ static int put(struct pages_space *s, uint64_t address, const void *data, size_t
 				 &done);
 		if (r < 0)
 			return r == -ESRCH ? 0 : r;
-		if (done == 0 && want > STORE_PAGE)
+		if (done == 0 && want > STORE_PAGE) {
 			most = STORE_PAGE;
-		else if (done == 0)
+		} else if (done == 0) {
+			/* Whoever waited there finds out for himself. */
+			if (wake)
+				wake_range(s, address + at, STORE_PAGE);
 			done = STORE_PAGE;
+		}
 	}
 	return 0;
 }
@@ -229,8 +233,8 @@ bool pages_is_wanted(struct pages *p, uint32_t frame)
 	return false;
 }
 
-/* Before it is settled not all spaces are known, and once it was let go none is any more, while what
- * was being read still comes: the next program goes by the record. */
+/* Before it is settled not all spaces are known, and once it was let go none is any more, while
+ * what was being read still comes: the next program goes by the record. */
 void pages_frame_done(struct pages *p, uint32_t frame)
 {
 	if (p->settled && pages_record_set(&p->record, frame))
