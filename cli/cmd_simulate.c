@@ -15,13 +15,17 @@
 #include <fcntl.h>
 #include <string.h>
 
-enum { PART = 1 << 20, FILE_MOST = 16 << 20, PAGE_MOST = 64 << 20 };
+enum { PART = 1 << 20, FILE_MOST = 16 << 20, PAGE_MOST = 64 << 20, BATCH = 16384 };
 #define HOUR_MS 3600000.0
 
 struct simulation {
 	struct sim_setup setup;
 	struct world *worlds[STRATEGY_COUNT];
 	wall_ms begin, end;
+	/* Read, and not taken yet. What a world knows of its sessions is some megabytes: when each
+	 * took a record in turn, all of them would drive each other out of the cache. */
+	struct trace_record batch[BATCH];
+	size_t count;
 };
 
 /* --- what is given ------------------------------------------------------------------------------
@@ -128,16 +132,26 @@ static int prepare(const struct cli *cli, struct simulation *sim, struct error *
 /* --- the trace ----------------------------------------------------------------------------------
  */
 
+static int take_batch(struct simulation *sim, struct error *e)
+{
+	int r = 0;
+	for (int i = 0; r == 0 && i < STRATEGY_COUNT; i++)
+		for (size_t k = 0; r == 0 && k < sim->count; k++)
+			r = world_take(sim->worlds[i], &sim->batch[k], e);
+	sim->count = 0;
+	return r;
+}
+
 static int take(const struct trace_record *record, void *arg, struct error *e)
 {
 	struct simulation *sim = arg;
-	int r = 0;
 	if (!sim->begin && record->kind != TRACE_POOL)
 		sim->begin = record->at;
 	sim->end = record->at;
-	for (int i = 0; r == 0 && i < STRATEGY_COUNT; i++)
-		r = world_take(sim->worlds[i], record, e);
-	return r;
+	sim->batch[sim->count++] = *record;
+	/* A pool may be refused, for its line's sake; and its name is borrowed. */
+	bool last = record->kind == TRACE_POOL || record->kind == TRACE_END;
+	return last || sim->count == BATCH ? take_batch(sim, e) : 0;
 }
 
 static int feed(int fd, struct trace *trace, struct error *e)

@@ -48,20 +48,28 @@ static int64_t taken_ms(const struct protect_node *node, const struct protect_fa
 	return sent_ms > (double)ms ? (int64_t)sent_ms : ms;
 }
 
-static bool counts(const struct protect_facts *f, size_t node)
+struct load {
+	int64_t ms;        /* that its sessions' snapshots take of a node, one of each */
+	int64_t under_way; /* snapshots */
+};
+
+static struct load load_of(const struct protect_node *nodes, size_t node,
+			   const struct protect_facts *facts, size_t count)
 {
-	return f->wanted && f->node == node;
+	struct load load = { 0 };
+	for (size_t i = 0; i < count; i++) {
+		if (facts[i].node != node)
+			continue;
+		load.ms += facts[i].wanted ? taken_ms(&nodes[node], &facts[i]) : 0;
+		load.under_way += facts[i].under_way;
+	}
+	return load;
 }
 
 /* By how much the intervals of a node's sessions must be longer than the RPO says: so that at its
  * own pace all of them together take no more than their share. */
-static double stretch_of(const struct protect_rules *rules, const struct protect_node *nodes,
-			 size_t node, const struct protect_facts *facts, size_t count)
+static double stretch_of(const struct protect_rules *rules, int64_t ms)
 {
-	int64_t ms = 0;
-	for (size_t i = 0; i < count; i++)
-		if (counts(&facts[i], node))
-			ms += taken_ms(&nodes[node], &facts[i]);
 	double load = (double)ms / (double)rules->rpo_ms;
 	double stretch = rules->share > 0 ? load / rules->share : STRETCH_MOST;
 	if (stretch > STRETCH_MOST)
@@ -118,7 +126,7 @@ static size_t next_of(const struct protect_facts *facts, const struct protect_de
 	size_t best = count;
 	double most = -1;
 	for (size_t i = 0; i < count; i++) {
-		if (!counts(&facts[i], node) || decisions[i].reason != PROTECT_TURN)
+		if (facts[i].node != node || decisions[i].reason != PROTECT_TURN)
 			continue;
 		double overdue = (double)(now - decisions[i].due_at) /
 				 (double)(decisions[i].interval_ms + 1);
@@ -130,13 +138,10 @@ static size_t next_of(const struct protect_facts *facts, const struct protect_de
 	return best;
 }
 
-static void give_turns(const struct protect_rules *rules, const struct protect_facts *facts,
+static void give_turns(int64_t turns, const struct protect_facts *facts,
 		       struct protect_decision *decisions, size_t count, size_t node, wall_ms now)
 {
-	int64_t free = rules->most_at_once > 0 ? rules->most_at_once : 1;
-	for (size_t i = 0; i < count; i++)
-		free -= facts[i].node == node && facts[i].under_way;
-	for (; free > 0; free--) {
+	for (; turns > 0; turns--) {
 		size_t i = next_of(facts, decisions, count, node, now);
 		if (i == count)
 			return;
@@ -146,12 +151,30 @@ static void give_turns(const struct protect_rules *rules, const struct protect_f
 }
 
 /* What waits for its turn, or for the end of something else, is looked at when that ends. */
-static wall_ms next_look(const struct protect_decision *decisions, size_t count, wall_ms now)
+static wall_ms next_look(wall_ms next, wall_ms due_at, wall_ms now)
 {
+	return due_at > now && (!next || due_at < next) ? due_at : next;
+}
+
+/* The simulator asks tens of millions of times: each fact is looked at twice, and a third time
+ * only when it is somebody's turn. */
+static wall_ms decide_node(const struct protect_rules *rules, const struct protect_node *nodes,
+			   size_t node, const struct protect_facts *facts, size_t count,
+			   wall_ms now, struct protect_decision *decisions)
+{
+	const struct load load = load_of(nodes, node, facts, count);
+	double stretch = stretch_of(rules, load.ms);
+	int64_t turns = (rules->most_at_once > 0 ? rules->most_at_once : 1) - load.under_way;
 	wall_ms next = 0;
-	for (size_t i = 0; i < count; i++)
-		if (decisions[i].due_at > now && (!next || decisions[i].due_at < next))
-			next = decisions[i].due_at;
+	int64_t waiting = 0;
+	for (size_t i = 0; i < count; i++) {
+		if (facts[i].node != node)
+			continue;
+		judge(rules, stretch, &facts[i], now, &decisions[i]);
+		waiting += decisions[i].reason == PROTECT_TURN;
+		next = next_look(next, decisions[i].due_at, now);
+	}
+	give_turns(turns < waiting ? turns : waiting, facts, decisions, count, node, now);
 	return next;
 }
 
@@ -159,16 +182,14 @@ wall_ms protect_decide(const struct protect_rules *rules, const struct protect_n
 		       size_t node_count, const struct protect_facts *facts, size_t count,
 		       wall_ms now, struct protect_decision *decisions)
 {
+	wall_ms next = 0;
 	for (size_t i = 0; i < count; i++)
-		decisions[i] = (struct protect_decision) { 0 };
-	for (size_t node = 0; node < node_count; node++) {
-		double stretch = stretch_of(rules, nodes, node, facts, count);
-		for (size_t i = 0; i < count; i++)
-			if (facts[i].node == node)
-				judge(rules, stretch, &facts[i], now, &decisions[i]);
-		give_turns(rules, facts, decisions, count, node, now);
-	}
-	return next_look(decisions, count, now);
+		if (facts[i].node >= node_count)
+			decisions[i] = (struct protect_decision) { 0 };
+	for (size_t node = 0; node < node_count; node++)
+		next = next_look(
+			next, decide_node(rules, nodes, node, facts, count, now, decisions), now);
+	return next;
 }
 
 const char *protect_reason_name(enum protect_reason reason)

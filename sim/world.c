@@ -49,11 +49,8 @@ struct world *world_free(struct world *w)
 {
 	if (!w)
 		return NULL;
-	for (size_t i = 0; i < w->machine_numbers; i++) {
-		if (w->machines[i])
-			free(w->machines[i]->sessions);
-		free(w->machines[i]);
-	}
+	for (size_t i = 0; i < w->machine_numbers; i++)
+		machine_free(w->machines[i]);
 	free(w->machines);
 	free(w->live);
 	free(w->nodes);

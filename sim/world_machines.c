@@ -35,22 +35,34 @@ void machine_resized(struct world *w, struct machine *m, int64_t more)
 	capacity_soon(w, SETTLING_MS);
 }
 
+static int more_sessions(struct machine *m)
+{
+	if (m->count < m->size)
+		return 0;
+	size_t size = m->size ? m->size * 2 : 32;
+	uint32_t *list = reallocarray(m->sessions, size, sizeof(*list));
+	if (list)
+		m->sessions = list;
+	struct protect_facts *facts = reallocarray(m->facts, size, sizeof(*facts));
+	if (facts)
+		m->facts = facts;
+	if (!list || !facts)
+		return -1;
+	m->size = size;
+	return 0;
+}
+
 void machine_put(struct world *w, struct machine *m, struct sim_session *s)
 {
-	if (m->count == m->size) {
-		size_t size = m->size ? m->size * 2 : 32;
-		uint32_t *list = reallocarray(m->sessions, size, sizeof(*list));
-		if (!list) {
-			world_failed(w);
-			return;
-		}
-		m->sessions = list;
-		m->size = size;
+	if (more_sessions(m) < 0) {
+		world_failed(w);
+		return;
 	}
 	s->machine = m->number;
 	s->place = (uint32_t)m->count;
 	m->sessions[m->count++] = session_number(w, s);
 	m->empty_since = 0;
+	protect_note(w, s);
 	w->awake++;
 	machine_resized(w, m, s->memory_bytes);
 }
@@ -62,6 +74,7 @@ void machine_leave(struct world *w, struct sim_session *s)
 		return;
 	uint32_t last = m->sessions[--m->count];
 	m->sessions[s->place] = last;
+	m->facts[s->place] = m->facts[m->count];
 	w->sessions[last].place = s->place;
 	s->machine = NONE;
 	w->awake--;
@@ -70,6 +83,16 @@ void machine_leave(struct world *w, struct sim_session *s)
 	machine_resized(w, m, -s->memory_bytes);
 	if (w->wanted_count && !m->doomed && !m->gone)
 		wanted_retry(w);
+}
+
+struct machine *machine_free(struct machine *m)
+{
+	if (m) {
+		free(m->sessions);
+		free(m->facts);
+	}
+	free(m);
+	return NULL;
 }
 
 /* --- there and gone --------------------------------------------------------------------------- */
@@ -149,9 +172,7 @@ void machine_end(struct world *w, struct machine *m)
 		moved->slot = m->slot;
 		show_node(w, moved);
 	}
-	w->machines[m->number] = NULL;
-	free(m->sessions);
-	free(m);
+	w->machines[m->number] = machine_free(m);
 	capacity_soon(w, 0);
 }
 

@@ -25,7 +25,6 @@ enum world_event {
 };
 
 struct sim_session {
-	/* What each look at its machine reads comes first, so that it lies together. */
 	struct session_now now;
 	uint32_t epoch; /* one more with each state */
 	uint32_t machine;
@@ -71,7 +70,8 @@ struct machine {
 	size_t slot;        /* in the world's list */
 	uint32_t *sessions; /* owned */
 	size_t count, size;
-	size_t arriving; /* sessions that room is kept for */
+	struct protect_facts *facts; /* of the same, kept as they change; owned */
+	size_t arriving;             /* sessions that room is kept for */
 	int64_t committed_bytes;
 	uint32_t protect_turn, evict_turn; /* the looks that hold; earlier ones were overtaken */
 	wall_ms protect_at;                /* of the next look; 0: none */
@@ -160,6 +160,7 @@ bool session_in_use(const struct world *w, const struct sim_session *s);
 
 /* world_machines.c */
 struct machine *machine_of(const struct world *w, const struct sim_session *s);
+struct machine *machine_free(struct machine *m); /* NULL */
 void machine_put(struct world *w, struct machine *m, struct sim_session *s);
 void machine_leave(struct world *w, struct sim_session *s);
 void machine_resized(struct world *w, struct machine *m, int64_t more);
@@ -188,6 +189,8 @@ void move_lost(struct world *w, struct sim_session *s);   /* its machine went */
 void move_ended(struct world *w, struct sim_session *s);
 
 /* world_protect.c */
+struct protect_facts protect_facts_of(const struct sim_session *s);
+void protect_note(const struct world *w, const struct sim_session *s); /* they have changed */
 void protect_look(struct world *w, struct machine *m);
 void protect_ended(struct world *w, struct machine *m, const struct sim_session *s);
 

@@ -3,20 +3,24 @@
  * time. */
 #include "sim/world_private.h"
 
-static void describe(const struct world *w, const struct machine *m, struct protect_facts *facts)
+struct protect_facts protect_facts_of(const struct sim_session *s)
 {
-	for (size_t i = 0; i < m->count; i++) {
-		const struct sim_session *s = &w->sessions[m->sessions[i]];
-		bool snapshotting = s->now.state == SESSION_SNAPSHOTTING;
-		facts[i] = (struct protect_facts) {
-			.wanted = s->now.state == SESSION_RUNNING || snapshotting,
-			.under_way = snapshotting,
-			.started_at = s->started_at,
-			.frozen_at = s->frozen_at,
-			.memory_bytes = s->memory_bytes,
-			.cost_ms = session_checkpoint_ms(s),
-		};
-	}
+	bool snapshotting = s->now.state == SESSION_SNAPSHOTTING;
+	return (struct protect_facts) {
+		.wanted = s->now.state == SESSION_RUNNING || snapshotting,
+		.under_way = snapshotting,
+		.started_at = s->started_at,
+		.frozen_at = s->frozen_at,
+		.memory_bytes = s->memory_bytes,
+		.cost_ms = session_checkpoint_ms(s),
+	};
+}
+
+/* A machine's sessions lie all over the memory, and each of its looks asks for all of them. */
+void protect_note(const struct world *w, const struct sim_session *s)
+{
+	if (w->strategy->protects && s->machine != NONE)
+		machine_of(w, s)->facts[s->place] = protect_facts_of(s);
 }
 
 void protect_look(struct world *w, struct machine *m)
@@ -29,15 +33,12 @@ void protect_look(struct world *w, struct machine *m)
 	m->protect_waits = false;
 	if (!m->count)
 		return;
-	size_t facts_size = m->count * sizeof(struct protect_facts);
-	char *room = world_scratch(w, facts_size + m->count * sizeof(struct protect_decision));
-	if (!room)
+	struct protect_decision *decisions =
+		world_scratch(w, m->count * sizeof(struct protect_decision));
+	if (!decisions)
 		return;
-	struct protect_facts *facts = (void *)room;
-	struct protect_decision *decisions = (void *)(room + facts_size);
-	describe(w, m, facts);
 	wall_ms next =
-		protect_decide(&w->setup->protect, &node, 1, facts, m->count, w->now, decisions);
+		protect_decide(&w->setup->protect, &node, 1, m->facts, m->count, w->now, decisions);
 	for (size_t i = 0; i < m->count; i++) {
 		m->protect_waits |= decisions[i].reason == PROTECT_TURN;
 		if (decisions[i].take)

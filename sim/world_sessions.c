@@ -84,6 +84,7 @@ void session_change(struct world *w, struct sim_session *s, enum session_event e
 	s->now.checkpoint = step.checkpoint;
 	s->epoch++;
 	s->state_at = w->now;
+	protect_note(w, s);
 	carry_out(w, s, step.action);
 }
 
@@ -109,6 +110,7 @@ void session_durable(struct world *w, struct sim_session *s)
 	s->saved_ms = s->frozen_ms;
 	s->before_at = s->frozen_at;
 	s->frozen_at = s->saving ? s->saving_at : s->state_at;
+	protect_note(w, s);
 }
 
 /* --- somebody wants it ------------------------------------------------------------------------ */
@@ -189,6 +191,7 @@ static void came_up(struct world *w, struct sim_session *s)
 	s->started_at = w->now;
 	if (!s->created_at)
 		s->created_at = w->now;
+	protect_note(w, s);
 	if (s->evicted_at)
 		tally_add(&r->pauses, w->now - s->evicted_at);
 	else if (s->slept && s->asked_at)
@@ -316,6 +319,7 @@ static void resize(struct world *w, struct sim_session *s, int64_t bytes)
 	s->memory_bytes = bytes;
 	s->first_ms = by_size(t->first_ms, t->first_gib_ms, bytes);
 	s->again_ms = by_size(t->again_ms, t->again_gib_ms, bytes);
+	protect_note(w, s);
 }
 
 /* Its user is there. */

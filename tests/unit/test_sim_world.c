@@ -266,6 +266,18 @@ static int64_t kept_room(const struct world *w, const struct machine *m)
 	return sum;
 }
 
+/* What is kept for its looks is what its sessions are. */
+static void check_facts(const struct machine *m, size_t place, const struct sim_session *s)
+{
+	const struct protect_facts own = protect_facts_of(s), *kept = &m->facts[place];
+	assert_int_equal(kept->wanted, own.wanted);
+	assert_int_equal(kept->under_way, own.under_way);
+	assert_int_equal(kept->started_at, own.started_at);
+	assert_int_equal(kept->frozen_at, own.frozen_at);
+	assert_int_equal(kept->memory_bytes, own.memory_bytes);
+	assert_int_equal(kept->cost_ms, own.cost_ms);
+}
+
 static void check_world(const struct world *w, int64_t patience_ms)
 {
 	size_t awake = 0;
@@ -277,8 +289,12 @@ static void check_world(const struct world *w, int64_t patience_ms)
 	for (size_t i = 0; i < w->live_count; i++) {
 		const struct machine *m = w->machines[w->live[i]];
 		int64_t sum = 0;
-		for (size_t k = 0; k < m->count; k++)
-			sum += w->sessions[m->sessions[k]].memory_bytes;
+		for (size_t k = 0; k < m->count; k++) {
+			const struct sim_session *s = &w->sessions[m->sessions[k]];
+			sum += s->memory_bytes;
+			if (w->strategy->protects)
+				check_facts(m, k, s);
+		}
 		sum += kept_room(w, m);
 		assert_int_equal(sum, m->committed_bytes);
 		assert_int_equal(sum, w->nodes[i].committed_bytes);
