@@ -138,6 +138,7 @@ static const struct {
 	{ "retention", "Checkpoints that are removed" },
 	{ "placement", "Where who waits would go" },
 	{ "rescue", "Memory limits" },
+	{ "sizes", "Sizes" },
 	{ "capacity", "Machines asked for and given back" },
 	{ "consolidation", "Nodes that are emptied" },
 };

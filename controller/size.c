@@ -23,7 +23,7 @@
 /* --- classes -------------------------------------------------------------------------------------
  */
 
-static void drop_classes(struct size *size)
+void size_drop_classes(struct size *size)
 {
 	for (size_t i = 0; i < size->count; i++)
 		free((char *)size->classes[i].name);
@@ -69,12 +69,11 @@ static int add_catalogue(struct size *size, const struct prices *p)
 	return r;
 }
 
-static int take_classes(struct controller *c, struct size *size, struct error *e)
+int size_take_classes(const struct config *config, const struct prices *p, struct size *size,
+		      struct error *e)
 {
-	const struct config *config = c->config;
-	const struct prices *p = ledger_prices(c);
 	size_t most = config->size.catalogue ? p->type_count : config->size.class_count;
-	drop_classes(size);
+	size_drop_classes(size);
 	size->rules = size_defaults;
 	size->rules.headroom = config->size.headroom;
 	size->rules.slack = config->size.slack;
@@ -190,7 +189,7 @@ int size_new(struct controller *c, struct error *e)
 	c->size = calloc(1, sizeof(*c->size));
 	if (!c->size)
 		return error_set(e, ENOMEM, "out of memory");
-	int r = take_classes(c, c->size, e);
+	int r = size_take_classes(c->config, ledger_prices(c), c->size, e);
 	if (r < 0)
 		return r;
 	c->size->timer = evtimer_new(c->base, pass, c);
@@ -204,7 +203,7 @@ void size_reload(struct controller *c)
 {
 	static const struct timeval now;
 	struct error e = ERROR_INIT;
-	if (take_classes(c, c->size, &e) < 0)
+	if (size_take_classes(c->config, ledger_prices(c), c->size, &e) < 0)
 		log_error("the size classes are not read again, and there are none: %s", e.text);
 	for (struct session *s = sessions_first(c); s; s = sessions_next(s))
 		s->size.next_at = 0;
@@ -215,7 +214,7 @@ void size_free(struct controller *c)
 {
 	if (!c->size)
 		return;
-	drop_classes(c->size);
+	size_drop_classes(c->size);
 	if (c->size->timer)
 		event_free(c->size->timer);
 	free(c->size);

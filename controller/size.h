@@ -54,6 +54,10 @@ json_t *size_json(struct controller *c, const struct session *s, const char *use
 		  const char *server);
 /* What will be done to it: to a list of explain's. */
 void size_foresee(const struct session *s, json_t *next);
+/* What each session's size would be by its use and that config, beside what is decided now, in the
+ * same order; nothing is done. To lists. The catalogue of prices is the one that is in force. */
+int size_try(struct controller *c, struct config *config, json_t *now, json_t *then,
+	     struct error *e);
 /* {class, count} of those that there are, for each its sessions. */
 void size_each(struct controller *c, void (*each)(const char *name, int64_t sessions, void *arg),
 	       void *arg);

@@ -39,8 +39,7 @@ static json_t *name_json(const struct size *size, int class)
 /* --- a decision ----------------------------------------------------------------------------------
  */
 
-/* The class that has those limits; -1. */
-static int class_with(const struct size *size, int64_t memory_bytes, double cpus)
+int size_with(const struct size *size, int64_t memory_bytes, double cpus)
 {
 	for (size_t i = 0; i < size->count; i++)
 		if (size->classes[i].memory_bytes == memory_bytes && size->classes[i].cpus == cpus)
@@ -53,7 +52,7 @@ json_t *size_view_json(const struct size *size, const struct size_view *view)
 	const struct size_facts *f = &view->facts;
 	const struct size_decision *d = &view->decision;
 	json_t *shown = json_pack("{s:o, s:o, s:o, s:o, s:s, s:s}", "class",
-				  name_json(size, class_with(size, f->memory_bytes, f->cpus)), "to",
+				  name_json(size, size_with(size, f->memory_bytes, f->cpus)), "to",
 				  name_json(size, d->to), "recommended", name_json(size, d->fits),
 				  "chosen", name_json(size, f->chosen), "reason",
 				  size_reason_name(d->reason), "text", size_reason_text(d->reason));

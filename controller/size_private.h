@@ -6,6 +6,7 @@
 
 #include "controller/size.h"
 #include "policies/size.h"
+#include "prices/prices.h"
 
 struct size {
 	struct event *timer;
@@ -30,6 +31,8 @@ int size_look_ahead(struct controller *c, const char *user, const char *server,
 bool size_is_over(const struct session *s);               /* nothing of it is left to be woken */
 int size_find(const struct size *size, const char *name); /* -1: none */
 
+/* The class that has those limits; -1: none. */
+int size_with(const struct size *size, int64_t memory_bytes, double cpus);
 /* For events, and for who asks; a new reference. */
 json_t *size_view_json(const struct size *size, const struct size_view *view);
 
@@ -38,5 +41,9 @@ int size_act(struct session *s, const struct size_view *view, struct error *e);
 
 /* size.c. It is looked at again, soon. */
 void size_soon(struct session *s);
+/* By a config, in the place of those that it has. */
+int size_take_classes(const struct config *config, const struct prices *prices, struct size *size,
+		      struct error *e);
+void size_drop_classes(struct size *size);
 
 #endif

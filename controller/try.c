@@ -10,6 +10,7 @@
 #include "controller/placing.h"
 #include "controller/protect.h"
 #include "controller/rows.h"
+#include "controller/size.h"
 #include "controller/wake.h"
 #include "policies/rescue.h"
 #include "policies/retention.h"
@@ -195,6 +196,19 @@ static void decide_all_by(struct controller *c, struct config *config, struct id
 	c->config = own;
 }
 
+/* The same of what is read from the record, so once for both. */
+static int decide_on_record(struct controller *c, struct config *config, json_t *answer,
+			    struct error *e)
+{
+	json_t *kept = json_array(), *would_keep = json_array();
+	json_t *sizes = json_array(), *would_be = json_array();
+	decide_retention(c, config, kept, would_keep);
+	int r = size_try(c, config, sizes, would_be, e);
+	json_object_set_new(answer, "retention", compared(kept, would_keep));
+	json_object_set_new(answer, "sizes", compared(sizes, would_be));
+	return r;
+}
+
 json_t *policy_try(struct controller *c, struct config *config, struct error *e)
 {
 	json_t *now[ARRAY_SIZE(parts)], *then[ARRAY_SIZE(parts)];
@@ -208,11 +222,9 @@ json_t *policy_try(struct controller *c, struct config *config, struct error *e)
 	decide_all(c, now);
 	decide_all_by(c, config, &rules, then);
 	idle_rules_deinit(&rules);
-	json_t *answer = json_pack("{s:O}", "decisions", idle);
+	cleanup_json json_t *answer = json_pack("{s:O}", "decisions", idle);
 	for (size_t i = 0; i < ARRAY_SIZE(parts); i++)
 		json_object_set_new(answer, parts[i].name, compared(now[i], then[i]));
-	json_t *kept = json_array(), *would_keep = json_array();
-	decide_retention(c, config, kept, would_keep);
-	json_object_set_new(answer, "retention", compared(kept, would_keep));
-	return answer;
+	r = decide_on_record(c, config, answer, e);
+	return r < 0 ? NULL : steal_ptr(&answer);
 }

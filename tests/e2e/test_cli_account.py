@@ -89,6 +89,8 @@ def test_policy_try(elsad, tmp_path):
                        {"user": "bob", "server": "", "text": "waits", "changed": False, "now": {"text": "waits"}}],
         "consolidation": [{"node": "n1", "text": "off", "changed": False, "now": {"text": "off"}}],
         "rescue": [],
+        "sizes": [{"user": "cyd", "server": "", "text": "small: a cheaper one will do", "changed": True,
+                   "now": {"text": "large stays: there are no size classes"}}],
     }  # fmt: skip
     elsad.answers["POST /v1/policy/try"] = told
     said = good("policy", "try", str(new), url=elsad.url)
@@ -97,6 +99,7 @@ def test_policy_try(elsad, tmp_path):
     snapshots = said[said.index("Snapshots"):].splitlines()
     assert snapshots[0] == "Snapshots: 1 of 2 change"
     assert snapshots[2].split()[0] == "ada/lab" and snapshots[2].endswith("waits, every 2 min")
+    assert "Sizes: 1 of 1 change" in said and "small: a cheaper one will do" in said
     assert "Nodes that are emptied: as now" in said and "Memory limits" not in said and "\x1b" not in said
     assert json.loads(good("policy", "try", str(new), "--json", url=elsad.url)) == told
     elsad.answers["POST /v1/policy/try"] = {"decisions": []}

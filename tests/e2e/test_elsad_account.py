@@ -19,6 +19,18 @@ from recount import DAY_MS
 
 PRICES = (CHECKOUT / "packaging/prices/aws-us-east-1").read_text()
 HOUR_MS = 3_600_000
+GIB = 1 << 30
+SIZES = """
+[size]
+observed = 0
+settle = 0
+[[size.class]]
+name = "small"
+memory = "1G"
+[[size.class]]
+name = "large"
+memory = "8G"
+"""
 
 
 def make(path: Path) -> Elsad:
@@ -225,6 +237,37 @@ def test_explain(tmp_path: Path):
 def elsa(elsad: Elsad, *words: str) -> subprocess.CompletedProcess:
     return subprocess.run([BUILD / "elsa", "--url", f"unix:{elsad.dir}/elsad.sock", *words],
                           capture_output=True, text=True, timeout=60)  # fmt: skip
+
+
+def test_sizes_by_another_config_are_said_and_nothing_is_done(elsad: Elsad, tmp_path: Path):
+    for user, held, limit in ("ada", GIB // 4, 4 * GIB), ("bob", 3 * GIB, 4 * GIB), ("cyd", 6 * GIB, 12 * GIB):
+        elsad.follow(elsad.start_session(user, memory_bytes=limit))
+        elsad.node.running[elsad.session(user)["id"]]["rss_bytes"] = held
+    wait_for("what they hold to be seen", lambda: elsad.session("cyd")["rss_bytes"] == 6 * GIB)
+    assert elsad.session("bob")["rss_bytes"] == 3 * GIB
+    before = {user: elsad.whats(user) for user in ("ada", "bob", "cyd")}
+    new = tmp_path / "new.toml"
+
+    def told(text: str) -> dict:
+        new.write_text(text)
+        rows = json.loads(elsa(elsad, "policy", "try", str(new), "--json").stdout)["sizes"]
+        return {row["user"]: row for row in rows}
+
+    assert not told('[idle]\ntimeout = "1s"\n')
+    rows = told(SIZES)
+    ada, bob, cyd = (rows[user] for user in ("ada", "bob", "cyd"))
+    assert ada["class"] == ada["to"] == "small" and ada["reason"] == "cheaper-will-do" and ada["changed"]
+    assert ada["now"]["reason"] == "no-classes" and ada["now"]["text"].startswith("4096 MiB stays")
+    assert bob["to"] == "large" and bob["reason"] == "needs-more" and bob["memory_bytes"] == 8 * GIB
+    assert bob["need_bytes"] > 4 * GIB
+    assert cyd["to"] is None and cyd["reason"] == "fits" and cyd["memory_bytes"] == 12 * GIB
+    said = elsa(elsad, "policy", "try", str(new)).stdout
+    assert "Sizes: 3 of 3 change" in said and "small: a cheaper one will do" in said
+    # Seen for long enough is a matter of the config that is tried, as is how far back that counts.
+    rows = told(SIZES.replace('observed = 0', 'observed = "1h"\nwindow = "2d"'))
+    assert rows["ada"]["to"] is None and rows["ada"]["reason"] == "not-seen-enough"
+    assert {user: elsad.whats(user) for user in before} == before
+    assert elsad.session("ada")["memory_limit"] == 4 * GIB and elsad.get("/v1/sizes")["classes"] == []
 
 
 def test_a_decision_is_recorded_with_its_inputs(tmp_path: Path):
