@@ -47,9 +47,11 @@ static int on_frame(uint32_t frame, const void *data, size_t len, void *arg)
 static void drop_done(struct run *run)
 {
 	size_t left = 0;
+	pthread_rwlock_rdlock(&run->p->spaces_lock);
 	for (size_t i = 0; i < run->count; i++)
 		if (!pages_record_has(&run->p->record, run->frames[i]))
 			run->frames[left++] = run->frames[i];
+	pthread_rwlock_unlock(&run->p->spaces_lock);
 	run->count = left;
 }
 
@@ -122,14 +124,6 @@ static bool choose(struct run *run)
 	return more;
 }
 
-static bool is_all_in(struct pages *p)
-{
-	for (uint32_t f = 0; f < p->source.frame_count; f++)
-		if (!pages_record_has(&p->record, f))
-			return false;
-	return true;
-}
-
 /* Lock held. The last thread of a pass begins the next one; true when there is nothing left. */
 static bool end_pass(struct pages *p)
 {
@@ -139,7 +133,7 @@ static bool end_pass(struct pages *p)
 			pthread_cond_wait(&p->changed, &p->lock);
 		return false;
 	}
-	if (is_all_in(p))
+	if (atomic_load(&p->missing) == 0)
 		return true;
 	pthread_mutex_unlock(&p->lock);
 	pages_back_off(p, &p->pass_wait_ms);

@@ -98,7 +98,7 @@ struct pages {
 	int32_t next_child;
 	size_t forks; /* since it was last looked which have ended, */
 	size_t lived; /* ... and these had not */
-	struct pages_record record;
+	struct pages_record record; /* exchanged under the write lock */
 	struct vault vault;
 	struct pages_keeper *keeper;
 	bool settled; /* all spaces are known and registered, and in the vault; not let go yet */
