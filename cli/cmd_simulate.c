@@ -68,6 +68,20 @@ static int read_bench(const char *path, struct sim_setup *setup, struct error *e
 	return error_remedy(e, r, "make it with: make bench GROUP=store");
 }
 
+static void use_consolidation(const struct config *config, struct sim_setup *setup)
+{
+	setup->consolidates = config->consolidation.enabled;
+	setup->consolidate = (struct consolidate_rules) {
+		.steady_ms = config->consolidation.steady_ms,
+		.calm_ms = config->consolidation.calm_ms,
+		.patience_ms = config->consolidation.give_up_ms,
+		.moves_per_hour = config->consolidation.moves_per_hour,
+		.session_rest_ms = config->consolidation.rest_ms,
+		.at_once = config->consolidation.moves_at_once,
+		.fill = config->consolidation.fill,
+	};
+}
+
 static void use_config(const struct config *config, struct sim_setup *setup)
 {
 	const struct config_rule *idle = &config->idle.base;
@@ -84,6 +98,7 @@ static void use_config(const struct config *config, struct sim_setup *setup)
 	setup->reserve_bytes = config->nodes.reserve_bytes;
 	setup->lease_ms = config->nodes.lease_ms;
 	setup->workers = (size_t)config->node.workers;
+	use_consolidation(config, setup);
 	/* Where nobody gives machines, its numbers mean nothing. */
 	if (strcmp(config->capacity.provider, "none") == 0)
 		return;
@@ -211,7 +226,14 @@ static json_t *evictions(const struct sim_result *r)
 			 (json_int_t)r->evicted_lost);
 }
 
-static json_t *one_result(const struct sim_result *r)
+static json_t *emptied(const struct sim_result *r)
+{
+	return json_pack("{s:I, s:I, s:I, s:I}", "machines", (json_int_t)r->emptied, "given_up",
+			 (json_int_t)r->emptying_ended, "moved", (json_int_t)r->emptied_moved,
+			 "put_to_sleep", (json_int_t)r->emptied_put);
+}
+
+static json_t *one_result(const struct simulation *sim, const struct sim_result *r)
 {
 	json_t *o = json_pack("{s:s, s:s, s:f, s:f, s:f, s:f, s:f, s:f, s:f}", "way",
 			      r->strategy->name, "text", r->strategy->text, "cost", report_cost(r),
@@ -230,6 +252,8 @@ static json_t *one_result(const struct sim_result *r)
 	json_object_set_new(o, "pauses", durations(&r->pauses));
 	json_object_set_new(o, "work_hours", work(&r->work));
 	json_object_set_new(o, "evictions", evictions(r));
+	if (sim->setup.consolidates && r->strategy->moves)
+		json_object_set_new(o, "emptied", emptied(r));
 	return o;
 }
 
@@ -239,7 +263,7 @@ static void print_as_json(const struct simulation *sim)
 	char begin[CLOCK_TEXT_SIZE], end[CLOCK_TEXT_SIZE];
 	cleanup_json json_t *ways = json_array();
 	for (int i = 0; i < STRATEGY_COUNT; i++)
-		json_array_append_new(ways, one_result(world_result(sim->worlds[i])));
+		json_array_append_new(ways, one_result(sim, world_result(sim->worlds[i])));
 	cleanup_json json_t *all = json_pack(
 		"{s:s, s:s, s:I, s:I, s:s, s:s, s:O}", "begin", clock_format(sim->begin, begin),
 		"end", clock_format(sim->end, end), "seed", (json_int_t)s->seed, "sessions",

@@ -8,6 +8,7 @@
  */
 
 #include "policies/capacity.h"
+#include "policies/consolidate.h"
 #include "policies/idle.h"
 #include "policies/protect.h"
 #include "prices/prices.h"
@@ -58,10 +59,14 @@ struct sim_setup {
 	struct capacity_rules capacity;
 	int64_t spare_session_bytes; /* capacity.spare_bytes more for each session known: who comes
 				      * while a machine is made are the more, the more there are */
-	int64_t reserve_bytes;       /* of each machine, left to the system */
-	int64_t lease_ms;            /* until a machine that went without a word is given up */
-	int64_t margin_ms;           /* left free before a machine's deadline */
-	size_t workers;              /* effects of a node at once */
+	/* Machines that could be empty are emptied, where sessions in use can be moved. `min` and
+	 * `spare_bytes` are capacity's. */
+	bool consolidates;
+	struct consolidate_rules consolidate;
+	int64_t reserve_bytes; /* of each machine, left to the system */
+	int64_t lease_ms;      /* until a machine that went without a word is given up */
+	int64_t margin_ms;     /* left free before a machine's deadline */
+	size_t workers;        /* effects of a node at once */
 };
 
 /* Everything but the prices: as the configuration's defaults and docs/performance.md have it. */

@@ -39,6 +39,7 @@ struct world *world_new(const struct sim_setup *setup, enum strategy_id strategy
 	w->idle = (struct idle_policy) { .rules = &setup->idle,
 					 .rule_count = 1,
 					 .concurrency = setup->idle_concurrency };
+	w->emptying = NONE;
 	w->result.strategy = w->strategy;
 	w->result.awake.step_ms = w->result.machines.step_ms = SAMPLE_MS;
 	choose_pools(w);
@@ -57,6 +58,7 @@ struct world *world_free(struct world *w)
 	free(w->sessions);
 	free(w->wanted);
 	free(w->sleepy);
+	free(w->moves);
 	free(w->scratch);
 	queue_deinit(&w->queue);
 	free(w);
@@ -150,6 +152,10 @@ static void happens(struct world *w, const struct queue_item *item)
 		if (w->capacity_at && w->now >= w->capacity_at)
 			capacity_pass(w);
 		return;
+	case ON_CONSOLIDATE:
+		if (w->consolidate_at && w->now >= w->consolidate_at)
+			consolidate_pass(w);
+		return;
 	case ON_SAMPLE:
 		sample(w);
 		return;
@@ -191,6 +197,7 @@ static void begin(struct world *w, wall_ms at)
 {
 	w->begun_at = w->counted_at = w->now = at;
 	capacity_soon(w, 0);
+	consolidate_soon(w, 0);
 	sample(w);
 }
 

@@ -40,7 +40,9 @@ struct sim_result {
 	uint64_t sessions_lost;  /* state gone that nobody meant to end: of those culled, too */
 	uint64_t machines_taken; /* by the cloud */
 	uint64_t evicted, evicted_saved, evicted_older, evicted_lost; /* sessions on them */
-	uint64_t moved; /* of those saved: while they ran */
+	uint64_t moved;                      /* of those saved: while they ran */
+	uint64_t emptied, emptying_ended;    /* machines, to be given back; given up */
+	uint64_t emptied_moved, emptied_put; /* sessions: moved while they ran; put to sleep */
 	size_t machines_peak, sessions;
 	size_t waiting; /* sessions that were wanted at the trace's end, and not there */
 	struct course awake, machines;

@@ -80,6 +80,12 @@ static struct evacuate_facts facts_of(const struct world *w, const struct machin
 	};
 }
 
+int64_t evict_move_ms(const struct world *w, const struct machine *m, int64_t bytes)
+{
+	const struct evacuate_facts facts = facts_of(w, m);
+	return evacuate_move_takes(&facts, bytes);
+}
+
 static int64_t unsent(const struct world *w, const struct sim_session *s)
 {
 	const struct evacuate_history history = {

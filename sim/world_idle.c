@@ -81,6 +81,14 @@ static void put_away(struct world *w, struct sim_session *s, const struct idle_d
 	w->under_way += s->now.state == SESSION_CHECKPOINTING;
 }
 
+/* Its machine is emptied. */
+void idle_put_away(struct world *w, struct sim_session *s)
+{
+	struct idle_decision d = decide(w, s, 0);
+	if (d.hibernate)
+		put_away(w, s, &d);
+}
+
 static void wait_for_slot(struct world *w, struct sim_session *s)
 {
 	if (w->sleepy_count == w->sleepy_size) {

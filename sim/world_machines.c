@@ -13,13 +13,14 @@ struct machine *machine_of(const struct world *w, const struct sim_session *s)
 	return s->machine == NONE ? NULL : w->machines[s->machine];
 }
 
-static void show_node(struct world *w, const struct machine *m)
+void machine_show(struct world *w, const struct machine *m)
 {
 	const struct world_pool *pool = &w->pools[m->pool];
 	w->nodes[m->slot] = (struct place_node) {
 		.name = m->name,
 		.up = m->joined,
 		.doomed = m->doomed,
+		.avoid = m->number == w->emptying,
 		.memory_bytes = pool->memory_bytes,
 		.committed_bytes = m->committed_bytes,
 		.available_bytes = -1,
@@ -131,7 +132,7 @@ void machine_ask(struct world *w, size_t pool)
 	snprintf(m->name, sizeof(m->name), "m%08u", m->number);
 	w->machines[w->machine_numbers++] = m;
 	w->live[w->live_count++] = m->number;
-	show_node(w, m);
+	machine_show(w, m);
 	if (w->live_count > w->result.machines_peak)
 		w->result.machines_peak = w->live_count;
 	world_at(w, w->now + w->setup->prices.boot_ms, ON_JOIN, m->number, 0);
@@ -141,7 +142,7 @@ void machine_joined(struct world *w, struct machine *m)
 {
 	m->joined = true;
 	m->empty_since = w->now;
-	show_node(w, m);
+	machine_show(w, m);
 	wanted_retry(w);
 	capacity_soon(w, 0);
 }
@@ -150,7 +151,7 @@ void machine_doom(struct world *w, struct machine *m, wall_ms deadline)
 {
 	m->doomed = true;
 	m->deadline = deadline;
-	show_node(w, m);
+	machine_show(w, m);
 	capacity_soon(w, 0);
 }
 
@@ -170,7 +171,7 @@ void machine_end(struct world *w, struct machine *m)
 	if (m->slot < w->live_count) {
 		struct machine *moved = w->machines[w->live[m->slot]];
 		moved->slot = m->slot;
-		show_node(w, moved);
+		machine_show(w, moved);
 	}
 	w->machines[m->number] = machine_free(m);
 	capacity_soon(w, 0);

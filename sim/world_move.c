@@ -25,6 +25,17 @@ static void give_up_room(struct world *w, struct sim_session *s)
 	machine_resized(w, to, -s->moving_bytes);
 }
 
+void move_begin(struct world *w, struct sim_session *s, struct machine *to, int64_t takes_ms)
+{
+	s->moving_to = to->number;
+	s->moving_bytes = s->memory_bytes;
+	s->move_ms = takes_ms;
+	to->arriving++;
+	to->empty_since = 0;
+	machine_resized(w, to, s->memory_bytes);
+	session_change(w, s, EVENT_MIGRATE);
+}
+
 bool move_try(struct world *w, struct sim_session *s, int64_t takes_ms)
 {
 	const struct place_request request = { .memory_bytes = s->memory_bytes,
@@ -36,14 +47,7 @@ bool move_try(struct world *w, struct sim_session *s, int64_t takes_ms)
 		s->stays = s->machine + 1;
 		return false;
 	}
-	struct machine *to = w->machines[w->live[i]];
-	s->moving_to = to->number;
-	s->moving_bytes = s->memory_bytes;
-	s->move_ms = takes_ms;
-	to->arriving++;
-	to->empty_since = 0;
-	machine_resized(w, to, s->memory_bytes);
-	session_change(w, s, EVENT_MIGRATE);
+	move_begin(w, s, w->machines[w->live[i]], takes_ms);
 	return true;
 }
 
@@ -70,7 +74,8 @@ void move_ended(struct world *w, struct sim_session *s)
 		machine_leave(w, s);
 		machine_put(w, to, s);
 		session_change(w, s, EVENT_EFFECT_DONE);
-		w->result.moved++;
+		w->result.moved += from->doomed;
+		w->result.emptied_moved += !from->doomed;
 		w->result.evicted_saved += s->evicted;
 		s->evicted = false;
 		idle_arm(w, s, w->now);
@@ -78,5 +83,10 @@ void move_ended(struct world *w, struct sim_session *s)
 	}
 	if (s->to_stop)
 		session_stop(w, s);
-	evict_look(w, from);
+	else if (!from->doomed)
+		idle_arm(w, s, w->now);
+	if (from->doomed)
+		evict_look(w, from);
+	else
+		consolidate_soon(w, 0);
 }

@@ -21,6 +21,7 @@ enum world_event {
 	ON_EVACUATE,   /* machine: look again */
 	ON_PROTECT,    /* machine: look again */
 	ON_CAPACITY,
+	ON_CONSOLIDATE,
 	ON_SAMPLE,
 };
 
@@ -58,8 +59,9 @@ struct sim_session {
 	bool evicted; /* its machine was taken away, and it is not decided yet what comes of it */
 	wall_ms look_at; /* the policy is asked about it; 0: not */
 	bool wanted, sleepy, to_stop;
-	bool unseen;      /* it sleeps, or is about to, and nobody is told */
-	wall_ms slept_at; /* since then */
+	bool unseen;        /* it sleeps, or is about to, and nobody is told */
+	wall_ms slept_at;   /* since then */
+	wall_ms emptied_at; /* its machine was emptied, and it moved; 0: never */
 };
 
 struct machine {
@@ -74,6 +76,7 @@ struct machine {
 	size_t arriving;             /* sessions that room is kept for */
 	int64_t committed_bytes;
 	uint32_t protect_turn, evict_turn; /* the looks that hold; earlier ones were overtaken */
+	wall_ms fits_since;                /* of consolidate_node */
 	wall_ms protect_at;                /* of the next look; 0: none */
 	bool protect_waits;                /* sessions wait for the end of a snapshot */
 	char name[16];
@@ -112,6 +115,11 @@ struct world {
 	uint32_t savings;
 	wall_ms capacity_at; /* of the next pass; 0: none */
 	wall_ms grown_at, shrunk_at;
+	wall_ms consolidate_at; /* of the next pass; 0: none */
+	uint32_t emptying;      /* machine; NONE */
+	wall_ms emptying_at, emptying_ended_at;
+	wall_ms *moves; /* to empty machines, of the last hour; owned */
+	size_t move_count, move_size;
 	uint64_t interrupts;
 	size_t awake;
 	double stored_bytes;
@@ -157,8 +165,10 @@ void idle_look(struct world *w, struct sim_session *s);
 void idle_slot_free(struct world *w); /* a hibernation has ended */
 void idle_arm(struct world *w, struct sim_session *s, wall_ms at);
 bool session_in_use(const struct world *w, const struct sim_session *s);
+void idle_put_away(struct world *w, struct sim_session *s);
 
 /* world_machines.c */
+void machine_show(struct world *w, const struct machine *m); /* to place() */
 struct machine *machine_of(const struct world *w, const struct sim_session *s);
 struct machine *machine_free(struct machine *m); /* NULL */
 void machine_put(struct world *w, struct machine *m, struct sim_session *s);
@@ -174,14 +184,20 @@ void machines_settle(struct world *w); /* what those that are left have cost */
 void capacity_soon(struct world *w, int64_t in_ms);
 void capacity_pass(struct world *w);
 
+/* world_consolidate.c */
+void consolidate_soon(struct world *w, int64_t in_ms);
+void consolidate_pass(struct world *w);
+
 /* world_evict.c */
 void evict_interrupt(struct world *w, const struct trace_record *record);
 void evict_look(struct world *w, struct machine *m);
 void evict_saved(struct world *w, struct sim_session *s);
 void evict_gone(struct world *w, struct machine *m);
+int64_t evict_move_ms(const struct world *w, const struct machine *m, int64_t bytes);
 
 /* world_move.c */
 bool move_under_way(const struct world *w, const struct machine *m);
+void move_begin(struct world *w, struct sim_session *s, struct machine *to, int64_t takes_ms);
 bool move_try(struct world *w, struct sim_session *s,
 	      int64_t takes_ms);                          /* false: no machine takes it */
 void move_recall(struct world *w, struct sim_session *s); /* it stays where it is */

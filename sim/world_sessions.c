@@ -228,6 +228,8 @@ static void hibernated(struct world *w, struct sim_session *s)
 	s->evicted = false;
 	if (m->doomed)
 		evict_look(w, m);
+	else if (m->number == w->emptying)
+		consolidate_soon(w, 0);
 	if (s->unseen)
 		idle_arm(w, s, w->now);
 	fall_asleep(w, s);

@@ -88,6 +88,12 @@ def test_options_change_what_comes_out(trace, tmp_path):
     assert other["ways"][0]["cost"] != plain["ways"][0]["cost"]
     more = json.loads(good("simulate", trace, "--json", "--spare=100G"))
     assert more["ways"][4]["cost"] > plain["ways"][4]["cost"]
+    config.write_text("[consolidation]\nenabled = true\n")
+    emptied = json.loads(good("simulate", trace, "--json", "--config", config, "--spare=0"))
+    beside = json.loads(good("simulate", trace, "--json", "--spare=0"))
+    assert emptied["ways"][:4] == beside["ways"][:4] and "emptied" not in beside["ways"][4]
+    assert emptied["ways"][4]["emptied"]["machines"] > 0 and emptied["ways"][4]["states_lost"] == 0
+    assert emptied["ways"][4]["machine_hours"] < beside["ways"][4]["machine_hours"]
     bench.write_text("[]")
     assert "no figure that is used" in run("simulate", trace, "--bench", bench).stderr
 

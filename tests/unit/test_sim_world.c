@@ -185,6 +185,56 @@ static void test_stop(void **state)
 	}
 }
 
+/* --- machines that could be empty ------------------------------------------------------------- */
+
+enum { FILLING = 20 };
+
+/* Two machines full of sessions; after an hour only the first and the last of them are in use, each
+ * on a machine of its own, for six more. */
+static struct sim_result evening(enum strategy_id id, bool on, int64_t moves_per_hour)
+{
+	struct world *w = new_world(id);
+	setup.consolidates = on;
+	setup.consolidate.moves_per_hour = moves_per_hour;
+	setup.capacity.spare_bytes = setup.spare_session_bytes = 0;
+	for (uint32_t i = 0; i < FILLING; i++)
+		take(w, (struct trace_record) { .kind = TRACE_OPEN,
+						.session = i,
+						.memory_bytes = 3 * GIB,
+						.at = HOUR });
+	for (uint32_t i = 0; i < FILLING; i += FILLING - 1)
+		take(w, (struct trace_record) { .kind = TRACE_BUSY,
+						.session = i,
+						.at = HOUR + 1,
+						.duration_ms = 7 * HOUR });
+	take(w, (struct trace_record) { .kind = TRACE_END, .at = 10 * HOUR });
+	struct sim_result r = *world_result(w);
+	check_account(&r);
+	assert_int_equal(r.work.kept_ms, 14 * HOUR);
+	assert_int_equal(r.sessions_lost, 0);
+	assert_int_equal(r.machines_peak, 2);
+	world_free(w);
+	return r;
+}
+
+static void test_consolidation(void **state)
+{
+	(void)state;
+	const struct sim_result without = evening(STRATEGY_ELSA, false, 20);
+	const struct sim_result with = evening(STRATEGY_ELSA, true, 20);
+	assert_int_equal(without.emptied + without.emptied_moved, 0);
+	assert_int_equal(with.emptied, 1);
+	assert_int_equal(with.emptied_moved, 1);
+	assert_int_equal(with.pauses.count, 0);
+	assert_int_equal(with.hibernations, without.hibernations);
+	assert_true(with.machine_hours < without.machine_hours - 5);
+	/* Within its budget, and only where sessions move as they run. */
+	const struct sim_result none = evening(STRATEGY_ELSA, true, 0);
+	assert_int_equal(none.emptied + none.emptying_ended + none.emptied_moved, 0);
+	assert_true(none.machine_hours == without.machine_hours);
+	assert_int_equal(evening(STRATEGY_PROTOTYPE, true, 20).emptied, 0);
+}
+
 /* --- properties: random traces --------------------------------------------------------------- */
 
 enum { USERS = 40, POOL_COUNT = 3 };
@@ -350,6 +400,10 @@ static void prepare(struct sim_setup *how, uint64_t seed)
 	how->spare_session_bytes = 0;
 	how->capacity.max = seed % 4 ? 1000 : 2; /* too few for all */
 	how->idle.timeout_ms = seed % 2 ? HOUR : 5 * MINUTE;
+	how->consolidates = seed % 3 > 0;
+	how->consolidate.steady_ms = MINUTE;
+	how->consolidate.calm_ms = 2 * MINUTE;
+	how->consolidate.moves_per_hour = 4;
 	assert_int_equal(prices_parse(prices_default, &how->prices, &e), 0);
 }
 
@@ -359,6 +413,7 @@ static void test_random(void **state)
 {
 	static struct sim_setup how;
 	static struct random once, again;
+	uint64_t moved = 0;
 	(void)state;
 	for (uint64_t seed = 0; seed < 12; seed++) {
 		prepare(&how, seed);
@@ -371,11 +426,15 @@ static void test_random(void **state)
 			assert_int_equal(r->work.asked_ms, asked);
 			assert_memory_equal(r, world_result(again.worlds[i]), sizeof(*r));
 			assert_true(r->machines_peak <= (size_t)how.capacity.max + 12);
+			assert_true(r->emptied_moved <= 4 * (r->awake.count + 1));
+			assert_true(how.consolidates || !r->emptied);
+			moved += r->emptied_moved;
 		}
 		assert_int_equal(world_result(once.worlds[STRATEGY_ALWAYS_ON])->work.lost_ms, 0);
 		end_random(&once);
 		end_random(&again);
 	}
+	assert_true(moved > 0);
 }
 
 static void test_page(void **state)
@@ -425,7 +484,7 @@ int main(void)
 		cmocka_unit_test(test_ways),          cmocka_unit_test(test_long_asleep),
 		cmocka_unit_test(test_interruptions), cmocka_unit_test(test_stop),
 		cmocka_unit_test(test_random),        cmocka_unit_test(test_page),
-		cmocka_unit_test(test_bench),
+		cmocka_unit_test(test_bench),         cmocka_unit_test(test_consolidation),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
