@@ -67,23 +67,34 @@ static void sleep_until_there_is_room(struct session *s)
 			    e.text);
 }
 
-static void take_elsewhere(struct session *s, int64_t wanted)
+/* First, or it would be placed as small as it was. When it waits for its turn that is on record
+ * already. */
+static int record_wanted(struct session *s, int64_t bytes, struct error *e)
+{
+	int64_t before = s->memory_limit;
+	if (bytes <= before)
+		return 0;
+	cleanup_free char *detail =
+		str_printf("from %lld to %lld MiB, for which %s has no room",
+			   (long long)before / MIB, (long long)bytes / MIB, node_name(s->node));
+	return session_set_memory(s, bytes, WHO, WHY, detail, e);
+}
+
+/* `limit`: what its node has given it. */
+static void take_elsewhere(struct session *s, int64_t wanted, int64_t limit)
 {
 	struct error e = ERROR_INIT;
 	int64_t most = largest_elsewhere(s);
 	int64_t bytes = wanted < most ? wanted : most;
 	s->seen.rescued_at = clock_mono();
-	if (bytes <= s->memory_limit)
+	if (bytes <= limit)
 		return; /* its node lets it go on in the end */
-	int64_t before = s->memory_limit;
-	cleanup_free char *detail =
-		str_printf("from %lld to %lld MiB, for which %s has no room",
-			   (long long)before / MIB, (long long)bytes / MIB, node_name(s->node));
-	/* First, or it would be placed as small as it was. */
-	int r = session_set_memory(s, bytes, WHO, WHY, detail, &e);
+	int r = record_wanted(s, bytes, &e);
 	if (r == 0)
 		r = move(s, &e);
 	bool alone = !nodes_next(nodes_first(s->controller)) && !capacity_can_grow(s->controller);
+	if (r == -EBUSY)
+		s->seen.rescued_at = 0; /* others move: at the next look it may be its turn */
 	if (r == 0 || r == -EBUSY || alone)
 		return;
 	log_info("%s: short of memory, and it cannot move as it runs: %s", s->label, e.text);
@@ -97,5 +108,5 @@ void rescue_seen(struct session *s, const struct session_status *status)
 	if (s->memory_limit > 0 && status->memory_limit > s->memory_limit && !s->size.asking)
 		note_raised(s, status->memory_limit);
 	if (status->short_of > 0 && s->state == SESSION_RUNNING && !s->effect && !lately)
-		take_elsewhere(s, status->short_of);
+		take_elsewhere(s, status->short_of, status->memory_limit);
 }

@@ -21,12 +21,13 @@ struct rescue {
 	struct rescue_rules rules;
 };
 
-/* One that is looked at, and what it uses. */
+/* One that is here, and what it uses. */
 struct patient {
 	struct session *session;
 	struct cgroup cgroup;
 	struct session_limits limits;
 	int64_t used;
+	bool treated; /* it may be given more, or stand still; else it only takes up room */
 };
 
 static int64_t ms(mono_us t)
@@ -34,12 +35,13 @@ static int64_t ms(mono_us t)
 	return t / 1000;
 }
 
-/* Only processes that run use more, and the worker of an effect has the session's journal. */
+/* Only processes that run use more, and the worker of an effect has the session's journal. Under
+ * the lock. */
 static bool is_looked_at(struct node *node, struct session *s)
 {
 	bool stands = hold_any(node, s) && !hold_has(node, s, HOLD_MEMORY);
-	return !s->effect && !s->journal.effect && !stands && session_alive(node, s) &&
-	       !s->journal.given_to && s->journal.session.limits.memory_bytes > 0;
+	return !s->effect && !s->journal.effect && !stands && !s->journal.given_to &&
+	       s->journal.session.limits.memory_bytes > 0;
 }
 
 /* --- what it uses ------------------------------------------------------------------------- */
@@ -58,17 +60,29 @@ static void see_growth(struct session *s, int64_t used)
 	s->memory.at = now;
 }
 
-static int examine(struct node *node, struct session *s, struct patient *p, struct error *e)
+/* An effect may be at its journal. False: it is not here. */
+static bool admit(struct node *node, struct session *s, struct patient *p)
+{
+	pthread_mutex_lock(&node->lock);
+	bool alive = session_alive(node, s);
+	*p = (struct patient) { .session = s, .limits = s->journal.session.limits };
+	p->treated = alive && is_looked_at(node, s);
+	if (s->journal.given_to)
+		p->limits.memory_bytes = 0; /* it will take no more here */
+	pthread_mutex_unlock(&node->lock);
+	return alive;
+}
+
+static int examine(struct node *node, struct patient *p, struct error *e)
 {
 	struct cgroup_usage usage = { 0 };
-	*p = (struct patient) { .session = s, .limits = s->journal.session.limits };
-	int r = cgroup_init(&p->cgroup, node->config->node.cgroup, s->id, e);
+	int r = cgroup_init(&p->cgroup, node->config->node.cgroup, p->session->id, e);
 	if (r == 0)
 		r = cgroup_usage(&p->cgroup, &usage, e);
 	p->used = usage.memory_bytes;
-	if (r == 0)
-		see_growth(s, p->used);
-	else
+	if (r == 0 && p->treated)
+		see_growth(p->session, p->used);
+	else if (r < 0)
 		cgroup_deinit(&p->cgroup);
 	return r;
 }
@@ -181,7 +195,8 @@ static struct patient *examine_all(struct node *node, size_t *count)
 		most++;
 	struct patient *patients = calloc(most + 1, sizeof(*patients));
 	for (struct session *s = node->sessions; patients && s; s = s->next)
-		if (is_looked_at(node, s) && examine(node, s, &patients[*count], NULL) == 0)
+		if (admit(node, s, &patients[*count]) &&
+		    examine(node, &patients[*count], NULL) == 0)
 			++*count;
 	return patients;
 }
@@ -196,6 +211,27 @@ int64_t rescue_room(struct node *node)
 	return room;
 }
 
+int rescue_check(struct node *node, struct session *s, int64_t limit, struct error *e)
+{
+	struct patient p;
+	if (!admit(node, s, &p))
+		return error_fault(e, FAULT_CONFLICT, "it does not run");
+	int r = examine(node, &p, e);
+	if (r < 0)
+		return r;
+	cgroup_deinit(&p.cgroup);
+	const struct rescue_facts facts = { .used_bytes = p.used,
+					    .limit_bytes = limit,
+					    .growth = (int64_t)s->memory.growth };
+	if (rescue_decide(&node->rescue->rules, &facts).reason == RESCUE_FAR)
+		return 0;
+	return error_fault(e, FAULT_CONFLICT,
+			   "it uses %lld MiB, and grows by %lld MiB a second: it would soon have "
+			   "no more than the %lld MiB that it is to get",
+			   (long long)p.used >> 20, (long long)s->memory.growth >> 20,
+			   (long long)limit >> 20);
+}
+
 static void on_look(evutil_socket_t fd, short what, void *arg)
 {
 	struct node *node = arg;
@@ -205,7 +241,8 @@ static void on_look(evutil_socket_t fd, short what, void *arg)
 	cleanup_free struct patient *patients = examine_all(node, &count);
 	int64_t room = count ? room_of(node, patients, count) : 0;
 	for (size_t i = 0; i < count; i++) {
-		treat(node, &patients[i], &room);
+		if (patients[i].treated)
+			treat(node, &patients[i], &room);
 		cgroup_deinit(&patients[i].cgroup);
 	}
 }

@@ -19,4 +19,8 @@ void rescue_free(struct node *node);
  */
 int64_t rescue_room(struct node *node);
 
+/* Whether a session that runs is as far from that limit as one is left alone. A conflict: it is
+ * not. */
+int rescue_check(struct node *node, struct session *s, int64_t limit, struct error *e);
+
 #endif
