@@ -85,6 +85,11 @@ const char *value_check_name(const char *text)
 		     "a name of letters, digits, \".\", \"_\" and \"-\"");
 }
 
+const char *value_check_group(const char *text)
+{
+	return check(*text && strlen(text) <= 255, "a group's name");
+}
+
 const char *value_check_host_name(const char *text)
 {
 	return check(*text != '-' && *text != '.' && only(text, LETTERS DIGITS ".-") &&

@@ -47,6 +47,9 @@ void *config_free(struct config *config)
 		entry_deinit(&config->idle.rules[i], OPTION_RULE);
 	for (size_t i = 0; i < config->size.class_count; i++)
 		entry_deinit(&config->size.classes[i], OPTION_CLASS);
+	for (size_t i = 0; i < config->budget.group_count; i++)
+		entry_deinit(&config->budget.groups[i], OPTION_BUDGET);
+	free(config->budget.groups);
 	free(config->idle.rules);
 	free(config->size.classes);
 	free(config);
@@ -86,7 +89,7 @@ static int apply_table(const struct loader *l, const char *section, const struct
 		const struct toml_node *node = &table->children[i];
 		const struct option *option = option_find(section, node->key);
 		if (!option && is_list(section, node->key))
-			continue; /* apply_rules(), apply_classes() */
+			continue; /* apply_rules(), apply_classes(), apply_budgets() */
 		if (!option)
 			return fail_unknown(l, section, node);
 		int r = field_set(base, option, node, l->name, l->e);
@@ -220,6 +223,55 @@ static int apply_classes(const struct loader *l)
 		r = apply_table(l, OPTION_CLASS, &list->children[i], to);
 		if (r == 0)
 			r = check_class(l, &list->children[i]);
+	}
+	return r;
+}
+
+/* --- budgets ------------------------------------------------------------------------------ */
+
+static int fail_budget(const struct loader *l, const struct toml_node *node, const char *text)
+{
+	return error_set(l->e, EINVAL, "%s:%d:%d: " OPTION_BUDGET ": %s", l->name, node->at.line,
+			 node->at.column, text);
+}
+
+static int check_budget(const struct loader *l, const struct toml_node *node)
+{
+	const struct config *c = l->config;
+	const struct config_budget *own = &c->budget.groups[c->budget.group_count - 1];
+	if (!own->group)
+		return fail_budget(l, node, "it has no group, such as group = \"students\"");
+	if (own->amount <= 0)
+		return fail_budget(l, node, "it has no amount, such as amount = 400.0");
+	for (const struct config_budget *other = c->budget.groups; other < own; other++) {
+		char text[160];
+		snprintf(text, sizeof(text), "\"%.64s\" has a budget for each %s already: give one",
+			 own->group, own->per);
+		if (strcmp(own->group, other->group) == 0 && strcmp(own->per, other->per) == 0)
+			return fail_budget(l, find(node, "group"), text);
+	}
+	return 0;
+}
+
+static int apply_budgets(const struct loader *l)
+{
+	struct config *c = l->config;
+	const struct toml_node *list = find(find(l->root, "budget"), "group");
+	size_t count = list ? list->count : 0;
+	int r = check_list(l, list, OPTION_BUDGET, "budgets");
+	if (r < 0 || count == 0)
+		return r;
+	c->budget.groups = calloc(count, sizeof(*c->budget.groups));
+	if (!c->budget.groups)
+		return error_set(l->e, ENOMEM, "out of memory while reading %s", l->name);
+	for (size_t i = 0; r == 0 && i < count; i++) {
+		struct config_budget *to = &c->budget.groups[c->budget.group_count++];
+		*to = (struct config_budget) { .per = strdup("month"), .starts = strdup("allow") };
+		if (!to->per || !to->starts)
+			return error_set(l->e, ENOMEM, "out of memory while reading %s", l->name);
+		r = apply_table(l, OPTION_BUDGET, &list->children[i], to);
+		if (r == 0)
+			r = check_budget(l, &list->children[i]);
 	}
 	return r;
 }
@@ -362,6 +414,8 @@ int config_parse(const char *text, size_t len, const char *name, struct config *
 	r = apply_rules(&l);
 	if (r == 0)
 		r = apply_classes(&l);
+	if (r == 0)
+		r = apply_budgets(&l);
 	if (r == 0)
 		r = check_together(&l);
 	if (r < 0)

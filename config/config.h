@@ -41,6 +41,14 @@ struct config_class { /* [[size.class]] */
 	double price; /* an hour; 0: by its memory */
 };
 
+struct config_budget { /* [[budget.group]] */
+	char *group;
+	char *per; /* "day", "month" */
+	double amount;
+	int64_t timeout_ms; /* beyond it, idle.timeout at most; 0: as before */
+	char *starts;       /* beyond it: "allow", "spot", "refuse" */
+};
+
 struct config {
 	struct {
 		char *api_url;    /* http://127.0.0.1:8081/hub/api */
@@ -190,9 +198,17 @@ struct config {
 		int64_t window_ms;
 		double headroom, slack;
 		int64_t observed_ms, settle_ms;
+		char *running;       /* "keep", "lower", "move" */
+		double stall_hour;   /* what an hour of standing still is worth */
+		int64_t expected_ms; /* that one is expected to go on at most */
 		struct config_class *classes;
 		size_t class_count;
 	} size;
+	struct {             /* see policies/budget.h */
+		double tell; /* a share */
+		struct config_budget *groups;
+		size_t group_count;
+	} budget;
 	struct {
 		char *prices;     /* path of a catalogue; "": the built-in one */
 		double host_hour; /* of the hub's own host; 0: by the catalogue */

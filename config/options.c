@@ -7,16 +7,17 @@
 #include <stdio.h>
 #include <string.h>
 
-#define AT(field)       offsetof(struct config, field)
-#define IN_RULE(field)  offsetof(struct config_rule, field)
-#define IN_CLASS(field) offsetof(struct config_class, field)
-#define SECOND          1000.0
-#define MINUTE          (60 * SECOND)
-#define HOUR            (60 * MINUTE)
-#define DAY             (24 * HOUR)
-#define MIB             (1024.0 * 1024)
-#define TIB             (1024.0 * 1024 * MIB)
-#define YEARS           (3650 * DAY)
+#define AT(field)        offsetof(struct config, field)
+#define IN_RULE(field)   offsetof(struct config_rule, field)
+#define IN_CLASS(field)  offsetof(struct config_class, field)
+#define IN_BUDGET(field) offsetof(struct config_budget, field)
+#define SECOND           1000.0
+#define MINUTE           (60 * SECOND)
+#define HOUR             (60 * MINUTE)
+#define DAY              (24 * HOUR)
+#define MIB              (1024.0 * 1024)
+#define TIB              (1024.0 * 1024 * MIB)
+#define YEARS            (3650 * DAY)
 
 const struct option_section option_sections[] = {
 	{ "hub", "JupyterHub, as elsad reaches it." },
@@ -44,6 +45,10 @@ const struct option_section option_sections[] = {
 	{ OPTION_CLASS, "What there is to choose from: each class with a name of its own." },
 	{ "account",
 	  "What sessions cost, and what they would have cost always on (docs/savings.md)." },
+	{ "budget", "What groups of users may cost (docs/savings.md)." },
+	{ OPTION_BUDGET,
+	  "One budget of one group, of the Hub's; what its users' sessions cost, awake and in the\n"
+	  "store, counts. Nothing that runs, or sleeps, is ever ended for it." },
 	{ "usage", "How long is kept what sessions were seen to use." },
 	{ "log", "What the daemons write to the journal or to standard error." },
 };
@@ -372,12 +377,12 @@ const struct option options[] = {
 	  .doc = "Share of the other nodes' memory that may be promised then." },
 	{ "consolidation", "moves_per_hour", OPTION_INTEGER, AT(consolidation.moves_per_hour), "20",
 	  0, 10000,
-	  .doc = "Most sessions in use that are moved for that in an hour; 0: only nodes without any\n"
-		 "are emptied." },
+	  .doc = "Most sessions in use that are moved in an hour, for that or to where they cost less\n"
+		 "(size.running); 0: only nodes without any are emptied." },
 	{ "consolidation", "moves_at_once", OPTION_INTEGER, AT(consolidation.moves_at_once), "1", 1,
 	  100, .doc = "Most sessions that leave at a time." },
 	{ "consolidation", "rest", OPTION_DURATION, AT(consolidation.rest_ms), "\"1h\"", 0, 7 * DAY,
-	  .doc = "A session that was moved for that is not moved again for so long." },
+	  .doc = "A session that was moved so is not moved again for so long." },
 
 	{ "idle", "interval", OPTION_DURATION, AT(idle.interval_ms), "\"60s\"", 100, DAY,
 	  .doc = "Longest time between two passes over the sessions." },
@@ -468,6 +473,18 @@ const struct option options[] = {
 	  .doc = "Time awake that a session must have been seen before it becomes smaller." },
 	{ "size", "settle", OPTION_DURATION, AT(size.settle_ms), "\"1d\"", 0, YEARS,
 	  .doc = "Time since its size was changed last before it becomes smaller." },
+	{ "size", "running", OPTION_STRING, AT(size.running), "\"keep\"",
+	  .choices = "keep lower move",
+	  .doc = "What becomes of a session that runs and for which a cheaper class would do. keep: it\n"
+		 "gets that when it wakes next. lower: at once, unless it holds or grows too much. move:\n"
+		 "besides, it moves as it runs to a node where its memory costs less, where that saves\n"
+		 "twice what moving costs; as one of consolidation.moves_per_hour, and no sooner than\n"
+		 "consolidation.rest after it was moved last." },
+	{ "size", "stall_hour", OPTION_NUMBER, AT(size.stall_hour), "20.0", 0, 1000000,
+	  .doc = "What an hour is worth in which a session stands still to be moved, in the catalogue's\n"
+		 "currency." },
+	{ "size", "expected", OPTION_DURATION, AT(size.expected_ms), "\"8h\"", MINUTE, YEARS,
+	  .doc = "A session is expected to go on for as long as it has been awake, and so long at most." },
 
 	{ OPTION_CLASS, "name", OPTION_STRING, IN_CLASS(name), .check = value_check_name,
 	  .doc = "As users choose it. A name, and memory, must be given." },
@@ -485,6 +502,23 @@ const struct option options[] = {
 	{ "account", "host_hour", OPTION_NUMBER, AT(account.host_hour), "0.0", 0, 100000,
 	  .doc = "What the hub's own host costs an hour, in the catalogue's currency. 0: what the\n"
 		 "catalogue says of its instance type, or of the machines on demand." },
+
+	{ "budget", "tell", OPTION_NUMBER, AT(budget.tell), "0.8", 0, 1,
+	  .doc = "Share of a budget from which on it is told that it comes to its end." },
+
+	{ OPTION_BUDGET, "group", OPTION_STRING, IN_BUDGET(group), .check = value_check_group,
+	  .doc = "The group. It must be given, as must the amount." },
+	{ OPTION_BUDGET, "per", OPTION_STRING, IN_BUDGET(per), "\"month\"", .choices = "day month",
+	  .doc = "day, month: of UTC." },
+	{ OPTION_BUDGET, "amount", OPTION_NUMBER, IN_BUDGET(amount), NULL, 0, 1e12,
+	  .doc = "What it may cost in that time, in the catalogue's currency." },
+	{ OPTION_BUDGET, "timeout", OPTION_DURATION, IN_BUDGET(timeout_ms), "0", 0, YEARS,
+	  .doc = "When that is spent, its users' sessions sleep after so long at most without anybody;\n"
+		 "what keeps a session awake keeps it awake all the same. 0: as before." },
+	{ OPTION_BUDGET, "starts", OPTION_STRING, IN_BUDGET(starts), "\"allow\"",
+	  .choices = "allow spot refuse",
+	  .doc = "When that is spent, for sessions that are started afresh: allow. spot: on spot\n"
+		 "machines only. refuse. What sleeps is woken all the same." },
 
 	{ "usage", "minutes", OPTION_DURATION, AT(usage.minutes_ms), "\"1d\"", DAY, YEARS,
 	  .doc = "One row for each minute of a session that is awake." },

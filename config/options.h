@@ -35,8 +35,9 @@ struct option {
 };
 
 /* Lists: sections with any number of entries. */
-#define OPTION_RULE  "idle.rule"  /* struct config_rule */
-#define OPTION_CLASS "size.class" /* struct config_class */
+#define OPTION_RULE   "idle.rule"    /* struct config_rule */
+#define OPTION_CLASS  "size.class"   /* struct config_class */
+#define OPTION_BUDGET "budget.group" /* struct config_budget */
 
 extern const struct option options[];
 extern const size_t option_count;

@@ -37,6 +37,9 @@ static int print_list(const char *section, const struct config *c, struct buf *t
 	if (strcmp(section, OPTION_RULE) == 0)
 		return print_entries(section, c->idle.rules, sizeof(*c->idle.rules),
 				     c->idle.rule_count - 1, to);
+	if (strcmp(section, OPTION_BUDGET) == 0)
+		return print_entries(section, c->budget.groups, sizeof(*c->budget.groups),
+				     c->budget.group_count, to);
 	return print_entries(section, c->size.classes, sizeof(*c->size.classes),
 			     c->size.class_count, to);
 }
@@ -82,6 +85,8 @@ static const char *sample_of(const struct option *option)
 		{ OPTION_RULE, "wake_ahead", "[\"mon-fri 07:50-08:30\"]" },
 		{ OPTION_CLASS, "name", "\"medium\"" },
 		{ OPTION_CLASS, "memory", "\"4G\"" },
+		{ OPTION_BUDGET, "group", "\"students\"" },
+		{ OPTION_BUDGET, "amount", "400.0" },
 	};
 	for (size_t i = 0; i < sizeof(samples) / sizeof(samples[0]); i++)
 		if (strcmp(samples[i].section, option->section) == 0 &&

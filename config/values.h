@@ -31,6 +31,7 @@ value_check value_check_program;      /* a name found in PATH, or an absolute pa
 value_check value_check_home;         /* a path with {home} {user} {id} {uid} */
 value_check value_check_name;         /* one part of a path, of [A-Za-z0-9._-] */
 value_check value_check_host_name;    /* "" or of [A-Za-z0-9.-] */
+value_check value_check_group;        /* of the Hub's: any text, but not "" */
 value_check value_check_account;      /* a system account */
 value_check value_check_url;          /* http:// or https:// and a host */
 value_check value_check_url_or_none;

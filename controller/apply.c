@@ -141,6 +141,12 @@ static struct node *node_for(struct session *s, const struct session_change *cha
 	return s->node;
 }
 
+static bool has_moved(const struct session_change *change)
+{
+	const struct effect *ended = change->ended;
+	return ended && ended->kind == EFFECT_MIGRATE && change->event == EVENT_EFFECT_DONE;
+}
+
 /* Where it is after the step. */
 static struct node *home_after(struct session *s, const struct draft *d)
 {
@@ -149,7 +155,7 @@ static struct node *home_after(struct session *s, const struct draft *d)
 	if (d->step.action == ACTION_START || d->step.action == ACTION_RESTORE ||
 	    d->step.action == ACTION_ANSWER)
 		return d->node;
-	if (ended && ended->kind == EFFECT_MIGRATE && change->event == EVENT_EFFECT_DONE)
+	if (has_moved(change))
 		return ended->node;
 	if (change->event == EVENT_TAKEN_BACK)
 		return remains_of(s)->source;
@@ -171,6 +177,8 @@ static int take_step(struct session *s, const struct session_change *change,
 		 change->event == EVENT_EFFECT_DONE;
 	int r = apply_commit(s, &d, e);
 	if (r == 0) {
+		if (has_moved(change))
+			size_moved(s->controller, change->result);
 		settle(s, &d);
 		settle_effect(s, &d);
 	}

@@ -148,27 +148,29 @@ static void cannot_move(struct session *s, const struct error *e)
 }
 
 /* That it is moved is on record before it is: a budget must not be used twice. */
+int consolidate_move_one(struct session *s, struct node *to, const char *who, const char *why,
+			 wall_ms now, struct error *e)
+{
+	struct controller *c = s->controller;
+	int r = migrate_place(s, to, &to, e);
+	if (r == 0 && consolidate_add_move(c, s->row.id, now) < 0)
+		r = error_set(e, ENOMEM, "out of memory");
+	if (r < 0)
+		return r;
+	r = consolidate_save(c, e);
+	if (r == 0)
+		return migrate_begin(s, to, who, why, e);
+	log_error("%s: that it is to move cannot be recorded", s->label);
+	consolidate_drop_move(c);
+	return r;
+}
+
 static void move(struct session *s, struct node *to, const char *why, wall_ms now)
 {
 	struct error e = ERROR_INIT;
-	struct controller *c = s->controller;
-	int r = migrate_place(s, to, &to, &e);
-	if (r == -EBUSY || r == -EINPROGRESS)
-		return;
-	if (r < 0) {
+	int r = consolidate_move_one(s, to, WHO, why, now, &e);
+	if (r < 0 && r != -EBUSY && r != -EINPROGRESS)
 		cannot_move(s, &e);
-		return;
-	}
-	r = consolidate_add_move(c, s->row.id, now);
-	if (r < 0)
-		return;
-	r = consolidate_save(c, &e);
-	if (r < 0) {
-		log_error("%s: that it is to move cannot be recorded: %s", s->label, e.text);
-		consolidate_drop_move(c);
-	} else if (migrate_begin(s, to, WHO, why, &e) < 0) {
-		cannot_move(s, &e);
-	}
 }
 
 static void send_away(struct controller *c, const struct consolidate_pass *pass,

@@ -13,6 +13,7 @@
  */
 
 #include "controller/nodes.h"
+#include "controller/sessions.h"
 
 #include <jansson.h>
 
@@ -23,6 +24,17 @@ void consolidate_free(struct controller *c);
 void consolidate_soon(struct controller *c);
 
 bool consolidate_empties(const struct node *node);
+
+/* The budget of those that are moved for no need of their own, whoever has them moved. */
+struct consolidate_budget {
+	size_t moves;     /* of all, within the last hour */
+	int64_t free_ms;  /* until the oldest of these counts no more; 0: there is none */
+	int64_t since_ms; /* since this session was; negative: never, as far as is known */
+};
+struct consolidate_budget consolidate_budget_of(const struct session *s, wall_ms now);
+/* Moves it, as it runs, and has it count. -EBUSY and -EINPROGRESS: not now. */
+int consolidate_move_one(struct session *s, struct node *to, const char *who, const char *why,
+			 wall_ms now, struct error *e);
 
 /* Why it is or is not emptied: {"reason", "text", "until", "fits_since", "in_use", "in_use_bytes",
  * "short_bytes"}, or null when nobody asks. A new reference. */

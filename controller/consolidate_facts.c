@@ -156,14 +156,6 @@ static wall_ms stuck_until(const struct session *s, enum consolidate_use use, wa
 	return until;
 }
 
-static wall_ms moved_at(const struct consolidate_kept *kept, const char *session)
-{
-	for (size_t i = kept->move_count; i > 0; i--)
-		if (strcmp(kept->moves[i - 1].session, session) == 0)
-			return kept->moves[i - 1].at;
-	return 0;
-}
-
 static size_t index_of(const struct consolidate_pass *pass, const struct node *node)
 {
 	size_t i = 0;
@@ -185,7 +177,7 @@ static void collect_session(struct session *s, struct consolidate_pass *pass, wa
 		.leaving = leaving,
 		.busy = !leaving && (s->effect || session_state_is_transient(s->state)),
 		.stuck_until = stuck_until(s, use, now),
-		.moved_at = moved_at(&s->controller->consolidate->kept, s->row.id),
+		.moved_at = consolidate_moved_at(&s->controller->consolidate->kept, s->row.id),
 	};
 }
 

@@ -60,6 +60,30 @@ int consolidate_save(struct controller *c, struct error *e)
 	return text ? db_fact_set(c->db, FACT, text, e) : error_set(e, ENOMEM, "out of memory");
 }
 
+wall_ms consolidate_moved_at(const struct consolidate_kept *kept, const char *session)
+{
+	for (size_t i = kept->move_count; i > 0; i--)
+		if (strcmp(kept->moves[i - 1].session, session) == 0)
+			return kept->moves[i - 1].at;
+	return 0;
+}
+
+struct consolidate_budget consolidate_budget_of(const struct session *s, wall_ms now)
+{
+	const struct consolidate_kept *kept = &s->controller->consolidate->kept;
+	wall_ms moved_at = consolidate_moved_at(kept, s->row.id);
+	struct consolidate_budget b = { .since_ms = -1 };
+	for (size_t i = 0; i < kept->move_count; i++) {
+		if (now - kept->moves[i].at >= HOUR_MS)
+			continue;
+		if (b.moves++ == 0)
+			b.free_ms = kept->moves[i].at + HOUR_MS - now;
+	}
+	if (moved_at)
+		b.since_ms = now > moved_at ? now - moved_at : 0;
+	return b;
+}
+
 /* Those that count for no budget any more. A clock set back must not make them count for ever. */
 static void forget_old(struct consolidate_kept *kept, int64_t keep_ms, wall_ms now)
 {

@@ -45,6 +45,7 @@ struct consolidate_rules consolidate_rules_of(const struct config *config);
 int consolidate_load(struct controller *c, struct error *e);
 int consolidate_save(struct controller *c, struct error *e);
 /* In memory only; what no rule asks for any more is forgotten. */
+wall_ms consolidate_moved_at(const struct consolidate_kept *kept, const char *session); /* 0 */
 int consolidate_add_move(struct controller *c, const char *session, wall_ms now);
 void consolidate_drop_move(struct controller *c); /* the last one, which was not begun */
 void consolidate_kept_deinit(struct consolidate_kept *kept);

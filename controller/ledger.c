@@ -98,26 +98,45 @@ static void take_groups(const struct session *s, struct db_account *to)
 	replace_text(&to->groups, text);
 }
 
-/* The machine, as it says itself; before it has said anything, as it was. */
-static void take_machine(struct controller *c, const struct node *node, bool awake,
-			 struct db_account *to)
+/* What memory costs on a machine, by its type and price as told. False: not known yet. */
+static bool node_memory_price(const struct node *node, const char *type, const char *price,
+			      struct price_memory *to)
 {
+	const struct controller *c = node->controller;
 	const struct node_info *info = &node->info;
 	double host_hour = c->config->account.host_hour;
+	bool spot = price && strcmp(price, "spot") == 0;
+	*to = prices_memory(&c->ledger->prices, type, spot);
+	if (!node->local || host_hour <= 0)
+		return true;
+	if (info->memory_bytes <= 0)
+		return false;
+	to->machine = to->demand = host_hour / ((double)info->memory_bytes / (1 << 30));
+	return true;
+}
+
+/* The machine, as it says itself; before it has said anything, as it was. */
+static void take_machine(const struct node *node, bool awake, struct db_account *to)
+{
+	const struct node_info *info = &node->info;
+	struct price_memory memory;
 	if (awake && info->name) {
 		replace_text(&to->type, info->instance_type);
 		replace_text(&to->price, info->price);
 	}
-	bool spot = to->price && strcmp(to->price, "spot") == 0;
-	struct price_memory memory = prices_memory(&c->ledger->prices, to->type, spot);
-	if (node->local && host_hour > 0) {
-		if (info->memory_bytes <= 0 && to->demand_gib_hour > 0)
-			return;
-		double gib = (double)info->memory_bytes / (1 << 30);
-		memory.machine = memory.demand = gib > 0 ? host_hour / gib : memory.demand;
-	}
+	if (!node_memory_price(node, to->type, to->price, &memory) && to->demand_gib_hour > 0)
+		return;
 	to->machine_gib_hour = memory.machine;
 	to->demand_gib_hour = memory.demand;
+}
+
+double ledger_node_gib_hour(const struct node *node)
+{
+	const struct node_info *info = &node->info;
+	struct price_memory memory;
+	bool known =
+		info->name && node_memory_price(node, info->instance_type, info->price, &memory);
+	return known ? memory.machine : 0;
 }
 
 double ledger_node_hour(const struct node *node)
@@ -146,7 +165,7 @@ static int take_basis(struct session *s, const struct ledger_step *step, struct 
 	to->held_bytes = step->gone ? 0 : basis.held_bytes;
 	to->whole_bytes = step->gone ? 0 : basis.whole_bytes;
 	to->store_gib_hour = c->ledger->prices.store_gib_month / PRICES_MONTH_HOURS;
-	take_machine(c, step->home, to->awake, to);
+	take_machine(step->home, to->awake, to);
 	take_groups(s, to);
 	return db_checkpoint_bytes(c->db, s->row.id, &to->stored_bytes, e);
 }

@@ -42,10 +42,21 @@ int ledger_settle(struct controller *c, struct error *e);
 /* The days of the last `since_ms`, today included, as the API shows them; a new reference. */
 json_t *ledger_json(struct controller *c, enum db_account_by by, int64_t since_ms, struct error *e);
 
+/* What the users of groups have cost since the beginning of the day of `from`, of UTC: awake and in
+ * the store. Nothing is written. Costs are added to what is there. */
+struct ledger_group {
+	const char *name;
+	double cost;
+};
+int ledger_groups(struct controller *c, wall_ms from, struct ledger_group *groups, size_t count,
+		  struct error *e);
+
 /* Of all times. */
 int ledger_total(struct controller *c, struct db_account_sums *to, struct error *e);
 /* What the node costs an hour, by its machine's type; 0: not known. */
 double ledger_node_hour(const struct node *node);
+/* What a GiB of a session's memory is charged there an hour; 0: not known. */
+double ledger_node_gib_hour(const struct node *node);
 const char *ledger_currency(struct controller *c);
 const struct prices *ledger_prices(struct controller *c); /* until the next reload */
 

@@ -18,6 +18,9 @@
 #define PAUSE_MS   20
 #define AGAIN_US   (60 * 1000000LL)       /* after it could not be done */
 #define SELDOM_US  (6 * 3600 * 1000000LL) /* what it used counts for less and less */
+#define BEGUN_US   (10 * 1000000LL)       /* after it was started, or woken */
+#define STALL_MS   300                    /* docs/performance.md, and half as much again */
+#define BYTES_MS   (100 * 1024.0)
 #define NAMES_MOST 400
 
 /* --- classes -------------------------------------------------------------------------------------
@@ -145,10 +148,21 @@ static void look_at(struct session *s)
 		log_warning("%s: its size cannot be decided, or changed: %s", s->label, e.text);
 }
 
+static bool is_due(const struct session *s, mono_us now, mono_us *next)
+{
+	if (!is_put_away(s) && !size_lowers(s))
+		return false;
+	if (now < s->size.next_at && s->size.next_at < *next)
+		*next = s->size.next_at;
+	return now >= s->size.next_at && (is_put_away(s) || size_may_lower(s));
+}
+
 static void pass(evutil_socket_t fd, short what, void *arg)
 {
 	struct controller *c = arg;
 	struct session *next;
+	mono_us now = clock_mono();
+	mono_us next_at = now + PASS_MS * 1000LL;
 	int left = AT_ONCE;
 	(void)fd;
 	(void)what;
@@ -156,12 +170,16 @@ static void pass(evutil_socket_t fd, short what, void *arg)
 		return;
 	for (struct session *s = sessions_first(c); s && left > 0; s = next) {
 		next = sessions_next(s);
-		if (!is_put_away(s) || clock_mono() < s->size.next_at)
+		if (!is_due(s, now, &next_at))
 			continue;
-		look_at(s);
+		if (is_put_away(s))
+			look_at(s);
+		else
+			s->size.next_at = now + size_look_running(s);
 		left--;
 	}
-	const struct timeval again = retry_timeval(left > 0 ? PASS_MS : PAUSE_MS);
+	int64_t pause_ms = left > 0 ? (next_at - now) / 1000 : PAUSE_MS;
+	const struct timeval again = retry_timeval(pause_ms > PAUSE_MS ? pause_ms : PAUSE_MS);
 	event_add(c->size->timer, &again);
 }
 
@@ -178,6 +196,8 @@ void size_settled(struct session *s)
 {
 	if (s->state == SESSION_HIBERNATED || s->state == SESSION_ASLEEP)
 		size_soon(s);
+	else if (size_lowers(s))
+		s->size.next_at = clock_mono() + BEGUN_US;
 }
 
 /* --- all -----------------------------------------------------------------------------------------
@@ -189,6 +209,7 @@ int size_new(struct controller *c, struct error *e)
 	c->size = calloc(1, sizeof(*c->size));
 	if (!c->size)
 		return error_set(e, ENOMEM, "out of memory");
+	c->size->pace = (struct size_pace) { .stall_ms = STALL_MS, .bytes_per_ms = BYTES_MS };
 	int r = size_take_classes(c->config, ledger_prices(c), c->size, e);
 	if (r < 0)
 		return r;

@@ -5,9 +5,9 @@
 /*
  * Right size (policies/size.h, docs/size.md): a session's limits become those of the class that its
  * use, or its user, asks for. That is decided when it has fallen asleep, so that it wakes with it,
- * and when it is started afresh; what runs only ever gets more. Its node is told first and the
- * record comes after: a limit that is in force and not on record is found at the next look. One
- * thread.
+ * and when it is started afresh; what runs gets more, and less only where size.running says
+ * so. Its node is told first and the record comes after: a limit that is in force and not on record
+ * is found at the next look. One thread.
  */
 
 #include "controller/sessions.h"
@@ -23,6 +23,8 @@ int size_check(struct controller *c, const char *name, struct error *e);
 
 /* It has just come to be what it is. */
 void size_settled(struct session *s);
+/* Some session was moved, and it took so long. */
+void size_moved(struct controller *c, const struct effect_result *result);
 
 /* The limits of one that starts afresh, by its class in the place of those asked for. `chosen` as
  * in a request to start: NULL: as before, "": by use. */
@@ -53,7 +55,7 @@ json_t *size_classes_json(struct controller *c);
 json_t *size_json(struct controller *c, const struct session *s, const char *user,
 		  const char *server);
 /* What will be done to it: to a list of explain's. */
-void size_foresee(const struct session *s, json_t *next);
+void size_foresee(struct session *s, json_t *next);
 /* What each session's size would be by its use and that config, beside what is decided now, in the
  * same order; nothing is done. To lists. The catalogue of prices is the one that is in force. */
 int size_try(struct controller *c, struct config *config, json_t *now, json_t *then,

@@ -114,6 +114,8 @@ static void told(const struct http_reply *reply, void *arg)
 		s->size.asking = false;
 	if (s && when == SIZE_NOW && s->node == t->node && record(s, &t->change, &e) < 0)
 		when = SIZE_WAKE;
+	if (s && when == SIZE_NOW && s->state == SESSION_RUNNING)
+		size_soon(s); /* it may be worth to move, now */
 	if (s && when == SIZE_FULL && s->state == SESSION_RUNNING && !s->effect &&
 	    move_to_room(s, &t->change, &e) == 0)
 		when = SIZE_MOVES;
@@ -152,7 +154,7 @@ static int tell(struct session *s, const struct size_view *view,
 int size_act(struct session *s, const struct size_view *view, struct error *e)
 {
 	cleanup(change_deinit) struct change change = { 0 };
-	if (s->state == SESSION_ASLEEP)
+	if (s->state == SESSION_ASLEEP || s->state == SESSION_RUNNING)
 		return tell(s, view, NULL, NULL, e);
 	int r = make_change(s, view, &change, e);
 	return r < 0 ? r : record(s, &change, e);
@@ -194,8 +196,11 @@ int size_choose(struct session *s, const char *name, const char *who,
 	if (r != 0)
 		return r;
 	bool quiet = !s->effect && !s->size.asking;
-	bool runs = s->state == SESSION_RUNNING && quiet && is_more(s, &view);
+	bool less = size_may_lower(s) && size_is_less(s, &view);
+	bool runs = s->state == SESSION_RUNNING && quiet && (less || is_more(s, &view));
 	bool sleeps = (s->state == SESSION_HIBERNATED || s->state == SESSION_ASLEEP) && quiet;
+	if (size_lowers(s))
+		size_soon(s);
 	if (chosen && runs)
 		return tell(s, &view, done, arg, e);
 	if (sleeps && view.decision.to >= 0)

@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "controller/api.h"
 #include "controller/ledger.h"
+#include "controller/node.h"
 #include "controller/spec.h"
 #include "wire/text.h"
 
@@ -86,27 +87,59 @@ json_t *size_json(struct controller *c, const struct session *s, const char *use
 /* --- what will be done ---------------------------------------------------------------------------
  */
 
-void size_foresee(const struct session *s, json_t *next)
+static void add_next(json_t *next, const char *what, int64_t wait_ms, const char *why,
+		     const char *text)
+{
+	json_t *at = wait_ms >= 0 ? json_integer(clock_wall() + wait_ms) : json_null();
+	json_array_append_new(next, json_pack("{s:s, s:o, s:s, s:s}", "what", what, "at", at, "why",
+					      why, "text", text));
+}
+
+static void foresee_limits(const struct session *s, json_t *next)
 {
 	const struct size *size = s->controller->size;
 	struct size_view view;
-	if (size->count == 0 || size_look(s, &view, NULL) < 0)
+	if (size_look(s, &view, NULL) < 0)
 		return;
 	const struct size_decision *d = &view.decision;
-	wall_ms at = d->wait_ms >= 0 ? clock_wall() + d->wait_ms : 0;
-	const char *why = size_reason_name(d->reason);
+	bool at_once = size_lowers(s) && (d->to < 0 || size_is_less(s, &view));
 	char text[200];
 	if (d->to >= 0)
-		snprintf(text, sizeof(text), "to %.64s, when it wakes next: %s",
-			 size->classes[d->to].name, size_reason_text(d->reason));
-	else if (at)
-		snprintf(text, sizeof(text), "to a cheaper size, if it wakes after that: %s",
+		snprintf(text, sizeof(text), "to %.64s, %s: %s", size->classes[d->to].name,
+			 at_once ? "as it runs" : "when it wakes next",
 			 size_reason_text(d->reason));
+	else if (d->wait_ms >= 0)
+		snprintf(text, sizeof(text), "to a cheaper size%s: %s",
+			 at_once ? "" : ", if it wakes after that", size_reason_text(d->reason));
 	else
 		return;
-	json_array_append_new(next, json_pack("{s:s, s:o, s:s, s:s}", "what", "resize", "at",
-					      at ? json_integer(at) : json_null(), "why", why,
-					      "text", text));
+	add_next(next, "resize", d->wait_ms, size_reason_name(d->reason), text);
+}
+
+static void foresee_move(struct session *s, json_t *next)
+{
+	cleanup(size_move_view_deinit) struct size_move_view view = { 0 };
+	if (size_move_look(s, &view) < 0)
+		return;
+	const struct size_move_decision *d = &view.decision;
+	cleanup_buf struct buf text = BUF_INIT(400);
+	if (d->where < 0)
+		return;
+	buf_printf(&text, "to %s: %s (saves %.4f %s, costs %.4f)", node_name(view.nodes[d->where]),
+		   size_move_reason_text(d->reason), d->saved, ledger_currency(s->controller),
+		   d->cost);
+	if (d->to >= 0 || d->wait_ms >= 0)
+		add_next(next, "move", d->wait_ms, size_move_reason_name(d->reason),
+			 buf_text(&text));
+}
+
+void size_foresee(struct session *s, json_t *next)
+{
+	if (s->controller->size->count == 0)
+		return;
+	foresee_limits(s, next);
+	if (size_moves(s) && !s->effect)
+		foresee_move(s, next);
 }
 
 /* --- handlers ------------------------------------------------------------------------------------

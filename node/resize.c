@@ -55,18 +55,24 @@ static int check_room(struct node *node, const struct session_limits *has,
 			   mib(more), mib(room > 0 ? room : 0));
 }
 
+/* Only what does not hold it up, and will not in a moment. What is missing of its memory is still
+ * to come. */
+static int check_less(struct node *node, struct session *s, const struct session_limits *to,
+		      struct error *e)
+{
+	if (s->arrival)
+		return error_fault(e, FAULT_CONFLICT, "its memory is still coming");
+	return rescue_check(node, s, to->memory_bytes, e);
+}
+
 /* What cannot be kept is not in force after the next start of this program alone: the group has
- * it, and it is no less. */
+ * it, and it does with it. */
 static int resize_running(struct node *node, struct session *s, const struct session_limits *to,
 			  struct error *e)
 {
 	const struct session_limits *has = &s->journal.session.limits;
 	struct cgroup cgroup = { 0 };
-	if (is_less(to, has))
-		return error_fault(e, FAULT_CONFLICT,
-				   "it runs, and may be using what it has: it gets less when it "
-				   "wakes");
-	int r = check_room(node, has, to, e);
+	int r = is_less(to, has) ? check_less(node, s, to, e) : check_room(node, has, to, e);
 	if (r == 0)
 		r = cgroup_init(&cgroup, node->config->node.cgroup, s->id, e);
 	if (r < 0)

@@ -163,7 +163,7 @@ def test_never_less_than_it_holds(cluster: Cluster, kernel: Kernel):
     session = cluster.api.session("ada")["id"]
     with pytest.raises(Refused) as refused:
         put_limits(cluster, session, 500)
-    assert refused.value.status == 409 and "it runs" in refused.value.error["text"]
+    assert refused.value.status == 409 and "it uses" in refused.value.error["text"]
     assert limit(cluster) == 2048 * MIB
     put_to_sleep(cluster, "asleep")
     wait_for_limit(cluster, 1200)

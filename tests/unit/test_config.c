@@ -130,6 +130,29 @@ static void classes_are_read(void **state)
 	assert_true(c->size.classes[1].cpus == 4);
 }
 
+#define BUDGET(group, amount) "[[budget.group]]\ngroup = \"" group "\"\namount = " amount "\n"
+
+static void budgets_are_read(void **state)
+{
+	(void)state;
+	cleanup(config_freep) struct config *none = parse("");
+	assert_int_equal(none->budget.group_count, 0);
+	assert_true(none->budget.tell == 0.8);
+	assert_string_equal(none->size.running, "keep");
+	cleanup(config_freep) struct config *c = parse(BUDGET(
+		"students",
+		"40") "per = \"day\"\nstarts = \"spot\"\ntimeout = \"10m\"\n" BUDGET("students",
+										     "400.5"));
+	assert_int_equal(c->budget.group_count, 2);
+	assert_string_equal(c->budget.groups[0].per, "day");
+	assert_string_equal(c->budget.groups[0].starts, "spot");
+	assert_int_equal(c->budget.groups[0].timeout_ms, 600000);
+	assert_string_equal(c->budget.groups[1].per, "month");
+	assert_string_equal(c->budget.groups[1].starts, "allow");
+	assert_int_equal(c->budget.groups[1].timeout_ms, 0);
+	assert_true(c->budget.groups[1].amount == 400.5);
+}
+
 static void rules_inherit(void **state)
 {
 	(void)state;
@@ -300,6 +323,20 @@ static const struct {
 	  "t:5:13: size.catalogue: gives the classes, and so does [[size.class]]" },
 	{ CLASS("a", "1G") "[session]\nmemory = \"2G\"\n",
 	  "t:5:10: session.memory: no [[size.class]] is as large" },
+	{ "[[budget.group]]\namount = 3\n", "t:1:1: budget.group: it has no group, such as" },
+	{ "[[budget.group]]\ngroup = \"a\"\n", "t:1:1: budget.group: it has no amount, such as" },
+	{ BUDGET("a", "0"), "t:1:1: budget.group: it has no amount" },
+	{ BUDGET("a", "-1"), "t:3:10: budget.group.amount: out of range" },
+	{ BUDGET("", "1"), "t:2:9: budget.group.group: " },
+	{ BUDGET("a", "1") BUDGET("a", "2"),
+	  "t:5:9: budget.group: \"a\" has a budget for each month already: give one" },
+	{ BUDGET("a", "1") "per = \"week\"\n",
+	  "t:4:7: budget.group.per: \"week\" is not one of: day" },
+	{ BUDGET("a", "1") "starts = \"no\"\n",
+	  "t:4:10: budget.group.starts: \"no\" is not one of" },
+	{ "[budget]\ntell = 2\n", "t:2:8: budget.tell: out of range" },
+	{ "[size]\nrunning = \"shrink\"\n",
+	  "t:2:11: size.running: \"shrink\" is not one of: keep" },
 	{ "[[idle.rule]]\n[[idle.rule]]\ncpu_threshold = \"x\"\n",
 	  "t:3:17: idle.rule.cpu_threshold: a number is wanted, not a string" },
 	{ "[log]\nlevel = \"loud\"\n", "t:2:9: log.level: \"loud\" is not one of: error" },
@@ -347,6 +384,8 @@ static void printing_is_the_identity(void **state)
 		"[[size.class]]\nname = \"a\"\nmemory = \"1G\"\n"
 		"[[size.class]]\nname = \"b\"\nmemory = 5000000000\ncpus = 2.5\nprice = 0.1\n"
 		"[size]\nslack = 0\n",
+		BUDGET("a", "1")
+			BUDGET("b \\\"c\\\"", "0.25") "per = \"day\"\nstarts = \"refuse\"\n",
 	};
 	for (size_t i = 0; i < ARRAY_SIZE(texts); i++) {
 		cleanup(config_freep) struct config *first = parse(texts[i]);
@@ -356,6 +395,7 @@ static void printing_is_the_identity(void **state)
 		assert_string_equal(printed, again);
 		assert_int_equal(first->idle.rule_count, second->idle.rule_count);
 		assert_int_equal(first->size.class_count, second->size.class_count);
+		assert_int_equal(first->budget.group_count, second->budget.group_count);
 		assert_int_equal(first->session.memory_bytes, second->session.memory_bytes);
 		assert_true(first->session.cpus == second->session.cpus);
 	}
@@ -408,6 +448,8 @@ static void example_equals_the_defaults(void **state)
 	assert_int_equal(opened->size.class_count, 1);
 	cut(c, "\n[[idle.rule]]", "\n[size]");
 	cut(c, "\n[[size.class]]", "\n[account]");
+	assert_int_equal(opened->budget.group_count, 1);
+	cut(c, "\n[[budget.group]]", "\n[usage]");
 	assert_string_equal(c, b);
 }
 
@@ -474,6 +516,7 @@ int main(void)
 		cmocka_unit_test(values_are_read),
 		cmocka_unit_test(rules_inherit),
 		cmocka_unit_test(classes_are_read),
+		cmocka_unit_test(budgets_are_read),
 		cmocka_unit_test(bad_input_is_told_with_its_place),
 		cmocka_unit_test(files_fail_with_a_remedy),
 		cmocka_unit_test(printing_is_the_identity),
