@@ -59,6 +59,13 @@ static const struct column event_columns[] = {
 	{ "", "detail", COLUMN_TEXT },
 };
 
+static const struct column budget_columns[] = {
+	{ "BUDGET OF", "group", COLUMN_TEXT },       { "PER", "per", COLUMN_TEXT },
+	{ "AMOUNT", "amount", COLUMN_MONEY },        { "SPENT", "spent", COLUMN_MONEY },
+	{ "IT IS", "level", COLUMN_TEXT },           { "UNTIL", "until", COLUMN_TIME },
+	{ "SLEEPS AFTER", "timeout_ms", COLUMN_MS }, { "STARTS", "starts", COLUMN_TEXT },
+};
+
 static void print_part(const json_t *answer, const char *name, const struct column *columns,
 		       size_t count)
 {
@@ -78,6 +85,7 @@ static void print_explain(const json_t *answer)
 			  ARRAY_SIZE(rule_columns));
 	table_print_pairs(stdout, json_object_get(answer, "size"), size_columns, SIZE_COLUMNS);
 	print_part(answer, "next", next_columns, ARRAY_SIZE(next_columns));
+	print_part(answer, "budgets", budget_columns, ARRAY_SIZE(budget_columns));
 	print_part(answer, "events", event_columns, ARRAY_SIZE(event_columns));
 }
 
@@ -141,15 +149,17 @@ static const struct {
 	{ "sizes", "Sizes" },
 	{ "capacity", "Machines asked for and given back" },
 	{ "consolidation", "Nodes that are emptied" },
+	{ "budgets", "Budgets of groups" },
 };
 
-/* "ada/lab", a node, a pool. */
+/* "ada/lab", a node, a pool, a group. */
 static json_t *subject_of(const json_t *row)
 {
 	const char *server = wire_text_at(row, "server");
 	const char *name = *wire_text_at(row, "user")   ? wire_text_at(row, "user")
 			   : *wire_text_at(row, "node") ? wire_text_at(row, "node")
-							: wire_text_at(row, "pool");
+			   : *wire_text_at(row, "pool") ? wire_text_at(row, "pool")
+							: wire_text_at(row, "group");
 	cleanup_free char *text = str_printf("%s%s%s", name, *server ? "/" : "", server);
 	return wire_text(text ? text : name);
 }

@@ -109,9 +109,9 @@ const struct cli_command cli_commands[] = {
 	{ "policy try", "FILE", "what a config would decide, and nothing done",
 	  "All policies by that file on what there is now, beside what they decide by the one in "
 	  "force: who is put to sleep, snapshots, checkpoints that are kept, where who waits would "
-	  "go, memory limits, sizes, machines, nodes that are emptied. Of all but the first what "
-	  "would be another; with --json all of it. What is wrong with the file is said with line "
-	  "and column.",
+	  "go, memory limits, sizes, machines, nodes that are emptied, budgets. Of all but the first "
+	  "what would be another; with --json all of it. What is wrong with the file is said with "
+	  "line and column.",
 	  cmd_policy_try, CLI_NEEDS_FILE, 0, false },
 	{ "explain", "USER", "why a session is as it is, and what comes next",
 	  "What the idle policy would decide now and from what, what will happen when, and the last "

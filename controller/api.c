@@ -58,6 +58,7 @@ const struct http_route api_routes[] = {
 	{ "GET", "/v1/savings", api_get_savings },
 	{ "GET", "/v1/usage", api_get_usage },
 	{ "GET", "/v1/sizes", api_get_sizes },
+	{ "GET", "/v1/budgets", api_get_budgets },
 	{ "GET", "/metrics", api_get_metrics },
 	{ 0 },
 };

@@ -85,6 +85,7 @@ void api_post_policy_try(struct http_exchange *x, void *arg); /* api_explain.c *
 void api_get_explain(struct http_exchange *x, void *arg);
 void api_get_savings(struct http_exchange *x, void *arg); /* api_account.c */
 void api_get_usage(struct http_exchange *x, void *arg);
+void api_get_budgets(struct http_exchange *x, void *arg);
 void api_get_metrics(struct http_exchange *x, void *arg);
 void api_get_sizes(struct http_exchange *x, void *arg); /* size_json.c */
 void api_post_size(struct http_exchange *x, void *arg);

@@ -4,6 +4,7 @@
 
 #include "base/buf.h"
 #include "base/cleanup.h"
+#include "controller/budgets.h"
 #include "controller/ledger.h"
 #include "controller/nodes.h"
 #include "controller/size.h"
@@ -153,6 +154,7 @@ void api_get_metrics(struct http_exchange *x, void *arg)
 	head(&text, "elsa_sessions_size", "gauge", "Sessions by size class, asleep or awake.");
 	size_each(c, add_size, &text);
 	add_account(c, &sums, &text);
+	budgets_add_metrics(c, &text);
 	http_reply_text(x, 200, "text/plain; version=0.0.4; charset=utf-8", buf_text(&text),
 			text.len);
 }

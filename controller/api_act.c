@@ -6,6 +6,7 @@
 #include "base/cleanup.h"
 #include "base/log.h"
 #include "controller/asleep.h"
+#include "controller/budgets.h"
 #include "controller/effects.h"
 #include "controller/hub.h"
 #include "controller/idle.h"
@@ -99,8 +100,11 @@ static bool find_place(struct http_exchange *x, struct session *s, const json_t 
 	struct error e = ERROR_INIT;
 	if (action != ACTION_START && !restore)
 		return true;
-	const struct placing what = restore ? placing_of(s, true) : spec_placing(s, request);
-	int r = placing_choose(s, &what, &change->node, &e);
+	struct placing what = restore ? placing_of(s, true) : spec_placing(s, request);
+	int r = restore ? 0 : budgets_check_start(s, request->groups, &what.spot, &e);
+	bool refused = r < 0;
+	if (r == 0)
+		r = placing_choose(s, &what, &change->node, &e);
 	if (r == 0)
 		return true;
 	const struct wake_start start = {
@@ -111,7 +115,9 @@ static bool find_place(struct http_exchange *x, struct session *s, const json_t 
 		.body = body,
 		.asking = r == -EINPROGRESS,
 	};
-	if (wake_start_later(s, &start, &e)) {
+	/* No machine is asked for either: it need not be a spot one. */
+	bool waits = !refused && (!what.spot || start.asking);
+	if (waits && wake_start_later(s, &start, &e)) {
 		reply_accepted(x, s->operation);
 		return false;
 	}

@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "controller/activity.h"
 #include "controller/api.h"
+#include "controller/budgets.h"
 #include "controller/capacity.h"
 #include "controller/consolidate.h"
 #include "controller/drain.h"
@@ -132,6 +133,8 @@ static int start_parts(struct controller *c, struct error *e)
 	if (r == 0)
 		r = ledger_new(c, e);
 	if (r == 0)
+		r = budgets_new(c, e);
+	if (r == 0)
 		r = size_new(c, e);
 	if (r == 0)
 		r = idle_new(c, e);
@@ -209,6 +212,7 @@ void *controller_free(struct controller *c)
 	protect_free(c);
 	idle_free(c);
 	size_free(c);
+	budgets_free(c);
 	ledger_free(c);
 	usage_free(c);
 	observe_free(c);
@@ -265,6 +269,7 @@ void controller_reload(struct controller *c)
 	config_free(old);
 	hub_reload(c);
 	ledger_reload(c);
+	budgets_reload(c);
 	size_reload(c);
 	capacity_reload(c);
 	consolidate_soon(c);

@@ -31,6 +31,7 @@ struct controller {
 	struct observer *observer;
 	struct idle *idle;
 	struct ledger *ledger;
+	struct budgets *budgets;
 	struct usage *usage;
 	struct size *size;
 	struct protect *protect;

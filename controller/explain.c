@@ -3,6 +3,7 @@
 
 #include "base/cleanup.h"
 #include "controller/api.h"
+#include "controller/budgets.h"
 #include "controller/consolidate.h"
 #include "controller/effects.h"
 #include "controller/idle.h"
@@ -101,12 +102,13 @@ json_t *explain_json(struct session *s, struct error *e)
 		return NULL;
 	}
 	cleanup_free char *text = idle_explain(s);
-	return json_pack("{s:o, s:o, s:s, s:o, s:I, s:o, s:o, s:o, s:o, s:o}", "user",
+	return json_pack("{s:o, s:o, s:s, s:o, s:I, s:o, s:o, s:o, s:o, s:o, s:o}", "user",
 			 wire_text(s->row.user), "server", wire_text(s->row.server), "state",
 			 session_state_name(s->state), "reason",
 			 s->row.reason ? wire_text(s->row.reason) : json_null(), "since",
 			 (json_int_t)s->row.changed_at, "explain",
 			 text ? wire_text(text) : json_null(), "decision", idle_now_json(s), "size",
 			 size_json(s->controller, s, s->row.user, s->row.server), "next",
-			 next_json(s), "events", story.events);
+			 next_json(s), "budgets", budgets_json(s->controller, s), "events",
+			 story.events);
 }

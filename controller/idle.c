@@ -5,6 +5,7 @@
 #include "base/fs.h"
 #include "base/log.h"
 #include "controller/asleep.h"
+#include "controller/budgets.h"
 #include "controller/hub.h"
 #include "controller/idle_private.h"
 #include "controller/nodes.h"
@@ -343,11 +344,20 @@ int idle_try(struct controller *c, const struct config *config, json_t *decision
 	struct pass now_pass = { 0 };
 	struct pass then = { 0 };
 	wall_ms now = clock_wall();
-	int r = idle_rules_make(config, &rules, e);
-	if (r < 0)
+	struct budget_view *budgets = budgets_make(c, config, e);
+	int r = budgets ? idle_rules_make(config, &rules, e) : -ENOMEM;
+	if (r < 0) {
+		budgets_view_free(budgets);
 		return r;
-	if (pass_collect(c, &c->idle->rules, &now_pass) < 0 || pass_collect(c, &rules, &then) < 0)
-		r = error_set(e, ENOMEM, "out of memory");
+	}
+	r = pass_collect(c, &c->idle->rules, &now_pass);
+	budgets_swap(c, &budgets);
+	if (r == 0)
+		r = pass_collect(c, &rules, &then);
+	budgets_swap(c, &budgets);
+	budgets_view_free(budgets);
+	if (r < 0)
+		error_set(e, ENOMEM, "out of memory");
 	if (r == 0) {
 		idle_decide(&c->idle->rules.policy, now_pass.facts, now_pass.count,
 			    now_pass.under_way, now, now_pass.decisions);
@@ -379,6 +389,12 @@ static void time_for_pass(evutil_socket_t fd, short what, void *arg)
 
 /* --- the config --------------------------------------------------------------------------------
  */
+
+void idle_soon(struct controller *c)
+{
+	if (c->idle)
+		pass_again(c, 0, 0);
+}
 
 int idle_reload(struct controller *c, struct error *e)
 {

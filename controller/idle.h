@@ -14,6 +14,9 @@ int idle_new(struct controller *c, struct error *e);
 void idle_free(struct controller *c);
 int idle_reload(struct controller *c, struct error *e); /* the config changed */
 
+void idle_soon(
+	struct controller *c); /* what it decides on has changed: a pass, when the loop runs */
+
 /* A pass now; appends each decision to `decisions` (may be NULL). */
 void idle_run(struct controller *c, json_t *decisions);
 

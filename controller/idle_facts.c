@@ -2,6 +2,7 @@
 /* What the idle policy is told of a session, and what it says, as it is shown and recorded. */
 #include "controller/idle_private.h"
 
+#include "controller/budgets.h"
 #include "controller/node.h"
 #include "wire/text.h"
 
@@ -44,6 +45,7 @@ struct idle_facts idle_facts_of(const struct session *s)
 		.can_doze = info->doze,
 		.doze_refused_at = s->idle.doze_refused_at,
 		.pressure = info->pressure_known ? info->pressure_some : 0,
+		.budget_timeout_ms = budgets_timeout(s),
 	};
 }
 
@@ -76,7 +78,7 @@ static json_t *rule_json(const struct idle_rule *rule)
 json_t *idle_inputs(const struct idle_facts *f, const struct idle_decision *d)
 {
 	return json_pack(
-		"{s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:b, s:b, s:I, s:o, s:I, s:I, s:I, s:o}",
+		"{s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:b, s:b, s:I, s:o, s:I, s:I, s:I, s:I, s:o}",
 		"reason", idle_reason_name(d->reason), "person_at", (json_int_t)d->person_at,
 		"started_at", (json_int_t)f->started_at, "kernel_activity_at",
 		(json_int_t)f->kernel_activity_at, "terminal_activity_at",
@@ -86,7 +88,8 @@ json_t *idle_inputs(const struct idle_facts *f, const struct idle_decision *d)
 		(json_int_t)f->busy_since, "cpu_share",
 		isnan(f->cpu_share) ? json_null() : json_real(f->cpu_share), "cpu_quiet_since",
 		(json_int_t)f->cpu_quiet_since, "keep_awake_until", (json_int_t)f->keep_awake_until,
-		"refused_at", (json_int_t)f->refused_at, "rule", rule_json(d->rule));
+		"refused_at", (json_int_t)f->refused_at, "budget_timeout_ms",
+		(json_int_t)f->budget_timeout_ms, "rule", rule_json(d->rule));
 }
 
 static struct idle_decision decide(const struct session *s, wall_ms now, struct idle_facts *facts)

@@ -6,6 +6,8 @@
 #include "wire/codec.h"
 #include "wire/text.h"
 
+#include <string.h>
+
 #define HOUR_MS 3600000.0
 #define DAY_MS  86400000
 
@@ -84,6 +86,56 @@ int ledger_total(struct controller *c, struct db_account_sums *to, struct error 
 	to->machine += open.sums.machine;
 	to->store += open.sums.store;
 	return r;
+}
+
+/* --- groups --------------------------------------------------------------------------------------
+ */
+
+struct adding {
+	struct ledger_group *groups;
+	size_t count;
+	wall_ms from, now;
+};
+
+static void add_cost(const struct adding *a, const char *group, double cost)
+{
+	for (size_t i = 0; group && i < a->count; i++)
+		if (strcmp(a->groups[i].name, group) == 0)
+			a->groups[i].cost += cost;
+}
+
+static int add_days(const struct db_account_row *row, void *arg)
+{
+	add_cost(arg, row->key, row->sums.machine + row->sums.store);
+	return 0;
+}
+
+/* What no day has yet. */
+static int add_since(const struct db_account *account, void *arg)
+{
+	const struct adding *a = arg;
+	const struct account_basis basis = ledger_basis(account);
+	struct account_sums sums = { 0 };
+	wall_ms since = account->since > a->from ? account->since : a->from;
+	if (!account->groups || since >= a->now)
+		return 0;
+	account_add(&sums, &basis, a->now - since);
+	cleanup_json json_t *list = json_loads(account->groups, 0, NULL);
+	size_t i;
+	json_t *group;
+	json_array_foreach (list, i, group)
+		add_cost(a, json_string_value(group), sums.machine + sums.store);
+	return 0;
+}
+
+int ledger_groups(struct controller *c, wall_ms from, struct ledger_group *groups, size_t count,
+		  struct error *e)
+{
+	ledger_check_clock(c);
+	struct adding adding = { .groups = groups, .count = count, .from = from };
+	adding.now = clock_wall();
+	int r = db_account_report(c->db, ACCOUNT_BY_GROUP, account_day(from), add_days, &adding, e);
+	return r == 0 ? db_account_each(c->db, add_since, &adding, e) : r;
 }
 
 const char *ledger_currency(struct controller *c)

@@ -119,8 +119,11 @@ static void add_sessions(struct controller *c, struct place_node *places)
 static const char *unfit(const struct node *node, const struct placing *what)
 {
 	const struct node_info *info = &node->info;
+	bool spot = info->price && strcmp(info->price, "spot") == 0;
 	if (node == what->leaves)
 		return "it is there already";
+	if (what->spot && !spot)
+		return what->spot;
 	if (!what->live)
 		return NULL;
 	if (!info->move_port)
@@ -320,7 +323,8 @@ int placing_choose(struct session *s, const struct placing *what, struct node **
 {
 	struct controller *c = s->controller;
 	*to = c->nodes->local;
-	if (!nodes_next(c->nodes->local) && c->config->nodes.local && !what->leaves && !what->only)
+	if (!nodes_next(c->nodes->local) && c->config->nodes.local && !what->leaves &&
+	    !what->only && !what->spot)
 		return 0;
 	nodes_want_image(c, what->image);
 	return choose(s, what, to, e);

@@ -20,6 +20,7 @@ struct placing {
 	const struct node *only;   /* the one it is to go to; NULL: any */
 	const struct node *leaves; /* the one it is on; NULL */
 	bool live;                 /* while it runs */
+	const char *spot;          /* only on spot machines: why, for people; NULL: on any */
 };
 
 /* Of the session as it is: started again as it was, or woken from its checkpoint. */

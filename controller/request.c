@@ -102,18 +102,18 @@ static int get_flag(const json_t *body, const char *key, bool *to, struct error 
 	return 0;
 }
 
-static int get_command(const json_t *body, const json_t **to, struct error *e)
+static int get_texts(const json_t *body, const char *key, const json_t **to, struct error *e)
 {
-	const json_t *list = json_object_get(body, "cmd");
+	const json_t *list = json_object_get(body, key);
 	size_t i;
 	json_t *item;
 	if (!is_given(list))
 		return 0;
 	if (!json_is_array(list) || json_array_size(list) > STRINGS_MOST)
-		return error_set(e, EINVAL, "cmd: expected a list of strings");
+		return error_set(e, EINVAL, "%s: expected a list of strings", key);
 	json_array_foreach ((json_t *)list, i, item)
 		if (!json_is_string(item))
-			return error_set(e, EINVAL, "cmd[%zu]: expected a string", i);
+			return error_set(e, EINVAL, "%s[%zu]: expected a string", key, i);
 	*to = list;
 	return 0;
 }
@@ -181,7 +181,7 @@ int start_request_parse(const json_t *body, struct start_request *to, struct err
 	if (r == 0)
 		r = get_token(body, "api_token", &to->api_token, e);
 	if (r == 0)
-		r = get_command(body, &to->cmd, e);
+		r = get_texts(body, "cmd", &to->cmd, e);
 	if (r == 0)
 		r = get_env(body, &to->env, e);
 	if (r == 0)
@@ -192,5 +192,7 @@ int start_request_parse(const json_t *body, struct start_request *to, struct err
 		r = get_limits(body, &to->limits, e);
 	if (r == 0)
 		r = get_text(body, "size", &to->size, e);
+	if (r == 0)
+		r = get_texts(body, "groups", &to->groups, e);
 	return r;
 }

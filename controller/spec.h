@@ -20,6 +20,7 @@ struct start_request {
 	bool fresh;
 	const char *size; /* the class that its user has chosen; "": none; NULL: as before */
 	const json_t *cmd, *env, *spawner; /* NULL: not given */
+	const json_t *groups;              /* its user's; NULL: as the Hub said last */
 	int64_t port;
 	struct session_limits limits;
 };

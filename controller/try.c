@@ -3,6 +3,7 @@
 
 #include "base/cleanup.h"
 #include "base/fs.h"
+#include "controller/budgets.h"
 #include "controller/capacity.h"
 #include "controller/consolidate.h"
 #include "controller/idle.h"
@@ -178,6 +179,39 @@ static json_t *compared(json_t *now, json_t *then)
 	return then;
 }
 
+static bool same_budget(const json_t *a, const json_t *b)
+{
+	return json_equal(json_object_get(a, "group"), json_object_get(b, "group")) &&
+	       json_equal(json_object_get(a, "per"), json_object_get(b, "per"));
+}
+
+/* Of each group and time that has a budget now, or would. */
+static json_t *compared_budgets(json_t *now, json_t *then)
+{
+	size_t i, k;
+	json_t *row, *other;
+	json_array_foreach (now, i, row) {
+		bool there = false;
+		json_array_foreach (then, k, other)
+			there = there || same_budget(row, other);
+		if (!there)
+			json_array_append_new(then, json_pack("{s:O, s:O, s:s, s:s}", "group",
+							      json_object_get(row, "group"), "per",
+							      json_object_get(row, "per"), "level",
+							      "none", "text", "no budget"));
+	}
+	json_array_foreach (then, k, other) {
+		json_t *before = NULL;
+		json_array_foreach (now, i, row)
+			before = same_budget(row, other) ? row : before;
+		bool changed = !before || !json_equal(other, before);
+		json_object_set_new(other, "now", before ? json_incref(before) : json_null());
+		json_object_set_new(other, "changed", json_boolean(changed));
+	}
+	json_decref(now);
+	return then;
+}
+
 static void decide_all(struct controller *c, json_t *rows[])
 {
 	for (size_t i = 0; i < ARRAY_SIZE(parts); i++)
@@ -186,13 +220,15 @@ static void decide_all(struct controller *c, json_t *rows[])
 
 /* What decides reads the controller's config, and keeps nothing of it. */
 static void decide_all_by(struct controller *c, struct config *config, struct idle_rules *rules,
-			  json_t *rows[])
+			  struct budget_view **budgets, json_t *rows[])
 {
 	struct config *own = c->config;
 	c->config = config;
+	budgets_swap(c, budgets);
 	idle_swap_rules(c, rules);
 	decide_all(c, rows);
 	idle_swap_rules(c, rules);
+	budgets_swap(c, budgets);
 	c->config = own;
 }
 
@@ -214,17 +250,26 @@ json_t *policy_try(struct controller *c, struct config *config, struct error *e)
 	json_t *now[ARRAY_SIZE(parts)], *then[ARRAY_SIZE(parts)];
 	cleanup_json json_t *idle = json_array();
 	struct idle_rules rules = { 0 };
-	int r = idle_try(c, config, idle, e);
+	struct budget_view *budgets = budgets_make(c, config, e);
+	int r = budgets ? idle_try(c, config, idle, e) : -ENOMEM;
 	if (r == 0)
 		r = idle_rules_make(config, &rules, e);
-	if (r < 0)
+	if (r < 0) {
+		budgets_view_free(budgets);
 		return NULL;
+	}
+	json_t *spent = budgets_decide_json(c);
 	decide_all(c, now);
-	decide_all_by(c, config, &rules, then);
+	decide_all_by(c, config, &rules, &budgets, then);
+	budgets_swap(c, &budgets);
+	json_t *would_be = budgets_decide_json(c);
+	budgets_swap(c, &budgets);
+	budgets_view_free(budgets);
 	idle_rules_deinit(&rules);
 	cleanup_json json_t *answer = json_pack("{s:O}", "decisions", idle);
 	for (size_t i = 0; i < ARRAY_SIZE(parts); i++)
 		json_object_set_new(answer, parts[i].name, compared(now[i], then[i]));
+	json_object_set_new(answer, "budgets", compared_budgets(spent, would_be));
 	r = decide_on_record(c, config, answer, e);
 	return r < 0 ? NULL : steal_ptr(&answer);
 }

@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "controller/api.h"
 #include "controller/asleep.h"
+#include "controller/budgets.h"
 #include "controller/capacity.h"
 #include "controller/hub.h"
 #include "controller/migrate.h"
@@ -166,8 +167,13 @@ static struct placing placing_of_start(const struct waiting *w, bool restore)
 {
 	struct start_request request;
 	struct error e = ERROR_INIT;
-	if (!restore && start_request_parse(w->body, &request, &e) == 0)
-		return spec_placing(w->session, &request);
+	if (!restore && start_request_parse(w->body, &request, &e) == 0) {
+		struct placing what = spec_placing(w->session, &request);
+		/* It was let in: what is spent since is no matter. */
+		if (budgets_check_start(w->session, request.groups, &what.spot, &e) < 0)
+			error_clear(&e);
+		return what;
+	}
 	error_clear(&e);
 	return placing_of(w->session, restore);
 }

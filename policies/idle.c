@@ -32,6 +32,8 @@ static const struct {
 	[IDLE_MAX_AGE] = { "max-age", "it has run for the maximum age" },
 	[IDLE_PRESSURE] = { "pressure",
 			    "nobody has used it for a while, and its node is short of memory" },
+	[IDLE_BUDGET] = { "budget",
+			  "nobody has used it for a while, and the budget of its group is spent" },
 	[IDLE_DOZE] = { "doze", "nobody has used it for a while" },
 	[IDLE_SLEEPS] = { "sleeps", "nobody has come" },
 	[IDLE_LONG_ASLEEP] = { "long-asleep", "nobody has come for very long" },
@@ -211,7 +213,7 @@ static bool is_short_of_memory(const struct idle_policy *policy, const struct id
 
 /* The first of what it is time for by the rule some time. */
 struct times {
-	wall_ms idle, pressed, old, doze;
+	wall_ms idle, pressed, old, doze, spent;
 };
 
 static struct times times_of(const struct idle_policy *policy, const struct idle_facts *f,
@@ -226,24 +228,32 @@ static struct times times_of(const struct idle_policy *policy, const struct idle
 		.idle = rule->timeout_ms > 0 ? later(d->person_at, rule->timeout_ms) : NEVER,
 		.pressed = pressed ? later(d->person_at, rule->pressure_after_ms) : NEVER,
 		.old = rule->max_age_ms > 0 && begun ? later(begun, rule->max_age_ms) : NEVER,
+		.spent = f->budget_timeout_ms > 0 ? later(d->person_at, f->budget_timeout_ms)
+						  : NEVER,
 		.doze = dozes ? latest(later(d->person_at, rule->doze_ms), retry) : NEVER,
 	};
 }
 
-/* Is it time, by the rule? Leaves IDLE_TIMEOUT, IDLE_MAX_AGE or IDLE_PRESSURE in what may be
- * hibernated. What CRIU refused can doze all the same. */
+static enum idle_reason why_due(const struct times *t, wall_ms now)
+{
+	return t->idle <= now    ? IDLE_TIMEOUT
+	       : t->old <= now   ? IDLE_MAX_AGE
+	       : t->spent <= now ? IDLE_BUDGET
+				 : IDLE_PRESSURE;
+}
+
+/* Is it time, by the rule? Leaves IDLE_TIMEOUT, IDLE_MAX_AGE, IDLE_BUDGET or IDLE_PRESSURE in what
+ * may be hibernated. What CRIU refused can doze all the same. */
 static void decide_time(const struct idle_policy *policy, const struct idle_facts *f, wall_ms now,
 			struct idle_decision *d)
 {
 	const struct idle_rule *rule = d->rule;
 	const struct times t = times_of(policy, f, d);
 	wall_ms retry_at = f->refused_at ? later(f->refused_at, rule->refused_retry_ms) : 0;
-	wall_ms due_at = earliest(earliest(t.idle, t.old), t.pressed);
+	wall_ms due_at = earliest(earliest(t.idle, t.old), earliest(t.pressed, t.spent));
 
 	if (due_at <= now && retry_at <= now) {
-		d->reason = t.idle <= now  ? IDLE_TIMEOUT
-			    : t.old <= now ? IDLE_MAX_AGE
-					   : IDLE_PRESSURE;
+		d->reason = why_due(&t, now);
 	} else if (t.doze <= now) {
 		d->reason = IDLE_DOZE;
 		d->to = IDLE_DOZING;
@@ -251,9 +261,8 @@ static void decide_time(const struct idle_policy *policy, const struct idle_fact
 		d->reason = IDLE_REFUSED;
 		d->next_at = earliest(retry_at, t.doze);
 	} else {
-		d->reason = f->tier != IDLE_AWAKE  ? IDLE_SLEEPS
-			    : rule->timeout_ms > 0 ? IDLE_PERSON
-						   : IDLE_EXEMPT;
+		bool timed = rule->timeout_ms > 0 || f->budget_timeout_ms > 0;
+		d->reason = f->tier != IDLE_AWAKE ? IDLE_SLEEPS : timed ? IDLE_PERSON : IDLE_EXEMPT;
 		d->next_at = earliest(due_at, t.doze);
 	}
 }
@@ -335,7 +344,8 @@ static void decide_one(const struct idle_policy *policy, const struct idle_facts
 
 static bool is_due(const struct idle_decision *d)
 {
-	return d->reason == IDLE_TIMEOUT || d->reason == IDLE_MAX_AGE || d->reason == IDLE_PRESSURE;
+	return d->reason == IDLE_TIMEOUT || d->reason == IDLE_MAX_AGE ||
+	       d->reason == IDLE_PRESSURE || d->reason == IDLE_BUDGET;
 }
 
 static void put_away(struct idle_decision *d)

@@ -53,6 +53,8 @@ struct idle_facts {
 	wall_ms doze_refused_at; /* when it could not be, last; 0: never */
 	double pressure; /* of its node: percent of the time in which something there waited for
 			  * memory, of late; 0: not known */
+	int64_t budget_timeout_ms; /* its group's budget is spent: away this long suffices, whatever
+				    * the rule's timeout; 0: it is not, or that is no matter */
 };
 
 /* A daily window; minutes since midnight UTC + offset. to <= from: it ends on the next day. */
@@ -115,6 +117,7 @@ enum idle_reason {
 	IDLE_TIMEOUT,     /* hibernate: nobody there */
 	IDLE_MAX_AGE,     /* hibernate: too old */
 	IDLE_PRESSURE,    /* hibernate: nobody there, and its node is short of memory */
+	IDLE_BUDGET,      /* hibernate: nobody there, and its group's budget is spent */
 	IDLE_DOZE,        /* doze: nobody there for a while */
 	IDLE_SLEEPS,      /* nobody came */
 	IDLE_LONG_ASLEEP, /* stop: nobody came for very long */

@@ -245,6 +245,7 @@ class ElsaSpawner(Spawner):
             "cpus": float(self.cpu_limit or 0),
             "pids": 0,
             "size": self._size,
+            "groups": [group.name for group in self.user.groups],
             "spawner": {},
         }
 

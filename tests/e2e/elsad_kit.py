@@ -59,15 +59,15 @@ def ask(connection: http.client.HTTPConnection, method: str, path: str, body: An
 
 
 def toml(sections: dict[str, Json]) -> str:
-    lines = []
+    lines, lists = [], []
     for section, values in sections.items():
         for name, value in values.items():
-            if name == "rule":
+            if not (isinstance(value, list) and value and isinstance(value[0], dict)):
+                lines.append(f"{section}.{name} = {json.dumps(value)}")
                 continue
-            lines.append(f"{section}.{name} = {json.dumps(value)}")
-    for rule in sections.get("idle", {}).get("rule", []):
-        lines += ["[[idle.rule]]", *(f"{k} = {json.dumps(v)}" for k, v in rule.items())]
-    return "\n".join(lines) + "\n"
+            for entry in value:
+                lists += [f"[[{section}.{name}]]", *(f"{k} = {json.dumps(v)}" for k, v in entry.items())]
+    return "\n".join(lines + lists) + "\n"
 
 
 class Elsad:

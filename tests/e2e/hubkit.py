@@ -607,7 +607,7 @@ def to_toml(sections: dict[str, Json]) -> str:
     """Enough TOML for elsa.toml; JSON's strings, numbers, booleans and lists are TOML's."""
     lines = []
     for section, values in sections.items():
-        tables = {key: values.get(key) or [] for key in ("rule", "class")}
+        tables = {key: values.get(key) or [] for key in ("rule", "class", "group")}
         lines.append(f"[{section}]")
         lines += [f"{k} = {json.dumps(v)}" for k, v in values.items() if k not in tables]
         for name, entry in ((name, entry) for name, of in tables.items() for entry in of):

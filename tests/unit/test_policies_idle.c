@@ -131,6 +131,26 @@ static void test_work(void **state)
 	CHECK(WITH(f.cpu_share = 3, f.started_at = NOW - 9 * DAY), false, IDLE_CPU, 0);
 }
 
+/* A budget that is spent shortens the timeout, and nothing else. */
+static void test_budget(void **state)
+{
+	(void)state;
+#define SPENT(...)                                                                                 \
+	WITH(f.budget_timeout_ms = 5 * MINUTE, f.request_at = NOW - 20 * MINUTE, __VA_ARGS__)
+	CHECK(SPENT(f.admin = false), true, IDLE_BUDGET, 0);
+	CHECK(SPENT(f.budget_timeout_ms = 0), false, IDLE_PERSON, NOW + 40 * MINUTE);
+	CHECK(SPENT(f.request_at = NOW - 2 * MINUTE), false, IDLE_PERSON, NOW + 3 * MINUTE);
+	/* never later than the rule's own */
+	CHECK(SPENT(f.request_at = NOW - HOUR, f.budget_timeout_ms = DAY), true, IDLE_TIMEOUT, 0);
+	CHECK(SPENT(f.started_at = NOW - 6 * MINUTE), false, IDLE_YOUNG, NOW + 4 * MINUTE);
+	CHECK(SPENT(f.keep_awake_until = NOW + 5), false, IDLE_KEEP_AWAKE, NOW + 5);
+	CHECK(SPENT(f.kernel_busy = true, f.cpu_quiet_since = 0), false, IDLE_KERNEL_BUSY, 0);
+	CHECK(SPENT(f.cpu_share = 1), false, IDLE_CPU, 0);
+	CHECK(SPENT(f.server_seen = false), false, IDLE_UNKNOWN, 0);
+	CHECK(SPENT(f.refused_at = NOW - 10 * MINUTE), false, IDLE_REFUSED, NOW + 20 * MINUTE);
+#undef SPENT
+}
+
 static void test_wishes_and_ages(void **state)
 {
 	(void)state;
@@ -451,6 +471,7 @@ static struct idle_facts random_facts(uint32_t *seed)
 		.cpu_quiet_since = random_time(seed),
 		.keep_awake_until = next_random(seed) % 5 ? 0 : random_time(seed),
 		.refused_at = next_random(seed) % 5 ? 0 : random_time(seed),
+		.budget_timeout_ms = next_random(seed) % 2 ? 0 : 1 + next_random(seed) % (2 * HOUR),
 	};
 }
 
@@ -459,10 +480,14 @@ static void check_decision(const struct idle_facts *f, const struct idle_decisio
 	assert_true(d->next_at == 0 || d->next_at > now);
 	assert_int_equal(d->report, d->reason == IDLE_STUCK_BUSY);
 	if (!d->hibernate) {
-		assert_true(d->reason != IDLE_TIMEOUT && d->reason != IDLE_MAX_AGE);
+		assert_true(d->reason != IDLE_TIMEOUT && d->reason != IDLE_MAX_AGE &&
+			    d->reason != IDLE_BUDGET);
 		return;
 	}
-	assert_true(d->reason == IDLE_TIMEOUT || d->reason == IDLE_MAX_AGE);
+	assert_true(d->reason == IDLE_TIMEOUT || d->reason == IDLE_MAX_AGE ||
+		    d->reason == IDLE_BUDGET);
+	assert_true(!f->started_at || f->started_at + d->rule->min_uptime_ms <= now);
+	assert_false(d->rule->exempt);
 	assert_false(f->kernel_busy);
 	assert_true(f->cpu_share < d->rule->cpu_threshold);
 	assert_true(f->keep_awake_until <= now);
@@ -470,6 +495,11 @@ static void check_decision(const struct idle_facts *f, const struct idle_decisio
 		assert_true(f->kernel_activity_at + d->rule->timeout_ms <= now);
 		assert_true(f->terminal_activity_at + d->rule->timeout_ms <= now);
 		assert_true(f->request_at + d->rule->timeout_ms <= now);
+	}
+	if (d->reason == IDLE_BUDGET) {
+		assert_true(f->budget_timeout_ms > 0);
+		assert_true(f->kernel_activity_at + f->budget_timeout_ms <= now);
+		assert_true(f->request_at + f->budget_timeout_ms <= now);
 	}
 }
 
@@ -540,6 +570,7 @@ int main(void)
 		cmocka_unit_test(test_person),
 		cmocka_unit_test(test_what_cannot_be_seen),
 		cmocka_unit_test(test_work),
+		cmocka_unit_test(test_budget),
 		cmocka_unit_test(test_wishes_and_ages),
 		cmocka_unit_test(test_rules),
 		cmocka_unit_test(test_quiet_hours),
