@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """size.*: the reference trace through the simulator: how long it takes, and what it says; a pass of
-decisions over many sessions; the account that elsad keeps against one counted again from its events."""
+decisions over many sessions; the account that elsad keeps against one counted again from its events; kernels
+that grow on a node too small for them."""
 
 from __future__ import annotations
 
@@ -8,14 +9,14 @@ import json
 import os
 import random
 import resource
-import shutil
 import subprocess
 from pathlib import Path
 
 from accountkit import CATALOGUE, TYPE, shift
 from elsad_kit import Elsad
+from growth import growing
 from recount import DAY_MS, Recount
-from sides import DIRECTORY
+from sides import DIRECTORY, run_parts
 
 RELEASE = Path(__file__).resolve().parent.parent / "build" / "release"
 ELSA = RELEASE / "elsa"
@@ -81,25 +82,19 @@ def account(report) -> float:
     return max(100 * abs(a - b) / b for a, b in pairs)
 
 
-def measure(report) -> None:
-    DIRECTORY.mkdir(parents=True, exist_ok=True)
-    try:
-        report.at_most("account_recount", account(report), 1, "%")
-    finally:
-        shutil.rmtree(DIRECTORY, ignore_errors=True)
+def account_recount(report) -> None:
+    report.at_most("account_recount", account(report), 1, "%")
+
+
+def decision_pass(report) -> None:
     report.at_most("decision_pass", decisions(), 20, "ms of a core")
-    simulator(report)
 
 
 def simulator(report) -> None:
-    DIRECTORY.mkdir(parents=True, exist_ok=True)
     trace = DIRECTORY / "reference.trace"
-    try:
-        took = generate(trace)
-        report.progress(f"{trace.stat().st_size >> 20} MiB generated in {took:.1f} s")
-        found, seconds = simulate(trace)
-    finally:
-        shutil.rmtree(DIRECTORY, ignore_errors=True)
+    took = generate(trace)
+    report.progress(f"{trace.stat().st_size >> 20} MiB generated in {took:.1f} s")
+    found, seconds = simulate(trace)
     ways = {way["way"]: way for way in found["ways"]}
     ours = ways["elsa"]
     report.plain("generated", took, "s of a core")
@@ -112,3 +107,7 @@ def simulator(report) -> None:
     report.at_most("lost", ours["states_lost"], 0, "sessions")
     report.plain("work_lost", ours["work_hours"]["lost"], "h")
     report.plain("evicted", ours["evictions"]["sessions"], "sessions")
+
+
+def measure(report) -> None:
+    run_parts(report, account_recount, decision_pass, growing, simulator)
