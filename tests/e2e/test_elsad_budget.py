@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 from accountkit import TYPE
 from basekit import BUILD, wait_for
-from elsad_kit import ApiError, Elsad, iso
+from elsad_doubles import iso
+from elsad_kit import ApiError, Elsad
 
 NOTHING, PLENTY = 1e-12, 1e9
 
@@ -156,11 +157,19 @@ def test_tried(elsad: Elsad):
     config = elsad.dir / "new.toml"
     text = (elsad.dir / "elsa.toml").read_text()
     config.write_text(text.replace(f"amount = {PLENTY}", f"amount = {NOTHING}\ntimeout = \"1s\""))
-    said = subprocess.run([BUILD / "elsa", "--url", f"unix:{elsad.dir}/elsad.sock", "policy", "try", config],
-                          capture_output=True, text=True, check=True).stdout
+
+    def tried() -> str:
+        return subprocess.run([BUILD / "elsa", "--url", f"unix:{elsad.dir}/elsad.sock", "policy", "try", config],
+                              capture_output=True, text=True, check=True).stdout
+
+    def bobs() -> str:
+        return next(line for line in tried().splitlines() if line.startswith("bob"))
+
+    # Its start was a sign of somebody.
+    wait_for("bob to be away for a second", lambda: "budget" in bobs(), unless=elsad.why_dead)
+    assert "yes" in bobs(), tried()
+    said = tried()
     assert "Budgets of groups: 1 of 1 change" in said and "spent; asleep after" in said, said
-    row = next(line for line in said.splitlines() if line.startswith("bob"))
-    assert "budget" in row and "yes" in row, said
     assert elsad.session("bob")["state"] == "running" and level(elsad) == "within"
     config.write_text(text.replace("per = \"day\"", "per = \"week\""))
     done = subprocess.run([BUILD / "elsa", "policy", "try", config], capture_output=True, text=True, check=False)

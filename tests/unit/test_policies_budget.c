@@ -160,9 +160,14 @@ static void test_names(void **state)
 
 /* --- an account that grows ------------------------------------------------------------------ */
 
+static uint32_t seed = 5;
+
 static double below(double n)
 {
-	return n * (double)rand() / RAND_MAX;
+	seed ^= seed << 13;
+	seed ^= seed >> 17;
+	seed ^= seed << 5;
+	return n * (double)seed / ((double)UINT32_MAX + 1);
 }
 
 /* Whatever is spent, and however elsad is ended between: within a day or month no more is told than
@@ -199,7 +204,6 @@ static void live(const struct budget_rule *rule, wall_ms *now)
 static void test_told_once(void **state)
 {
 	(void)state;
-	srand(5);
 	wall_ms now = at(2026, 1, 31, 22);
 	for (int i = 0; i < 40; i++) {
 		const struct budget_rule rule = { "g", i % 2 ? BUDGET_DAY : BUDGET_MONTH,

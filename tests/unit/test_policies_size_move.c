@@ -229,9 +229,14 @@ static void test_both_machines(void **state)
 
 /* --- random states ------------------------------------------------------------------------ */
 
+static uint64_t seed = 7;
+
 static int64_t below(int64_t n)
 {
-	return (int64_t)(((uint64_t)rand() << 31 | (uint64_t)rand()) % (uint64_t)n);
+	seed ^= seed << 13;
+	seed ^= seed >> 7;
+	seed ^= seed << 17;
+	return (int64_t)(seed % (uint64_t)n);
 }
 
 static double some_price(void)
@@ -265,7 +270,6 @@ static struct size_move_facts some_facts(struct size_move_node *nodes, size_t mo
 static void test_promises(void **state)
 {
 	(void)state;
-	srand(7);
 	for (int i = 0; i < 200000; i++) {
 		struct size_move_node nodes[6];
 		const struct size_move_facts f = some_facts(nodes, ARRAY_SIZE(nodes));
@@ -351,7 +355,6 @@ static void live(struct world *w, bool changing, int64_t *now)
 static void test_no_flapping(void **state)
 {
 	(void)state;
-	srand(11);
 	struct world w = { .nodes = { { "a", 0.01, true },
 				      { "b", 0.02, true },
 				      { "c", 0.03, true },
