@@ -15,7 +15,7 @@ T      ?=
 # How long `make fuzz` gives each target
 FUZZ_SECONDS ?= 20
 
-.PHONY: help setup build build-asan build-tsan build-fuzz test unit e2e fuzz bench package \
+.PHONY: help setup build build-asan build-tsan build-fuzz test unit unit-sanitized e2e fuzz bench package \
         demo fmt tidy shell clean distclean
 
 help: ## this list
@@ -30,10 +30,13 @@ build: setup ## compile into build/PRESET (PRESET=release)
 build-asan build-tsan build-fuzz: build-%: ## the same with sanitizers, or the fuzz targets
 	@$(MAKE) --no-print-directory build PRESET=$*
 
-test: unit ## all unit tests, plain and with sanitizers, then all end-to-end tests
+# End-to-end tests leave processors idle.
+test: unit ## all unit tests, also with sanitizers beside all end-to-end tests
+	@tools/e2e --beside unit-sanitized
+
+unit-sanitized:
 	@$(MAKE) --no-print-directory unit PRESET=asan
 	@$(MAKE) --no-print-directory unit PRESET=tsan
-	@$(MAKE) --no-print-directory e2e
 
 unit: build ## unit tests of build/PRESET
 	@$(ENTER) -- ctest --test-dir $(DIR) --output-on-failure --no-tests=error -j 2
