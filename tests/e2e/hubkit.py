@@ -248,6 +248,8 @@ c.JupyterHub.spawner_class = "elsa_spawner.ElsaSpawner"
 c.ElsaSpawner.elsa_url = settings["elsa_url"]
 c.ElsaSpawner.patience = 60
 c.Spawner.poll_interval = 2
+# On a busy machine a server needs longer than the 30 s of default until it answers.
+c.Spawner.http_timeout = 120
 c.Spawner.cmd = ["jupyterhub-singleuser"]
 c.Spawner.default_url = "/tree"
 c.Spawner.environment = {"JUPYTERHUB_SINGLEUSER_EXTENSION": "1"}

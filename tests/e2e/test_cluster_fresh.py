@@ -38,9 +38,6 @@ OPTIONS: dict[str, Json] = {
 }  # fmt: skip
 CAPACITY: Json = {"start_timeout": "60s", "empty_for": f"{EMPTY_FOR}s", "cooldown": "10s"}
 
-# This machine may be busy with other things.
-PATIENT = "c.Spawner.http_timeout = 120"
-
 
 def joining_token(c: Cluster) -> str:
     """As an operator makes one for a launch template."""
@@ -50,7 +47,7 @@ def joining_token(c: Cluster) -> str:
 @pytest.fixture(scope="class")
 def command() -> Iterator[tuple[Cluster, Command]]:
     with tempfile.TemporaryDirectory(prefix="machines-", dir="/run") as where:
-        c = Cluster(nodes=0, local=False, options=OPTIONS, hub_extra=PATIENT)
+        c = Cluster(nodes=0, local=False, options=OPTIONS)
         machines = Command(c, Path(where))
         c.hub.options["capacity"] = {"provider": "command", "command": machines.argv,
                                      "pools": ["a", "b"], **CAPACITY}  # fmt: skip
@@ -251,7 +248,7 @@ def make_group(port: int) -> Any:
 def group(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Cluster, Group]]:
     for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
         monkeypatch.delenv(name, raising=False)
-    c = Cluster(nodes=0, local=False, options=OPTIONS, hub_extra=PATIENT)
+    c = Cluster(nodes=0, local=False, options=OPTIONS)
     with contextlib.ExitStack() as stack:
         stack.callback(c.close)
         port = stack.enter_context(moto(tmp_path, TEST_ADDRESS))

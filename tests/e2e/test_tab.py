@@ -31,7 +31,6 @@ STACK = {"options": {"idle": {"transparent": False}}, "hub_extra": LAB_SERVER + 
 import elsa_spawner
 c.ElsaSpawner.sign = True
 c.JupyterHub.template_paths = [elsa_spawner.TEMPLATES]
-c.Spawner.http_timeout = 120
 """}  # fmt: skip
 
 
