@@ -81,8 +81,9 @@ def test_both_nodes_have_it_in_their_leases_meanwhile(cluster: Cluster):
     assert shown["state"] == "migrating" and shown["moving_to"] == other.name
     assert shown["node"] == home.name
     assert cluster.shown(other.name)["sessions"] == 1
-    routes = {r["address"]: r["via"] for r in cluster.hub.overlays[-1]["routes"]}
-    assert routes[shown["address"]] == other.overlay
+    wait_for("the route", lambda: {
+        r["address"]: r["via"] for r in cluster.hub.overlays[-1]["routes"]
+    }[shown["address"]] == other.overlay)  # fmt: skip
     seen = wait_for("progress", lambda: (
         o := cluster.elsad.get("/v1/operation", id=operation["id"], wait=1))["step"] == "files" and o)
     assert seen["bytes_done"] == 40
