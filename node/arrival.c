@@ -211,7 +211,13 @@ int arrival_working_set(struct effect *ef, struct error *e)
 int arrival_settle(struct effect *ef, struct error *e)
 {
 	struct arrival *a = ef->session->arrival;
-	return a ? pages_settle(a->pages, (pid_t)effect_journal(ef)->pid, e) : 0;
+	if (!a)
+		return 0;
+	cleanup_free char *images = fs_join(ef->laid_out, "criu");
+	int r = images ? 0 : error_set(e, ENOMEM, "out of memory");
+	if (r == 0)
+		r = pages_settle(a->pages, (pid_t)effect_journal(ef)->pid, e);
+	return r < 0 ? r : pages_bring_wiped(a->pages, images, e);
 }
 
 void arrival_go(struct effect *ef)

@@ -14,7 +14,6 @@
 #include <string.h>
 
 /* criu/include/magic.h */
-#define IMG_COMMON_MAGIC 0x54564319u
 #define FILES_MAGIC      0x56303138u
 #define TCP_STREAM_MAGIC 0x51465506u
 
@@ -39,13 +38,6 @@ enum {
 };
 
 /* --- CRIU's images --------------------------------------------------------------- */
-
-static bool skip_magic(struct span *s, uint32_t wanted)
-{
-	uint32_t common, magic;
-	return protobuf_u32(s, &common) && protobuf_u32(s, &magic) && common == IMG_COMMON_MAGIC &&
-	       magic == wanted;
-}
 
 struct inet {
 	uint32_t inode, type, state, port;
@@ -112,7 +104,7 @@ int connections_of_files(const void *data, size_t len, int64_t port,
 	struct span s = { data, (const uint8_t *)data + len };
 	struct span entry;
 	int r;
-	if (!skip_magic(&s, FILES_MAGIC))
+	if (!protobuf_image(&s, FILES_MAGIC))
 		return -EBADMSG;
 	while ((r = protobuf_message(&s, &entry)) > 0) {
 		r = read_entry(entry, port, each, arg);
@@ -128,7 +120,7 @@ int connections_of_stream(const void *data, size_t len, struct packet_connection
 	struct span message;
 	struct field f;
 	uint64_t window = 0, scale = 0;
-	if (!skip_magic(&s, TCP_STREAM_MAGIC) || protobuf_message(&s, &message) <= 0)
+	if (!protobuf_image(&s, TCP_STREAM_MAGIC) || protobuf_message(&s, &message) <= 0)
 		return -EBADMSG;
 	int r;
 	while ((r = protobuf_next(&message, &f)) > 0) {

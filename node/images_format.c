@@ -7,8 +7,7 @@
 #include <string.h>
 
 /* criu/include/magic.h */
-#define IMG_COMMON_MAGIC 0x54564319u
-#define FILES_MAGIC      0x56303138u
+#define FILES_MAGIC 0x56303138u
 
 enum { ENTRY_REG = 3, REG_FLAGS = 2, REG_NAME = 6, REG_SIZE = 8, REG_MODE = 10 };
 
@@ -123,13 +122,11 @@ int images_files(const void *data, size_t len,
 		 struct error *e)
 {
 	struct span s = { data, (const uint8_t *)data + len };
-	uint32_t common, magic;
-	if (!protobuf_u32(&s, &common) || !protobuf_u32(&s, &magic) || common != IMG_COMMON_MAGIC ||
-	    magic != FILES_MAGIC)
+	if (!protobuf_image(&s, FILES_MAGIC))
 		return error_set(e, EBADMSG, "this is no files.img");
-	int r = append_u32(to, common);
+	int r = append_u32(to, PROTOBUF_IMAGE_MAGIC);
 	if (r == 0)
-		r = append_u32(to, magic);
+		r = append_u32(to, FILES_MAGIC);
 	while (r == 0) {
 		struct span entry;
 		int more = protobuf_message(&s, &entry);

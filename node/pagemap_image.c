@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "node/pagemap_image.h"
 
+#include "node/protobuf.h"
+
 #include <errno.h>
 
 /* criu/include/magic.h */
-#define IMG_COMMON_MAGIC 0x54564319U
-#define PAGEMAP_MAGIC    0x56084025U
+#define PAGEMAP_MAGIC 0x56084025U
 
 enum { HEAD_PAGES_ID = 1 };
 /* CRIU 4.1 has 32 bits for the number of pages, in a field that has to be there to this day. */
@@ -46,7 +47,7 @@ int pagemap_image(const struct store_memory *memory, uint32_t pages_id, struct b
 {
 	struct record head = { .len = 0 };
 	put(&head, HEAD_PAGES_ID, pages_id);
-	int r = append_u32(to, IMG_COMMON_MAGIC);
+	int r = append_u32(to, PROTOBUF_IMAGE_MAGIC);
 	if (r == 0)
 		r = append_u32(to, PAGEMAP_MAGIC);
 	if (r == 0)

@@ -8,8 +8,7 @@
 #include <errno.h>
 
 /* criu/include/magic.h */
-#define IMG_COMMON_MAGIC 0x54564319U
-#define PAGEMAP_MAGIC    0x56084025U
+#define PAGEMAP_MAGIC 0x56084025U
 
 enum { HEAD_PAGES_ID = 1 };
 /* CRIU 4.1 has 32 bits for the number of pages. */
@@ -81,12 +80,10 @@ static int read_extents(struct span *s, uint32_t flags, struct store_extent **ex
 
 static bool read_head(struct span *s, uint32_t *pages_id)
 {
-	uint32_t common, magic;
 	struct span message;
 	struct field f;
 	*pages_id = 0;
-	if (!protobuf_u32(s, &common) || !protobuf_u32(s, &magic) || common != IMG_COMMON_MAGIC ||
-	    magic != PAGEMAP_MAGIC || protobuf_message(s, &message) <= 0)
+	if (!protobuf_image(s, PAGEMAP_MAGIC) || protobuf_message(s, &message) <= 0)
 		return false;
 	while (protobuf_next(&message, &f) > 0)
 		if (f.number == HEAD_PAGES_ID)

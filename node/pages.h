@@ -71,6 +71,9 @@ void pages_early_set(struct pages *pages);
 /* CRIU has restored, nothing runs yet: every descriptor is here, they are put into the vault of
  * `init`, and the working set is put into place. From now on a kill of this program is harmless. */
 int pages_settle(struct pages *pages, pid_t init, struct error *e);
+/* Behind that: what a fork is to find empty, by CRIU's images in `images`, is put into place.
+ * Blocking. */
+int pages_bring_wiped(struct pages *pages, const char *images, struct error *e);
 /* The session is about to be let run: background transfer begins, faults are recorded for some
  * time as the next working set. */
 void pages_go(struct pages *pages);

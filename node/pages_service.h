@@ -96,8 +96,8 @@ struct pages {
 	size_t space_count, space_size;
 	_Atomic uint32_t spaces_version;
 	int32_t next_child;
-	size_t forks; /* since it was last looked which have ended, */
-	size_t lived; /* ... and these had not */
+	size_t forks;               /* since it was last looked which have ended, */
+	size_t lived;               /* ... and these had not */
 	struct pages_record record; /* exchanged under the write lock */
 	struct vault vault;
 	struct pages_keeper *keeper;
@@ -206,6 +206,8 @@ int pages_read_message(struct pages *p, struct pages_space *s, struct pages_faul
 /* For writing. An event as it was told, or is told again by the record. */
 int pages_apply(struct pages *p, struct pages_space *s, const struct uffd_msg *m, int32_t child,
 		int child_fd);
+/* For writing. What belongs there is there: from now on it is as if it had been emptied since. */
+int pages_take_off(struct pages *p, struct pages_space *s, uint64_t start, uint64_t end);
 /* For writing. Closes and forgets all of them. */
 void pages_drop_all(struct pages *p);
 

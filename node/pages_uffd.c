@@ -296,6 +296,18 @@ static struct pages_entry *next_entry(struct pages *p)
 	return entry;
 }
 
+int pages_take_off(struct pages *p, struct pages_space *s, uint64_t start, uint64_t end)
+{
+	struct uffd_msg removed = { .event = UFFD_EVENT_REMOVE,
+				    .arg.remove = { .start = start, .end = end } };
+	struct pages_entry *entry = next_entry(p);
+	if (entry) {
+		*entry = (struct pages_entry) { .number = s->number, .message = removed };
+		pages_record_count(&p->record);
+	}
+	return pages_apply(p, s, &removed, 0, -1);
+}
+
 int pages_read_message(struct pages *p, struct pages_space *s, struct pages_fault *fault, bool *any)
 {
 	/* When there is no record any more there is still the session: it goes on, only that a

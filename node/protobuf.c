@@ -66,6 +66,13 @@ bool protobuf_u32(struct span *s, uint32_t *value)
 	return true;
 }
 
+bool protobuf_image(struct span *s, uint32_t magic)
+{
+	uint32_t common, kind;
+	return protobuf_u32(s, &common) && protobuf_u32(s, &kind) &&
+	       common == PROTOBUF_IMAGE_MAGIC && kind == magic;
+}
+
 int protobuf_message(struct span *s, struct span *message)
 {
 	uint32_t size;

@@ -27,6 +27,11 @@ struct field {
 /* 1 and a field, 0 at the end, -EBADMSG. */
 int protobuf_next(struct span *s, struct field *f);
 
+/* What each image begins with: this number, then one of its kind (criu/include/magic.h). */
+#define PROTOBUF_IMAGE_MAGIC 0x54564319u
+/* Skips both; false when it is no image of that kind. */
+bool protobuf_image(struct span *s, uint32_t magic);
+
 /* The host's order, as CRIU writes it. False at the end. */
 bool protobuf_u32(struct span *s, uint32_t *value);
 

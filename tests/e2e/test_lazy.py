@@ -8,6 +8,7 @@ import os
 import pathlib
 import tempfile
 import threading
+from urllib.parse import quote
 
 import pytest
 from nodekit import Node, Refused, Session, wait_for
@@ -131,6 +132,38 @@ def test_killed_while_pages_are_missing(asleep, moment):
     node.start()
     assert missing(session) == 0 and status(session)["running"]
     assert_same(before, session.ask("state"))
+
+
+WIPED = """
+import mmap
+probe.wiped = mmap.mmap(-1, 1 << 20, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+probe.wiped.madvise(18)  # MADV_WIPEONFORK
+probe.wiped.write(b"mine" * (1 << 18))
+"""
+FORK = """
+import os
+r, w = os.pipe()
+pid = os.fork()
+if pid == 0:
+    os.write(w, b"zeros" if bytes(probe.wiped) == bytes(1 << 20) else b"something")
+    os._exit(0)
+os.waitpid(pid, 0)
+out["child"] = os.read(r, 100).decode()
+out["own"] = bytes(probe.wiped) == b"mine" * (1 << 18)
+"""
+
+
+def test_what_a_fork_does_not_inherit(node: SlowNode):
+    session = Session(node)
+    session.start()
+    session.ask("fill", mib=MIB, timeout=60)
+    session.ask("run", code=quote(WIPED))
+    assert session.ask("run", code=quote(FORK)) == {"child": "zeros", "own": True}
+    session.hibernate(1)
+    node.server.latency = FAIR
+    wake(session, 1)
+    assert session.ask("run", code=quote(FORK), timeout=60) == {"child": "zeros", "own": True}
+    assert missing(session) > 0
 
 
 def test_ended_and_started_while_pages_are_missing(asleep):
