@@ -158,6 +158,9 @@ struct config {
 		int64_t patience_ms; /* before it is given: how long each side waits for the other
 				      */
 		int64_t concurrency; /* of one node, to and from */
+		char *precopy;       /* "auto", "never", "always" */
+		double precopy_share;
+		int64_t precopy_bytes; /* of memory that is kept of one session ahead */
 	} move;
 	struct {
 		char *swap;         /* "off", "zram", "file", "system" */

@@ -302,6 +302,16 @@ const struct option options[] = {
 		 "answer, before it goes on where it was." },
 	{ "move", "concurrency", OPTION_INTEGER, AT(move.concurrency), "2", 1, 64,
 	  .doc = "Sessions that may move to and from one node at the same time." },
+	{ "move", "precopy", OPTION_STRING, AT(move.precopy), "\"auto\"",
+	  .choices = "auto never always",
+	  .doc = "Whether a session's memory is copied to the node that it moves to before it stands\n"
+		 "still, while it runs: never; wherever there is room and time for it; or, auto, where\n"
+		 "the link is so slow that the memory would be long in following." },
+	{ "move", "precopy_share", OPTION_NUMBER, AT(move.precopy_share), "0.8", 0.05, 1,
+	  .doc = "Share of the link and of a processor that this may take." },
+	{ "move", "precopy_room", OPTION_SIZE, AT(move.precopy_bytes), "\"16G\"", 0, TIB,
+	  .doc = "What may be kept of one session's memory ahead, in node.state_dir; a session with\n"
+		 "more moves without." },
 
 	{ "doze", "swap", OPTION_STRING, AT(doze.swap), "\"off\"",
 	  .choices = "off zram file system",

@@ -274,7 +274,7 @@ static int open_place(struct node *node, const char *id, const struct arrival_pl
 		return open_stored(node, id, place->generation, source, e);
 	if (!place->node || !place->at || !place->departure)
 		return error_set(e, EIO, "it is not known which node has its memory");
-	int r = arrival_open_moved(node, id, place, source, e);
+	int r = arrival_open_moved(node, id, place, NULL, source, e);
 	/* Nor are images that are not found. */
 	if (r == -ENOENT)
 		r = error_set(e, EIO, "what says which memory is missing is gone");

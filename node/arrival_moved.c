@@ -127,12 +127,13 @@ static void on_gone(void *arg, bool said)
 }
 
 int arrival_open_moved(struct node *node, const char *id, const struct arrival_place *place,
-		       struct page_source *source, struct error *e)
+		       struct move_ahead *ahead, struct page_source *source, struct error *e)
 {
 	cleanup_free char *images = images_dir(node, id);
 	struct who *w = make_who(node, id, place->departure);
 	if (!images || !w) {
 		free_who(w);
+		move_ahead_free(ahead);
 		return error_set(e, ENOMEM, "out of memory");
 	}
 	const struct move_source_options options = {
@@ -141,6 +142,7 @@ int arrival_open_moved(struct node *node, const char *id, const struct arrival_p
 		.session = id,
 		.node = place->node,
 		.at = place->at,
+		.ahead = ahead,
 		.tls = tls_of,
 		.gone = on_gone,
 		.patience_ms = node->config->move.patience_ms,
@@ -211,7 +213,8 @@ int arrival_listen_moved(struct effect *ef, struct error *e)
 	if (r == 0)
 		r = take_working_set(ef, a, e);
 	if (r == 0)
-		r = arrival_open_moved(ef->node, ef->session->id, &place, &source, e);
+		r = arrival_open_moved(ef->node, ef->session->id, &place,
+				       steal_ptr(&ef->move->ahead), &source, e);
 	arrival_place_deinit(&place);
 	if (r < 0) {
 		arrival_free(a);

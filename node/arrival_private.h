@@ -5,6 +5,7 @@
 /* What node/arrival*.c share. */
 
 #include "node/arrival.h"
+#include "node/move_ahead.h"
 #include "node/pages.h"
 
 struct arrival {
@@ -33,9 +34,10 @@ int arrival_new_for(struct effect *ef, struct arrival **to, struct error *e);
 
 /* --- node/arrival_moved.c ----------------------------------------------------------- */
 
-/* The memory that another node has, by the pagemap images that were kept. */
+/* The memory that another node has, by the pagemap images that were kept. ahead: what has come of
+ * it already, or NULL; taken over, also when this fails. */
 int arrival_open_moved(struct node *node, const char *id, const struct arrival_place *place,
-		       struct page_source *source, struct error *e);
+		       struct move_ahead *ahead, struct page_source *source, struct error *e);
 /* On the loop: that node has nothing of it any more. */
 void arrival_end_lost_soon(struct node *node, const struct session *s);
 /* On the loop: all of it is here. That node is told, again and again until it answers. */

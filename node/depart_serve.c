@@ -5,10 +5,10 @@
 #include "base/cleanup.h"
 #include "base/log.h"
 #include "node/depart_memory.h"
+#include "store/seal.h"
 
 #include <errno.h>
 #include <stdlib.h>
-#include <unistd.h>
 
 enum {
 	IDLE_MS = 5000, /* between looks whether this program ends */
@@ -97,6 +97,7 @@ static bool is_given(struct depart_talk *t)
 
 static int answer_freeze(struct depart_talk *t, struct error *e)
 {
+	t->ahead = depart_ahead_free(t->ahead);
 	if (is_given(t))
 		return refuse(t);
 	pthread_mutex_lock(&t->all->lock);
@@ -147,24 +148,42 @@ static void ask_ahead(struct depart_talk *t)
 	depart_look_soon(t->all);
 }
 
+/* All has been done that can be while it runs, which it does. */
+static bool runs_on(struct depart_talk *t, bool *worth)
+{
+	pthread_mutex_lock(&t->all->lock);
+	bool runs = t->d->state == DEPARTURE_UNDER_WAY && t->d->seen && !t->d->freeze;
+	if (worth)
+		*worth = t->d->layer;
+	pthread_mutex_unlock(&t->all->lock);
+	return runs;
+}
+
 static int answer_ahead(struct depart_talk *t, struct error *e)
 {
+	bool worth;
 	struct error own = ERROR_INIT;
 	ask_ahead(t);
 	int r = answer_until(t, SEEN, e);
 	if (r <= 0)
 		return r;
-	pthread_mutex_lock(&t->all->lock);
-	bool runs = t->d->state == DEPARTURE_UNDER_WAY && t->d->seen && !t->d->freeze;
-	bool worth = t->d->layer;
-	pthread_mutex_unlock(&t->all->lock);
-	if (!runs)
+	if (!runs_on(t, &worth))
 		return refuse(t);
 	/* An archive of nothing is two blocks of zeros. */
 	static const char nothing[1024];
 	r = worth ? depart_files_ahead(t->all->node, t->d->session, t->conn, &own)
 		  : move_send(t->conn, MOVE_DATA, nothing, sizeof(nothing), &own);
 	return r < 0 ? move_send_error(t->conn, &own) : move_send(t->conn, MOVE_OK, NULL, 0, e);
+}
+
+static int answer_memory_ahead(struct depart_talk *t, struct error *e)
+{
+	struct error own = ERROR_INIT;
+	if (!runs_on(t, NULL))
+		return refuse(t);
+	if (depart_ahead_next(t, &own) < 0)
+		return move_send_error(t->conn, &own);
+	return move_send(t->conn, MOVE_DATA, t->answer.data, t->answer.len, e);
 }
 
 /* Before it stands still, its layer alone, as far as that pays. */
@@ -254,55 +273,6 @@ static int answer_arrived(struct depart_talk *t, struct error *e)
 /* --- its memory ----------------------------------------------------------------------------------
  */
 
-static int open_memory(struct depart_talk *t, struct error *e)
-{
-	struct cgroup cg;
-	if (t->memory)
-		return 0;
-	if (!t->pages)
-		t->pages = malloc((size_t)MOVE_PAGES_MOST * (size_t)sysconf(_SC_PAGESIZE));
-	if (!t->pages)
-		return error_set(e, ENOMEM, "out of memory");
-	int r = cgroup_init(&cg, t->all->node->config->node.cgroup, t->d->session, e);
-	if (r < 0)
-		return r;
-	r = depart_memory_open(&cg, &t->memory, e);
-	cgroup_deinit(&cg);
-	return r;
-}
-
-static int read_ranges(struct depart_talk *t, const struct move_range *ranges, size_t count,
-		       bool squeeze, struct error *e)
-{
-	size_t page = (size_t)sysconf(_SC_PAGESIZE), pages = 0;
-	for (size_t i = 0; i < count; i++) {
-		if (ranges[i].pages > MOVE_PAGES_MOST - pages)
-			return error_set(e, EINVAL, "it asks for more than %d pages at once",
-					 MOVE_PAGES_MOST);
-		int r = depart_memory_read(t->memory, &ranges[i], (char *)t->pages + pages * page,
-					   e);
-		if (r < 0)
-			return r;
-		pages += ranges[i].pages;
-	}
-	return move_pages_write(t->pages, pages, squeeze, &t->answer, e);
-}
-
-static int read_pages(struct depart_talk *t, struct error *e)
-{
-	struct move_range *ranges = NULL;
-	size_t count = 0;
-	bool squeeze = false;
-	buf_reset(&t->answer);
-	int r = move_ranges_read(buf_text(&t->body), t->body.len, &ranges, &count, &squeeze, e);
-	if (r == 0)
-		r = open_memory(t, e);
-	if (r == 0)
-		r = read_ranges(t, ranges, count, squeeze, e);
-	free(ranges);
-	return r;
-}
-
 /* Memory that was there and is no more never will be again: not found is for that. */
 static int refuse_pages(struct depart_talk *t)
 {
@@ -317,17 +287,28 @@ static int refuse_pages(struct depart_talk *t)
 }
 
 /* Looked at before and behind: what was read while it was let run is nobody's memory. */
-static int answer_pages(struct depart_talk *t, struct error *e)
+static int answer_by(struct depart_talk *t, int (*look)(struct depart_talk *t, struct error *e),
+		     struct error *e)
 {
 	struct error own = ERROR_INIT;
 	if (!is_still(t))
 		return refuse_pages(t);
-	int r = read_pages(t, &own);
+	int r = look(t, &own);
 	if (!is_still(t))
 		return refuse_pages(t);
 	if (r < 0)
 		return move_send_error(t->conn, &own);
 	return move_send(t->conn, MOVE_DATA, t->answer.data, t->answer.len, e);
+}
+
+static int answer_pages(struct depart_talk *t, struct error *e)
+{
+	return answer_by(t, depart_pages_read, e);
+}
+
+static int answer_same(struct depart_talk *t, struct error *e)
+{
+	return answer_by(t, depart_pages_same, e);
 }
 
 /* --- one question after the other -------------------------------------------------- */
@@ -339,7 +320,8 @@ static const struct {
 	[MOVE_FREEZE] = { answer_freeze, true },    [MOVE_FILES] = { answer_files, false },
 	[MOVE_GIVE] = { answer_give, true },        [MOVE_PAGES] = { answer_pages, false },
 	[MOVE_ARRIVED] = { answer_arrived, false }, [MOVE_ABORT] = { answer_abort, true },
-	[MOVE_WRITTEN] = { answer_written, true },
+	[MOVE_WRITTEN] = { answer_written, true },  [MOVE_AHEAD] = { answer_memory_ahead, true },
+	[MOVE_SAME] = { answer_same, false },
 };
 
 static void note_heard(struct depart_talk *t)
@@ -407,6 +389,8 @@ void depart_serve(struct departures *all, struct move_conn *conn)
 		log_warning("node %s fetches a session: %s", move_conn_peer(conn), e.text);
 	leave(&t);
 	depart_memory_free(t.memory);
+	depart_ahead_free(t.ahead);
+	sealer_free(t.sealer);
 	free(t.pages);
 	buf_deinit(&t.body);
 	buf_deinit(&t.answer);

@@ -24,6 +24,12 @@ bool evacuate_under_way(const struct node *node)
 	return atomic_load(&node->evacuating);
 }
 
+int64_t evacuate_left_ms(const struct node *node)
+{
+	int64_t left = atomic_load(&node->evacuate_by) - clock_wall();
+	return !evacuate_under_way(node) ? -1 : left > 0 ? left : 0;
+}
+
 const struct evacuation *evacuate_last(const struct node *node)
 {
 	const struct evacuate *ev = node->evacuate;
@@ -171,6 +177,7 @@ static void set_deadline(struct evacuate *ev)
 	struct error e = ERROR_INIT;
 	wall_ms deadline = evacuate_deadline(ev, &notice);
 	struct evacuation *rec = &ev->record;
+	atomic_store(&ev->node->evacuate_by, deadline - ev->node->config->spot.margin_ms);
 	if (!notice || (rec->notice.id && strcmp(rec->notice.id, notice->id) == 0 &&
 			rec->notice.at == deadline))
 		return;

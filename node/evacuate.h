@@ -10,7 +10,7 @@
  * be moved while it runs, the record says (to_move). How far it has come is in
  * STATE_DIR/evacuation.json, and taken up again after a restart.
  *
- * Loop only, but for evacuate_under_way().
+ * Loop only, but for evacuate_under_way() and evacuate_left_ms().
  */
 
 #include "node/effect.h"
@@ -29,6 +29,8 @@ void evacuate_cancelled(struct node *node, const char *id);
 
 /* Sessions are still being put away, or will be. Any thread. */
 bool evacuate_under_way(const struct node *node);
+/* Until it should be over; negative: none is under way. Any thread. */
+int64_t evacuate_left_ms(const struct node *node);
 
 /* Sessions that are being saved or wait for it, or whose memory other nodes still fetch. */
 size_t evacuate_load(const struct node *node);

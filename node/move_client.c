@@ -5,6 +5,7 @@
 #include "base/fs.h"
 #include "base/log.h"
 #include "io/http_client.h"
+#include "node/move_ahead.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -15,6 +16,7 @@ enum {
 	HELLO_MS = 10000,
 	GIVE_MS = 10000,  /* it is noted there */
 	FILES_MS = 30000, /* between two parts */
+	AHEAD_MS = 30000, /* what there is is looked for first */
 	ABORT_MS = 2000,
 	MOVING_MS = 300,
 };
@@ -55,6 +57,7 @@ void *move_client_free(struct move_client *c)
 		return NULL;
 	move_client_wait_moving(c);
 	move_conn_free(c->conn);
+	move_ahead_free(c->ahead);
 	wire_free(&wire_move_offer, &c->offer);
 	free(c->departure);
 	free(c->session);
@@ -108,6 +111,18 @@ static int open_within(struct move_client *c, int connect_ms, int hello_ms, stru
 int move_client_open(struct move_client *c, struct error *e)
 {
 	return open_within(c, CONNECT_MS, HELLO_MS, e);
+}
+
+int move_client_ahead(struct move_client *c, bool squeeze, struct buf *body, int64_t *took_us,
+		      struct error *e)
+{
+	unsigned char question[4];
+	mono_us begun = clock_mono();
+	move_ahead_question(squeeze, question);
+	int r = move_ask(c->conn, MOVE_AHEAD, question, sizeof(question), MOVE_DATA, body, AHEAD_MS,
+			 e);
+	*took_us = clock_mono() - begun;
+	return r;
 }
 
 int move_client_freeze(struct move_client *c, struct error *e)

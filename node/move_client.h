@@ -20,6 +20,7 @@ struct move_client {
 	struct move_skeleton skeleton; /* zeroes before that is there */
 	mono_us still_since;           /* by our clock; 0 before */
 	struct moving_call *moving;    /* elsad is being told */
+	struct move_ahead *ahead;      /* memory that has come already; NULL: none; owned */
 	bool open;                     /* packets reach it here */
 	bool runs;                     /* and it was let run, or is held */
 	bool given;                    /* to this node, which lost it since: it is nobody's */
@@ -36,6 +37,10 @@ int move_client_tls(const struct node *node, struct move_tls **tls, struct error
 
 /* Connects unless it is connected, and fills in the offer. */
 int move_client_open(struct move_client *c, struct error *e);
+/* Some of its memory, while it runs there: in `body`, for move_part_read(). *took_us: by our clock.
+ */
+int move_client_ahead(struct move_client *c, bool squeeze, struct buf *body, int64_t *took_us,
+		      struct error *e);
 /* It stands still when this returns 0, since c->still_since at the latest; ... and is written down.
  */
 int move_client_freeze(struct move_client *c, struct error *e);

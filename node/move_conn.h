@@ -31,6 +31,16 @@ const char *move_conn_peer(const struct move_conn *conn);
 void move_conn_hang_up(struct move_conn *conn); /* whoever is in a call returns soon */
 void *move_conn_free(struct move_conn *conn);   /* returns NULL */
 
+/* --- node/move_rate.c -------------------------------------------------------------- */
+
+/* What has come to the other end so far, and the time in which it was under way. */
+struct move_sent {
+	uint64_t bytes, busy_us;
+};
+void move_conn_sent(const struct move_conn *conn, struct move_sent *to);
+/* Between the two; 0: not known. Pure. */
+uint64_t move_sent_per_s(const struct move_sent *from, const struct move_sent *to);
+
 /* --- node/move_message.c ----------------------------------------------------------- */
 
 int move_send(struct move_conn *conn, enum move_type type, const void *body, size_t len,

@@ -4,7 +4,9 @@
 
 #include "base/cleanup.h"
 #include "base/clock.h"
+#include "node/move_ahead.h"
 #include "node/move_pages.h"
+#include "store/seal.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -20,6 +22,7 @@ enum {
 	PART_PAGES = 128, /* asked for at once: while one part is put into place the next comes */
 	MEASURED = 64,    /* pages of an answer that says how fast they come */
 	LINES = 4,        /* connections for each kind of reads */
+	IN_FLIGHT = 2,    /* parts that are asked for and not answered */
 };
 
 /* --- whether to compress ------------------------------------------------------------- */
@@ -52,11 +55,20 @@ bool move_rates_squeeze(const struct move_rates *rates)
 /* Single frames, which somebody waits for, do not stand behind what nobody does. */
 enum kind { FAULTS, BULK, KINDS };
 
+/* What is here already, perhaps, of a part that is asked for. */
+struct copies {
+	bool any;
+	struct move_tag tags[PART_PAGES];
+	unsigned char pages[PART_PAGES * STORE_PAGE];
+};
+
 struct line {
 	struct move_conn *conn; /* NULL: not yet, or no more */
 	bool busy;
 	struct buf body, question;
 	unsigned char *pages;
+	struct copies *copies; /* IN_FLIGHT; NULL: nothing came ahead */
+	struct sealer *sealer; /* of their digests */
 };
 
 struct move_source {
@@ -78,6 +90,7 @@ struct move_source {
 	mono_us failing_since; /* connections; 0: not */
 	bool is_gone[2];       /* `gone` was called so */
 	struct move_rates rates;
+	struct move_ahead *ahead; /* NULL: nothing came ahead */
 };
 
 /* --- beginnings and ends ------------------------------------------------------------ */
@@ -91,9 +104,12 @@ static void destroy(struct move_source *m)
 			buf_deinit(&l->body);
 			buf_deinit(&l->question);
 			free(l->pages);
+			free(l->copies);
+			sealer_free(l->sealer);
 		}
 	}
 	move_pages_deinit(&m->pages);
+	move_ahead_free(m->ahead);
 	m->drop(m->arg);
 	pthread_cond_destroy(&m->idle);
 	pthread_mutex_destroy(&m->lock);
@@ -244,7 +260,9 @@ struct reading {
 	struct line *line;
 	const uint32_t *frames;
 	size_t count;
-	size_t asked, done; /* of them */
+	size_t asked, done;     /* of them */
+	unsigned asks, answers; /* parts, on this connection */
+	mono_us took;           /* for the last answer */
 	bool squeeze;
 	int (*each)(uint32_t frame, const void *pages, size_t len, void *arg);
 	void *arg;
@@ -270,10 +288,10 @@ static bool follows(const struct move_range *a, const struct move_range *b)
 	return a->pid == b->pid && a->address + (uint64_t)a->pages * STORE_PAGE == b->address;
 }
 
-static int ask_part(struct reading *r, struct error *e)
+static int ask_plainly(struct reading *r, size_t n, struct error *e)
 {
 	struct move_range ranges[PART_PAGES];
-	size_t pages, n = part_at(r, r->asked, &pages), count = 0;
+	size_t count = 0;
 	struct line *l = r->line;
 	for (size_t i = 0; i < n; i++) {
 		const struct move_range *next = &r->m->pages.ranges[r->frames[r->asked + i]];
@@ -282,29 +300,83 @@ static int ask_part(struct reading *r, struct error *e)
 		else
 			ranges[count++] = *next;
 	}
-	buf_reset(&l->question);
 	int result = move_ranges_write(ranges, count, r->squeeze, &l->question, e);
 	if (result == 0)
 		result = move_send(l->conn, MOVE_PAGES, l->question.data, l->question.len, e);
+	return result;
+}
+
+static bool have_copies(struct reading *r)
+{
+	struct seal_key key;
+	struct line *l = r->line;
+	const struct move_ahead *ahead = r->m->ahead;
+	if (!ahead)
+		return false;
+	if (!l->copies)
+		l->copies = calloc(IN_FLIGHT, sizeof(*l->copies));
+	memcpy(key.bytes, ahead->key, sizeof(key.bytes));
+	return l->copies && (l->sealer || sealer_new(&key, &l->sealer, NULL) == 0);
+}
+
+static struct copies *copies_of(const struct reading *r, unsigned part)
+{
+	return r->line->copies ? &r->line->copies[part % IN_FLIGHT] : NULL;
+}
+
+/* The digest is that of the very bytes which are put into place if it is right. */
+static void find_copies(struct reading *r, size_t n)
+{
+	struct copies *c = copies_of(r, r->asks);
+	size_t at = 0;
+	c->any = false;
+	for (size_t i = 0; i < n; i++) {
+		struct move_tag *t = &c->tags[i];
+		*t = (struct move_tag) { .range = r->m->pages.ranges[r->frames[r->asked + i]] };
+		size_t len = (size_t)t->range.pages * STORE_PAGE;
+		t->has = move_ahead_get(r->m->ahead, &t->range, c->pages + at) &&
+			 seal_tag(r->line->sealer, c->pages + at, len, t->tag) == 0;
+		c->any |= t->has;
+		at += len;
+	}
+}
+
+static int ask_part(struct reading *r, struct error *e)
+{
+	size_t pages, n = part_at(r, r->asked, &pages);
+	struct line *l = r->line;
+	struct copies *c = have_copies(r) ? copies_of(r, r->asks) : NULL;
+	int result;
+	buf_reset(&l->question);
+	if (c)
+		find_copies(r, n);
+	if (!c || !c->any) {
+		result = ask_plainly(r, n, e);
+	} else {
+		result = move_tags_write(r->m->ahead->key, c->tags, n, r->squeeze, &l->question, e);
+		if (result == 0)
+			result =
+				move_send(l->conn, MOVE_SAME, l->question.data, l->question.len, e);
+	}
+	r->asks++;
 	r->asked += n;
 	return result;
 }
 
 /* What was asked for before the last answer came is as fast as the link. */
-static void measure(struct reading *r, size_t pages, mono_us took)
+static void measure(struct reading *r, size_t pages)
 {
 	struct move_source *m = r->m;
-	if (pages < MEASURED)
+	if (pages < MEASURED || r->done == 0)
 		return;
 	pthread_mutex_lock(&m->lock);
-	move_rates_note(&m->rates, r->squeeze, (uint64_t)pages * STORE_PAGE, took);
+	move_rates_note(&m->rates, r->squeeze, (uint64_t)pages * STORE_PAGE, r->took);
 	pthread_mutex_unlock(&m->lock);
 }
 
 static int answer_of(struct reading *r, struct error *e)
 {
 	struct line *l = r->line;
-	size_t pages;
 	enum move_type type;
 	mono_us begun = clock_mono();
 	int result = move_recv(l->conn, &type, &l->body, ANSWER_MS, e);
@@ -315,29 +387,33 @@ static int answer_of(struct reading *r, struct error *e)
 	if (type != MOVE_DATA)
 		return error_set(e, EPROTO, "node %s answers something else than was asked",
 				 r->m->node);
-	mono_us took = clock_mono() - begun;
-	part_at(r, r->done, &pages);
-	if (r->done > 0)
-		measure(r, pages, took);
+	r->took = clock_mono() - begun;
 	return 0;
 }
 
 static int take_part(struct reading *r, struct error *e)
 {
 	struct line *l = r->line;
-	size_t pages, n = part_at(r, r->done, &pages), at = 0;
-	int result = move_pages_read(l->body.data, l->body.len, l->pages, pages, e);
+	bool same[PART_PAGES] = { false };
+	size_t pages, n = part_at(r, r->done, &pages), came = 0, here = 0;
+	const struct copies *c = copies_of(r, r->answers++);
+	int result = c && c->any ? move_same_read(l->body.data, l->body.len, c->tags, n, same,
+						  l->pages, &pages, e)
+				 : move_pages_read(l->body.data, l->body.len, l->pages, pages, e);
 	/* Not the page's fault: on another connection it will be as it was. */
 	if (result < 0)
 		return result == -EBADMSG
 			       ? error_fault(e, FAULT_UNAVAILABLE, "node %s: %s", r->m->node,
 					     "what came was damaged on the way")
 			       : result;
+	measure(r, pages);
 	for (size_t i = 0; i < n && r->stopped == 0; i++) {
 		uint32_t frame = r->frames[r->done + i];
 		size_t len = (size_t)r->m->pages.frames[frame].pages * STORE_PAGE;
-		r->stopped = r->each(frame, l->pages + at, len, r->arg);
-		at += len;
+		const void *data = same[i] ? c->pages + here : l->pages + came;
+		r->stopped = r->each(frame, data, len, r->arg);
+		here += len;
+		came += same[i] ? 0 : len;
 	}
 	r->done += n;
 	return 0;
@@ -347,6 +423,7 @@ static int take_part(struct reading *r, struct error *e)
 static int read_rest(struct reading *r, struct error *e)
 {
 	r->asked = r->done;
+	r->asks = r->answers = 0;
 	int result = ask_part(r, e);
 	while (result == 0 && r->done < r->count && r->stopped == 0) {
 		if (r->asked < r->count)
@@ -440,8 +517,11 @@ static struct move_source *new_source(const struct move_source_options *o)
 				    .tls = o->tls,
 				    .gone = o->gone,
 				    .patience_us = o->patience_ms * 1000,
+				    .ahead = o->ahead,
 				    .drop = o->drop,
 				    .arg = o->arg };
+	if (o->ahead)
+		m->rates = o->ahead->rates;
 	pthread_mutex_init(&m->lock, NULL);
 	pthread_cond_init(&m->idle, NULL);
 	for (int k = 0; k < KINDS; k++) {
@@ -458,6 +538,7 @@ int move_source_open(const struct move_source_options *options, struct page_sour
 {
 	struct move_source *m = new_source(options);
 	if (!m) {
+		move_ahead_free(options->ahead);
 		options->drop(options->arg);
 		return error_set(e, ENOMEM, "out of memory");
 	}

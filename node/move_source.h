@@ -12,6 +12,8 @@
 #include "node/move_conn.h"
 #include "node/pages.h"
 
+struct move_ahead;
+
 struct move_source_options {
 	const char *images; /* with pagemap-PID.img of every process; read when it is opened */
 	const char *departure, *session;
@@ -22,6 +24,8 @@ struct move_source_options {
 	 * for `patience_ms`: it may never have all its memory. Each once, on any thread. */
 	void (*gone)(void *arg, bool said);
 	int64_t patience_ms;
+	struct move_ahead
+		*ahead; /* copies of some of it; NULL; taken over, also when opening fails */
 	void *arg;
 	void (*drop)(void *arg); /* nobody has it any more: also when opening fails */
 };

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "node/move_wire.h"
+#include "node/move_wire_private.h"
 
 #include "base/cleanup.h"
 #include "store/squeeze.h"
@@ -16,42 +16,20 @@
  *		as they are; or up to GROUP at a time, u32 length, store/squeeze.h
  */
 enum {
-	PAGE = 4096,
+	PAGE = MOVE_PAGE,
 	GROUP = 16,
-	RANGE_BYTES = 16,
 	FLAGS_BYTES = 4,
 	LENGTH_BYTES = 4,
-	SQUEEZE_ALLOWED = 1,
 };
 enum form { FORM_PLAIN, FORM_SQUEEZED, FORM_COUNT };
 
 static const unsigned char zeros[PAGE];
 
-static void put_u32(unsigned char *to, uint32_t value)
-{
-	for (int i = 0; i < 4; i++)
-		to[i] = (unsigned char)(value >> 8 * i);
-}
-
-static uint32_t get_u32(const unsigned char *from)
-{
-	uint32_t value = 0;
-	for (int i = 0; i < 4; i++)
-		value |= (uint32_t)from[i] << 8 * i;
-	return value;
-}
-
-static uint64_t get_u64(const unsigned char *from)
-{
-	return get_u32(from) | (uint64_t)get_u32(from + 4) << 32;
-}
-
 /* --- headers and texts ------------------------------------------------------------- */
 
 static bool is_known(uint8_t type)
 {
-	return (type >= MOVE_HELLO && type <= MOVE_WRITTEN) ||
-	       (type >= MOVE_OK && type <= MOVE_DATA);
+	return (type >= MOVE_HELLO && type <= MOVE_SAME) || (type >= MOVE_OK && type <= MOVE_DATA);
 }
 
 void move_header_write(const struct move_header *h, unsigned char to[MOVE_HEADER_BYTES])
@@ -60,13 +38,13 @@ void move_header_write(const struct move_header *h, unsigned char to[MOVE_HEADER
 	to[1] = 'M';
 	to[2] = MOVE_VERSION;
 	to[3] = h->type;
-	put_u32(to + 4, h->len);
+	move_put_u32(to + 4, h->len);
 }
 
 int move_header_read(const unsigned char from[MOVE_HEADER_BYTES], struct move_header *h,
 		     struct error *e)
 {
-	*h = (struct move_header) { from[3], get_u32(from + 4) };
+	*h = (struct move_header) { from[3], move_get_u32(from + 4) };
 	if (from[0] != 'E' || from[1] != 'M')
 		return error_set(e, EBADMSG, "the other side does not speak of moving sessions");
 	if (from[2] != MOVE_VERSION || !is_known(h->type)) {
@@ -134,51 +112,59 @@ static bool range_is_sane(const struct move_range *r)
 	       r->address % PAGE == 0 && r->address + len > r->address;
 }
 
+void move_range_put(unsigned char to[MOVE_RANGE_BYTES], const struct move_range *r)
+{
+	move_put_u32(to, (uint32_t)r->pid);
+	move_put_u32(to + 4, r->pages);
+	move_put_u64(to + 8, r->address);
+}
+
+bool move_range_get(const unsigned char from[MOVE_RANGE_BYTES], struct move_range *r,
+		    uint64_t *pages)
+{
+	*r = (struct move_range) { .pid = (int32_t)move_get_u32(from),
+				   .pages = move_get_u32(from + 4),
+				   .address = move_get_u64(from + 8) };
+	*pages += r->pages;
+	return range_is_sane(r) && *pages <= MOVE_PAGES_MOST;
+}
+
 int move_ranges_write(const struct move_range *ranges, size_t count, bool squeeze, struct buf *to,
 		      struct error *e)
 {
 	void *at;
-	int r = buf_extend(to, FLAGS_BYTES + count * RANGE_BYTES, &at);
+	int r = buf_extend(to, FLAGS_BYTES + count * MOVE_RANGE_BYTES, &at);
 	if (r < 0)
 		return error_set(e, -r, "too many pages are asked for at once");
 	unsigned char *p = at;
-	put_u32(p, squeeze ? SQUEEZE_ALLOWED : 0);
+	move_put_u32(p, squeeze ? MOVE_SQUEEZE_ALLOWED : 0);
 	p += FLAGS_BYTES;
-	for (size_t i = 0; i < count; i++, p += RANGE_BYTES) {
-		put_u32(p, (uint32_t)ranges[i].pid);
-		put_u32(p + 4, ranges[i].pages);
-		put_u32(p + 8, (uint32_t)ranges[i].address);
-		put_u32(p + 12, (uint32_t)(ranges[i].address >> 32));
-	}
+	for (size_t i = 0; i < count; i++, p += MOVE_RANGE_BYTES)
+		move_range_put(p, &ranges[i]);
 	return 0;
 }
 
 static int read_ranges(const unsigned char *from, struct move_range *to, size_t count)
 {
 	uint64_t pages = 0;
-	for (size_t i = 0; i < count; i++, from += RANGE_BYTES) {
-		to[i] = (struct move_range) { .pid = (int32_t)get_u32(from),
-					      .pages = get_u32(from + 4),
-					      .address = get_u64(from + 8) };
-		pages += to[i].pages;
-		if (!range_is_sane(&to[i]) || pages > MOVE_PAGES_MOST)
+	for (size_t i = 0; i < count; i++, from += MOVE_RANGE_BYTES)
+		if (!move_range_get(from, &to[i], &pages))
 			return -EBADMSG;
-	}
 	return 0;
 }
 
 int move_ranges_read(const void *from, size_t len, struct move_range **ranges, size_t *count,
 		     bool *squeeze, struct error *e)
 {
-	size_t n = len < FLAGS_BYTES ? 0 : (len - FLAGS_BYTES) / RANGE_BYTES;
-	if (n == 0 || n > MOVE_RANGES_MOST || len != FLAGS_BYTES + n * RANGE_BYTES)
+	size_t n = len < FLAGS_BYTES ? 0 : (len - FLAGS_BYTES) / MOVE_RANGE_BYTES;
+	if (n == 0 || n > MOVE_RANGES_MOST || len != FLAGS_BYTES + n * MOVE_RANGE_BYTES)
 		return error_set(e, EBADMSG, "the other node asks for pages in an unknown way");
 	cleanup_free struct move_range *list = calloc(n, sizeof(*list));
 	if (!list)
 		return error_set(e, ENOMEM, "out of memory");
 	if (read_ranges((const unsigned char *)from + FLAGS_BYTES, list, n) < 0)
 		return error_set(e, EBADMSG, "the other node asks for pages that cannot be");
-	*squeeze = get_u32(from) & SQUEEZE_ALLOWED;
+	*squeeze = move_get_u32(from) & MOVE_SQUEEZE_ALLOWED;
 	*ranges = steal_ptr(&list);
 	*count = n;
 	return 0;
@@ -279,7 +265,7 @@ static int write_squeezed(struct squeezer *s, const unsigned char *pages, const 
 			return r;
 		unsigned char *p = place;
 		size_t len = squeeze(s, data, taken * PAGE, p + LENGTH_BYTES);
-		put_u32(p, (uint32_t)len);
+		move_put_u32(p, (uint32_t)len);
 		to->len -= most - LENGTH_BYTES - len;
 	}
 	return 0;
@@ -373,7 +359,7 @@ static bool read_squeezed(struct squeezer *s, const unsigned char *from, size_t 
 	while (g = next_group(map, g.behind, count), g.count > 0) {
 		bool together = g.behind - g.first == g.count;
 		unsigned char *place = together ? to + g.first * PAGE : scratch;
-		uint32_t bytes = len < LENGTH_BYTES ? 0 : get_u32(from);
+		uint32_t bytes = len < LENGTH_BYTES ? 0 : move_get_u32(from);
 		if (bytes == 0 || bytes > len - LENGTH_BYTES ||
 		    unsqueeze(s, from + LENGTH_BYTES, bytes, place, g.count * PAGE, NULL) < 0)
 			return false;

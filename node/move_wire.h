@@ -19,7 +19,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { MOVE_VERSION = 1, MOVE_HEADER_BYTES = 8, MOVE_BODY_MOST = 4 << 20 };
+enum { MOVE_VERSION = 2, MOVE_HEADER_BYTES = 8, MOVE_BODY_MOST = 4 << 20 };
 
 enum move_type {
 	MOVE_HELLO = 1, /* move_hello: first on every connection. Answer: MOVE_OFFER, if control,
@@ -35,6 +35,11 @@ enum move_type {
 	MOVE_ARRIVED, /* all is in. Answer: MOVE_OK */
 	MOVE_ABORT,   /* it came to nothing here. Answer: MOVE_OK; conflict when it was given */
 	MOVE_WRITTEN, /* behind MOVE_FREEZE. Answer: MOVE_SKELETON, when it is written down */
+	MOVE_AHEAD,   /* u32, 1: it may be compressed. Behind the first MOVE_FILES and before
+		       * MOVE_FREEZE. Answer: MOVE_DATA, move_ahead_part: some of its memory as it is,
+		       * while it runs */
+	MOVE_SAME,    /* move_tags. As MOVE_PAGES, by who has copies of some of them. Answer:
+		       * MOVE_DATA, move_same: those that are not as it has them */
 
 	MOVE_OK = 64,
 	MOVE_ERROR, /* move_failure */
@@ -102,5 +107,52 @@ int move_pages_write(const void *pages, size_t count, bool squeeze, struct buf *
 		     struct error *e);
 /* `to` has room for `count` pages, the number that was asked for. -EBADMSG. */
 int move_pages_read(const void *from, size_t len, void *to, size_t count, struct error *e);
+
+/* --- node/move_wire_ahead.c --------------------------------------------------------- */
+
+/* Memory that is sent while its session runs, in rounds: the first has all of it, each other one
+ * what has changed since. It is true of no moment. */
+struct move_part {
+	uint32_t round;      /* 0: the first */
+	bool last;           /* of its round */
+	bool tracked;        /* the kernel notes there what is written */
+	int64_t left_ms;     /* until that machine goes away, its share of it; -1: not known */
+	int64_t took_us;     /* to gather it */
+	uint64_t link_per_s; /* how quickly the one before went, by TCP there; 0: not known */
+	uint64_t seen_bytes; /* gone over in this round, of */
+	uint64_t all_bytes;
+	uint64_t sent_bytes; /* of memory, in this round so far */
+	uint32_t pages;      /* here: of the ranges together */
+};
+void move_ahead_question(bool squeeze, unsigned char to[4]);
+int move_ahead_question_read(const void *from, size_t len, bool *squeeze, struct error *e);
+/* `pages`: of all ranges, one after the other. */
+int move_part_write(const struct move_part *part, const struct move_range *ranges, size_t count,
+		    const void *pages, bool squeeze, struct buf *to, struct error *e);
+/* In one that is written: it took so long with the writing. */
+void move_part_set_took(struct buf *written, int64_t took_us);
+/* `pages` has room for MOVE_PAGES_MOST. *ranges is allocated; NULL when there are none. -EBADMSG.
+ */
+int move_part_read(const void *from, size_t len, struct move_part *part, struct move_range **ranges,
+		   size_t *count, void *pages, struct error *e);
+
+/* Pages that are wanted of which there may be a copy: its keyed digest (store/seal.h). */
+enum { MOVE_KEY = 32, MOVE_TAG = 16 };
+struct move_tag {
+	struct move_range range;
+	bool has; /* a copy; else `tag` means nothing */
+	unsigned char tag[MOVE_TAG];
+};
+int move_tags_write(const unsigned char key[MOVE_KEY], const struct move_tag *tags, size_t count,
+		    bool squeeze, struct buf *to, struct error *e);
+int move_tags_read(const void *from, size_t len, unsigned char key[MOVE_KEY],
+		   struct move_tag **tags, size_t *count, bool *squeeze, struct error *e);
+/* same: of each, that the copy is true; `pages`: of the others, one after the other. */
+int move_same_write(const bool *same, size_t count, const void *pages, size_t page_count,
+		    bool squeeze, struct buf *to, struct error *e);
+/* The same tags as in the question. `pages` has room for all of their pages. -EBADMSG; also when
+ * one is said to be the same of which there was no copy. */
+int move_same_read(const void *from, size_t len, const struct move_tag *tags, size_t count,
+		   bool *same, void *pages, size_t *page_count, struct error *e);
 
 #endif

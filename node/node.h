@@ -11,6 +11,7 @@
  * for moments only, never while something blocks.
  */
 
+#include "base/clock.h"
 #include "base/error.h"
 #include "config/config.h"
 #include "node/acknowledged.h"
@@ -54,6 +55,7 @@ struct node {
 	struct estimates *estimates;    /* node/estimate.h */
 	struct evacuate *evacuate;      /* node/evacuate.h */
 	atomic_bool evacuating;         /* ... is under way */
+	_Atomic wall_ms evacuate_by;    /* ... and is to be over by then; 0: not known yet */
 	struct departures *departures;  /* node/depart.h */
 	struct asleep_all *asleep;      /* node/asleep.h */
 	struct overlay_state overlay;   /* the loop's; what is in effect, see node/overlay.h */

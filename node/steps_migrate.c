@@ -13,6 +13,7 @@
 #include "node/layers_ahead.h"
 #include "node/lease.h"
 #include "node/move_client.h"
+#include "node/precopy.h"
 #include "node/steps_checkpoint.h"
 #include "node/tar.h"
 #include "store/parallel.h"
@@ -416,6 +417,7 @@ static const struct step steps[] = {
 	{ .name = "check", .run = check },
 	{ .name = "prepare", .run = wake_prepare, .undo = steps_clear },
 	{ .name = "ahead", .run = take_ahead, .undo = tell_source },
+	{ .name = "precopy", .run = precopy_run },
 	{ .name = "freeze", .run = freeze },
 	{ .name = "files", .run = take_files, .undo = steps_drop_images },
 	{ .name = "images", .run = lay_out, .undo = undo_lay_out },

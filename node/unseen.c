@@ -186,7 +186,7 @@ static int find_in(struct unseen *u, pid_t pid, struct buf *text)
 		read_proc(pid, "status", text) == 0 ? depart_memory_inside(buf_text(text)) : 0;
 	if (inside <= 0 || !unseen_is_plain(buf_text(text)))
 		return -ENOENT;
-	int r = find_stacks(pid, &stacks);
+	int r = u->whole ? 0 : find_stacks(pid, &stacks);
 	if (r == 0)
 		r = read_proc(pid, "maps", text) == 0 && text->data ? 0 : -ENOENT;
 	if (r == 0)
@@ -206,11 +206,22 @@ static int find_one(pid_t pid, void *arg)
 	return r == -ENOENT ? 0 : r;
 }
 
+static int find_all(const struct cgroup *cg, struct unseen *to, struct error *e)
+{
+	int r = cgroup_processes(cg, find_one, to, e);
+	return r == -ENOMEM ? no_memory(e) : r;
+}
+
 int unseen_find(const struct cgroup *cg, struct unseen *to, struct error *e)
 {
 	*to = (struct unseen) { 0 };
-	int r = cgroup_processes(cg, find_one, to, e);
-	return r == -ENOMEM ? no_memory(e) : r;
+	return find_all(cg, to, e);
+}
+
+int unseen_find_running(const struct cgroup *cg, struct unseen *to, struct error *e)
+{
+	*to = (struct unseen) { .whole = true };
+	return find_all(cg, to, e);
 }
 
 void unseen_deinit(struct unseen *u)

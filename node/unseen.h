@@ -33,11 +33,18 @@ struct unseen {
 	struct unseen_range *ranges; /* by process, ascending */
 	size_t range_count;
 	bool partly; /* of some process CRIU sees all */
+	bool whole;  /* with the pages on which stacks end */
 };
 
 /* Of the processes in the group. Both are to be released, also after a failure. */
 int unseen_find(const struct cgroup *cg, struct unseen *to, struct error *e);
 void unseen_deinit(struct unseen *u); /* idempotent */
+/* As unseen_find(), while they run: where their stacks end is not known then, so those pages are in
+ * it, too. */
+int unseen_find_running(const struct cgroup *cg, struct unseen *to, struct error *e);
+/* In the place of unseen_scan(): all of each range may be there, unless it has more bytes than
+ * that. */
+int unseen_take_whole(struct unseen *u, uint64_t most, struct error *e);
 
 /* For the CRIU that dumps (struct criu_options). */
 int unseen_write(const struct unseen *u, const char *path, struct error *e);

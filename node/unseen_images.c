@@ -113,6 +113,19 @@ int unseen_scan(struct unseen *u, struct error *e)
 	return r;
 }
 
+int unseen_take_whole(struct unseen *u, uint64_t most, struct error *e)
+{
+	for (size_t i = 0; i < u->process_count; i++) {
+		struct unseen_process *p = &u->processes[i];
+		for (size_t k = p->first; k < p->first + p->count; k++) {
+			const struct unseen_range *r = &u->ranges[k];
+			if (r->end - r->start <= most && add(p, r->start, r->end, true) < 0)
+				return error_set(e, ENOMEM, "out of memory");
+		}
+	}
+	return 0;
+}
+
 /* --- images ------------------------------------------------------------------------------- */
 
 /* Both are ascending, and have no page in common. */

@@ -193,14 +193,19 @@ int open_frame(struct sealer *s, uint32_t pack, uint64_t offset, const void *dat
 
 /* One nonce for all of them: under a key of its own, and with no digest ever shown, GMAC is a keyed
  * universal hash. */
-int seal_digest(struct sealer *s, const void *data, size_t len, unsigned char to[SEAL_DIGEST])
+int seal_tag(struct sealer *s, const void *data, size_t len, unsigned char to[SEAL_TAG])
 {
 	static const unsigned char nonce[NONCE];
+	return gcm_seal(s->digest, nonce, data, len, NULL, 0, to) ? 0 : -EIO;
+}
+
+int seal_digest(struct sealer *s, const void *data, size_t len, unsigned char to[SEAL_DIGEST])
+{
 	unsigned char tag[SEAL_TAG];
-	if (!gcm_seal(s->digest, nonce, data, len, NULL, 0, tag))
-		return -EIO;
-	memcpy(to, tag, SEAL_DIGEST);
-	return 0;
+	int r = seal_tag(s, data, len, tag);
+	if (r == 0)
+		memcpy(to, tag, SEAL_DIGEST);
+	return r;
 }
 
 int seal_wrap(const struct seal_key *master, const char *label, const struct seal_key *key,

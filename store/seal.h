@@ -58,6 +58,8 @@ int open_frame(struct sealer *s, uint32_t pack, uint64_t offset, const void *dat
  * whatever writer it was put: so the sealer is made from a key derived for the whole session, never
  * from a writer's. Never leaves sealed bytes, for the nonce is always the same. -EIO. */
 int seal_digest(struct sealer *s, const void *data, size_t len, unsigned char to[SEAL_DIGEST]);
+/* The whole of it. */
+int seal_tag(struct sealer *s, const void *data, size_t len, unsigned char to[SEAL_TAG]);
 
 /* HMAC-SHA-256, for the manifest. */
 int seal_mac(const struct seal_key *key, const void *data, size_t len, unsigned char to[32],

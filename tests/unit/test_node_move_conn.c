@@ -320,6 +320,25 @@ static int teardown(void **state)
 
 #define tls_test(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
+static void test_link(void **state)
+{
+	(void)state;
+	static const struct {
+		struct move_sent from, to;
+		uint64_t per_s;
+	} table[] = {
+		{ { 0, 0 }, { 0, 0 }, 0 },
+		{ { 5, 7 }, { 1005, 7 }, 0 },
+		{ { 5, 7 }, { 1000005, 10007 }, 100000000 },
+		{ { 5, 7 }, { 1000005, 7 }, UINT64_C(1000000000000) },
+		{ { 5, 7 }, { 1000005, 6 }, 0 },
+		{ { 5, 7 }, { 4, 10007 }, 0 },
+		{ { 0, 0 }, { UINT64_C(1) << 40, 1 << 30 }, 1024000000 },
+	};
+	for (size_t i = 0; i < ARRAY_SIZE(table); i++)
+		assert_int_equal(move_sent_per_s(&table[i].from, &table[i].to), table[i].per_s);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -334,6 +353,7 @@ int main(void)
 		tls_test(test_another_node),
 		tls_test(test_other_speech),
 		tls_test(test_nobody),
+		cmocka_unit_test(test_link),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

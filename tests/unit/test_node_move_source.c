@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #define _GNU_SOURCE
+#include "node/move_ahead.h"
 #include "node/move_pages.h"
 #include "node/move_source.h"
 #include "node/pagemap_image.h"
 #include "node/pages_index.h"
+#include "store/seal.h"
 #include "tests/unit/move_world.h"
 
 #include <poll.h>
@@ -29,7 +31,9 @@ struct peer {
 	atomic_bool bulk_waits; /* more than a frame is not answered */
 	atomic_bool squeezed;   /* that was allowed once */
 	_Atomic int delay_us;   /* of an answer */
-	_Atomic int hellos, questions;
+	_Atomic int hellos, questions, asked_if_same;
+	_Atomic size_t sent, same; /* pages */
+	struct move_ahead *ahead;  /* for the next source */
 	_Atomic int gone, silent, opened, dropped;
 };
 
@@ -65,6 +69,38 @@ static int answer_pages(struct peer *p, struct move_conn *c, const struct buf *q
 	return move_send(c, MOVE_DATA, body.data, body.len, NULL);
 }
 
+/* As the node where it stands still does. */
+static int answer_same(struct peer *p, struct move_conn *c, const struct buf *question)
+{
+	cleanup_free struct move_tag *tags = NULL;
+	cleanup_free unsigned char *pages = malloc((size_t)MOVE_PAGES_MOST * PAGE);
+	cleanup_buf struct buf body = BUF_INIT(MOVE_BODY_MOST);
+	bool squeeze, same[MOVE_PAGES_MOST];
+	struct seal_key key;
+	struct sealer *sealer;
+	size_t count, n = 0;
+	assert_int_equal(move_tags_read(question->data, question->len, key.bytes, &tags, &count,
+					&squeeze, NULL),
+			 0);
+	assert_int_equal(sealer_new(&key, &sealer, NULL), 0);
+	for (size_t i = 0; i < count; i++) {
+		const struct move_range *r = &tags[i].range;
+		unsigned char tag[MOVE_TAG];
+		for (uint32_t k = 0; k < r->pages; k++)
+			fill(pages + (n + k) * PAGE, r->pid, r->address + k * PAGE);
+		assert_int_equal(seal_tag(sealer, pages + n * PAGE, r->pages * PAGE, tag), 0);
+		same[i] = tags[i].has && memcmp(tag, tags[i].tag, MOVE_TAG) == 0;
+		n += same[i] ? 0 : r->pages;
+		p->same += same[i] ? r->pages : 0;
+	}
+	sealer_free(sealer);
+	p->sent += n;
+	assert_int_equal(move_same_write(same, count, pages, n, squeeze, &body, NULL), 0);
+	if (p->wrong == IS_DAMAGED)
+		body.len--;
+	return move_send(c, MOVE_DATA, body.data, body.len, NULL);
+}
+
 static int answer(struct peer *p, struct move_conn *c, enum move_type type, const struct buf *body)
 {
 	struct error e = ERROR_INIT;
@@ -81,6 +117,10 @@ static int answer(struct peer *p, struct move_conn *c, enum move_type type, cons
 	if (type == MOVE_PAGES) {
 		p->questions++;
 		return answer_pages(p, c, body);
+	}
+	if (type == MOVE_SAME) {
+		p->asked_if_same++;
+		return answer_same(p, c, body);
 	}
 	assert_int_equal(type, MOVE_HELLO);
 	assert_int_equal(
@@ -202,6 +242,7 @@ static void open_source(struct peer *p, struct page_source *source)
 		.tls = give_tls,
 		.gone = on_gone,
 		.patience_ms = 300,
+		.ahead = steal_ptr(&p->ahead),
 		.drop = on_drop,
 		.arg = p,
 	};
@@ -355,6 +396,62 @@ static void test_stopped(void **state)
 	struct got g = { .source = &s, .stop_after = 2 };
 	assert_int_equal(s.read(s.from, all, s.frame_count, on_frame, &g, NULL), -ECANCELED);
 	assert_int_equal(g.frames, 2);
+	assert_read(&s, 0, s.frame_count);
+	s.free(s.from);
+}
+
+/* Of three frames one came as it is, one as it was once, and one did not. */
+static void put_ahead(struct peer *p, uint64_t first, uint64_t end)
+{
+	static unsigned char page[PAGE];
+	struct error e = ERROR_INIT;
+	if (move_ahead_new(p->world.dir, UINT64_MAX, &p->ahead, &e) < 0)
+		fail_msg("%s", e.text);
+	for (uint64_t at = first; at < end; at += PAGE) {
+		const struct move_range r = { .pid = 10, .pages = 1, .address = at };
+		uint64_t kind = at / STORE_FRAME_BYTES % 3;
+		fill(page, 10, at);
+		if (kind == 1)
+			page[at / PAGE % 7] ^= 1;
+		if (kind < 2)
+			assert_int_equal(move_ahead_put(p->ahead, &r, page, &e), 0);
+	}
+}
+
+static void test_ahead(void **state)
+{
+	struct peer *p = *state;
+	struct page_source s;
+	put_ahead(p, 0x7f0000001000, 0x7f0000001000 + 600 * PAGE);
+	open_source(p, &s);
+	for (uint32_t f = 0; f < s.frame_count; f++)
+		assert_read(&s, f, 1);
+	assert_true(p->questions > 0 && p->asked_if_same > 0);
+	/* Frames of which there is no copy are not asked about. */
+	size_t same = p->same;
+	assert_in_range(same, 600 / 3 - 2 * STORE_FRAME_PAGES, 600 / 3 + STORE_FRAME_PAGES);
+	assert_in_range(p->sent, 600 / 3 - 2 * STORE_FRAME_PAGES, 600 / 3 + STORE_FRAME_PAGES);
+	/* Many at once, and again on connections that are new. */
+	assert_read(&s, 0, s.frame_count);
+	assert_int_equal(p->same, 2 * same);
+	hang_up_all(p);
+	assert_read(&s, 0, s.frame_count);
+	assert_int_equal(p->same, 3 * same);
+	s.free(s.from);
+}
+
+/* It is asked for again, of what there is a copy, too. */
+static void test_ahead_damaged(void **state)
+{
+	struct peer *p = *state;
+	struct page_source s;
+	struct error e = ERROR_INIT;
+	put_ahead(p, 0x7f0000001000, 0x7f0000001000 + 600 * PAGE);
+	open_source(p, &s);
+	p->wrong = IS_DAMAGED;
+	assert_true(read_frames(&s, 0, s.frame_count, &e) < 0);
+	assert_int_equal(e.fault, FAULT_UNAVAILABLE);
+	p->wrong = NOTHING;
 	assert_read(&s, 0, s.frame_count);
 	s.free(s.from);
 }
@@ -575,6 +672,8 @@ int main(void)
 		peer_test(test_frames),
 		peer_test(test_read),
 		peer_test(test_stopped),
+		peer_test(test_ahead),
+		peer_test(test_ahead_damaged),
 		peer_test(test_connections_end),
 		peer_test(test_away_and_back),
 		peer_test(test_busy),

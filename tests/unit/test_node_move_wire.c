@@ -20,14 +20,14 @@ static void test_headers(void **state)
 		int result;
 		struct move_header header;
 	} table[] = {
-		{ { 'E', 'M', 1, MOVE_GIVE, 0, 0, 0, 0 }, 0, { MOVE_GIVE, 0 } },
-		{ { 'E', 'M', 1, MOVE_DATA, 1, 2, 3, 0 }, 0, { MOVE_DATA, 0x30201 } },
-		{ { 'E', 'M', 1, MOVE_DATA, 0, 0, 64, 0 }, 0, { MOVE_DATA, MOVE_BODY_MOST } },
-		{ { 'E', 'M', 1, MOVE_DATA, 1, 0, 64, 0 }, -EBADMSG },
-		{ { 'E', 'M', 1, 0, 0, 0, 0, 0 }, -EBADMSG },
-		{ { 'E', 'M', 1, MOVE_WRITTEN + 1, 0, 0, 0, 0 }, -EBADMSG },
-		{ { 'E', 'M', 1, MOVE_DATA + 1, 0, 0, 0, 0 }, -EBADMSG },
-		{ { 'E', 'M', 2, MOVE_GIVE, 0, 0, 0, 0 }, -EBADMSG },
+		{ { 'E', 'M', 2, MOVE_GIVE, 0, 0, 0, 0 }, 0, { MOVE_GIVE, 0 } },
+		{ { 'E', 'M', 2, MOVE_DATA, 1, 2, 3, 0 }, 0, { MOVE_DATA, 0x30201 } },
+		{ { 'E', 'M', 2, MOVE_DATA, 0, 0, 64, 0 }, 0, { MOVE_DATA, MOVE_BODY_MOST } },
+		{ { 'E', 'M', 2, MOVE_DATA, 1, 0, 64, 0 }, -EBADMSG },
+		{ { 'E', 'M', 2, 0, 0, 0, 0, 0 }, -EBADMSG },
+		{ { 'E', 'M', 2, MOVE_SAME + 1, 0, 0, 0, 0 }, -EBADMSG },
+		{ { 'E', 'M', 2, MOVE_DATA + 1, 0, 0, 0, 0 }, -EBADMSG },
+		{ { 'E', 'M', 1, MOVE_GIVE, 0, 0, 0, 0 }, -EBADMSG },
 		{ { 'H', 'T', 'T', 'P', 0, 0, 0, 0 }, -EBADMSG },
 	};
 	for (size_t i = 0; i < ARRAY_SIZE(table); i++) {
@@ -201,12 +201,169 @@ static void test_bad_pages(void **state)
 			-EBADMSG);
 }
 
+/* --- memory ahead ---------------------------------------------------------------------- */
+
+static void test_parts(void **state)
+{
+	(void)state;
+	static const struct {
+		struct move_part part;
+		struct move_range ranges[2];
+		size_t count;
+		int result;
+	} table[] = {
+		{ { .round = 3,
+		    .last = true,
+		    .left_ms = -1,
+		    .took_us = 7,
+		    .link_per_s = 9,
+		    .seen_bytes = 1,
+		    .all_bytes = 2,
+		    .sent_bytes = 3 },
+		  { { 0 } },
+		  0,
+		  0 },
+		{ { .tracked = true, .left_ms = 5, .all_bytes = UINT64_MAX, .pages = 3 },
+		  { { 1, 2, 0x1000 }, { 2, 1, 0x7f0000000000 } },
+		  2,
+		  0 },
+		{ { .pages = 3 }, { { 1, 2, 0x1000 } }, 1, -EBADMSG },
+		{ { .pages = 1 }, { { 0, 1, 0x1000 } }, 1, -EBADMSG },
+		{ { .pages = 1 }, { { 0 } }, 0, -EBADMSG },
+	};
+	static unsigned char back[MOVE_PAGES_MOST * PAGE];
+	cleanup_free unsigned char *pages = make_pages("ntl");
+	for (size_t i = 0; i < ARRAY_SIZE(table); i++) {
+		cleanup_buf struct buf b = BUF_INIT(1 << 20);
+		cleanup_free struct move_range *ranges = NULL;
+		struct move_part part;
+		size_t count;
+		assert_int_equal(move_part_write(&table[i].part, table[i].ranges, table[i].count,
+						 pages, i % 2, &b, NULL),
+				 0);
+		int r = move_part_read(b.data, b.len, &part, &ranges, &count, back, NULL);
+		assert_int_equal(r, table[i].result);
+		if (r < 0)
+			continue;
+		assert_int_equal(count, table[i].count);
+		assert_int_equal(part.round, table[i].part.round);
+		assert_int_equal(part.last, table[i].part.last);
+		assert_int_equal(part.tracked, table[i].part.tracked);
+		assert_int_equal(part.left_ms, table[i].part.left_ms);
+		assert_int_equal(part.link_per_s, table[i].part.link_per_s);
+		assert_int_equal(part.all_bytes, table[i].part.all_bytes);
+		assert_memory_equal(ranges, table[i].ranges, count * sizeof(*ranges));
+		assert_memory_equal(back, pages, part.pages * (size_t)PAGE);
+		move_part_set_took(&b, 12345);
+		for (size_t cut = 0; cut < b.len; cut += cut < 100 ? 1 : 997) {
+			struct move_range *none = NULL;
+			assert_int_equal(
+				move_part_read(b.data, cut, &part, &none, &count, back, NULL),
+				-EBADMSG);
+			assert_null(none);
+		}
+		free(steal_ptr(&ranges));
+		assert_int_equal(move_part_read(b.data, b.len, &part, &ranges, &count, back, NULL),
+				 0);
+		assert_int_equal(part.took_us, 12345);
+	}
+}
+
+static void test_tags(void **state)
+{
+	(void)state;
+	static const unsigned char key[MOVE_KEY] = "a key";
+	static const struct {
+		struct move_tag tags[2];
+		size_t count;
+		int result;
+	} table[] = {
+		{ { { { 1, 16, 0x10000 }, true, "abc" }, { { 2, 1, 0x2000 }, false, "" } }, 2, 0 },
+		{ { { { 1, 500, 0x1000 }, true, "" }, { { 1, 13, 0x1000 }, true, "" } },
+		  2,
+		  -EBADMSG },
+		{ { { { 0, 1, 0x1000 }, true, "" } }, 1, -EBADMSG },
+		{ { { { 1, 1, 0x1000 }, true, "" } }, 0, -EBADMSG },
+	};
+	for (size_t i = 0; i < ARRAY_SIZE(table); i++) {
+		cleanup_buf struct buf b = BUF_INIT(1 << 20);
+		cleanup_free struct move_tag *tags = NULL;
+		unsigned char got[MOVE_KEY];
+		size_t count;
+		bool squeeze;
+		assert_int_equal(
+			move_tags_write(key, table[i].tags, table[i].count, i % 2, &b, NULL), 0);
+		int r = move_tags_read(b.data, b.len, got, &tags, &count, &squeeze, NULL);
+		assert_int_equal(r, table[i].result);
+		if (r < 0)
+			continue;
+		assert_int_equal(count, table[i].count);
+		assert_int_equal(squeeze, i % 2);
+		assert_memory_equal(got, key, sizeof(key));
+		for (size_t k = 0; k < count; k++) {
+			assert_int_equal(tags[k].has, table[i].tags[k].has);
+			assert_memory_equal(tags[k].tag, table[i].tags[k].tag, MOVE_TAG);
+			assert_int_equal(tags[k].range.address, table[i].tags[k].range.address);
+		}
+		free(steal_ptr(&tags));
+		assert_int_equal(
+			move_tags_read(b.data, b.len - 1, got, &tags, &count, &squeeze, NULL),
+			-EBADMSG);
+	}
+}
+
+/* Only the pages of those that are not the same are there, and only what one has can be. */
+static void test_same(void **state)
+{
+	(void)state;
+	static const struct move_tag tags[] = { { { 1, 1, 0x1000 }, true, "" },
+						{ { 1, 2, 0x4000 }, true, "" },
+						{ { 1, 1, 0x8000 }, false, "" } };
+	static const struct {
+		bool same[3];
+		size_t pages;
+		int result;
+	} table[] = {
+		{ { false, false, false }, 4, 0 },       { { true, false, false }, 3, 0 },
+		{ { true, true, false }, 1, 0 },         { { true, true, true }, 0, -EBADMSG },
+		{ { false, true, false }, 3, -EBADMSG }, { { false, true, false }, 0, -EBADMSG },
+	};
+	cleanup_free unsigned char *pages = make_pages("ntln");
+	for (size_t i = 0; i < ARRAY_SIZE(table); i++) {
+		cleanup_buf struct buf b = BUF_INIT(1 << 20);
+		unsigned char back[4 * PAGE];
+		bool same[3];
+		size_t count;
+		assert_int_equal(
+			move_same_write(table[i].same, 3, pages, table[i].pages, false, &b, NULL),
+			0);
+		int r = move_same_read(b.data, b.len, tags, 3, same, back, &count, NULL);
+		assert_int_equal(r, table[i].result);
+		if (r < 0)
+			continue;
+		assert_int_equal(count, table[i].pages);
+		assert_memory_equal(same, table[i].same, sizeof(same));
+		assert_memory_equal(back, pages, count * PAGE);
+		assert_int_equal(move_same_read(b.data, 0, tags, 3, same, back, &count, NULL),
+				 -EBADMSG);
+	}
+	cleanup_buf struct buf b = BUF_INIT(16);
+	static const bool all[] = { true, true };
+	bool same[2];
+	size_t count;
+	assert_int_equal(move_same_write(all, 2, pages, 0, false, &b, NULL), 0);
+	assert_int_equal(move_same_read(b.data, b.len, tags, 2, same, pages, &count, NULL), 0);
+	assert_int_equal(count, 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_headers),    cmocka_unit_test(test_texts),
 		cmocka_unit_test(test_ranges),     cmocka_unit_test(test_pages),
 		cmocka_unit_test(test_most_pages), cmocka_unit_test(test_bad_pages),
+		cmocka_unit_test(test_parts),      cmocka_unit_test(test_tags),
+		cmocka_unit_test(test_same),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

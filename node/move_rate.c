@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* How quick the link is, as TCP sees it: apart from node/move_conn.c, for the C library's tcp_info
+ * has no such fields, and the kernel's does not go with it. */
+#include "node/move_conn_private.h"
+
+#include <linux/tcp.h>
+#include <netinet/in.h>
+#include <stddef.h>
+#include <sys/socket.h>
+
+enum { LEAST = 512 << 10 }; /* bytes: of fewer it is not known how long they took */
+
+/* By when something was on its way, and there was room for more at the other end: however long
+ * either side waits for a processor. */
+void move_conn_sent(const struct move_conn *c, struct move_sent *to)
+{
+	struct tcp_info info = { 0 };
+	socklen_t len = sizeof(info);
+	const size_t end = offsetof(struct tcp_info, tcpi_rwnd_limited) + sizeof(uint64_t);
+	*to = (struct move_sent) { 0 };
+	if (getsockopt(c->fd, IPPROTO_TCP, TCP_INFO, &info, &len) < 0 || len < end)
+		return;
+	to->bytes = info.tcpi_bytes_acked;
+	to->busy_us = info.tcpi_busy_time > info.tcpi_rwnd_limited
+			      ? info.tcpi_busy_time - info.tcpi_rwnd_limited
+			      : 0;
+}
+
+uint64_t move_sent_per_s(const struct move_sent *from, const struct move_sent *to)
+{
+	uint64_t bytes = to->bytes - from->bytes, us = to->busy_us - from->busy_us;
+	if (to->bytes < from->bytes + LEAST || to->busy_us < from->busy_us)
+		return 0;
+	return bytes * 1000000 / (us ? us : 1);
+}
