@@ -283,6 +283,14 @@ static enum fault fault_of(CURLcode code)
 	}
 }
 
+/* The same failure is told in the same words, or whoever says each but once says it again: how long
+ * libcurl tried is left out. */
+static const char *why(const struct http_transfer *t, CURLcode code)
+{
+	bool times = code == CURLE_COULDNT_CONNECT || code == CURLE_OPERATION_TIMEDOUT;
+	return t->text[0] && !times ? t->text : curl_easy_strerror(code);
+}
+
 static void explain(const struct http_transfer *t, CURLcode code, struct error *to)
 {
 	char *url = NULL;
@@ -292,8 +300,7 @@ static void explain(const struct http_transfer *t, CURLcode code, struct error *
 	else if (code == CURLE_WRITE_ERROR)
 		error_fault(to, FAULT_INTERNAL, "the answer is larger than %zu bytes", t->body.cap);
 	else
-		error_fault(to, fault_of(code), "%s",
-			    t->text[0] ? t->text : curl_easy_strerror(code));
+		error_fault(to, fault_of(code), "%s", why(t, code));
 	error_wrap(to, 0, "%s", url ? url : "");
 }
 
