@@ -254,6 +254,8 @@ def test_sizes_by_another_config_are_said_and_nothing_is_done(elsad: Elsad, tmp_
         return {row["user"]: row for row in rows}
 
     assert not told('[idle]\ntimeout = "1s"\n')
+    # What it holds counts at once, and half as much again when it has been noted for a minute's use.
+    wait_for("bob's use to count", lambda: told(SIZES)["bob"]["to"])
     rows = told(SIZES)
     ada, bob, cyd = (rows[user] for user in ("ada", "bob", "cyd"))
     assert ada["class"] == ada["to"] == "small" and ada["reason"] == "cheaper-will-do" and ada["changed"]
