@@ -61,22 +61,6 @@ static bool is_worth(struct pages *p, uint32_t frame)
 	return true;
 }
 
-static int ascending(const void *a, const void *b)
-{
-	uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
-	return (x > y) - (x < y);
-}
-
-static void tidy(struct list *l)
-{
-	size_t kept = 0;
-	qsort(l->frames, l->count, sizeof(l->frames[0]), ascending);
-	for (size_t i = 0; i < l->count; i++)
-		if (kept == 0 || l->frames[i] != l->frames[kept - 1])
-			l->frames[kept++] = l->frames[i];
-	l->count = kept;
-}
-
 /* The frames in which a window's pages are. With the spaces held still, and the lock. */
 static void look_up(struct pages *p, const struct pages_wish *w, struct list *l)
 {
@@ -95,7 +79,7 @@ static void look_up(struct pages *p, const struct pages_wish *w, struct list *l)
 			l->frames[l->count++] = frame;
 		last = frame;
 	}
-	tidy(l);
+	l->count = pages_frames_tidy(l->frames, l->count);
 }
 
 static int on_frame(uint32_t frame, const void *data, size_t len, void *arg)

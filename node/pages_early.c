@@ -73,12 +73,6 @@ static size_t choose_set(struct pages *p, uint32_t *frames)
 
 /* --- reading --------------------------------------------------------------------------- */
 
-static int ascending(const void *a, const void *b)
-{
-	uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
-	return (x > y) - (x < y);
-}
-
 /* False when there is a place for it now, or all is over. What there is no memory for is read
  * again. */
 static bool keep(struct pages *p, uint32_t frame, const void *data, size_t len)
@@ -158,7 +152,7 @@ static void read_frames(struct pages *p, uint32_t *frames, size_t count, each_fr
 	int r = 0;
 	for (size_t at = 0, n; at < count && r == 0; at += n) {
 		n = p->source.near && count - at > NEAR_FRAMES ? NEAR_FRAMES : count - at;
-		qsort(frames + at, n, sizeof(*frames), ascending);
+		pages_frames_tidy(frames + at, n); /* no frame is chosen twice */
 		r = p->source.read(p->source.from, frames + at, n, each, arg, NULL);
 	}
 }

@@ -172,3 +172,20 @@ int pages_index_map(const struct pages_index *x, size_t memory, struct pages_map
 		pages_map_deinit(to);
 	return r;
 }
+
+static int ascending(const void *a, const void *b)
+{
+	uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
+	return (x > y) - (x < y);
+}
+
+size_t pages_frames_tidy(uint32_t *frames, size_t count)
+{
+	size_t kept = 0;
+	if (count)
+		qsort(frames, count, sizeof(*frames), ascending);
+	for (size_t i = 0; i < count; i++)
+		if (kept == 0 || frames[i] != frames[kept - 1])
+			frames[kept++] = frames[i];
+	return kept;
+}

@@ -30,6 +30,9 @@ size_t pages_index_memory(const struct pages_index *x, uint64_t page);
 /* Where a page is; STORE_ZERO for zeros. */
 uint32_t pages_index_frame(const struct pages_index *x, uint64_t page, unsigned *slot);
 
+/* As a source wants to be asked for them: ascending, each once. How many are left. */
+size_t pages_frames_tidy(uint32_t *frames, size_t count);
+
 /* The memory of a process (its pid inside), or -1; and its map as restored: all that is lazy. */
 int pages_index_find(const struct pages_index *x, int32_t pid);
 int pages_index_map(const struct pages_index *x, size_t memory, struct pages_map *to);

@@ -23,16 +23,10 @@ static int on_frame(uint32_t frame, const void *data, size_t len, void *arg)
 	return pages_place(arg, frame, data);
 }
 
-static int ascending(const void *a, const void *b)
-{
-	uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
-	return (x > y) - (x < y);
-}
-
 /* The frames of up to AT_ONCE pages from *at on, each once; *at moves on. */
 static size_t choose(struct pages *p, int32_t number, uint64_t *at, uint64_t end, uint32_t *frames)
 {
-	size_t count = 0, kept = 0;
+	size_t count = 0;
 	pthread_rwlock_rdlock(&p->spaces_lock);
 	struct pages_space *s = pages_space_find(p, number);
 	for (; *at < end && count < AT_ONCE; *at += STORE_PAGE) {
@@ -46,11 +40,7 @@ static size_t choose(struct pages *p, int32_t number, uint64_t *at, uint64_t end
 			frames[count++] = frame;
 	}
 	pthread_rwlock_unlock(&p->spaces_lock);
-	qsort(frames, count, sizeof(*frames), ascending);
-	for (size_t i = 0; i < count; i++)
-		if (kept == 0 || frames[i] != frames[kept - 1])
-			frames[kept++] = frames[i];
-	return kept;
+	return pages_frames_tidy(frames, count);
 }
 
 static int bring_range(struct pages *p, int32_t number, const struct mm_range *range,
