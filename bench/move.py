@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """move.*: a session moves to another node under somebody who runs a cell every 50 ms, over a websocket and
 a real proxy; against CRIU's own lazy migration of the same server, on hosts and cables like ours, in the
-same run. And one session back and forth many times.
+same run. And ours alone, several moves of one session in a row; and one session back and forth many times.
 
 ELSA_MOVE_SIZES   sessions, as MIB or MIB:MIB_REWRITTEN_PER_SECOND
 ELSA_MOVE_LINK    what the cable carries, as tc has it; "": as much as it can
@@ -13,6 +13,7 @@ from __future__ import annotations
 import os
 import shutil
 import socket
+import statistics
 import threading
 import time
 
@@ -25,7 +26,7 @@ from hubkit import add_account
 from jupyter import Server
 from move_client import COMMAND, PORT, TOKEN, Moved, Worker, proxy, received_by
 from movekit import Sizes, Watch, ask_migrate, elsewhere, wait_settled
-from sides import DIRECTORY
+from sides import DIRECTORY, ROUNDS
 
 SIZES = os.environ.get("ELSA_MOVE_SIZES", "1024 6144 6144:200").split()
 LINK = os.environ.get("ELSA_MOVE_LINK", "4gbit")
@@ -168,6 +169,30 @@ def against_stock(report, text: str) -> None:
     report.plain(f"stream_{name}", stream / 1e9, "GB/s")
 
 
+# --- one after the other ------------------------------------------------------------------------------
+
+
+def ours_again(report) -> None:
+    """Moves of one session in a row: the first, and those after it."""
+    for text in SIZES:
+        moved = []
+        ours = Ours(LINK)
+        try:
+            worker = Worker(ours.host, sizes_of(text), ours.home / "ops")
+            for _ in range(ROUNDS):
+                moved.append(worker.watch(ours.move))
+                events = ours.api.events()
+                stood = next(e["detail"] for e in events if e["what"] == "migrate")
+                report.progress(f"{name_of(text)}: {moved[-1]}, {stood}")
+            worker.finish(moved)
+        finally:
+            ours.close()
+        stalls, late = [m.stall_s for m in moved], [m.p99_s for m in moved]
+        report.plain(f"stall_{name_of(text)}_again", statistics.median(stalls), "s")
+        report.plain(f"p99_{name_of(text)}_again", statistics.median(late), "s")
+        report.at_most(f"wrong_{name_of(text)}_again", moved[-1].wrong, 0, "operations")
+
+
 # --- back and forth -----------------------------------------------------------------------------------
 
 STATE = """
@@ -234,6 +259,8 @@ def measure(report) -> None:
             for text in SIZES:
                 report.progress(f"against_stock {text}")
                 against_stock(report, text)
+        if not wanted or "ours_again" in wanted:
+            ours_again(report)
         if not wanted or "back_and_forth" in wanted:
             back_and_forth(report)
     finally:

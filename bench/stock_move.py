@@ -80,8 +80,9 @@ class Stock:
         self.pid = wait_for("the server", self._pid_there)
 
     def _pid_there(self) -> int:
-        """As its host counts."""
-        found = self.places[0].host.run("sh", "-c", "pgrep -o -f 'm jupyter_server' || true").stdout.split()
+        """As its host counts; not of a shell that is about to start it, which is gone in a moment."""
+        found = self.places[0].host.run(
+            "sh", "-c", rf"pgrep -o -f '^{COMMAND[0]} .*m jupyter_server' || true").stdout.split()
         return int(found[0]) if found else 0
 
     def criu(self, place: Place, name: str, *argv: str, fds: tuple[int, ...] = ()) -> subprocess.Popen:
