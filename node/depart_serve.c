@@ -181,8 +181,12 @@ static int answer_memory_ahead(struct depart_talk *t, struct error *e)
 	struct error own = ERROR_INIT;
 	if (!runs_on(t, NULL))
 		return refuse(t);
-	if (depart_ahead_next(t, &own) < 0)
+	if (depart_ahead_next(t, &own) < 0) {
+		/* That it stays here is only said of the departure itself. */
+		if (own.fault == FAULT_CONFLICT || own.fault == FAULT_NOT_FOUND)
+			own.fault = FAULT_INTERNAL;
 		return move_send_error(t->conn, &own);
+	}
 	return move_send(t->conn, MOVE_DATA, t->answer.data, t->answer.len, e);
 }
 

@@ -106,6 +106,11 @@ int unseen_scan(struct unseen *u, struct error *e)
 		return error_set(e, ENOMEM, "out of memory");
 	for (size_t i = 0; r == 0 && i < u->process_count; i++) {
 		r = scan_process(u, &u->processes[i], regions);
+		/* While they run, what has ended since it was found has none. */
+		if (u->whole && (r == -ENOENT || r == -ESRCH)) {
+			u->processes[i].extent_count = 0;
+			r = 0;
+		}
 		if (r < 0)
 			r = error_set(e, -r, "cannot see which memory process %d has",
 				      (int)u->processes[i].inside);

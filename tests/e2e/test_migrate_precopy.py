@@ -165,7 +165,7 @@ for n in range(4):
         out["wrong"] += (number > 0 and told != number) + (own != n * 10000 + page + 1)
 """
 
-# Mappings that come, go and change places.
+# Mappings that come, go and change places, and processes that come and go.
 SPACES = """
 import ctypes, hashlib, mmap, os, threading, time
 libc = ctypes.CDLL(None, use_errno=True)
@@ -204,6 +204,15 @@ def turn():
             probe.turns += 1
         time.sleep(0.05)
 threading.Thread(target=turn, daemon=True).start()
+def breed():
+    while not probe.stop:
+        child = os.fork()
+        if child == 0:
+            os._exit(0)
+        os.waitpid(child, 0)
+        probe.bred += 1
+probe.bred = 0
+threading.Thread(target=breed, daemon=True).start()
 """
 SPACES_CHECK = """
 import ctypes, hashlib

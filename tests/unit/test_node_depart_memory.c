@@ -210,6 +210,20 @@ static void test_memory(void **state)
 	box_end(&box);
 }
 
+/* Its parent does not ask for it: of what has ended there is a number yet. */
+static void end_process(pid_t pid)
+{
+	char path[64], byte;
+	snprintf(path, sizeof(path), "/proc/%d/maps", (int)pid);
+	assert_int_equal(kill(pid, SIGKILL), 0);
+	for (int i = 0; i < 500; i++, usleep(10000)) {
+		cleanup_fd int fd = open(path, O_RDONLY | O_CLOEXEC);
+		if (fd < 0 || read(fd, &byte, 1) <= 0)
+			return;
+	}
+	fail_msg("process %d does not end", (int)pid);
+}
+
 /* What is dead has no memory, rather than one of zeros. */
 static void test_gone(void **state)
 {
@@ -229,6 +243,35 @@ static void test_gone(void **state)
 	ok(sandbox_kill(&box.sb, &e), &e);
 	expect_none(memory, parent.pid, parent.at + PAGE, 1);
 	assert_null(depart_memory_free(memory));
+	box_end(&box);
+}
+
+/* While they run some of them end, and what the others have is found all the same. */
+static void test_ends_meanwhile(void **state)
+{
+	(void)state;
+	struct error e = ERROR_INIT;
+	struct box box;
+	struct unseen unseen;
+	size_t extents = 0;
+	box_prepare(&box, FIRST, "10.99.0.2");
+	box_start(&box, "python3", "-c", program);
+	wait_for_log(&box, "round 1 3 ");
+	wait_for_log(&box, "round 100000 3 ");
+	struct memory child = find_memory(&box, 100000);
+	ok(unseen_find_running(&box.sb.cgroup, &unseen, &e), &e);
+	for (size_t i = 0; i < unseen.process_count; i++)
+		if (unseen.processes[i].inside == child.pid)
+			end_process(unseen.processes[i].outside);
+	if (features.pagemap_scan)
+		ok(unseen_scan(&unseen, &e), &e);
+	for (size_t i = 0; i < unseen.process_count; i++) {
+		const struct unseen_process *p = &unseen.processes[i];
+		extents += p->extent_count;
+		assert_true(p->inside != child.pid || p->extent_count == 0);
+	}
+	assert_true(extents > 0 || !features.pagemap_scan);
+	unseen_deinit(&unseen);
 	box_end(&box);
 }
 
@@ -254,6 +297,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_memory),
 		cmocka_unit_test(test_gone),
+		cmocka_unit_test(test_ends_meanwhile),
 		cmocka_unit_test(test_inside),
 	};
 	return cmocka_run_group_tests(tests, set_up_criu, tear_down_criu);
