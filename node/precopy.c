@@ -33,14 +33,15 @@ struct precopy {
 
 /* --- what is known ------------------------------------------------------------------- */
 
-static int64_t room_for(const struct effect *ef)
+/* With what it has already: others write there, too, and another session's memory comes. */
+static int64_t room_for(const struct effect *ef, const struct move_ahead *ahead)
 {
 	struct statvfs fs;
 	const struct config *c = ef->node->config;
 	if (statvfs(c->node.state_dir, &fs) < 0)
 		return 0;
 	int64_t left = (int64_t)(fs.f_bavail * fs.f_frsize) - LEFT_FREE;
-	left = left > 0 ? left : 0;
+	left = (left > 0 ? left : 0) + (ahead ? (int64_t)ahead->bytes : 0);
 	return left < c->move.precopy_bytes ? left : c->move.precopy_bytes;
 }
 
@@ -53,7 +54,7 @@ static void begin(struct precopy *p)
 	p->facts = (struct precopy_facts) {
 		.mode = mode < 0 ? PRECOPY_NEVER : (enum precopy_mode)mode,
 		.memory_bytes = ef->move->offer.memory_bytes,
-		.room_bytes = room_for(ef),
+		.room_bytes = room_for(ef, NULL),
 		.share = c->move.precopy_share,
 		.left_ms = -1,
 		.most_ms = c->node.effect_timeout_ms / 2,
@@ -103,6 +104,7 @@ static void note_part(struct precopy *p)
 	int64_t all = (int64_t)part->all_bytes, seen = (int64_t)part->seen_bytes;
 	p->came += (uint64_t)part->pages * STORE_PAGE;
 	f->memory_bytes = all;
+	f->room_bytes = room_for(p->ef, p->client->ahead);
 	f->left_ms = part->left_ms;
 	f->spent_ms = (clock_mono() - p->begun) / 1000;
 	if (part->last)
