@@ -300,7 +300,8 @@ int pages_listen(const struct pages_options *options, const char *work,
 	int r = pages_make(options, source, &p, e);
 	if (r < 0)
 		return r;
-	r = pages_record_make(&p->record, pages_index_total(&p->source), p->source.frame_count, e);
+	r = pages_record_make(&p->record, pages_index_total(&p->source), p->source.frame_count, 0,
+			      e);
 	if (r == 0)
 		r = pages_record_set_begin(p, e);
 	if (r == 0)

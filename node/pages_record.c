@@ -14,7 +14,7 @@
 
 enum {
 	PAGE = 4096,
-	MAX_ENTRIES = 1 << 18,
+	ROOM = 1 << 18, /* entries for what is told */
 };
 
 struct header {
@@ -23,6 +23,7 @@ struct header {
 	_Atomic uint32_t complete;
 	_Atomic uint32_t turn;
 	_Atomic int32_t next_child; /* 0: in a record of an older elsa-node */
+	_Atomic uint32_t torn;
 };
 static const char magic[8] = "elsapg1";
 
@@ -55,14 +56,22 @@ static int map(struct pages_record *r, struct error *e)
 	return error_errno(e, "cannot map the record of a session's pages");
 }
 
-static size_t size_for(size_t frames)
+static size_t size_for(size_t frames, size_t maps)
 {
-	return PAGE + frames_size(frames) + MAX_ENTRIES * sizeof(struct pages_entry);
+	return PAGE + frames_size(frames) + (maps + ROOM) * sizeof(struct pages_entry);
 }
 
-int pages_record_make(struct pages_record *r, uint64_t pages, size_t frames, struct error *e)
+/* How many entries there are. */
+static size_t room(const struct pages_record *r)
 {
-	*r = (struct pages_record) { .size = size_for(frames) };
+	size_t head = PAGE + frames_size(header(r)->frames);
+	return (r->size - head) / sizeof(struct pages_entry);
+}
+
+int pages_record_make(struct pages_record *r, uint64_t pages, size_t frames, size_t maps,
+		      struct error *e)
+{
+	*r = (struct pages_record) { .size = size_for(frames, maps) };
 	/* Sparse: memory is used as entries are. */
 	r->fd = memfd_create("elsa-pages", MFD_CLOEXEC);
 	if (r->fd < 0 || ftruncate(r->fd, (off_t)r->size) < 0) {
@@ -86,12 +95,14 @@ int pages_record_open(struct pages_record *r, int fd, uint64_t pages, size_t fra
 		      struct error *e)
 {
 	struct stat st;
-	*r = (struct pages_record) { .fd = fd, .size = size_for(frames) };
-	if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) || (size_t)st.st_size != r->size) {
+	*r = (struct pages_record) { .fd = fd };
+	if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) ||
+	    (size_t)st.st_size < size_for(frames, 0)) {
 		pages_record_close(r);
 		return error_set(e, EBADMSG,
 				 "the record of the session's pages is of another checkpoint");
 	}
+	r->size = (size_t)st.st_size;
 	int code = map(r, e);
 	if (code == 0 && (memcmp(header(r)->magic, magic, sizeof(magic)) != 0 ||
 			  header(r)->pages != pages || header(r)->frames != frames))
@@ -113,7 +124,7 @@ void pages_record_close(struct pages_record *r)
 struct pages_entry *pages_record_next(struct pages_record *r)
 {
 	/* The last one stays free: it is the end. */
-	return r->used < MAX_ENTRIES - 1 ? &entries(r)[r->used] : NULL;
+	return r->used < room(r) - 1 ? &entries(r)[r->used] : NULL;
 }
 
 void pages_record_count(struct pages_record *r)
@@ -155,6 +166,11 @@ int32_t pages_record_child(const struct pages_record *r)
 uint64_t pages_record_offset(const struct pages_record *r)
 {
 	return (uint64_t)((char *)&entries(r)[r->used] - (char *)r->at);
+}
+
+size_t pages_record_needs(const struct pages_map *m)
+{
+	return m->count + 1;
 }
 
 int pages_record_space(struct pages_record *r, int32_t number, const struct pages_map *m)
@@ -220,4 +236,14 @@ bool pages_record_is_complete(const struct pages_record *r)
 void pages_record_complete(struct pages_record *r)
 {
 	atomic_store(&header(r)->complete, 1);
+}
+
+bool pages_record_is_torn(const struct pages_record *r)
+{
+	return atomic_load(&header(r)->torn);
+}
+
+void pages_record_tear(struct pages_record *r)
+{
+	atomic_store(&header(r)->torn, 1);
 }

@@ -45,7 +45,9 @@ struct pages_entry {
 };
 _Static_assert(sizeof(struct pages_entry) == 64, "must not lie across pages");
 
-int pages_record_make(struct pages_record *r, uint64_t pages, size_t frames, struct error *e);
+/* With room for as many entries of maps (pages_record_needs()) beside what is told. */
+int pages_record_make(struct pages_record *r, uint64_t pages, size_t frames, size_t maps,
+		      struct error *e);
 /* Takes over `fd`. -EBADMSG when it is none, or of another checkpoint. */
 int pages_record_open(struct pages_record *r, int fd, uint64_t pages, size_t frames,
 		      struct error *e);
@@ -70,6 +72,7 @@ void pages_record_set_child(struct pages_record *r, int32_t next);
 int32_t pages_record_child(const struct pages_record *r);
 
 /* A space with its map. -ENOSPC. */
+size_t pages_record_needs(const struct pages_map *map); /* so many entries */
 int pages_record_space(struct pages_record *r, int32_t number, const struct pages_map *map);
 /* Calls `each` with every entry and leaves the record ready for more. */
 int pages_record_replay(struct pages_record *r,
@@ -82,5 +85,8 @@ void pages_record_copy_frames(struct pages_record *to, const struct pages_record
 /* Everything is in place: what may still lie in the vault is to be forgotten. */
 bool pages_record_is_complete(const struct pages_record *r);
 void pages_record_complete(struct pages_record *r);
+/* Something may be told that is not in it: nobody is to go on by it. */
+bool pages_record_is_torn(const struct pages_record *r);
+void pages_record_tear(struct pages_record *r);
 
 #endif

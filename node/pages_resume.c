@@ -149,6 +149,8 @@ static int take_up(struct pages *p, struct found *f, struct error *e)
 		r = vault_empty(&p->vault, e);
 		return r < 0 ? r : error_set(e, ENOENT, "no pages are missing");
 	}
+	if (r == 0 && pages_record_is_torn(&p->record))
+		r = error_set(e, EIO, "what became of the session's missing memory is not known");
 	if (r == 0)
 		p->next_child = pages_record_child(&p->record);
 	if (r == 0 && pages_record_replay(&p->record, replay_entry, p) < 0)

@@ -175,9 +175,12 @@ int pages_save(struct pages *p, struct error *e)
 {
 	struct pages_record fresh = PAGES_RECORD_INIT;
 	struct keep keep = { .p = p };
-	size_t records = 0;
+	size_t records = 0, maps = 0;
 	drop_gone(p);
-	int r = pages_record_make(&fresh, pages_index_total(&p->source), p->source.frame_count, e);
+	for (size_t i = 0; i < p->space_count; i++)
+		maps += pages_record_needs(&p->spaces[i]->map->map);
+	int r = pages_record_make(&fresh, pages_index_total(&p->source), p->source.frame_count,
+				  maps, e);
 	if (r < 0)
 		return r;
 	pages_record_set_child(&fresh, p->next_child);
@@ -206,7 +209,9 @@ int pages_save(struct pages *p, struct error *e)
 	}
 	pages_keeper_expect(p->keeper, &p->record);
 	pages_record_close(&old);
-	vault_each(&p->vault, count_record, &records, NULL);
+	/* Where not even that can be seen all of it stays. */
+	if (vault_each(&p->vault, count_record, &records, NULL) < 0 || records == 0)
+		return r;
 	keep.records_left = records - 1;
 	vault_keep(&p->vault, is_current, &keep, NULL);
 	return r;
@@ -301,10 +306,10 @@ int pages_take_off(struct pages *p, struct pages_space *s, uint64_t start, uint6
 	struct uffd_msg removed = { .event = UFFD_EVENT_REMOVE,
 				    .arg.remove = { .start = start, .end = end } };
 	struct pages_entry *entry = next_entry(p);
-	if (entry) {
-		*entry = (struct pages_entry) { .number = s->number, .message = removed };
-		pages_record_count(&p->record);
-	}
+	if (!entry)
+		return -ENOMEM;
+	*entry = (struct pages_entry) { .number = s->number, .message = removed };
+	pages_record_count(&p->record);
 	return pages_apply(p, s, &removed, 0, -1);
 }
 
@@ -314,8 +319,10 @@ int pages_read_message(struct pages *p, struct pages_space *s, struct pages_faul
 	 * kill would be noticed. */
 	struct pages_entry spare, *entry = next_entry(p);
 	*any = false;
-	if (!entry)
+	if (!entry) {
 		entry = &spare;
+		pages_record_tear(&p->record);
+	}
 	*entry = (struct pages_entry) { .number = s->number, .child = p->next_child };
 	if (p->keeper && entry != &spare)
 		pages_keeper_expect(p->keeper, &p->record);

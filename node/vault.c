@@ -89,7 +89,7 @@ static int only_descriptor(struct msghdr *m)
 }
 
 /* 1 and the message, or 0 when there is none. A message that is not ours gives fd -1. */
-static int receive(const struct vault *v, int flags, int32_t *number, int *fd, struct error *e)
+static int peek(const struct vault *v, int32_t *number, int *fd, struct error *e)
 {
 	union control control;
 	struct iovec data = { .iov_base = number, .iov_len = sizeof(*number) };
@@ -97,15 +97,28 @@ static int receive(const struct vault *v, int flags, int32_t *number, int *fd, s
 			    .msg_iovlen = 1,
 			    .msg_control = control.bytes,
 			    .msg_controllen = sizeof(control.bytes) };
-	ssize_t n = recvmsg(v->out, &m, flags | MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+	ssize_t n = recvmsg(v->out, &m, MSG_PEEK | MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
 	if (n < 0 && errno == EAGAIN)
 		return 0;
 	if (n < 0)
 		return error_errno(e, "cannot read what the session's init holds");
+	/* There is one, and no room for it here: that is not to be taken for none. */
+	if (m.msg_flags & MSG_CTRUNC && !CMSG_FIRSTHDR(&m))
+		return error_set(e, EMFILE, "no room for what the session's init holds");
 	*fd = only_descriptor(&m);
 	if (*fd < 0 || n != sizeof(*number))
 		*number = 0;
 	return 1;
+}
+
+/* The first one, without a look at what it is. 0: there is none. */
+static int take_out(const struct vault *v, struct error *e)
+{
+	int32_t number;
+	ssize_t n = recv(v->out, &number, sizeof(number), MSG_DONTWAIT);
+	if (n < 0 && errno == EAGAIN)
+		return 0;
+	return n < 0 ? error_errno(e, "cannot take out what the session's init holds") : 1;
 }
 
 /* A peek begins at this many bytes of the queue and moves it on (socket(7)); -1 turns that off. */
@@ -123,7 +136,7 @@ int vault_each(const struct vault *v, int (*each)(int32_t number, int fd, void *
 	int fd;
 	int r = set_peek_offset(v, 0, e);
 	while (r == 0) {
-		int got = receive(v, MSG_PEEK, &number, &fd, e);
+		int got = peek(v, &number, &fd, e);
 		if (got <= 0) {
 			r = got;
 			break;
@@ -151,25 +164,20 @@ int vault_keep(const struct vault *v, bool (*keep)(int32_t number, void *arg), v
 	while (r == 0 && count-- > 0) {
 		int32_t number;
 		cleanup_fd int fd = -1;
-		r = receive(v, MSG_PEEK, &number, &fd, e);
+		r = peek(v, &number, &fd, e);
 		if (r <= 0)
 			break;
 		r = fd >= 0 && keep(number, arg) ? vault_put(v, number, fd, e) : 0;
-		cleanup_fd int taken = -1;
 		if (r == 0)
-			r = receive(v, 0, &number, &taken, e) < 0 ? -EIO : 0;
+			r = take_out(v, e) < 0 ? -EIO : 0;
 	}
 	return r < 0 ? r : 0;
 }
 
-static bool keep_none(int32_t number, void *arg)
-{
-	(void)number;
-	(void)arg;
-	return false;
-}
-
 int vault_empty(const struct vault *v, struct error *e)
 {
-	return vault_keep(v, keep_none, NULL, e);
+	int r;
+	while ((r = take_out(v, e)) > 0)
+		;
+	return r;
 }

@@ -3,6 +3,7 @@
 #define _GNU_SOURCE
 #include "tests/unit/pages_kit.h"
 
+#include "node/pages_index.h"
 #include "node/pages_keeper.h"
 #include "node/vault.h"
 
@@ -82,6 +83,108 @@ static void test_ended_forks_are_forgotten(void **state)
 	atomic_store(&w.control->hang, 0);
 	assert_true(resume());
 	let_go_and_check();
+}
+
+/* --- in many pieces -------------------------------------------------------------------------- */
+
+enum { PIECES = 300000 };
+
+/* Every second page of a process's memory: each is a piece by itself. */
+static void make_pieces(struct store_memory *m, struct store_frame **frames)
+{
+	*m = (struct store_memory) { .name = strdup("pagemap-10.img"),
+				     .pages = PIECES,
+				     .extents = calloc(PIECES, sizeof(*m->extents)),
+				     .extent_count = PIECES,
+				     .frames = calloc(PIECES, sizeof(*m->frames)),
+				     .slots = calloc(PIECES, sizeof(*m->slots)) };
+	*frames = calloc(PIECES / STORE_FRAME_PAGES, sizeof(**frames));
+	assert_true(m->name && m->extents && m->frames && m->slots && *frames);
+	for (uint32_t i = 0; i < PIECES; i++) {
+		m->extents[i] = (struct store_extent) { .vaddr = BASE + 2 * (uint64_t)i * PAGE,
+							.pages = 1,
+							.flags = PAGES_LAZY };
+		m->frames[i] = i / STORE_FRAME_PAGES;
+		m->slots[i] = (uint8_t)(i % STORE_FRAME_PAGES);
+	}
+	for (size_t i = 0; i < PIECES / STORE_FRAME_PAGES; i++)
+		(*frames)[i].pages = STORE_FRAME_PAGES;
+}
+
+static int read_none(void *from, const uint32_t *frames, size_t count,
+		     int (*each)(uint32_t frame, const void *pages, size_t len, void *arg),
+		     void *arg, struct error *e)
+{
+	(void)from, (void)frames, (void)count, (void)each, (void)arg;
+	return error_set(e, EHOSTDOWN, "nothing can be read");
+}
+
+static void *free_none(void *from)
+{
+	(void)from;
+	return NULL;
+}
+
+static void test_many_pieces(void **state)
+{
+	(void)state;
+	struct error e = ERROR_INIT;
+	struct store_memory memory;
+	struct store_frame *frames;
+	const int32_t pid = 10;
+	const uint32_t finished = 0x52535446;
+	make_pieces(&memory, &frames);
+	const struct page_source source = { .memories = &memory,
+					    .memory_count = 1,
+					    .frames = frames,
+					    .frame_count = PIECES / STORE_FRAME_PAGES,
+					    .read = read_none,
+					    .free = free_none };
+	struct pages_options o = options();
+	must(pages_listen(&o, w.dir, &source, &w.pages, &e), &e);
+	int criu = connect_as_criu();
+	cleanup_fd int fd = make_userfaultfd();
+	assert_int_equal(write(criu, &pid, sizeof(pid)), sizeof(pid));
+	send_descriptor(criu, fd);
+	assert_int_equal(write(criu, &finished, sizeof(finished)), sizeof(finished));
+	must(pages_settle(w.pages, w.init, &e), &e);
+	w.pages = pages_free(w.pages);
+	struct pages_status status;
+	must(pages_resume(&o, w.init, &source, &w.pages, &e), &e);
+	pages_status(w.pages, &status);
+	assert_int_equal(status.missing, (uint64_t)PIECES * PAGE);
+	w.pages = pages_free(w.pages);
+	while (pages_left() > 0)
+		usleep(1000);
+	close(criu);
+	free(memory.name);
+	free(memory.extents);
+	free(memory.frames);
+	free(memory.slots);
+	free(frames);
+}
+
+/* Of what may have been told since nothing is known: nobody goes on by it. */
+static void test_torn(void **state)
+{
+	(void)state;
+	struct error e = ERROR_INIT;
+	struct pages *again = NULL;
+	struct page_source source;
+	struct pages_options o = options();
+	cleanup(vault_close) struct vault v;
+	struct pages_record record;
+	make_checkpoint(w.control, &source);
+	w.sources++;
+	assert_int_equal(
+		pages_record_make(&record, pages_index_total(&source), source.frame_count, 0, NULL),
+		0);
+	assert_int_equal(vault_open(w.init, &v, NULL), 0);
+	assert_int_equal(vault_put(&v, 0, record.fd, NULL), 0);
+	assert_false(pages_record_is_torn(&record));
+	pages_record_tear(&record);
+	assert_int_equal(pages_resume(&o, w.init, &source, &again, &e), -EIO);
+	pages_record_close(&record);
 }
 
 /* --- killed ---------------------------------------------------------------------------------- */
@@ -165,7 +268,7 @@ static int orphan_main(pid_t init)
 	struct vault v;
 	struct pages_record record;
 	struct pages_keeper *keeper;
-	if (vault_open(init, &v, NULL) < 0 || pages_record_make(&record, 100, 10, NULL) < 0 ||
+	if (vault_open(init, &v, NULL) < 0 || pages_record_make(&record, 100, 10, 0, NULL) < 0 ||
 	    pages_keeper_watch(&v, &keeper, NULL) < 0)
 		return 1;
 	pages_keeper_expect(keeper, &record);
@@ -185,7 +288,7 @@ static int silent_main(pid_t init)
 	struct vault v;
 	struct pages_record record;
 	struct pages_keeper *keeper;
-	if (vault_open(init, &v, NULL) < 0 || pages_record_make(&record, 100, 10, NULL) < 0 ||
+	if (vault_open(init, &v, NULL) < 0 || pages_record_make(&record, 100, 10, 0, NULL) < 0 ||
 	    vault_put(&v, 0, record.fd, NULL) < 0 || pages_keeper_watch(&v, &keeper, NULL) < 0)
 		return 1;
 	pages_keeper_expect(keeper, &record);
@@ -279,6 +382,8 @@ static int run(void)
 		cmocka_unit_test_setup_teardown(test_numbers_are_not_used_again, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_ended_and_taken_up, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_ended_forks_are_forgotten, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_many_pieces, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_torn, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_killed_at_random, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_killed_and_away, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_keeper, set_up, tear_down),

@@ -17,6 +17,7 @@
 #include <stdint.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -242,6 +243,33 @@ static void test_holds_many(void **state)
 	expect(&v, NULL, 0);
 }
 
+/* Where no descriptor can be taken in, what is there is neither overlooked nor lost. */
+static void test_no_room_here(void **state)
+{
+	(void)state;
+	static struct seen seen;
+	struct rlimit before, none;
+	cleanup(vault_close) struct vault v;
+	assert_int_equal(vault_open(init_pid, &v, NULL), 0);
+	put(&v, 4);
+	put(&v, 6);
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+	none = before;
+	none.rlim_cur = 0;
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+	int seen_all = vault_each(&v, note, &seen, NULL);
+	int kept = vault_keep(&v, is_even, NULL, NULL);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+	assert_int_equal(seen_all, -EMFILE);
+	assert_int_equal(kept, -EMFILE);
+	EXPECT(&v, 4, 6);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+	int emptied = vault_empty(&v, NULL);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+	assert_int_equal(emptied, 0);
+	expect(&v, NULL, 0);
+}
+
 static void test_without_a_vault(void **state)
 {
 	(void)state;
@@ -303,6 +331,7 @@ int main(void)
 		cmocka_unit_test(test_hands_signals_on),
 		cmocka_unit_test_setup_teardown(test_keeps_descriptors, start, stop),
 		cmocka_unit_test_setup_teardown(test_holds_many, start, stop),
+		cmocka_unit_test_setup_teardown(test_no_room_here, start, stop),
 		cmocka_unit_test(test_without_a_vault),
 		cmocka_unit_test_setup_teardown(test_killed_while_at_it, start, stop),
 	};
