@@ -125,7 +125,7 @@ void arrival_tidy(struct node *node, struct session *s)
 		arrival_free(take_from(node, s));
 		note_complete(node, s);
 	}
-	if (s->memory_lost && s->journal.arriving == ARRIVING_MOVED)
+	if (s->source_empty && s->journal.arriving == ARRIVING_MOVED)
 		arrival_end_lost_soon(node, s);
 }
 

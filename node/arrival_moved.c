@@ -73,6 +73,18 @@ static struct move_tls *tls_of(void *arg, struct error *e)
 	return tls;
 }
 
+/* Under the lock. That node is told to end it as soon as nothing is missing here, while some thread
+ * may still ask it for what another one has brought; and until the service has been taken up again
+ * it is not known whether anything is. */
+static bool is_lost(const struct session *s)
+{
+	struct pages_status st;
+	if (!s->source_empty || !s->arrival || s->journal.arriving != ARRIVING_MOVED)
+		return false;
+	pages_status(s->arrival->pages, &st);
+	return st.missing > 0;
+}
+
 /* It can never go on where it misses something, and would stand there for ever. Not in the midst of
  * an effect, nor of its end. */
 static void end_lost(void *arg)
@@ -80,7 +92,13 @@ static void end_lost(void *arg)
 	struct who *w = arg;
 	pthread_mutex_lock(&w->node->lock);
 	struct session *s = find_moved(w);
-	bool ends = s && !s->effect && s->memory_lost && s->journal.arriving == ARRIVING_MOVED;
+	bool ends = s && !s->effect && is_lost(s);
+	if (ends) {
+		s->memory_lost = true;
+		log_error("session %s: node %s has nothing of its memory any more, and some of it "
+			  "is not here: it cannot go on",
+			  s->id, s->journal.moved_from);
+	}
 	pthread_mutex_unlock(&w->node->lock);
 	if (ends)
 		effect_session_ended(s, w->node);
@@ -105,12 +123,8 @@ static void lost_on_loop(void *arg)
 	bool ours = s && s->journal.arriving == ARRIVING_MOVED;
 	if (s && !ours)
 		s->source_gone = true;
-	if (ours && w->said) {
-		s->memory_lost = true;
-		log_error("session %s: node %s has nothing of its memory any more, and some of it "
-			  "is not here: it cannot go on",
-			  s->id, s->journal.moved_from);
-	}
+	if (ours && w->said)
+		s->source_empty = true;
 	pthread_mutex_unlock(&w->node->lock);
 	end_lost(w);
 }

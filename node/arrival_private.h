@@ -38,7 +38,7 @@ int arrival_new_for(struct effect *ef, struct arrival **to, struct error *e);
  * it already, or NULL; taken over, also when this fails. */
 int arrival_open_moved(struct node *node, const char *id, const struct arrival_place *place,
 		       struct move_ahead *ahead, struct page_source *source, struct error *e);
-/* On the loop: that node has nothing of it any more. */
+/* On the loop: that node has nothing of it any more, which ends it if some of it is not here. */
 void arrival_end_lost_soon(struct node *node, const struct session *s);
 /* On the loop: all of it is here. That node is told, again and again until it answers. */
 void arrival_tell_source(struct node *node, struct session *s);

@@ -80,7 +80,8 @@ int effect_set_processes(struct effect *ef, pid_t init, struct error *e)
 		j->started_at = clock_wall();
 		journal_set(&j->ended, NULL, NULL);
 	} else {
-		ef->session->memory_lost = ef->session->source_gone = false;
+		ef->session->source_empty = ef->session->source_gone = false;
+		ef->session->memory_lost = false;
 	}
 	pthread_mutex_unlock(&ef->node->lock);
 	return r;

@@ -34,7 +34,8 @@ struct session {
 	int64_t arrival_stalled_since;
 	char *wanted; /* what was asked for in vain while it was asleep: lines for the next record
 		       */
-	bool memory_lost;       /* ... nobody has the rest: it is to end */
+	bool source_empty;      /* ... the node it came from says that it has nothing of it */
+	bool memory_lost;       /* ... so nobody has the rest: it ends */
 	bool source_gone;       /* ... the node it is about to come from has given up: so may we */
 	unsigned held;          /* node/hold.h's, under its lock: why it stands still, as bits */
 	bool freezer_owned;     /* ... an effect freezes and thaws it */

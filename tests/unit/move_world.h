@@ -19,6 +19,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -85,6 +87,23 @@ static inline void move_world_init(struct move_world *w)
 	assert_int_equal(getsockname(w->listener, (struct sockaddr *)&address, &len), 0);
 	snprintf(w->at, sizeof(w->at), "127.0.0.1:%d", ntohs(address.sin_port));
 	move_world_ca(w, "ca");
+}
+
+/* This node's certificate is where it looks for it: `dir` is its state_dir. */
+static inline void move_world_join(struct move_world *w, const char *name)
+{
+	cleanup_free char *dir = str_printf("%s/identity", w->dir);
+	const char *const files[][2] = { { "key", "key.pem" }, { "pem", "cert.pem" } };
+	cleanup_free char *ca = str_printf("%s/ca.pem", w->dir);
+	cleanup_free char *ca_there = str_printf("%s/ca.pem", dir);
+	assert_int_equal(mkdir(dir, 0700), 0);
+	move_tls_free(move_world_tls(w, "ca", name, MOVE_HOUR));
+	for (size_t i = 0; i < ARRAY_SIZE(files); i++) {
+		cleanup_free char *from = str_printf("%s/%s.%s", w->dir, name, files[i][0]);
+		cleanup_free char *to = str_printf("%s/%s", dir, files[i][1]);
+		assert_int_equal(link(from, to), 0);
+	}
+	assert_int_equal(link(ca, ca_there), 0);
 }
 
 static inline void move_world_deinit(struct move_world *w)

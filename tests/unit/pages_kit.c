@@ -271,6 +271,7 @@ int tear_down(void **state)
 {
 	(void)state;
 	atomic_store(&w.control->hang, 0);
+	atomic_store(&w.control->hang_many, 0);
 	w.pages = pages_free(w.pages);
 	while (atomic_load(&w.control->freed) < w.sources)
 		usleep(1000);

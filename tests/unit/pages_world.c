@@ -97,7 +97,7 @@ static int read_checkpoint(void *from, const uint32_t *frames, size_t count,
 	int r = 0;
 	atomic_fetch_add(&k->reads, 1);
 	atomic_fetch_add(&k->hanging, 1);
-	while (atomic_load(&k->hang))
+	while (atomic_load(&k->hang) || (count > 1 && atomic_load(&k->hang_many)))
 		usleep(1000);
 	atomic_fetch_sub(&k->hanging, 1);
 	usleep((useconds_t)atomic_load(&k->delay_us));

@@ -38,10 +38,11 @@ uint64_t random_below(uint64_t *seed, uint64_t below);
 
 /* Shared by all programs. */
 struct control {
-	_Atomic int delay_us; /* of each read */
-	_Atomic int fail;     /* errno of each read; 0 */
-	_Atomic int bad;      /* this frame is damaged; -1 */
-	_Atomic int hang;     /* reads do not return */
+	_Atomic int delay_us;  /* of each read */
+	_Atomic int fail;      /* errno of each read; 0 */
+	_Atomic int bad;       /* this frame is damaged; -1 */
+	_Atomic int hang;      /* reads do not return, */
+	_Atomic int hang_many; /* ... or those of more than a frame */
 	_Atomic int reads, hanging;
 	_Atomic int freed;
 	_Atomic uint32_t frames_read;

@@ -7,7 +7,6 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <stdatomic.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 enum { MOST = 16 };
@@ -142,29 +141,12 @@ static void *listen_main(void *arg)
 	return NULL;
 }
 
-/* This node's certificate is where it looks for it. */
-static void join(struct peer *p)
-{
-	cleanup_free char *dir = str_printf("%s/identity", p->world.dir);
-	assert_int_equal(mkdir(dir, 0700), 0);
-	struct move_tls *tls = move_world_tls(&p->world, "ca", "n2", MOVE_HOUR);
-	move_tls_free(tls);
-	static const char *const files[][2] = { { "n2.key", "key.pem" },
-						{ "n2.pem", "cert.pem" },
-						{ "ca.pem", "ca.pem" } };
-	for (size_t i = 0; i < ARRAY_SIZE(files); i++) {
-		cleanup_free char *from = str_printf("%s/%s", p->world.dir, files[i][0]);
-		cleanup_free char *to = str_printf("%s/%s", dir, files[i][1]);
-		assert_int_equal(link(from, to), 0);
-	}
-}
-
 static int setup(void **state)
 {
 	struct peer *p = calloc(1, sizeof(*p));
 	move_world_init(&p->world);
 	p->tls = move_world_tls(&p->world, "ca", "n1", MOVE_HOUR);
-	join(p);
+	move_world_join(&p->world, "n2");
 	for (int i = 0; i <= MOVE_WRITTEN; i++)
 		p->script[i] = "y";
 	p->config.node.state_dir = p->world.dir;
