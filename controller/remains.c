@@ -333,12 +333,22 @@ void remains_memory_lost(struct session *s)
 		log_error("%s: that its memory is lost cannot be recorded: %s", s->label, e.text);
 }
 
+static void count_absent(struct remains *r, const struct session_status_list *list)
+{
+	if (remains_status(list, r->row.session))
+		r->absent = 0;
+	else if (++r->absent == ABSENT_MOST)
+		r->absent_at = clock_mono();
+}
+
+/* What the target lacks it may have said before all was in and that node was told to end it: an
+ * answer can be long on its way. So that of a look counts that began behind. */
 static bool source_is_gone(const struct remains *r, const struct session *s)
 {
 	int64_t lease_ms = r->c->config->nodes.lease_ms;
 	int64_t stalled_ms = clock_wall() - s->seen.stalled_since;
 	if (node_in_reach(r->source))
-		return r->absent >= ABSENT_MOST;
+		return r->absent >= ABSENT_MOST && r->target->look_at > r->absent_at;
 	return stalled_ms > lease_ms;
 }
 
@@ -374,7 +384,7 @@ void remains_looked(struct node *node, const struct session_status_list *list)
 		if (r->state == REMAINS_NEEDED && !sessions_by_id(r->c, r->row.session))
 			settle_now(r, REMAINS_OVER);
 		if (r->source == node)
-			r->absent = remains_status(list, r->row.session) ? 0 : r->absent + 1;
+			count_absent(r, list);
 		if (r->target == node && r->state == REMAINS_NEEDED)
 			look_at_session(r, list);
 		else if (r->source == node)

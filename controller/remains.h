@@ -26,7 +26,8 @@ struct remains {
 	enum remains_state state;
 	struct node *source, *target;
 	struct http_call *call; /* that node is being asked; NULL */
-	int absent;             /* looks in a row at which that node had nothing of it */
+	int absent;             /* looks in a row at which that node had nothing of it, */
+	mono_us absent_at;      /* ... and when there had been enough of them */
 	bool waited_for;        /* by a fence: see remains_clear() */
 	int64_t fence;          /* ... which took this number */
 	enum {
