@@ -8,6 +8,7 @@
 #include "controller/nodes_change.h"
 #include "controller/retry.h"
 #include "controller/rows.h"
+#include "rules/rules.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -166,23 +167,6 @@ static void pass_again(struct capacity *cap, wall_ms next, wall_ms now)
 	event_add(cap->timer, &time);
 }
 
-struct capacity_rules capacity_rules_of(const struct config *config)
-{
-	int64_t pace = config->capacity.start_timeout_ms / 60;
-	int64_t calm = config->capacity.empty_for_ms / 20;
-	return (struct capacity_rules) {
-		.min = config->capacity.min,
-		.max = config->capacity.max,
-		.spare_bytes = config->capacity.spare_bytes,
-		.cooldown_ms = config->capacity.cooldown_ms,
-		.start_timeout_ms = config->capacity.start_timeout_ms,
-		.empty_for_ms = config->capacity.empty_for_ms,
-		.settle_ms = 15000,
-		.grow_interval_ms = pace > 5000 ? 5000 : pace,
-		.shrink_interval_ms = calm > 30000 ? 30000 : calm,
-	};
-}
-
 static void run_pass(evutil_socket_t fd, short what, void *arg)
 {
 	struct capacity *cap = arg;
@@ -190,7 +174,7 @@ static void run_pass(evutil_socket_t fd, short what, void *arg)
 	struct capacity_decision list[DECISIONS];
 	struct capacity_outlook outlook = { 0 };
 	wall_ms now = clock_wall();
-	const struct capacity_rules rules = capacity_rules_of(cap->controller->config);
+	const struct capacity_rules rules = rules_capacity(cap->controller->config);
 	(void)fd;
 	(void)what;
 	wants_for_doomed(cap, now);

@@ -117,9 +117,6 @@ struct capacity_pass {
 
 enum pool_task_kind { POOL_DESCRIBE, POOL_GROW, POOL_LOWER, POOL_SHRINK };
 
-/* capacity.c */
-struct capacity_rules capacity_rules_of(const struct config *config);
-
 /* capacity_facts.c: for a pass. 0 or -ENOMEM; to be freed all the same. */
 int capacity_collect(struct capacity *cap, struct capacity_pass *pass, wall_ms now);
 void capacity_pass_deinit(struct capacity_pass *pass);

@@ -4,6 +4,7 @@
 
 #include "base/cleanup.h"
 #include "base/fs.h"
+#include "rules/rules.h"
 #include "wire/text.h"
 
 #include <stdio.h>
@@ -74,7 +75,7 @@ json_t *capacity_decide_json(struct controller *c)
 	struct capacity_pass pass = { 0 };
 	struct capacity_decision list[DECISIONS];
 	struct capacity_outlook outlook = { 0 };
-	const struct capacity_rules rules = capacity_rules_of(c->config);
+	const struct capacity_rules rules = rules_capacity(c->config);
 	const char *restart = needs_restart(c);
 	json_t *rows = json_array();
 	wall_ms now = clock_wall();

@@ -13,6 +13,7 @@
 #include "controller/record.h"
 #include "controller/retry.h"
 #include "controller/rows.h"
+#include "rules/rules.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -239,7 +240,7 @@ static wall_ms decide(struct controller *c, wall_ms now)
 {
 	struct consolidate_pass pass = { 0 };
 	struct consolidate_decision list[DECISIONS];
-	const struct consolidate_rules rules = consolidate_rules_of(c->config);
+	const struct consolidate_rules rules = rules_consolidate(c->config);
 	wall_ms next = 0;
 	if (consolidate_collect(c, &pass, now) == 0) {
 		size_t count = consolidate_decide(&rules, &pass.facts, now, list, DECISIONS, &next);

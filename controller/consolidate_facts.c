@@ -16,21 +16,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-struct consolidate_rules consolidate_rules_of(const struct config *config)
-{
-	return (struct consolidate_rules) {
-		.steady_ms = config->consolidation.steady_ms,
-		.calm_ms = config->consolidation.calm_ms,
-		.patience_ms = config->consolidation.give_up_ms,
-		.moves_per_hour = config->consolidation.moves_per_hour,
-		.session_rest_ms = config->consolidation.rest_ms,
-		.at_once = config->consolidation.moves_at_once,
-		.min = config->capacity.min,
-		.spare_bytes = config->capacity.spare_bytes,
-		.fill = config->consolidation.fill,
-	};
-}
-
 void consolidate_pass_deinit(struct consolidate_pass *pass)
 {
 	free(pass->facts.nodes);

@@ -5,6 +5,7 @@
 #include "base/cleanup.h"
 #include "base/fs.h"
 #include "controller/node.h"
+#include "rules/rules.h"
 #include "wire/text.h"
 
 json_t *consolidate_node_json(const struct node *node)
@@ -35,7 +36,7 @@ json_t *consolidate_decide_json(struct controller *c)
 {
 	struct consolidate_pass pass = { 0 };
 	struct consolidate_decision list[2]; /* nodes come before sessions */
-	const struct consolidate_rules rules = consolidate_rules_of(c->config);
+	const struct consolidate_rules rules = rules_consolidate(c->config);
 	json_t *rows = json_array();
 	wall_ms now = clock_wall(), next;
 	size_t count = 0;

@@ -39,7 +39,6 @@ struct consolidate_pass {
 /* consolidate_facts.c: 0 or -ENOMEM; to be freed all the same. */
 int consolidate_collect(struct controller *c, struct consolidate_pass *pass, wall_ms now);
 void consolidate_pass_deinit(struct consolidate_pass *pass);
-struct consolidate_rules consolidate_rules_of(const struct config *config);
 
 /* consolidate_kept.c: the record. */
 int consolidate_load(struct controller *c, struct error *e);

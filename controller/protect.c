@@ -10,7 +10,7 @@
 #include "controller/record.h"
 #include "controller/retry.h"
 #include "controller/rows.h"
-#include "policies/protect.h"
+#include "rules/rules.h"
 #include "wire/text.h"
 
 #include <errno.h>
@@ -21,7 +21,6 @@
 /* A pass is cheap, and sessions come, wake and end between two. */
 #define LOOK_LEAST_MS 200
 #define LOOK_MOST_MS  5000
-#define RETRY_MOST_MS (5 * 60 * 1000)
 #define PRUNE_MS      (3600 * 1000)
 #define KEEP_MS       (24 * 3600 * 1000LL)
 
@@ -254,24 +253,13 @@ static bool any_waits(const struct pass *pass)
 	return false;
 }
 
-static struct protect_rules rules_of(const struct config *config)
-{
-	int64_t rpo = config->spot.rpo_ms;
-	return (struct protect_rules) {
-		.rpo_ms = rpo,
-		.share = config->spot.bandwidth_share,
-		.retry_ms = rpo < RETRY_MOST_MS ? rpo : RETRY_MOST_MS,
-		.most_at_once = 1,
-	};
-}
-
 static void run_pass(evutil_socket_t fd, short what, void *arg)
 {
 	struct controller *c = arg;
 	struct pass pass = { 0 };
 	wall_ms now = clock_wall();
 	wall_ms next = 0;
-	const struct protect_rules rules = rules_of(c->config);
+	const struct protect_rules rules = rules_protect(c->config);
 	(void)fd;
 	(void)what;
 	if (strcmp(c->config->spot.protect, "none") != 0 && collect(c, &pass, now) == 0) {
@@ -314,7 +302,7 @@ json_t *protect_decide_json(struct controller *c)
 	struct pass pass = { 0 };
 	json_t *rows = json_array();
 	wall_ms now = clock_wall();
-	const struct protect_rules rules = rules_of(c->config);
+	const struct protect_rules rules = rules_protect(c->config);
 	if (collect(c, &pass, now) == 0)
 		protect_decide(&rules, pass.nodes, pass.node_count, pass.facts, pass.count, now,
 			       pass.decisions);

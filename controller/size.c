@@ -19,76 +19,18 @@
 #define AGAIN_US   (60 * 1000000LL)       /* after it could not be done */
 #define SELDOM_US  (6 * 3600 * 1000000LL) /* what it used counts for less and less */
 #define BEGUN_US   (10 * 1000000LL)       /* after it was started, or woken */
-#define STALL_MS   300                    /* docs/performance.md, and half as much again */
 #define BYTES_MS   (100 * 1024.0)
 #define NAMES_MOST 400
 
 /* --- classes -------------------------------------------------------------------------------------
  */
 
-void size_drop_classes(struct size *size)
+int size_take_rules(const struct config *config, const struct prices *p, struct size *size,
+		    struct error *e)
 {
-	for (size_t i = 0; i < size->count; i++)
-		free((char *)size->classes[i].name);
-	free(size->classes);
-	size->classes = NULL;
-	size->count = 0;
-}
-
-static int add_class(struct size *size, const char *name, int64_t memory, double cpus, double cost)
-{
-	char *copy = strdup(name);
-	if (!copy)
-		return -ENOMEM;
-	size->classes[size->count++] = (struct size_class) { copy, memory, cpus, cost };
-	return 0;
-}
-
-static double hour_of(const struct config_class *class, double gib_hour)
-{
-	if (class->price > 0)
-		return class->price;
-	return (double)class->memory_bytes / (1 << 30) * gib_hour;
-}
-
-static int add_configured(struct size *size, const struct config *config, const struct prices *p)
-{
-	double gib_hour = prices_memory(p, NULL, false).demand;
-	int r = 0;
-	for (size_t i = 0; r == 0 && i < config->size.class_count; i++) {
-		const struct config_class *class = &config->size.classes[i];
-		r = add_class(size, class->name, class->memory_bytes, class->cpus,
-			      hour_of(class, gib_hour));
-	}
-	return r;
-}
-
-static int add_catalogue(struct size *size, const struct prices *p)
-{
-	int r = 0;
-	for (size_t i = 0; r == 0 && i < p->type_count; i++)
-		r = add_class(size, p->types[i].name, p->types[i].memory_bytes, p->types[i].cpus,
-			      p->types[i].hour);
-	return r;
-}
-
-int size_take_classes(const struct config *config, const struct prices *p, struct size *size,
-		      struct error *e)
-{
-	size_t most = config->size.catalogue ? p->type_count : config->size.class_count;
-	size_drop_classes(size);
-	size->rules = size_defaults;
-	size->rules.headroom = config->size.headroom;
-	size->rules.slack = config->size.slack;
-	size->rules.observed_ms = config->size.observed_ms;
-	size->rules.settle_ms = config->size.settle_ms;
-	size->classes = calloc(most + 1, sizeof(*size->classes));
-	int r = size->classes ? 0 : -ENOMEM;
-	if (r == 0 && config->size.catalogue)
-		r = add_catalogue(size, p);
-	else if (r == 0)
-		r = add_configured(size, config, p);
-	return r < 0 ? error_set(e, ENOMEM, "out of memory") : 0;
+	rules_classes_deinit(&size->classes);
+	size->rules = rules_size(config);
+	return rules_classes_make(config, p, &size->classes, e);
 }
 
 int size_check(struct controller *c, const char *name, struct error *e)
@@ -97,13 +39,13 @@ int size_check(struct controller *c, const char *name, struct error *e)
 	cleanup_buf struct buf names = BUF_INIT(NAMES_MOST);
 	if (!*name || size_find(size, name) >= 0)
 		return 0;
-	if (size->count == 0) {
+	if (size->classes.count == 0) {
 		int r = error_fault(e, FAULT_BAD_INPUT,
 				    "size: there are no size classes to choose from");
 		return error_remedy(e, r, "the administrator adds [[size.class]] to elsa.toml");
 	}
-	for (size_t i = 0; i < size->count; i++)
-		buf_printf(&names, "%s%s", i ? ", " : "", size->classes[i].name);
+	for (size_t i = 0; i < size->classes.count; i++)
+		buf_printf(&names, "%s%s", i ? ", " : "", size->classes.list[i].name);
 	int r = error_fault(e, FAULT_BAD_INPUT, "size: there is no class \"%.64s\"", name);
 	return error_remedy(e, r, "there are: %s", buf_text(&names));
 }
@@ -112,8 +54,8 @@ void size_each(struct controller *c, void (*each)(const char *name, int64_t sess
 	       void *arg)
 {
 	const struct size *size = c->size;
-	for (size_t i = 0; i < size->count; i++) {
-		const struct size_class *class = &size->classes[i];
+	for (size_t i = 0; i < size->classes.count; i++) {
+		const struct size_class *class = &size->classes.list[i];
 		int64_t count = 0;
 		for (struct session *s = sessions_first(c); s; s = sessions_next(s))
 			count += s->memory_limit == class->memory_bytes &&
@@ -166,7 +108,7 @@ static void pass(evutil_socket_t fd, short what, void *arg)
 	int left = AT_ONCE;
 	(void)fd;
 	(void)what;
-	if (c->size->count == 0)
+	if (c->size->classes.count == 0)
 		return;
 	for (struct session *s = sessions_first(c); s && left > 0; s = next) {
 		next = sessions_next(s);
@@ -188,7 +130,7 @@ void size_soon(struct session *s)
 	static const struct timeval now;
 	struct size *size = s->controller->size;
 	s->size.next_at = 0;
-	if (size && size->count)
+	if (size && size->classes.count)
 		event_add(size->timer, &now);
 }
 
@@ -209,8 +151,9 @@ int size_new(struct controller *c, struct error *e)
 	c->size = calloc(1, sizeof(*c->size));
 	if (!c->size)
 		return error_set(e, ENOMEM, "out of memory");
-	c->size->pace = (struct size_pace) { .stall_ms = STALL_MS, .bytes_per_ms = BYTES_MS };
-	int r = size_take_classes(c->config, ledger_prices(c), c->size, e);
+	c->size->pace =
+		(struct size_pace) { .stall_ms = SIZE_MOVE_STALL_MS, .bytes_per_ms = BYTES_MS };
+	int r = size_take_rules(c->config, ledger_prices(c), c->size, e);
 	if (r < 0)
 		return r;
 	c->size->timer = evtimer_new(c->base, pass, c);
@@ -224,7 +167,7 @@ void size_reload(struct controller *c)
 {
 	static const struct timeval now;
 	struct error e = ERROR_INIT;
-	if (size_take_classes(c->config, ledger_prices(c), c->size, &e) < 0)
+	if (size_take_rules(c->config, ledger_prices(c), c->size, &e) < 0)
 		log_error("the size classes are not read again, and there are none: %s", e.text);
 	for (struct session *s = sessions_first(c); s; s = sessions_next(s))
 		s->size.next_at = 0;
@@ -235,7 +178,7 @@ void size_free(struct controller *c)
 {
 	if (!c->size)
 		return;
-	size_drop_classes(c->size);
+	rules_classes_deinit(&c->size->classes);
 	if (c->size->timer)
 		event_free(c->size->timer);
 	free(c->size);

@@ -38,7 +38,7 @@ static int make_change(const struct session *s, const struct size_view *view, st
 		       struct error *e)
 {
 	const struct size *size = s->controller->size;
-	const struct size_class *class = &size->classes[view->decision.to];
+	const struct size_class *class = &size->classes.list[view->decision.to];
 	struct session_spec spec = { 0 };
 	int r = session_spec(s, &spec, e);
 	*to = (struct change) { .limits = spec.limits, .reason = view->decision.reason };
@@ -167,7 +167,7 @@ static bool is_more(const struct session *s, const struct size_view *view)
 {
 	int to = view->decision.to;
 	return to >= 0 && s->memory_limit > 0 &&
-	       s->controller->size->classes[to].memory_bytes >= s->memory_limit;
+	       s->controller->size->classes.list[to].memory_bytes >= s->memory_limit;
 }
 
 static enum size_when when_chosen(struct session *s, const struct size_view *view)
@@ -218,7 +218,7 @@ void size_at_start(const struct session *s, const char *chosen, struct session_l
 	const struct size *size = s->controller->size;
 	struct size_view view;
 	struct error e = ERROR_INIT;
-	if (size->count == 0)
+	if (size->classes.count == 0)
 		return;
 	if (size_look_at_start(s, chosen, limits, &view, &e) != 0) {
 		log_warning("%s: its size cannot be decided: %s", s->label, e.text);
@@ -228,6 +228,6 @@ void size_at_start(const struct session *s, const char *chosen, struct session_l
 	limits->cpus = view.facts.cpus;
 	if (view.decision.to < 0)
 		return;
-	limits->memory_bytes = size->classes[view.decision.to].memory_bytes;
-	limits->cpus = size->classes[view.decision.to].cpus;
+	limits->memory_bytes = size->classes.list[view.decision.to].memory_bytes;
+	limits->cpus = size->classes.list[view.decision.to].cpus;
 }

@@ -92,8 +92,8 @@ static int read_use(struct controller *c, const char *user, const char *server,
 
 int size_find(const struct size *size, const char *name)
 {
-	for (size_t i = 0; name && i < size->count; i++)
-		if (strcmp(size->classes[i].name, name) == 0)
+	for (size_t i = 0; name && i < size->classes.count; i++)
+		if (strcmp(size->classes.list[i].name, name) == 0)
 			return (int)i;
 	return -1;
 }
@@ -126,8 +126,8 @@ static int decide(struct controller *c, const char *user, const char *server,
 	const struct size *size = c->size;
 	int r = read_use(c, user, server, s, &view->facts.use, e);
 	if (r == 0)
-		view->decision =
-			size_decide(&size->rules, size->classes, size->count, &view->facts);
+		view->decision = size_decide(&size->rules, size->classes.list, size->classes.count,
+					     &view->facts);
 	return r;
 }
 

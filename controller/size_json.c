@@ -23,18 +23,19 @@ json_t *size_classes_json(struct controller *c)
 {
 	const struct size *size = c->size;
 	json_t *list = json_array();
-	for (size_t i = 0; i < size->count; i++)
+	for (size_t i = 0; i < size->classes.count; i++)
 		json_array_append_new(
 			list,
-			json_pack("{s:o, s:I, s:f, s:f}", "name", wire_text(size->classes[i].name),
-				  "memory_bytes", (json_int_t)size->classes[i].memory_bytes, "cpus",
-				  size->classes[i].cpus, "hour", size->classes[i].cost));
+			json_pack("{s:o, s:I, s:f, s:f}", "name",
+				  wire_text(size->classes.list[i].name), "memory_bytes",
+				  (json_int_t)size->classes.list[i].memory_bytes, "cpus",
+				  size->classes.list[i].cpus, "hour", size->classes.list[i].cost));
 	return list;
 }
 
 static json_t *name_json(const struct size *size, int class)
 {
-	return class < 0 ? json_null() : wire_text(size->classes[class].name);
+	return class < 0 ? json_null() : wire_text(size->classes.list[class].name);
 }
 
 /* --- a decision ----------------------------------------------------------------------------------
@@ -42,8 +43,9 @@ static json_t *name_json(const struct size *size, int class)
 
 int size_with(const struct size *size, int64_t memory_bytes, double cpus)
 {
-	for (size_t i = 0; i < size->count; i++)
-		if (size->classes[i].memory_bytes == memory_bytes && size->classes[i].cpus == cpus)
+	for (size_t i = 0; i < size->classes.count; i++)
+		if (size->classes.list[i].memory_bytes == memory_bytes &&
+		    size->classes.list[i].cpus == cpus)
 			return (int)i;
 	return -1;
 }
@@ -75,7 +77,7 @@ json_t *size_json(struct controller *c, const struct session *s, const char *use
 {
 	struct size_view view;
 	struct error e = ERROR_INIT;
-	if (c->size->count == 0)
+	if (c->size->classes.count == 0)
 		return json_null();
 	int r = s ? size_look(s, &view, &e) : size_look_ahead(c, user, server, &view, &e);
 	if (r == 0)
@@ -105,7 +107,7 @@ static void foresee_limits(const struct session *s, json_t *next)
 	bool at_once = size_lowers(s) && (d->to < 0 || size_is_less(s, &view));
 	char text[200];
 	if (d->to >= 0)
-		snprintf(text, sizeof(text), "to %.64s, %s: %s", size->classes[d->to].name,
+		snprintf(text, sizeof(text), "to %.64s, %s: %s", size->classes.list[d->to].name,
 			 at_once ? "as it runs" : "when it wakes next",
 			 size_reason_text(d->reason));
 	else if (d->wait_ms >= 0)
@@ -135,7 +137,7 @@ static void foresee_move(struct session *s, json_t *next)
 
 void size_foresee(struct session *s, json_t *next)
 {
-	if (s->controller->size->count == 0)
+	if (s->controller->size->classes.count == 0)
 		return;
 	foresee_limits(s, next);
 	if (size_moves(s) && !s->effect)

@@ -5,9 +5,7 @@
 /* Private to controller/size*.c. */
 
 #include "controller/size.h"
-#include "policies/size.h"
-#include "policies/size_move.h"
-#include "prices/prices.h"
+#include "rules/rules.h"
 
 /* What moves were seen to take, the last ones most; until then what they take on other hubs. */
 struct size_pace {
@@ -17,8 +15,7 @@ struct size_pace {
 struct size {
 	struct event *timer;
 	struct size_rules rules;
-	struct size_class *classes; /* which own their names */
-	size_t count;
+	struct rules_classes classes;
 	struct size_pace pace;
 };
 
@@ -67,8 +64,7 @@ void size_move_view_deinit(struct size_move_view *view);
 /* size.c. It is looked at again, soon. */
 void size_soon(struct session *s);
 /* By a config, in the place of those that it has. */
-int size_take_classes(const struct config *config, const struct prices *prices, struct size *size,
-		      struct error *e);
-void size_drop_classes(struct size *size);
+int size_take_rules(const struct config *config, const struct prices *prices, struct size *size,
+		    struct error *e);
 
 #endif

@@ -10,6 +10,7 @@
 #include "controller/migrate.h"
 #include "controller/node.h"
 #include "controller/placing.h"
+#include "rules/rules.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -89,17 +90,6 @@ static int collect(struct session *s, struct size_move_view *view)
 	return 0;
 }
 
-static struct size_move_rules rules_of(const struct config *config)
-{
-	return (struct size_move_rules) {
-		.stall_hour = config->size.stall_hour,
-		.worth = SIZE_MOVE_WORTH,
-		.expected_ms = config->size.expected_ms,
-		.moves_per_hour = config->consolidation.moves_per_hour,
-		.rest_ms = config->consolidation.rest_ms,
-	};
-}
-
 void size_move_view_deinit(struct size_move_view *view)
 {
 	free(view->nodes);
@@ -110,7 +100,7 @@ int size_move_look(struct session *s, struct size_move_view *to)
 {
 	struct controller *c = s->controller;
 	const struct size_pace *pace = &c->size->pace;
-	const struct size_move_rules rules = rules_of(c->config);
+	const struct size_move_rules rules = rules_size_move(c->config);
 	wall_ms now = clock_wall();
 	const struct consolidate_budget budget = consolidate_budget_of(s, now);
 	int64_t awake_ms = s->row.started_at ? now - s->row.started_at : 0;
@@ -185,7 +175,7 @@ bool size_is_less(const struct session *s, const struct size_view *view)
 	int to = view->decision.to;
 	if (to < 0)
 		return false;
-	int64_t bytes = s->controller->size->classes[to].memory_bytes;
+	int64_t bytes = s->controller->size->classes.list[to].memory_bytes;
 	return s->memory_limit <= 0 || bytes < s->memory_limit;
 }
 

@@ -13,14 +13,14 @@
 static char *name_of_size(const struct size *size, int class, const struct size_facts *f)
 {
 	if (class >= 0)
-		return str_printf("%s", size->classes[class].name);
+		return str_printf("%s", size->classes.list[class].name);
 	return f->memory_bytes > 0 ? str_printf("%lld MiB", (long long)(f->memory_bytes / MIB))
 				   : str_printf("no limit");
 }
 
 static json_t *name_json(const struct size *size, int class)
 {
-	return class < 0 ? json_null() : wire_text(size->classes[class].name);
+	return class < 0 ? json_null() : wire_text(size->classes.list[class].name);
 }
 
 /* Nothing that a moment alone makes another: both rows are compared. */
@@ -40,7 +40,7 @@ static json_t *row_of(const struct session *s, const struct size *size,
 		"server", wire_text(s->row.server), "text", wire_text(text ? text : ""), "class",
 		name_json(size, becomes), "to", name_json(size, d->to), "chosen",
 		name_json(size, f->chosen), "reason", size_reason_name(d->reason), "memory_bytes",
-		(json_int_t)(becomes >= 0 ? size->classes[becomes].memory_bytes : f->memory_bytes),
+		(json_int_t)(becomes >= 0 ? size->classes.list[becomes].memory_bytes : f->memory_bytes),
 		"need_bytes", (json_int_t)d->need_bytes);
 }
 
@@ -56,7 +56,7 @@ static int look_by(const struct session *s, struct config *config, struct size *
 		then->facts = now->facts;
 		then->facts.chosen = size_find(other, s->row.size);
 		then->decision =
-			size_decide(&other->rules, other->classes, other->count, &then->facts);
+			size_decide(&other->rules, other->classes.list, other->classes.count, &then->facts);
 		return 0;
 	}
 	c->config = config;
@@ -89,9 +89,9 @@ int size_try(struct controller *c, struct config *config, json_t *now, json_t *t
 	     struct error *e)
 {
 	struct size other = { 0 };
-	int r = size_take_classes(config, ledger_prices(c), &other, e);
-	if (r == 0 && (c->size->count || other.count))
+	int r = size_take_rules(config, ledger_prices(c), &other, e);
+	if (r == 0 && (c->size->classes.count || other.classes.count))
 		r = try_each(c, config, &other, now, then, e);
-	size_drop_classes(&other);
+	rules_classes_deinit(&other.classes);
 	return r;
 }

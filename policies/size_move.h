@@ -27,6 +27,8 @@ struct size_move_rules {
 	int64_t moves_per_hour, rest_ms;
 };
 #define SIZE_MOVE_WORTH 2.0
+/* Until some were seen: docs/performance.md, and half as much again. */
+#define SIZE_MOVE_STALL_MS 300
 
 struct size_move_node {
 	const char *name; /* no other has it */
