@@ -34,10 +34,8 @@ void api_post_policy_try(struct http_exchange *x, void *arg)
 		return;
 	}
 	int r = config_parse(text, strlen(text), name ? name : "config", &config, &e);
-	json_t *answer = r == 0 ? policy_try(arg, config, &e) : NULL;
-	config_free(config);
-	if (answer)
-		http_reply_json(x, 200, answer);
+	if (r == 0)
+		policy_try(arg, config, x);
 	else
 		http_reply_error(x, &e);
 }

@@ -56,10 +56,16 @@ json_t *size_json(struct controller *c, const struct session *s, const char *use
 		  const char *server);
 /* What will be done to it: to a list of explain's. */
 void size_foresee(struct session *s, json_t *next);
-/* What each session's size would be by its use and that config, beside what is decided now, in the
- * same order; nothing is done. To lists. The catalogue of prices is the one that is in force. */
-int size_try(struct controller *c, struct config *config, json_t *now, json_t *then,
+/* What sessions' sizes would be by their use and that config, which is borrowed, beside what is
+ * decided now; nothing is done. One at a time, since what it used is read from the record: new
+ * references, or nothing where it has no size. The catalogue of prices is the one that is in force.
+ */
+struct size_trial;
+int size_trial_new(struct controller *c, struct config *config, struct size_trial **to,
+		   struct error *e);
+int size_try(struct size_trial *trial, const struct session *s, json_t **now, json_t **then,
 	     struct error *e);
+void *size_trial_free(struct size_trial *trial); /* returns NULL */
 /* {class, count} of those that there are, for each its sessions. */
 void size_each(struct controller *c, void (*each)(const char *name, int64_t sessions, void *arg),
 	       void *arg);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "controller/try.h"
 
+#include "base/buf.h"
 #include "base/cleanup.h"
 #include "base/fs.h"
 #include "controller/budgets.h"
@@ -10,6 +11,7 @@
 #include "controller/node.h"
 #include "controller/placing.h"
 #include "controller/protect.h"
+#include "controller/retry.h"
 #include "controller/rows.h"
 #include "controller/size.h"
 #include "controller/wake.h"
@@ -21,7 +23,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define MIB (INT64_C(1) << 20)
+#define MIB            (INT64_C(1) << 20)
+#define SLICE_US       5000
+#define SLICE_PAUSE_MS 1
+#define TEXT_MOST      (256 << 20)
 
 static json_t *session_row(const struct session *s, const char *text)
 {
@@ -128,27 +133,26 @@ static json_t *retention_row(const struct config *config, const struct session *
 	return row;
 }
 
-/* As on record: read once for both. */
-static void decide_retention(struct controller *c, const struct config *other, json_t *now,
-			     json_t *then)
+/* As on record: read once for both. Nothing where there are none. */
+static void decide_retention(const struct session *s, const struct config *other, json_t **now,
+			     json_t **then)
 {
-	for (struct session *s = sessions_first(c); s; s = sessions_next(s)) {
-		struct db_checkpoint *rows = NULL;
-		size_t count = 0;
-		if (rows_checkpoints(c->db, s->row.id, &rows, &count, NULL) < 0)
-			continue;
-		cleanup_free struct retained *list = calloc(count + 1, sizeof(*list));
-		for (size_t i = 0; list && i < count; i++)
-			list[i] = (struct retained) { .generation = rows[i].generation,
-						      .created_at = rows[i].created_at,
-						      .bytes = rows[i].stored_bytes,
-						      .aside = rows[i].aside };
-		if (list && count) {
-			json_array_append_new(now, retention_row(c->config, s, list, count));
-			json_array_append_new(then, retention_row(other, s, list, count));
-		}
-		rows_free_checkpoints(rows, count);
+	struct controller *c = s->controller;
+	struct db_checkpoint *rows = NULL;
+	size_t count = 0;
+	if (rows_checkpoints(c->db, s->row.id, &rows, &count, NULL) < 0)
+		return;
+	cleanup_free struct retained *list = calloc(count + 1, sizeof(*list));
+	for (size_t i = 0; list && i < count; i++)
+		list[i] = (struct retained) { .generation = rows[i].generation,
+					      .created_at = rows[i].created_at,
+					      .bytes = rows[i].stored_bytes,
+					      .aside = rows[i].aside };
+	if (list && count) {
+		*now = retention_row(c->config, s, list, count);
+		*then = retention_row(other, s, list, count);
 	}
+	rows_free_checkpoints(rows, count);
 }
 
 /* --- both --------------------------------------------------------------------------------------
@@ -163,18 +167,22 @@ static const struct {
 	{ "consolidation", consolidate_decide_json },
 };
 
-/* The rows of `then`, each with what is decided now and whether that is something else. Both are
- * about the same, in the same order: nothing happens between them. */
+/* A row with what is decided now, and whether that is something else. */
+static void compare_row(json_t *row, json_t *before)
+{
+	bool changed = !json_equal(row, before);
+	json_object_set(row, "now", before);
+	json_object_set_new(row, "changed", json_boolean(changed));
+}
+
+/* The same of all rows. Both are about the same, in the same order: nothing happens between them.
+ */
 static json_t *compared(json_t *now, json_t *then)
 {
 	size_t i;
 	json_t *row;
-	json_array_foreach (then, i, row) {
-		json_t *before = json_array_get(now, i);
-		bool changed = !json_equal(row, before);
-		json_object_set(row, "now", before);
-		json_object_set_new(row, "changed", json_boolean(changed));
-	}
+	json_array_foreach (then, i, row)
+		compare_row(row, json_array_get(now, i));
 	json_decref(now);
 	return then;
 }
@@ -232,20 +240,8 @@ static void decide_all_by(struct controller *c, struct config *config, struct id
 	c->config = own;
 }
 
-/* The same of what is read from the record, so once for both. */
-static int decide_on_record(struct controller *c, struct config *config, json_t *answer,
-			    struct error *e)
-{
-	json_t *kept = json_array(), *would_keep = json_array();
-	json_t *sizes = json_array(), *would_be = json_array();
-	decide_retention(c, config, kept, would_keep);
-	int r = size_try(c, config, sizes, would_be, e);
-	json_object_set_new(answer, "retention", compared(kept, would_keep));
-	json_object_set_new(answer, "sizes", compared(sizes, would_be));
-	return r;
-}
-
-json_t *policy_try(struct controller *c, struct config *config, struct error *e)
+/* Of all that is known without asking the record. */
+static json_t *decide_known(struct controller *c, struct config *config, struct error *e)
 {
 	json_t *now[ARRAY_SIZE(parts)], *then[ARRAY_SIZE(parts)];
 	cleanup_json json_t *idle = json_array();
@@ -266,10 +262,158 @@ json_t *policy_try(struct controller *c, struct config *config, struct error *e)
 	budgets_swap(c, &budgets);
 	budgets_view_free(budgets);
 	idle_rules_deinit(&rules);
-	cleanup_json json_t *answer = json_pack("{s:O}", "decisions", idle);
+	json_t *answer = json_pack("{s:O}", "decisions", idle);
 	for (size_t i = 0; i < ARRAY_SIZE(parts); i++)
 		json_object_set_new(answer, parts[i].name, compared(now[i], then[i]));
 	json_object_set_new(answer, "budgets", compared_budgets(spent, would_be));
-	r = decide_on_record(c, config, answer, e);
-	return r < 0 ? NULL : steal_ptr(&answer);
+	return answer;
+}
+
+/* --- a trial -------------------------------------------------------------------------------------
+ */
+
+/* What is on record is read of a few sessions at a time, since others wait for the loop; their rows
+ * are printed at once, since to print and to free those of thousands of sessions stops it as well.
+ */
+struct trial {
+	struct controller *controller;
+	struct config *config;
+	struct http_exchange *x; /* gone with its caller, and this with it */
+	struct event *timer;
+	struct size_trial *sizes;
+	char (*ids)[ID_SIZE];
+	size_t count, next;
+	json_t *answer;
+	struct buf retention, sizes_text; /* rows, with a comma between them */
+};
+
+static void *trial_free(struct trial *t)
+{
+	json_decref(t->answer);
+	buf_deinit(&t->retention);
+	buf_deinit(&t->sizes_text);
+	if (t->timer)
+		event_free(t->timer);
+	size_trial_free(t->sizes);
+	config_free(t->config);
+	free(t->ids);
+	free(t);
+	return NULL;
+}
+
+static void caller_left(void *arg)
+{
+	trial_free(arg);
+}
+
+static int put_together(const struct trial *t, struct buf *to, struct error *e)
+{
+	cleanup_free char *known = json_dumps(t->answer, JSON_COMPACT);
+	if (!known)
+		return error_set(e, ENOMEM, "out of memory");
+	known[strlen(known) - 1] = '\0'; /* the object goes on */
+	int r = buf_printf(to, "%s,\"retention\":[%s],\"sizes\":[%s]}\n", known,
+			   buf_text(&t->retention), buf_text(&t->sizes_text));
+	return r < 0 ? error_set(e, -r, "the answer is too long") : 0;
+}
+
+static void trial_ends(struct trial *t, int r, struct error *e)
+{
+	cleanup_buf struct buf text = BUF_INIT(3 * (size_t)TEXT_MOST);
+	http_exchange_on_close(t->x, NULL, NULL);
+	if (r == 0)
+		r = put_together(t, &text, e);
+	if (r == 0) {
+		http_reply_header(t->x, "Cache-Control", "no-store");
+		http_reply_text(t->x, 200, "application/json", text.data, text.len);
+	} else {
+		http_reply_error(t->x, e);
+	}
+	trial_free(t);
+}
+
+static int add_row(struct buf *to, json_t *now, json_t *then, struct error *e)
+{
+	if (!then)
+		return 0;
+	compare_row(then, now);
+	cleanup_free char *text = json_dumps(then, JSON_COMPACT);
+	json_decref(now);
+	json_decref(then);
+	int r = text ? buf_printf(to, "%s%s", to->len ? "," : "", text) : -ENOMEM;
+	return r < 0 ? error_set(e, -r, "the answer is too long") : 0;
+}
+
+/* It may have gone meanwhile. */
+static int try_one(struct trial *t, const char *id, struct error *e)
+{
+	struct session *s = sessions_by_id(t->controller, id);
+	if (!s)
+		return 0;
+	json_t *now = NULL, *then = NULL;
+	decide_retention(s, t->config, &now, &then);
+	int r = add_row(&t->retention, now, then, e);
+	now = then = NULL;
+	if (r == 0)
+		r = size_try(t->sizes, s, &now, &then, e);
+	return r < 0 ? r : add_row(&t->sizes_text, now, then, e);
+}
+
+static void try_some(evutil_socket_t fd, short what, void *arg)
+{
+	const struct timeval pause = retry_timeval(SLICE_PAUSE_MS);
+	struct trial *t = arg;
+	struct error e = ERROR_INIT;
+	mono_us until = clock_mono() + SLICE_US;
+	int r = 0;
+	(void)fd;
+	(void)what;
+	while (r == 0 && t->next < t->count && clock_mono() < until)
+		r = try_one(t, t->ids[t->next++], &e);
+	if (r < 0 || t->next == t->count)
+		trial_ends(t, r, &e);
+	else
+		event_add(t->timer, &pause);
+}
+
+static int trial_new(struct controller *c, struct config *config, struct http_exchange *x,
+		     struct trial **to, struct error *e)
+{
+	struct trial *t = calloc(1, sizeof(*t));
+	if (!t) {
+		config_free(config);
+		return error_set(e, ENOMEM, "out of memory");
+	}
+	*to = t;
+	*t = (struct trial) { .controller = c,
+			      .config = config,
+			      .x = x,
+			      .timer = evtimer_new(c->base, try_some, t),
+			      .ids = calloc(sessions_count(c) + 1, ID_SIZE),
+			      .retention = BUF_INIT(TEXT_MOST),
+			      .sizes_text = BUF_INIT(TEXT_MOST) };
+	if (!t->timer || !t->ids)
+		return error_set(e, ENOMEM, "out of memory");
+	for (struct session *s = sessions_first(c); s; s = sessions_next(s))
+		memcpy(t->ids[t->count++], s->row.id, ID_SIZE);
+	int r = size_trial_new(c, config, &t->sizes, e);
+	if (r < 0)
+		return r;
+	t->answer = decide_known(c, config, e);
+	return t->answer ? 0 : -EINVAL;
+}
+
+void policy_try(struct controller *c, struct config *config, struct http_exchange *x)
+{
+	static const struct timeval now;
+	struct error e = ERROR_INIT;
+	struct trial *t = NULL;
+	if (trial_new(c, config, x, &t, &e) == 0) {
+		http_exchange_on_close(x, caller_left, t);
+		event_add(t->timer, &now);
+		return;
+	}
+	if (t)
+		trial_free(t);
+	http_reply_error(x, &e);
 }

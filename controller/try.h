@@ -9,9 +9,8 @@
 
 #include "controller/controller.h"
 
-#include <jansson.h>
-
-/* docs/api.md, POST /v1/policy/try: a new reference; NULL: *e says why. */
-json_t *policy_try(struct controller *c, struct config *config, struct error *e);
+/* docs/api.md, POST /v1/policy/try: answers, when what is on record has been read. Takes the
+ * config. */
+void policy_try(struct controller *c, struct config *config, struct http_exchange *x);
 
 #endif
