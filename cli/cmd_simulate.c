@@ -6,7 +6,7 @@
 #include "base/cleanup.h"
 #include "base/fs.h"
 #include "cli/table.h"
-#include "config/config.h"
+#include "rules/rules.h"
 #include "sim/report.h"
 #include "sim/trace.h"
 #include "wire/codec.h"
@@ -20,7 +20,9 @@ enum { PART = 1 << 20, FILE_MOST = 16 << 20, PAGE_MOST = 64 << 20, BATCH = 16384
 
 struct simulation {
 	struct sim_setup setup;
-	struct world *worlds[STRATEGY_COUNT];
+	struct rules_classes classes;
+	struct world *worlds[STRATEGY_MOST];
+	size_t ways;
 	wall_ms begin, end;
 	/* Read, and not taken yet. What a world knows of its sessions is some megabytes: when each
 	 * took a record in turn, all of them would drive each other out of the cache. */
@@ -68,18 +70,29 @@ static int read_bench(const char *path, struct sim_setup *setup, struct error *e
 	return error_remedy(e, r, "make it with: make bench GROUP=store");
 }
 
-static void use_consolidation(const struct config *config, struct sim_setup *setup)
+static enum sim_running running_of(const char *mode)
 {
-	setup->consolidates = config->consolidation.enabled;
-	setup->consolidate = (struct consolidate_rules) {
-		.steady_ms = config->consolidation.steady_ms,
-		.calm_ms = config->consolidation.calm_ms,
-		.patience_ms = config->consolidation.give_up_ms,
-		.moves_per_hour = config->consolidation.moves_per_hour,
-		.session_rest_ms = config->consolidation.rest_ms,
-		.at_once = config->consolidation.moves_at_once,
-		.fill = config->consolidation.fill,
+	if (strcmp(mode, "move") == 0)
+		return SIM_RUNNING_MOVE;
+	return strcmp(mode, "lower") == 0 ? SIM_RUNNING_LOWER : SIM_RUNNING_KEEP;
+}
+
+static int use_sizes(const struct config *config, struct simulation *sim, struct error *e)
+{
+	int r = rules_classes_make(config, &sim->setup.prices, &sim->classes, e);
+	sim->setup.sizes = (struct sim_sizes) {
+		.classes = sim->classes.list,
+		.count = sim->classes.count,
+		.rules = rules_size(config),
+		.window_ms = config->size.window_ms,
+		.running = running_of(config->size.running),
+		.move = rules_size_move(config),
+		.memory_bytes = config->session.memory_bytes,
+		.cpus = config->session.cpus,
+		.rescue = rescue_defaults,
 	};
+	sim->setup.sizes.rescue.most_bytes = config->session.memory_most_bytes;
+	return r;
 }
 
 static void use_config(const struct config *config, struct sim_setup *setup)
@@ -92,26 +105,21 @@ static void use_config(const struct config *config, struct sim_setup *setup)
 	setup->idle.stop_after_ms = idle->stop_after_ms;
 	setup->idle_concurrency = (int)config->idle.concurrency;
 	setup->strategies[STRATEGY_ELSA].protects = strcmp(config->spot.protect, "none") != 0;
-	setup->protect.rpo_ms = config->spot.rpo_ms;
-	setup->protect.share = config->spot.bandwidth_share;
+	setup->protect = rules_protect(config);
 	setup->margin_ms = config->spot.margin_ms;
 	setup->reserve_bytes = config->nodes.reserve_bytes;
 	setup->lease_ms = config->nodes.lease_ms;
 	setup->workers = (size_t)config->node.workers;
-	use_consolidation(config, setup);
+	setup->consolidates = config->consolidation.enabled;
+	setup->consolidate = rules_consolidate(config);
 	/* Where nobody gives machines, its numbers mean nothing. */
 	if (strcmp(config->capacity.provider, "none") == 0)
 		return;
-	setup->capacity.min = config->capacity.min;
-	setup->capacity.max = config->capacity.max;
-	setup->capacity.cooldown_ms = config->capacity.cooldown_ms;
-	setup->capacity.start_timeout_ms = config->capacity.start_timeout_ms;
-	setup->capacity.empty_for_ms = config->capacity.empty_for_ms;
-	setup->capacity.spare_bytes = config->capacity.spare_bytes;
+	setup->capacity = rules_capacity(config);
 	setup->spare_session_bytes = 0;
 }
 
-static int read_config(const char *path, struct sim_setup *setup, struct error *e)
+static int read_config(const char *path, struct simulation *sim, struct error *e)
 {
 	struct config *config = NULL;
 	if (!path)
@@ -119,9 +127,10 @@ static int read_config(const char *path, struct sim_setup *setup, struct error *
 	int r = config_load(path, &config, e);
 	if (r < 0)
 		return r;
-	use_config(config, setup);
+	use_config(config, &sim->setup);
+	r = use_sizes(config, sim, e);
 	config_free(config);
-	return 0;
+	return r;
 }
 
 static int prepare(const struct cli *cli, struct simulation *sim, struct error *e)
@@ -132,12 +141,14 @@ static int prepare(const struct cli *cli, struct simulation *sim, struct error *
 	if (r == 0)
 		r = read_bench(cli->bench_path, &sim->setup, e);
 	if (r == 0)
-		r = read_config(cli->config_path, &sim->setup, e);
+		r = read_config(cli->config_path, sim, e);
 	if (cli->spare_bytes >= 0) {
 		sim->setup.capacity.spare_bytes = cli->spare_bytes;
 		sim->setup.spare_session_bytes = 0;
 	}
-	for (int i = 0; r == 0 && i < STRATEGY_COUNT; i++) {
+	sim_setup_one_size(&sim->setup);
+	sim->ways = sim_setup_ways(&sim->setup);
+	for (size_t i = 0; r == 0 && i < sim->ways; i++) {
 		sim->worlds[i] = world_new(&sim->setup, (enum strategy_id)i, e);
 		r = sim->worlds[i] ? 0 : -ENOMEM;
 	}
@@ -150,7 +161,7 @@ static int prepare(const struct cli *cli, struct simulation *sim, struct error *
 static int take_batch(struct simulation *sim, struct error *e)
 {
 	int r = 0;
-	for (int i = 0; r == 0 && i < STRATEGY_COUNT; i++)
+	for (size_t i = 0; r == 0 && i < sim->ways; i++)
 		for (size_t k = 0; r == 0 && k < sim->count; k++)
 			r = world_take(sim->worlds[i], &sim->batch[k], e);
 	sim->count = 0;
@@ -233,6 +244,17 @@ static json_t *emptied(const struct sim_result *r)
 			 "put_to_sleep", (json_int_t)r->emptied_put);
 }
 
+static json_t *sizes(const struct size_counts *c)
+{
+	return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:f, s:f}", "smaller",
+			 (json_int_t)c->smaller, "lowered", (json_int_t)c->lowered, "larger",
+			 (json_int_t)c->larger, "moved", (json_int_t)c->moved, "raised",
+			 (json_int_t)c->raised, "rescue_moved", (json_int_t)c->rescue_moved,
+			 "rescue_slept", (json_int_t)c->rescue_slept, "out_of_memory",
+			 (json_int_t)c->out_of_memory, "promised_gib_hours", c->promised_gib_hours,
+			 "gib_hours", c->gib_hours);
+}
+
 static json_t *one_result(const struct simulation *sim, const struct sim_result *r)
 {
 	json_t *o = json_pack("{s:s, s:s, s:f, s:f, s:f, s:f, s:f, s:f, s:f}", "way",
@@ -254,6 +276,8 @@ static json_t *one_result(const struct simulation *sim, const struct sim_result 
 	json_object_set_new(o, "evictions", evictions(r));
 	if (sim->setup.consolidates && r->strategy->moves)
 		json_object_set_new(o, "emptied", emptied(r));
+	if (sim->setup.sizes.count && r->strategy->limits)
+		json_object_set_new(o, "sizes", sizes(&r->sizes));
 	return o;
 }
 
@@ -262,7 +286,7 @@ static void print_as_json(const struct simulation *sim)
 	const struct sim_setup *s = &sim->setup;
 	char begin[CLOCK_TEXT_SIZE], end[CLOCK_TEXT_SIZE];
 	cleanup_json json_t *ways = json_array();
-	for (int i = 0; i < STRATEGY_COUNT; i++)
+	for (size_t i = 0; i < sim->ways; i++)
 		json_array_append_new(ways, one_result(sim, world_result(sim->worlds[i])));
 	cleanup_json json_t *all = json_pack(
 		"{s:s, s:s, s:I, s:I, s:s, s:s, s:O}", "begin", clock_format(sim->begin, begin),
@@ -315,6 +339,44 @@ static void print_waiting(const struct sim_result *r)
 		       r->strategy->name, r->waiting);
 }
 
+static json_t *size_row(const struct sim_result *r)
+{
+	const struct size_counts *c = &r->sizes;
+	json_t *row = json_pack("{s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "way",
+				r->strategy->name, "smaller", (json_int_t)c->smaller, "larger",
+				(json_int_t)c->larger, "moved", (json_int_t)c->moved, "raised",
+				(json_int_t)c->raised, "rescue_moved", (json_int_t)c->rescue_moved,
+				"rescue_slept", (json_int_t)c->rescue_slept, "out_of_memory",
+				(json_int_t)c->out_of_memory);
+	set_text(row, "promised", str_printf("%.0f", c->promised_gib_hours));
+	set_text(row, "held", str_printf("%.0f", c->gib_hours));
+	return row;
+}
+
+static void print_sizes(const struct simulation *sim)
+{
+	static const struct column columns[] = {
+		{ "SIZES", "way", COLUMN_TEXT },
+		{ "GIB-H PROMISED", "promised", COLUMN_TEXT },
+		{ "HELD", "held", COLUMN_TEXT },
+		{ "SMALLER", "smaller", COLUMN_INT },
+		{ "LARGER", "larger", COLUMN_INT },
+		{ "MOVED", "moved", COLUMN_INT },
+		{ "RAISED", "raised", COLUMN_INT },
+		{ "LARGER ELSEWHERE", "rescue_moved", COLUMN_INT },
+		{ "AFTER A SLEEP", "rescue_slept", COLUMN_INT },
+		{ "OUT OF MEMORY", "out_of_memory", COLUMN_INT },
+	};
+	cleanup_json json_t *rows = json_array();
+	for (size_t i = 0; i < sim->ways; i++) {
+		const struct sim_result *r = world_result(sim->worlds[i]);
+		if (r->strategy->limits)
+			json_array_append_new(rows, size_row(r));
+	}
+	printf("\n");
+	table_print(stdout, rows, columns, ARRAY_SIZE(columns));
+}
+
 static void print_as_table(const struct simulation *sim)
 {
 	static const struct column columns[] = {
@@ -333,14 +395,16 @@ static void print_as_table(const struct simulation *sim)
 	const struct prices *prices = &sim->setup.prices;
 	double always_on = report_cost(world_result(sim->worlds[STRATEGY_ALWAYS_ON]));
 	cleanup_json json_t *rows = json_array();
-	for (int i = 0; i < STRATEGY_COUNT; i++)
+	for (size_t i = 0; i < sim->ways; i++)
 		json_array_append_new(rows, row_of(world_result(sim->worlds[i]), always_on));
 	table_print(stdout, rows, columns, ARRAY_SIZE(columns));
 	printf("\n%zu sessions, %.1f days; %s, prices as of %s\n",
 	       world_result(sim->worlds[0])->sessions,
 	       (double)(sim->end - sim->begin) / HOUR_MS / 24, prices->currency,
 	       prices->as_of[0] ? prices->as_of : "an unknown date");
-	for (int i = 0; i < STRATEGY_COUNT; i++)
+	if (sim->setup.sizes.count)
+		print_sizes(sim);
+	for (size_t i = 0; i < sim->ways; i++)
 		print_waiting(world_result(sim->worlds[i]));
 }
 
@@ -348,17 +412,18 @@ static int write_page(const struct simulation *sim, const char *trace, const cha
 		      struct error *e)
 {
 	cleanup_buf struct buf page = BUF_INIT(PAGE_MOST);
-	const struct sim_result *results[STRATEGY_COUNT];
-	for (int i = 0; i < STRATEGY_COUNT; i++)
+	const struct sim_result *results[STRATEGY_MOST];
+	for (size_t i = 0; i < sim->ways; i++)
 		results[i] = world_result(sim->worlds[i]);
 	const char *slash = strrchr(trace, '/');
 	const struct report report = { .results = results,
-				       .count = STRATEGY_COUNT,
+				       .count = sim->ways,
 				       .begin = sim->begin,
 				       .end = sim->end,
 				       .title = slash ? slash + 1 : trace,
 				       .prices = &sim->setup.prices,
-				       .seed = sim->setup.seed };
+				       .seed = sim->setup.seed,
+				       .sizes = sim->setup.sizes.count > 0 };
 	int r = report_html(&report, &page);
 	if (r < 0)
 		return error_set(e, -r, "cannot make the page");
@@ -379,8 +444,9 @@ int cmd_simulate(struct cli *cli, struct error *e)
 		print_as_json(sim);
 	else if (r == 0)
 		print_as_table(sim);
-	for (int i = 0; i < STRATEGY_COUNT; i++)
+	for (size_t i = 0; i < STRATEGY_MOST; i++)
 		world_free(sim->worlds[i]);
+	rules_classes_deinit(&sim->classes);
 	free(sim);
 	return r;
 }

@@ -217,7 +217,8 @@ const struct cli_command cli_commands[] = {
 	{ "simulate", "TRACE", "what a trace of a hub would have cost, run in five ways",
 	  "Always on, culled by killing (on demand, and on spot machines), as Elsa's prototype did, and "
 	  "as Elsa does, by its own policies on a virtual clock (docs/simulator.md). TRACE is a file, or - "
-	  "for standard input. With --config the timeouts, the RPO and the capacity of that file hold.",
+	  "for standard input. With --config the timeouts, the RPO, the capacity and the size classes of "
+	  "that file hold; where there are classes, a sixth way shows what it would cost without.",
 	  cmd_simulate, CLI_NEEDS_FILE,
 	  B(CLI_BENCH) | B(CLI_PRICES) | B(CLI_HTML) | B(CLI_SPARE) | B(CLI_SEED), true },
 	{ "trace generate", "", "a trace after published shapes of use",

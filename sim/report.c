@@ -10,8 +10,8 @@ enum { WIDTH = 860, LEFT = 110, RIGHT = 20, BAR = 26, PLOT_HEIGHT = 240, BOTTOM 
 #define HOUR 3600000.0
 
 /* Distinct for colour-blind eyes, too (Okabe and Ito). */
-static const char *const colours[STRATEGY_COUNT] = { "#999999", "#e69f00", "#d55e00", "#56b4e9",
-						     "#009e73" };
+static const char *const colours[STRATEGY_MOST] = { "#999999", "#e69f00", "#d55e00",
+						    "#56b4e9", "#009e73", "#cc79a7" };
 
 static const char head[] =
 	"<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\n"
@@ -47,7 +47,7 @@ static int text(struct buf *to, const char *s)
 
 static const char *colour_of(size_t i)
 {
-	return colours[i % STRATEGY_COUNT];
+	return colours[i % STRATEGY_MOST];
 }
 
 /* --- the table ---------------------------------------------------------------------------------
@@ -97,6 +97,31 @@ static int table(const struct report *p, struct buf *to)
 			   p->prices->currency);
 	for (size_t i = 0; r == 0 && i < p->count; i++)
 		r = table_row(p, p->results[i], to);
+	return r < 0 ? r : buf_printf(to, "</tbody></table>\n");
+}
+
+static int size_row(const struct sim_result *r, struct buf *to)
+{
+	const struct size_counts *c = &r->sizes;
+	const uint64_t counts[] = { c->smaller,      c->larger,       c->moved,        c->raised,
+				    c->rescue_moved, c->rescue_slept, c->out_of_memory };
+	int e = buf_printf(to, "<tr><td title=\"%s\">%s</td><td>%.0f</td><td>%.0f</td>",
+			   r->strategy->text, r->strategy->name, c->promised_gib_hours,
+			   c->gib_hours);
+	for (size_t i = 0; e == 0 && i < ARRAY_SIZE(counts); i++)
+		e = buf_printf(to, "<td>%llu</td>", (unsigned long long)counts[i]);
+	return e < 0 ? e : buf_printf(to, "</tr>\n");
+}
+
+static int size_table(const struct report *p, struct buf *to)
+{
+	int r = buf_printf(to, "<h2>Sizes</h2>\n<table><thead><tr><th></th><th>GiB hours promised"
+			       "</th><th>held</th><th>smaller</th><th>larger</th><th>moved</th>"
+			       "<th>raised</th><th>larger elsewhere</th><th>after a sleep</th>"
+			       "<th>out of memory</th></tr></thead><tbody>\n");
+	for (size_t i = 0; r == 0 && i < p->count; i++)
+		if (p->results[i]->strategy->limits)
+			r = size_row(p->results[i], to);
 	return r < 0 ? r : buf_printf(to, "</tbody></table>\n");
 }
 
@@ -277,6 +302,7 @@ int report_html(const struct report *p, struct buf *to)
 	int r = buf_printf(to, "%s", head);
 	r = r < 0 ? r : notes(p, to);
 	r = r < 0 ? r : table(p, to);
+	r = r < 0 || !p->sizes ? r : size_table(p, to);
 	r = r < 0 ? r : cost_bars(p, to);
 	r = r < 0 ? r : wake_plot(p, to);
 	r = r < 0 ? r : legend(p, to);

@@ -17,6 +17,7 @@ struct report {
 	const char *title;  /* any text */
 	const struct prices *prices;
 	uint64_t seed;
+	bool sizes; /* there are size classes */
 };
 
 int report_html(const struct report *report, struct buf *to);

@@ -13,7 +13,7 @@
  * host and 15 s and more in a container. */
 #define START_MS 10000
 
-static const struct strategy strategies[STRATEGY_COUNT] = {
+static const struct strategy strategies[STRATEGY_MOST] = {
 	[STRATEGY_ALWAYS_ON] = { .name = "always-on",
 				 .text = "on demand; who has come once stays",
 				 .times = { .start_ms = START_MS } },
@@ -49,6 +49,7 @@ static const struct strategy strategies[STRATEGY_COUNT] = {
 			    .evacuates = true,
 			    .moves = true,
 			    .protects = true,
+			    .limits = true,
 			    .times = { .start_ms = START_MS,
 				       .wake_ms = 374,
 				       .wake_gib_ms = 6,
@@ -101,6 +102,21 @@ void sim_setup_init(struct sim_setup *setup)
 		.workers = 4,
 	};
 	memcpy(setup->strategies, strategies, sizeof(strategies));
+	sim_setup_one_size(setup);
+}
+
+size_t sim_setup_ways(const struct sim_setup *setup)
+{
+	return setup->sizes.count ? STRATEGY_MOST : STRATEGY_COUNT;
+}
+
+void sim_setup_one_size(struct sim_setup *setup)
+{
+	struct strategy *way = &setup->strategies[STRATEGY_ONE_SIZE];
+	*way = setup->strategies[STRATEGY_ELSA];
+	way->name = "one-size";
+	way->text = "as elsa, each with the limit that it began with";
+	way->one_size = true;
 }
 
 static int64_t ms_of(double seconds)

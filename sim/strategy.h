@@ -11,6 +11,9 @@
 #include "policies/consolidate.h"
 #include "policies/idle.h"
 #include "policies/protect.h"
+#include "policies/rescue.h"
+#include "policies/size.h"
+#include "policies/size_move.h"
 #include "prices/prices.h"
 
 enum strategy_id {
@@ -19,7 +22,9 @@ enum strategy_id {
 	STRATEGY_CULL_SPOT,     /* the same on the machines that ours runs on */
 	STRATEGY_PROTOTYPE,     /* whole images, one after the other, 10 s a step */
 	STRATEGY_ELSA,
-	STRATEGY_COUNT
+	STRATEGY_COUNT,
+	STRATEGY_ONE_SIZE = STRATEGY_COUNT, /* as ours; beside it where there are size classes */
+	STRATEGY_MOST
 };
 
 enum idle_action { IDLE_ACTION_NONE, IDLE_ACTION_KILL, IDLE_ACTION_HIBERNATE };
@@ -45,14 +50,31 @@ struct strategy {
 	bool evacuates; /* a notice is used */
 	bool moves;     /* ... for sessions in use to leave while they run */
 	bool protects;  /* snapshots */
+	bool limits;    /* where there are size classes its sessions have limits */
+	bool one_size;  /* ... and keep those that they began with */
 	struct step_times times;
+};
+
+enum sim_running { SIM_RUNNING_KEEP, SIM_RUNNING_LOWER, SIM_RUNNING_MOVE };
+
+/* Right size (policies/size.h), where there are classes; all zero: sessions have no limits. */
+struct sim_sizes {
+	const struct size_class *classes; /* borrowed */
+	size_t count;
+	struct size_rules rules;
+	int64_t window_ms;        /* what a session used counts for so long */
+	enum sim_running running; /* what becomes of one that runs, and is too large */
+	struct size_move_rules move;
+	int64_t memory_bytes; /* a session's limit at first; 0: none */
+	double cpus;          /* likewise */
+	struct rescue_rules rescue;
 };
 
 /* What holds for all of them. */
 struct sim_setup {
 	uint64_t seed;
 	struct prices prices;
-	struct strategy strategies[STRATEGY_COUNT];
+	struct strategy strategies[STRATEGY_MOST];
 	struct idle_rule idle; /* of everybody */
 	int idle_concurrency;
 	struct protect_rules protect;
@@ -63,6 +85,7 @@ struct sim_setup {
 	 * `spare_bytes` are capacity's. */
 	bool consolidates;
 	struct consolidate_rules consolidate;
+	struct sim_sizes sizes;
 	int64_t reserve_bytes; /* of each machine, left to the system */
 	int64_t lease_ms;      /* until a machine that went without a word is given up */
 	int64_t margin_ms;     /* left free before a machine's deadline */
@@ -71,6 +94,12 @@ struct sim_setup {
 
 /* Everything but the prices: as the configuration's defaults and docs/performance.md have it. */
 void sim_setup_init(struct sim_setup *setup);
+
+/* The ways that there are: with size classes one more than without. */
+size_t sim_setup_ways(const struct sim_setup *setup);
+
+/* After all else: the last way is as ours, but for its sizes. */
+void sim_setup_one_size(struct sim_setup *setup);
 
 /* A figure of build/bench.json, by its name; false: it is none that is used. Seconds or shares. */
 bool sim_setup_bench(struct sim_setup *setup, const char *name, double value);

@@ -43,6 +43,10 @@ struct world *world_new(const struct sim_setup *setup, enum strategy_id strategy
 	w->result.strategy = w->strategy;
 	w->result.awake.step_ms = w->result.machines.step_ms = SAMPLE_MS;
 	choose_pools(w);
+	if (setup->sizes.count && w->strategy->limits && sizes_new(w) < 0) {
+		error_set(e, ENOMEM, "out of memory");
+		return world_free(w);
+	}
 	return w;
 }
 
@@ -55,6 +59,7 @@ struct world *world_free(struct world *w)
 	free(w->machines);
 	free(w->live);
 	free(w->nodes);
+	sizes_free(w);
 	free(w->sessions);
 	free(w->wanted);
 	free(w->sleepy);
@@ -97,6 +102,8 @@ static void pass_time(struct world *w, wall_ms to)
 	double ms = (double)(to - w->counted_at);
 	w->byte_ms += w->stored_bytes * ms;
 	w->awake_ms += (double)w->awake * ms;
+	if (w->sizes)
+		w->sizes->promised_byte_ms += w->sizes->promised_bytes * ms;
 	w->counted_at = to;
 	w->now = to;
 }
@@ -113,6 +120,8 @@ static void on_session(struct world *w, const struct queue_item *item)
 	struct sim_session *s = &w->sessions[item->subject];
 	if (item->kind == ON_IDLE_LOOK)
 		idle_look(w, s);
+	else if (item->kind == ON_SIZE_LOOK)
+		size_look(w, s);
 	else if (item->kind == ON_EFFECT_END && item->tag == s->epoch)
 		session_effect_end(w, s);
 	else if (item->kind == ON_SAVED && item->tag == s->saving)
@@ -139,6 +148,7 @@ static void happens(struct world *w, const struct queue_item *item)
 	switch ((enum world_event)item->kind) {
 	case ON_EFFECT_END:
 	case ON_IDLE_LOOK:
+	case ON_SIZE_LOOK:
 	case ON_SAVED:
 		on_session(w, item);
 		return;
@@ -205,6 +215,7 @@ static void finish(struct world *w)
 {
 	struct sim_result *r = &w->result;
 	machines_settle(w);
+	sizes_finish(w);
 	r->sessions = w->session_count;
 	r->awake_hours = w->awake_ms / HOUR_MS;
 	r->stored_gib_months = w->byte_ms / HOUR_MS / GIB / PRICES_MONTH_HOURS;

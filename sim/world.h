@@ -26,6 +26,19 @@ struct work_account {
 	int64_t pending_ms; /* not done when the trace ended */
 };
 
+/* What became of sizes, where there are classes. */
+struct size_counts {
+	uint64_t smaller, larger; /* by what they used: at a start, a sleep, or as they ran */
+	uint64_t lowered;         /* of the smaller ones: as they ran */
+	uint64_t moved;           /* to where their memory costs less */
+	/* Of those that came near to their limit: */
+	uint64_t raised; /* where they were */
+	uint64_t rescue_moved,
+		rescue_slept;   /* larger elsewhere: as they ran; by their checkpoint */
+	uint64_t out_of_memory; /* they could have no more */
+	double promised_gib_hours, gib_hours; /* while they were awake; that they held */
+};
+
 struct sim_result {
 	const struct strategy *strategy;
 	double compute, storage; /* money */
@@ -46,10 +59,11 @@ struct sim_result {
 	size_t machines_peak, sessions;
 	size_t waiting; /* sessions that were wanted at the trace's end, and not there */
 	struct course awake, machines;
+	struct size_counts sizes;
 };
 
 struct world;
-/* `setup` is borrowed for the world's life. */
+/* `setup` is borrowed for the world's life. `strategy`: of sim_setup_ways(). */
 struct world *world_new(const struct sim_setup *setup, enum strategy_id strategy, struct error *e);
 struct world *world_free(struct world *w); /* NULL */
 int world_take(struct world *w, const struct trace_record *record, struct error *e);

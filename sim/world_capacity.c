@@ -61,7 +61,7 @@ static size_t describe_wanted(const struct world *w, struct capacity_wanted *to)
 			continue;
 		to[n++] = (struct capacity_wanted) {
 			.session = "",
-			.memory_bytes = s->memory_bytes,
+			.memory_bytes = session_room(w, s),
 			.since = s->asked_at ? s->asked_at : s->evicted_at,
 			.in_use = true,
 		};

@@ -71,7 +71,7 @@ static struct consolidate_session session_facts(const struct world *w, size_t no
 	return (struct consolidate_session) {
 		.id = id,
 		.node = node,
-		.memory_bytes = s->memory_bytes,
+		.memory_bytes = session_room(w, s),
 		.use = use_of(w, s),
 		.leaving = leaving,
 		.busy = !leaving && state != SESSION_RUNNING,
@@ -95,6 +95,13 @@ static void forget_moves(struct world *w)
 		if (w->moves[i] + HOUR_MS > w->now)
 			w->moves[kept++] = w->moves[i];
 	w->move_count = kept;
+}
+
+size_t moves_of_hour(struct world *w, wall_ms *oldest)
+{
+	forget_moves(w);
+	*oldest = w->move_count ? w->moves[0] : 0;
+	return w->move_count;
 }
 
 static size_t sessions_there(const struct world *w)
@@ -144,7 +151,7 @@ static void set_emptying(struct world *w, uint32_t number)
 }
 
 /* It counts from now on, whatever comes of it. */
-static bool count_move(struct world *w)
+bool moves_count(struct world *w, struct sim_session *s)
 {
 	if (w->move_count == w->move_size) {
 		size_t size = w->move_size ? w->move_size * 2 : 64;
@@ -157,15 +164,15 @@ static bool count_move(struct world *w)
 		w->move_size = size;
 	}
 	w->moves[w->move_count++] = w->now;
+	s->emptied_at = w->now;
 	return true;
 }
 
 static void move(struct world *w, struct sim_session *s, struct machine *to)
 {
 	struct machine *from = machine_of(w, s);
-	if (s->now.state != SESSION_RUNNING || !count_move(w))
+	if (s->now.state != SESSION_RUNNING || !moves_count(w, s))
 		return;
-	s->emptied_at = w->now;
 	move_begin(w, s, to, evict_move_ms(w, from, s->memory_bytes));
 }
 

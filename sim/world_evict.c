@@ -218,6 +218,7 @@ void evict_saved(struct world *w, struct sim_session *s)
 	s->now.checkpoint = ++s->now.generation;
 	machine_leave(w, s);
 	session_change(w, s, EVENT_EVACUATED);
+	size_asleep(w, s);
 	if (s->asked_at || s->now.wish != WISH_NONE)
 		session_wake(w, s);
 	evict_look(w, m);

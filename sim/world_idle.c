@@ -69,16 +69,22 @@ static void kill_session(struct world *w, struct sim_session *s)
 	s->evicted = false;
 }
 
+void idle_put_to_sleep(struct world *w, struct sim_session *s)
+{
+	s->unseen = false;
+	s->slept_at = w->now;
+	session_change(w, s, EVENT_HIBERNATE);
+	w->under_way += s->now.state == SESSION_CHECKPOINTING;
+}
+
 static void put_away(struct world *w, struct sim_session *s, const struct idle_decision *d)
 {
 	if (w->strategy->idle == IDLE_ACTION_KILL) {
 		kill_session(w, s);
 		return;
 	}
+	idle_put_to_sleep(w, s);
 	s->unseen = w->strategy->unseen && d->to == IDLE_ASLEEP;
-	s->slept_at = w->now;
-	session_change(w, s, EVENT_HIBERNATE);
-	w->under_way += s->now.state == SESSION_CHECKPOINTING;
 }
 
 /* Its machine is emptied. */

@@ -32,6 +32,8 @@ void machine_show(struct world *w, const struct machine *m)
 void machine_resized(struct world *w, struct machine *m, int64_t more)
 {
 	m->committed_bytes += more;
+	if (w->sizes)
+		w->sizes->promised_bytes += (double)more;
 	w->nodes[m->slot].committed_bytes = m->committed_bytes;
 	capacity_soon(w, SETTLING_MS);
 }
@@ -65,7 +67,7 @@ void machine_put(struct world *w, struct machine *m, struct sim_session *s)
 	m->empty_since = 0;
 	protect_note(w, s);
 	w->awake++;
-	machine_resized(w, m, s->memory_bytes);
+	machine_resized(w, m, session_room(w, s));
 }
 
 void machine_leave(struct world *w, struct sim_session *s)
@@ -81,7 +83,7 @@ void machine_leave(struct world *w, struct sim_session *s)
 	w->awake--;
 	if (!m->count)
 		m->empty_since = w->now;
-	machine_resized(w, m, -s->memory_bytes);
+	machine_resized(w, m, -session_room(w, s));
 	if (w->wanted_count && !m->doomed && !m->gone)
 		wanted_retry(w);
 }

@@ -28,17 +28,17 @@ static void give_up_room(struct world *w, struct sim_session *s)
 void move_begin(struct world *w, struct sim_session *s, struct machine *to, int64_t takes_ms)
 {
 	s->moving_to = to->number;
-	s->moving_bytes = s->memory_bytes;
+	s->moving_bytes = session_room(w, s);
 	s->move_ms = takes_ms;
 	to->arriving++;
 	to->empty_since = 0;
-	machine_resized(w, to, s->memory_bytes);
+	machine_resized(w, to, s->moving_bytes);
 	session_change(w, s, EVENT_MIGRATE);
 }
 
 bool move_try(struct world *w, struct sim_session *s, int64_t takes_ms)
 {
-	const struct place_request request = { .memory_bytes = s->memory_bytes,
+	const struct place_request request = { .memory_bytes = session_room(w, s),
 					       .local_allowed = true };
 	if (move_under_way(w, machine_of(w, s)))
 		return true;
@@ -56,11 +56,13 @@ void move_recall(struct world *w, struct sim_session *s)
 	give_up_room(w, s);
 	s->stays = s->machine + 1;
 	session_change(w, s, EVENT_EFFECT_REFUSED);
+	size_recalled(w, s);
 }
 
 void move_lost(struct world *w, struct sim_session *s)
 {
 	give_up_room(w, s);
+	size_recalled(w, s);
 }
 
 void move_ended(struct world *w, struct sim_session *s)
@@ -74,12 +76,15 @@ void move_ended(struct world *w, struct sim_session *s)
 		machine_leave(w, s);
 		machine_put(w, to, s);
 		session_change(w, s, EVENT_EFFECT_DONE);
-		w->result.moved += from->doomed;
-		w->result.emptied_moved += !from->doomed;
+		if (!size_moved(w, s)) {
+			w->result.moved += from->doomed;
+			w->result.emptied_moved += !from->doomed;
+		}
 		w->result.evicted_saved += s->evicted;
 		s->evicted = false;
 		idle_arm(w, s, w->now);
 		protect_look(w, to);
+		size_ended(w, s);
 	}
 	if (s->to_stop)
 		session_stop(w, s);

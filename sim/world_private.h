@@ -7,6 +7,7 @@
 #include "policies/lifecycle.h"
 #include "policies/place.h"
 #include "sim/queue.h"
+#include "sim/use.h"
 #include "sim/world.h"
 
 #define NONE UINT32_MAX
@@ -15,6 +16,7 @@
 enum world_event {
 	ON_EFFECT_END, /* session: what its state waits for is done */
 	ON_IDLE_LOOK,  /* session */
+	ON_SIZE_LOOK,  /* session: one that runs */
 	ON_SAVED,      /* session, tag: its `saving`; an evacuation has put it away */
 	ON_JOIN,       /* machine */
 	ON_GONE,       /* machine: its deadline */
@@ -61,7 +63,32 @@ struct sim_session {
 	bool wanted, sleepy, to_stop;
 	bool unseen;        /* it sleeps, or is about to, and nobody is told */
 	wall_ms slept_at;   /* since then */
-	wall_ms emptied_at; /* its machine was emptied, and it moved; 0: never */
+	wall_ms emptied_at; /* it moved since its machine was emptied, or costs more; 0: never */
+};
+
+enum size_move_why { SIZE_MOVES_NOT = 0, SIZE_MOVES_FOR_MEMORY, SIZE_MOVES_FOR_MONEY };
+
+/* Beside a session, where sessions have limits. */
+struct sim_size {
+	int64_t limit_bytes; /* 0: it has none */
+	double cpus;
+	int64_t wants_bytes; /* by the trace; it holds as much of that as its limit lets it */
+	wall_ms sized_at;    /* its limit was changed while it was there; 0: never */
+	wall_ms asleep_look; /* as long as it sleeps it is decided about again then */
+	wall_ms look_at;     /* likewise as it runs; 0: not */
+	wall_ms seen_until;  /* what it used is known until then, if it runs */
+	bool waits;          /* it is looked at when what is done to it has ended */
+	enum size_move_why moving;
+	struct use use;
+	uint32_t started, smaller, larger, raised; /* so often; `started`: afresh */
+};
+
+struct sizes {
+	struct sim_size *list;       /* of each session; owned */
+	struct size_sample *samples; /* of one decision; owned */
+	size_t sample_size;
+	double promised_bytes;                 /* of all machines */
+	double promised_byte_ms, held_byte_ms; /* while somebody is awake */
 };
 
 struct machine {
@@ -128,7 +155,8 @@ struct world {
 	wall_ms counted_at; /* up to here */
 	uint64_t puts, gets;
 	struct sim_result result;
-	void *scratch; /* of one decision */
+	struct sizes *sizes; /* NULL: sessions have no limits */
+	void *scratch;       /* of one decision */
 	size_t scratch_size;
 };
 
@@ -156,6 +184,7 @@ void session_wake(struct world *w, struct sim_session *s);
 void session_effect_end(struct world *w, struct sim_session *s);
 void session_durable(struct world *w, struct sim_session *s); /* what was frozen is */
 void session_freeze(struct world *w, struct sim_session *s);
+void session_resize(struct world *w, struct sim_session *s, int64_t bytes);
 int64_t session_checkpoint_ms(const struct sim_session *s);
 uint32_t session_number(const struct world *w, const struct sim_session *s);
 void wanted_retry(struct world *w);
@@ -165,7 +194,8 @@ void idle_look(struct world *w, struct sim_session *s);
 void idle_slot_free(struct world *w); /* a hibernation has ended */
 void idle_arm(struct world *w, struct sim_session *s, wall_ms at);
 bool session_in_use(const struct world *w, const struct sim_session *s);
-void idle_put_away(struct world *w, struct sim_session *s);
+void idle_put_away(struct world *w, struct sim_session *s); /* if it may sleep */
+void idle_put_to_sleep(struct world *w, struct sim_session *s);
 
 /* world_machines.c */
 void machine_show(struct world *w, const struct machine *m); /* to place() */
@@ -187,6 +217,8 @@ void capacity_pass(struct world *w);
 /* world_consolidate.c */
 void consolidate_soon(struct world *w, int64_t in_ms);
 void consolidate_pass(struct world *w);
+size_t moves_of_hour(struct world *w, wall_ms *oldest); /* that nobody's memory asked for */
+bool moves_count(struct world *w, struct sim_session *s);
 
 /* world_evict.c */
 void evict_interrupt(struct world *w, const struct trace_record *record);
@@ -203,6 +235,32 @@ bool move_try(struct world *w, struct sim_session *s,
 void move_recall(struct world *w, struct sim_session *s); /* it stays where it is */
 void move_lost(struct world *w, struct sim_session *s);   /* its machine went */
 void move_ended(struct world *w, struct sim_session *s);
+
+/* world_sizes.c: what sessions are promised. Nothing is done where they have no limits. */
+int64_t session_room(const struct world *w, const struct sim_session *s);
+int sizes_new(struct world *w); /* 0 or -ENOMEM */
+void sizes_free(struct world *w);
+int sizes_more(struct world *w, size_t sessions); /* room for so many; 0 or -ENOMEM */
+void sizes_finish(struct world *w);
+void size_asleep(struct world *w, struct sim_session *s); /* it has fallen asleep */
+void size_before(struct world *w, struct sim_session *s); /* it is started, or woken */
+/* These only where they have: */
+struct sim_size *size_of(const struct world *w, const struct sim_session *s);
+void size_init(struct world *w, const struct sim_session *s);
+void size_awake(struct world *w, struct sim_session *s);
+void size_seen(struct world *w, const struct sim_session *s); /* what it used until now */
+void size_wants(struct world *w, struct sim_session *s, int64_t bytes);
+void size_limit(struct world *w, struct sim_session *s, int64_t bytes);
+struct size_decision size_decision_of(struct world *w, const struct sim_session *s, int64_t held,
+				      struct size_use *use);
+void size_apply(struct world *w, struct sim_session *s, const struct size_decision *d);
+void size_arm(struct world *w, struct sim_session *s, wall_ms at);
+
+/* world_sizes_running.c */
+void size_look(struct world *w, struct sim_session *s);
+void size_ended(struct world *w, struct sim_session *s); /* what was done to it */
+bool size_moved(struct world *w, struct sim_session *s); /* false: not for its size */
+void size_recalled(struct world *w, struct sim_session *s);
 
 /* world_protect.c */
 struct protect_facts protect_facts_of(const struct sim_session *s);

@@ -133,7 +133,7 @@ static void want(struct world *w, struct sim_session *s)
 
 static bool place_session(struct world *w, struct sim_session *s)
 {
-	const struct place_request request = { .memory_bytes = s->memory_bytes,
+	const struct place_request request = { .memory_bytes = session_room(w, s),
 					       .local_allowed = true };
 	int i = place(&request, w->nodes, w->live_count, NULL);
 	if (i < 0)
@@ -157,7 +157,10 @@ void session_wake(struct world *w, struct sim_session *s)
 	default:
 		return; /* on its way, or it will be looked at again when it is put away */
 	}
-	if (s->wanted || place_session(w, s))
+	if (s->wanted)
+		return;
+	size_before(w, s);
+	if (place_session(w, s))
 		return;
 	want(w, s);
 	capacity_soon(w, 2000);
@@ -212,6 +215,7 @@ static void came_up(struct world *w, struct sim_session *s)
 static void fall_asleep(struct world *w, struct sim_session *s)
 {
 	s->slept = s->created_at != 0;
+	size_asleep(w, s);
 	if (s->to_stop)
 		session_stop(w, s);
 	else if (s->asked_at || s->evicted_at || s->now.wish != WISH_NONE || work_busy(w, s))
@@ -247,6 +251,7 @@ static void snapshotted(struct world *w, struct sim_session *s)
 		evict_look(w, m);
 	else
 		protect_ended(w, m, s);
+	size_ended(w, s);
 }
 
 /* Its machine is gone for certain; what of it is in the store is what is left. */
@@ -298,30 +303,43 @@ static struct sim_session *get(struct world *w, uint32_t number)
 	while (number >= w->session_size) {
 		size_t size = w->session_size ? w->session_size * 2 : 1024;
 		struct sim_session *list = reallocarray(w->sessions, size, sizeof(*list));
-		if (!list) {
+		if (!list || sizes_more(w, size) < 0) {
+			w->sessions = list ? list : w->sessions;
 			world_failed(w);
 			return NULL;
 		}
 		w->sessions = list;
 		w->session_size = size;
 	}
-	for (; w->session_count <= number; w->session_count++)
-		w->sessions[w->session_count] =
-			(struct sim_session) { .machine = NONE, .moving_to = NONE };
+	for (; w->session_count <= number; w->session_count++) {
+		struct sim_session *s = &w->sessions[w->session_count];
+		*s = (struct sim_session) { .machine = NONE, .moving_to = NONE };
+		if (w->sizes)
+			size_init(w, s);
+	}
 	return &w->sessions[number];
 }
 
-static void resize(struct world *w, struct sim_session *s, int64_t bytes)
+void session_resize(struct world *w, struct sim_session *s, int64_t bytes)
 {
 	const struct step_times *t = &w->strategy->times;
-	if (!bytes)
-		return;
-	if (s->machine != NONE)
-		machine_resized(w, machine_of(w, s), bytes - s->memory_bytes);
+	int64_t before = session_room(w, s);
+	if (w->sizes && s->runs)
+		size_seen(w, s);
 	s->memory_bytes = bytes;
+	if (s->machine != NONE)
+		machine_resized(w, machine_of(w, s), session_room(w, s) - before);
 	s->first_ms = by_size(t->first_ms, t->first_gib_ms, bytes);
 	s->again_ms = by_size(t->again_ms, t->again_gib_ms, bytes);
 	protect_note(w, s);
+}
+
+static void take_memory(struct world *w, struct sim_session *s, int64_t bytes)
+{
+	if (bytes && w->sizes)
+		size_wants(w, s, bytes);
+	else if (bytes)
+		session_resize(w, s, bytes);
 }
 
 /* Its user is there. */
@@ -340,14 +358,14 @@ void session_opened(struct world *w, const struct trace_record *record)
 	struct sim_session *s = get(w, record->session);
 	if (!s)
 		return;
-	resize(w, s, record->memory_bytes);
+	take_memory(w, s, record->memory_bytes);
 	person(w, s);
 }
 
 void session_busy(struct world *w, const struct trace_record *record)
 {
 	struct sim_session *s = &w->sessions[record->session];
-	resize(w, s, record->memory_bytes);
+	take_memory(w, s, record->memory_bytes);
 	work_add(w, s, record->duration_ms);
 	person(w, s);
 }

@@ -31,6 +31,8 @@ void work_add(struct world *w, struct sim_session *s, int64_t ms)
 
 void work_pause(struct world *w, struct sim_session *s)
 {
+	if (w->sizes && s->runs)
+		size_seen(w, s);
 	s->left_ms = left(w, s);
 	s->runs = false;
 	/* From here on it says when the session was at work last. */
@@ -47,6 +49,8 @@ void work_resume(struct world *w, struct sim_session *s)
 	if (s->left_ms)
 		s->busy_until = w->now + s->left_ms;
 	s->left_ms = 0;
+	if (w->sizes)
+		size_awake(w, s);
 }
 
 /* What is not done stays to be done: its kernel runs in the checkpoint, too. */

@@ -98,6 +98,49 @@ def test_options_change_what_comes_out(trace, tmp_path):
     assert "no figure that is used" in run("simulate", trace, "--bench", bench).stderr
 
 
+CLASSES = """\
+session.memory = "8G"
+session.memory_most = "16G"
+size.running = "%s"
+[[size.class]]
+name = "small"
+memory = "1G"
+[[size.class]]
+name = "medium"
+memory = "4G"
+[[size.class]]
+name = "large"
+memory = "8G"
+"""
+
+
+def test_sizes(trace, tmp_path):
+    """What all would cost with one size, beside; the ways without limits are as before."""
+    plain = json.loads(good("simulate", trace, "--json"))
+    config, page = tmp_path / "elsa.toml", tmp_path / "page.html"
+    assert all("sizes" not in way for way in plain["ways"])
+    for running in "keep", "lower", "move":
+        config.write_text(CLASSES % running)
+        words = ["simulate", trace, "--config", config, "--html", page]
+        found = json.loads(good(*words, "--json"))
+        assert json.loads(good(*words, "--json")) == found
+        ways = {way["way"]: way for way in found["ways"]}
+        assert list(ways) == [*WAYS, "one-size"] and found["ways"][:4] == plain["ways"][:4]
+        ours, one = ways["elsa"], ways["one-size"]
+        assert ours["cost"] < one["cost"] and ours["states_lost"] == one["states_lost"] == 0
+        sizes = ours["sizes"]
+        assert sizes["promised_gib_hours"] < one["sizes"]["promised_gib_hours"] / 2
+        assert sizes["gib_hours"] < sizes["promised_gib_hours"]
+        assert sizes["smaller"] > 0 and (sizes["lowered"] > 0) == (running != "keep")
+        assert not any(one["sizes"][what] for what in ("smaller", "lowered", "larger", "moved"))
+        assert "Sizes" in page.read_text() and "one-size" in page.read_text()
+    assert [line.split()[0] for line in good(*words).splitlines() if line.startswith(("SIZES", "one-size"))] == [
+        "one-size", "SIZES", "one-size"]
+    # A config without classes changes nothing of it.
+    config.write_text('[session]\nmemory = "8G"\n')
+    assert json.loads(good("simulate", trace, "--json", "--config", config)) == plain
+
+
 @pytest.mark.parametrize("text, told", [
     ("", "it is empty"),
     (HEAD + "5 open ada 1G\n4 busy ada 3\n9 end\n", "line 6: time goes back"),

@@ -11,7 +11,8 @@
 enum { SESSIONS_MOST = 2000 };
 
 struct reading {
-	struct world *worlds[STRATEGY_COUNT];
+	struct world *worlds[STRATEGY_MOST];
+	size_t ways;
 	wall_ms at, begun;
 	uint32_t sessions, pools;
 	bool ended, failed;
@@ -40,7 +41,7 @@ static int take(const struct trace_record *r, void *arg, struct error *e)
 	in->sessions += r->kind == TRACE_OPEN && r->session == in->sessions;
 	in->pools += r->kind == TRACE_POOL;
 	in->ended = r->kind == TRACE_END;
-	for (int i = 0; i < STRATEGY_COUNT; i++) {
+	for (size_t i = 0; i < in->ways; i++) {
 		in->failed |= in->at - in->begun > WORLD_MOST || in->sessions > SESSIONS_MOST;
 		if (in->worlds[i] && !in->failed && world_take(in->worlds[i], r, e) < 0)
 			in->failed = true;
@@ -56,6 +57,25 @@ static void check_account(const struct sim_result *r)
 	FUZZ_CHECK(r->evicted == r->evicted_saved + r->evicted_older + r->evicted_lost);
 }
 
+static void take_sizes(struct sim_sizes *to)
+{
+	static const struct size_class classes[] = {
+		{ "small", INT64_C(1) << 28, 1, 1 },
+		{ "large", INT64_C(1) << 34, 2, 8 },
+	};
+	*to = (struct sim_sizes) {
+		.classes = classes,
+		.count = 2,
+		.rules = size_defaults,
+		.window_ms = INT64_C(7) * 24 * 3600 * 1000,
+		.running = SIM_RUNNING_MOVE,
+		.move = { .worth = SIZE_MOVE_WORTH, .expected_ms = 3600000, .moves_per_hour = 20 },
+		.memory_bytes = INT64_C(1) << 32,
+		.rescue = rescue_defaults,
+	};
+	to->rescue.most_bytes = INT64_C(1) << 36;
+}
+
 static void fuzz_trace(const char *text, size_t len)
 {
 	static struct sim_setup setup;
@@ -64,14 +84,17 @@ static void fuzz_trace(const char *text, size_t len)
 	sim_setup_init(&setup);
 	FUZZ_CHECK(prices_parse(prices_default, &setup.prices, &e) == 0);
 	setup.capacity.max = 50;
-	for (int i = 0; i < STRATEGY_COUNT; i++)
+	if (len % 2)
+		take_sizes(&setup.sizes);
+	in.ways = sim_setup_ways(&setup);
+	for (size_t i = 0; i < in.ways; i++)
 		in.worlds[i] = world_new(&setup, (enum strategy_id)i, &e);
 	struct trace *t = trace_new(take, &in);
 	if (t && trace_feed(t, text, len, &e) == 0 && trace_end(t, &e) == 0 && !in.failed)
-		for (int i = 0; i < STRATEGY_COUNT; i++)
+		for (size_t i = 0; i < in.ways; i++)
 			check_account(world_result(in.worlds[i]));
 	trace_free(t);
-	for (int i = 0; i < STRATEGY_COUNT; i++)
+	for (size_t i = 0; i < in.ways; i++)
 		world_free(in.worlds[i]);
 }
 

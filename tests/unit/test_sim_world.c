@@ -240,14 +240,15 @@ static void test_consolidation(void **state)
 enum { USERS = 40, POOL_COUNT = 3 };
 
 struct random {
-	struct world *worlds[STRATEGY_COUNT];
+	struct world *worlds[STRATEGY_MOST];
+	size_t ways;
 	struct rng rng;
 	bool open[USERS];
 };
 
 static void give(struct random *t, const struct trace_record *record)
 {
-	for (int i = 0; i < STRATEGY_COUNT; i++)
+	for (size_t i = 0; i < t->ways; i++)
 		take(t->worlds[i], *record);
 }
 
@@ -282,6 +283,22 @@ static void happen(struct random *t, int64_t at)
 	give(t, &r);
 }
 
+/* It holds no more than it may have; its size changes seldom, and so much more seldom downwards. */
+static void check_size(const struct world *w, const struct sim_session *s)
+{
+	const struct sim_size *z = size_of(w, s);
+	const struct sim_sizes *how = &w->setup->sizes;
+	int64_t most = (w->now - w->begun_at) / how->rules.settle_ms + 1;
+	assert_true(z->limit_bytes <= 0 || s->memory_bytes <= z->limit_bytes);
+	assert_true(s->memory_bytes <= z->wants_bytes || !s->runs);
+	assert_true(z->smaller <= most);
+	assert_true(z->larger <= how->count * (z->smaller + z->started + 1));
+	if (!w->strategy->one_size)
+		return;
+	assert_true(!z->smaller && !z->larger && z->limit_bytes >= how->memory_bytes);
+	assert_true(z->raised || z->sized_at || z->limit_bytes == how->memory_bytes);
+}
+
 /* On a machine or not, as its state says; what machines hold is what their sessions need; and
  * nobody waits for ever. */
 static void check_session(const struct world *w, const struct sim_session *s, int64_t patience_ms)
@@ -294,6 +311,8 @@ static void check_session(const struct world *w, const struct sim_session *s, in
 	assert_true(s->saved_ms >= 0 && s->saved_ms <= work_done(w, s));
 	assert_true(!s->asked_at || w->now - s->asked_at <= patience_ms);
 	assert_true(!s->evicted_at || w->now - s->evicted_at <= patience_ms);
+	if (w->sizes)
+		check_size(w, s);
 	if (there) {
 		const struct machine *m = machine_of(w, s);
 		assert_true(m->joined && m->sessions[s->place] == session_number(w, s));
@@ -341,7 +360,7 @@ static void check_world(const struct world *w, int64_t patience_ms)
 		int64_t sum = 0;
 		for (size_t k = 0; k < m->count; k++) {
 			const struct sim_session *s = &w->sessions[m->sessions[k]];
-			sum += s->memory_bytes;
+			sum += session_room(w, s);
 			if (w->strategy->protects)
 				check_facts(m, k, s);
 		}
@@ -356,7 +375,7 @@ static void check_all(const struct random *t, const struct sim_setup *how)
 {
 	/* Where there are machines enough: one is made, its pool is dry, it is taken, all again. */
 	int64_t patience_ms = how->capacity.max < 100 ? INT64_MAX : 20 * MINUTE;
-	for (int i = 0; i < STRATEGY_COUNT; i++)
+	for (size_t i = 0; i < t->ways; i++)
 		check_world(t->worlds[i], patience_ms);
 }
 
@@ -364,8 +383,8 @@ static void run_random(struct random *t, uint64_t seed, const struct sim_setup *
 {
 	static const char *const pools[POOL_COUNT] = { "spot-a", "spot-b", "spot-c" };
 	struct error e = ERROR_INIT;
-	*t = (struct random) { .rng = rng_stream(seed, 1) };
-	for (int i = 0; i < STRATEGY_COUNT; i++)
+	*t = (struct random) { .rng = rng_stream(seed, 1), .ways = sim_setup_ways(how) };
+	for (size_t i = 0; i < t->ways; i++)
 		assert_non_null(t->worlds[i] = world_new(how, (enum strategy_id)i, &e));
 	for (uint32_t i = 0; i < POOL_COUNT; i++)
 		give(t, &(struct trace_record) { .kind = TRACE_POOL, .pool = i, .name = pools[i] });
@@ -387,8 +406,34 @@ static void run_random(struct random *t, uint64_t seed, const struct sim_setup *
 
 static void end_random(struct random *t)
 {
-	for (int i = 0; i < STRATEGY_COUNT; i++)
+	for (size_t i = 0; i < t->ways; i++)
 		t->worlds[i] = world_free(t->worlds[i]);
+}
+
+/* With every second seed. */
+static void prepare_sizes(struct sim_sizes *to, uint64_t seed)
+{
+	static const struct size_class classes[] = { { "s", GIB, 1, 1 },
+						     { "m", 3 * GIB, 2, 3 },
+						     { "l", 8 * GIB, 4, 8 },
+						     { "x", 24 * GIB, 8, 24 } };
+	*to = (struct sim_sizes) {
+		.classes = classes,
+		.count = seed % 2 ? ARRAY_SIZE(classes) : 0,
+		.rules = size_defaults,
+		.window_ms = 24 * HOUR,
+		.running = (enum sim_running)(seed % 3),
+		.move = { .stall_hour = 0.001,
+			  .worth = SIZE_MOVE_WORTH,
+			  .expected_ms = 8 * HOUR,
+			  .moves_per_hour = 4,
+			  .rest_ms = HOUR },
+		.memory_bytes = (int64_t)(seed / 2 % 4) * GIB,
+		.rescue = rescue_defaults,
+	};
+	to->rules.observed_ms = 10 * MINUTE;
+	to->rules.settle_ms = HOUR;
+	to->rescue.most_bytes = seed % 5 ? 16 * GIB : 0;
 }
 
 static void prepare(struct sim_setup *how, uint64_t seed)
@@ -404,7 +449,22 @@ static void prepare(struct sim_setup *how, uint64_t seed)
 	how->consolidate.steady_ms = MINUTE;
 	how->consolidate.calm_ms = 2 * MINUTE;
 	how->consolidate.moves_per_hour = 4;
+	prepare_sizes(&how->sizes, seed);
 	assert_int_equal(prices_parse(prices_default, &how->prices, &e), 0);
+}
+
+static void add_sizes(struct size_counts *to, const struct size_counts *from)
+{
+	to->smaller += from->smaller;
+	to->larger += from->larger;
+	to->lowered += from->lowered;
+	to->moved += from->moved;
+	to->raised += from->raised;
+	to->rescue_moved += from->rescue_moved;
+	to->rescue_slept += from->rescue_slept;
+	to->out_of_memory += from->out_of_memory;
+	to->promised_gib_hours += from->promised_gib_hours;
+	to->gib_hours += from->gib_hours;
 }
 
 /* Each minute asked for is served, or counted as lost, cut or pending; nobody is lost by ours that
@@ -414,19 +474,21 @@ static void test_random(void **state)
 	static struct sim_setup how;
 	static struct random once, again;
 	uint64_t moved = 0;
+	struct size_counts sizes = { 0 };
 	(void)state;
 	for (uint64_t seed = 0; seed < 12; seed++) {
 		prepare(&how, seed);
 		run_random(&once, seed, &how);
 		run_random(&again, seed, &how);
 		int64_t asked = world_result(once.worlds[0])->work.asked_ms;
-		for (int i = 0; i < STRATEGY_COUNT; i++) {
+		for (size_t i = 0; i < once.ways; i++) {
 			const struct sim_result *r = world_result(once.worlds[i]);
 			check_account(r);
+			add_sizes(&sizes, &r->sizes);
 			assert_int_equal(r->work.asked_ms, asked);
 			assert_memory_equal(r, world_result(again.worlds[i]), sizeof(*r));
 			assert_true(r->machines_peak <= (size_t)how.capacity.max + 12);
-			assert_true(r->emptied_moved <= 4 * (r->awake.count + 1));
+			assert_true(r->emptied_moved + r->sizes.moved <= 4 * (r->awake.count + 1));
 			assert_true(how.consolidates || !r->emptied);
 			moved += r->emptied_moved;
 		}
@@ -435,20 +497,24 @@ static void test_random(void **state)
 		end_random(&again);
 	}
 	assert_true(moved > 0);
+	assert_true(sizes.smaller && sizes.larger && sizes.lowered && sizes.moved);
+	assert_true(sizes.raised && sizes.rescue_moved && sizes.rescue_slept);
+	assert_true(sizes.out_of_memory && sizes.promised_gib_hours > sizes.gib_hours);
 }
 
 static void test_page(void **state)
 {
 	static struct sim_setup how;
 	static struct random t;
-	const struct sim_result *results[STRATEGY_COUNT];
+	const struct sim_result *results[STRATEGY_MOST];
 	(void)state;
 	prepare(&how, 1);
 	run_random(&t, 1, &how);
-	for (int i = 0; i < STRATEGY_COUNT; i++)
+	for (size_t i = 0; i < t.ways; i++)
 		results[i] = world_result(t.worlds[i]);
 	const struct report report = { .results = results,
-				       .count = STRATEGY_COUNT,
+				       .count = t.ways,
+				       .sizes = true,
 				       .begin = BEGIN,
 				       .end = BEGIN + HOUR,
 				       .title = "<b>&\"x",
@@ -459,6 +525,7 @@ static void test_page(void **state)
 	assert_int_equal(report_html(&report, &same), 0);
 	assert_true(page.len == same.len && memcmp(page.data, same.data, page.len) == 0);
 	assert_null(strstr(page.data, "<b>"));
+	assert_non_null(strstr(page.data, "one-size"));
 	assert_null(strstr(page.data, "nan"));
 	assert_null(strstr(page.data, "http"));
 	assert_true(report_html(&report, &small) < 0);
