@@ -275,23 +275,28 @@ def test_a_restored_session_is_spoken_to_while_its_restore_is_tidied_up(node):
     assert list((node.state / "images").iterdir()) == []
 
 
-def test_another_effect_is_told_that_one_is_under_way(node):
+def told_what_is_under_way(node, kind, other):
+    """Who asks for an `other` effect (kind, generation) while one of that kind is under way."""
     session = Session(node)
     session.start()
     session.ask("fill", mib=200, timeout=60)
     effect, results = new_id(), []
     thread = threading.Thread(target=lambda: results.append(
-        node.effect("hibernate", session, 1, effect_id=effect)))
+        node.effect(kind, session, 1, effect_id=effect)))
     thread.start()
     wait_for(lambda: any(e["id"] == effect for e in node.get("/v1/effects")["items"]), step=0.001)
     with pytest.raises(Refused) as refused:
-        node.effect("restore", session, 1)
+        node.effect(other[0], session, other[1])
     assert refused.value.status == 409 and effect in refused.value.error["text"]
     # An end waits for its turn instead.
     assert node.done("stop", session)["running"] is False
     thread.join()
     assert results[0]["state"] == "done"
     session.restore(1)
+
+
+def test_another_effect_is_told_that_one_is_under_way(node):
+    told_what_is_under_way(node, "hibernate", ("restore", 1))
 
 
 def test_a_caller_that_leaves_changes_nothing(node):

@@ -18,6 +18,8 @@ FIXTURES = (node_fixture, place_fixture)  # used by name
 
 # They need another node: test_migrate_faults.py.
 OF_TWO = ("migrate", "depart", "return")
+# Killed at their steps here; at those of all others: test_node_faults_rest.py.
+AWAY = ("hibernate", "sleep")
 
 
 def steps():
@@ -76,9 +78,7 @@ def ask_until_killed(node, kind, session, generation, effect):
     assert node.died() == -9
 
 
-@pytest.mark.parametrize("when", ["before", "after"])
-@pytest.mark.parametrize("kind, step", [s for s in steps() if s[0] != "ended"])
-def test_killed_at(node, kind, step, when):
+def killed_at(node, kind, step, when):
     session, generation = arrange(node, kind)
     node.kill()
     node.start("--fault", f"{kind}:{step}:{when}")
@@ -112,6 +112,12 @@ def test_killed_at(node, kind, step, when):
         assert session.processes() == set() and leftovers(node) == []
 
 
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("kind, step", [s for s in steps() if s[0] in AWAY])
+def test_killed_at(node, kind, step, when):
+    killed_at(node, kind, step, when)
+
+
 @pytest.mark.parametrize("step, when", [(s, w) for k, s in steps() if k == "ended"
                                         for w in ("before", "after")])
 def test_killed_while_a_session_ends(node, step, when):
@@ -127,17 +133,28 @@ def test_killed_while_a_session_ends(node, step, when):
     session.start()
 
 
-def test_killed_behind_the_commit_and_the_store_does_not_answer(node):
-    """Whether the session is in the store cannot be told: it must not be woken, nor ended."""
-    session, generation = arrange(node, "hibernate")
+def undecided(node, kind):
+    """Killed behind the commit, and now the store does not answer: the session, its arguments, the effect, and
+    what makes the store answer again."""
+    session, generation = arrange(node, kind)
     node.kill()
-    node.start("--fault", "hibernate:commit:after")
+    node.start("--fault", f"{kind}:commit:after")
     effect = new_id()
-    ask_until_killed(node, "hibernate", session, generation, effect)
+    ask_until_killed(node, kind, session, generation, effect)
     away = node.dir / "away"
     node.store.rename(away)
     node.store.write_text("not a directory")
     node.start()
+
+    def store_back():
+        node.store.unlink()
+        away.rename(node.store)
+    return session, generation, effect, store_back
+
+
+def test_killed_behind_the_commit_and_the_store_does_not_answer(node):
+    """Whether the session is in the store cannot be told: it must not be woken, nor ended."""
+    session, generation, effect, store_back = undecided(node, "hibernate")
     result = node.effect("hibernate", session, generation, effect_id=effect)
     assert result["state"] == "failed" and result["fault"] != "refused" and not result["running"]
     time.sleep(0.5)
@@ -146,8 +163,7 @@ def test_killed_behind_the_commit_and_the_store_does_not_answer(node):
     with pytest.raises(Refused) as refused:
         node.effect("restore", session, generation)
     assert refused.value.status == 409
-    node.store.unlink()
-    away.rename(node.store)
+    store_back()
     wait_for(lambda: not session.processes())
     assert whole(node, session, generation)
     assert node.done("hibernate", session, generation, effect_id=effect)["generation"] == generation

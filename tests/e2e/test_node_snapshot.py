@@ -14,8 +14,8 @@ import pytest
 
 from nodekit import Node, Refused, Session, new_id, wait_for
 from test_node import (assert_same, leftovers, node_fixture, place_fixture, settle, small_store,
-                       whole)
-from test_node_faults import arrange, ask_until_killed
+                       told_what_is_under_way, whole)
+from test_node_faults import undecided
 
 pytestmark = [pytest.mark.skipif(os.geteuid() != 0, reason="needs root"), pytest.mark.timeout(180)]
 FIXTURES = (node_fixture, place_fixture)  # used by name
@@ -247,23 +247,14 @@ def test_a_store_that_fills_up(node):
 
 def test_the_session_runs_while_its_snapshot_is_undecided(node):
     """Killed in the commit, and the store does not answer: the session has nothing to wait for."""
-    session, generation = arrange(node, "snapshot")
-    node.kill()
-    node.start("--fault", "snapshot:commit:after")
-    effect = new_id()
-    ask_until_killed(node, "snapshot", session, generation, effect)
-    away = node.dir / "away"
-    node.store.rename(away)
-    node.store.write_text("not a directory")
-    node.start()
+    session, generation, effect, store_back = undecided(node, "snapshot")
     assert_same(session.before, wait_for(session.answers))
     status = node.sessions()[session.id]
     assert status["running"] and not status["frozen"]
     with pytest.raises(Refused) as refused:
         node.effect("hibernate", session, generation + 1)
     assert refused.value.status == 409
-    node.store.unlink()
-    away.rename(node.store)
+    store_back()
     settle(node, session)
     result = node.done("snapshot", session, generation, effect_id=effect)
     assert result["generation"] == generation and whole(node, session, generation)
@@ -271,21 +262,7 @@ def test_the_session_runs_while_its_snapshot_is_undecided(node):
 
 
 def test_another_effect_waits_or_is_told(node):
-    session = Session(node)
-    session.start()
-    session.ask("fill", mib=200, timeout=60)
-    effect, results = new_id(), []
-    thread = threading.Thread(target=lambda: results.append(
-        node.effect("snapshot", session, 1, effect_id=effect)))
-    thread.start()
-    wait_for(lambda: any(e["id"] == effect for e in node.get("/v1/effects")["items"]), step=0.001)
-    with pytest.raises(Refused) as refused:
-        node.effect("hibernate", session, 2)
-    assert refused.value.status == 409 and effect in refused.value.error["text"]
-    assert node.done("stop", session)["running"] is False
-    thread.join()
-    assert results[0]["state"] == "done"
-    session.restore(1)
+    told_what_is_under_way(node, "snapshot", ("hibernate", 2))
 
 
 def test_the_session_ends_while_its_snapshot_is_written(node):
