@@ -15,6 +15,8 @@ import time
 from collections.abc import Iterator
 from urllib.parse import urlencode
 
+import pytest
+
 import observer
 from basekit import BUILD, Json, wait_for
 from clusterkit import Cluster, ClusterNode
@@ -305,6 +307,20 @@ def two_nodes(options: dict[str, Json]) -> Iterator[Bed]:
             yield Bed(cluster, watch)
 
 
+@pytest.fixture(name="whole_bed", scope="module")
+def whole_bed_fixture(request: pytest.FixtureRequest) -> Iterator[Bed]:
+    """One for a file's cases, with the file's OPTIONS."""
+    with two_nodes(request.module.OPTIONS) as bed:
+        yield bed
+
+
+@pytest.fixture(name="bed")
+def bed_fixture(whole_bed: Bed) -> Iterator[Bed]:
+    """With a session that has just been begun: its node takes it for one in use."""
+    with whole_bed.case():
+        yield whole_bed
+
+
 def steps(plan: str) -> list[str]:
     """Of elsa-node's, by their names."""
     with contextlib.suppress(OSError, subprocess.SubprocessError):
@@ -332,4 +348,5 @@ def in_place_of(node: ClusterNode, path: str, text: str) -> Iterator[None]:
         node.host.run("umount", path)
 
 
-__all__ = ["Bed", "Group", "Probed", "given", "in_place_of", "remains", "steps", "two_nodes"]
+__all__ = ["Bed", "Group", "Probed", "bed_fixture", "given", "in_place_of", "remains", "steps", "two_nodes",
+           "whole_bed_fixture"]

@@ -95,10 +95,8 @@ def test_what_would_fail_anywhere_is_not(cluster: Cluster, failure: Json):
     assert cluster.elsad.session()["state"] == "failed"
 
 
-@pytest.mark.parametrize("step", [s for s in steps() if s.startswith("restore.")])
-def test_elsad_dies_at_each_step_of_a_restore_that_fails(cluster: Cluster, step: str):
-    home, other = asleep(cluster)
-    home.fail["restore"] = FULL
+def killed_at(cluster: Cluster, step: str) -> None:
+    """elsad dies there in a start, and is started again."""
     cluster.elsad.end()
     cluster.elsad.start("--fault", step)
     all_up(cluster)
@@ -106,6 +104,13 @@ def test_elsad_dies_at_each_step_of_a_restore_that_fails(cluster: Cluster, step:
         cluster.elsad.start_session()
     assert cluster.elsad.wait_dead() == -9
     cluster.elsad.start()
+
+
+@pytest.mark.parametrize("step", [s for s in steps() if s.startswith("restore.")])
+def test_elsad_dies_at_each_step_of_a_restore_that_fails(cluster: Cluster, step: str):
+    home, other = asleep(cluster)
+    home.fail["restore"] = FULL
+    killed_at(cluster, step)
     if cluster.elsad.session()["state"] == "hibernated" and not cluster.elsad.session()["waking"]:
         all_up(cluster)
         cluster.elsad.start_session()  # it was not decided yet
@@ -211,13 +216,7 @@ def test_a_start_is_given_up_between_two_nodes(tmp_path: Path):
 @pytest.mark.parametrize("step", [s for s in steps() if s.startswith("start.")])
 def test_elsad_dies_at_each_step_of_a_start_that_fails(cluster: Cluster, step: str):
     bad, good = failing(cluster)
-    cluster.elsad.end()
-    cluster.elsad.start("--fault", step)
-    all_up(cluster)
-    with contextlib.suppress(OSError, http.client.HTTPException):
-        cluster.elsad.start_session()
-    assert cluster.elsad.wait_dead() == -9
-    cluster.elsad.start()
+    killed_at(cluster, step)
     try:
         cluster.elsad.session()
     except ApiError:  # it was not decided yet

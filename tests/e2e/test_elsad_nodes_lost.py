@@ -20,11 +20,16 @@ def cluster(tmp_path: Path):
         yield cluster
 
 
-def test_a_lost_session_in_use_goes_on_elsewhere(cluster: Cluster):
+def running(cluster: Cluster) -> tuple[Joined, Joined]:
+    """ada's session has a checkpoint and runs: the node that has it, and the other one."""
     two(cluster)
     cluster.elsad.run()
     snapshot(cluster)
-    home, other = away(cluster)
+    return away(cluster)
+
+
+def test_a_lost_session_in_use_goes_on_elsewhere(cluster: Cluster):
+    home, other = running(cluster)
     home.partition()
     session = wait_runs_on(cluster, other)
     assert session["checkpoint"] == 1 and session["generation"] == 2
@@ -38,10 +43,7 @@ def test_a_lost_session_in_use_goes_on_elsewhere(cluster: Cluster):
 
 
 def test_what_comes_back_gives_way(cluster: Cluster):
-    two(cluster)
-    cluster.elsad.run()
-    snapshot(cluster)
-    home, other = away(cluster)
+    home, other = running(cluster)
     home.partition()
     session = wait_runs_on(cluster, other)["id"]
     assert session in home.held
@@ -196,10 +198,7 @@ def test_a_late_word_gives_nothing_back(cluster: Cluster):
 
 
 def test_a_node_that_is_removed_with_its_sessions(cluster: Cluster):
-    two(cluster)
-    cluster.elsad.run()
-    snapshot(cluster)
-    home, other = away(cluster)
+    home, other = running(cluster)
     with pytest.raises(ApiError):
         cluster.elsad.post("/v1/nodes/remove", {"node": home.name})
     cluster.elsad.post("/v1/nodes/remove", {"node": home.name, "force": True})
@@ -211,10 +210,7 @@ def test_a_node_that_is_removed_with_its_sessions(cluster: Cluster):
 
 
 def test_after_its_own_start_all_leases_are_new(cluster: Cluster):
-    two(cluster)
-    cluster.elsad.run()
-    snapshot(cluster)
-    home, other = away(cluster)
+    home, other = running(cluster)
     cluster.elsad.kill()
     home.partition()
     cluster.elsad.start()
@@ -241,10 +237,7 @@ def test_two_nodes_are_lost_at_once(cluster: Cluster):
 
 
 def test_a_fence_that_fails_is_asked_elsewhere(cluster: Cluster):
-    two(cluster)
-    cluster.elsad.run()
-    snapshot(cluster)
-    home, other = away(cluster)
+    home, other = running(cluster)
     cluster.hub.fail["fence"] = {"fault": "unavailable", "text": "no store here"}
     home.partition()
     wait_runs_on(cluster, other)
@@ -364,20 +357,22 @@ def test_lost_in_the_middle_of_a_forget(cluster: Cluster):
     wait_for("it to give way", lambda: session not in home.running)
 
 
+def killed_at(cluster: Cluster, step: str, lost: Joined) -> None:
+    """elsad dies there on account of a node that is lost, and is started again."""
+    cluster.elsad.end()
+    cluster.elsad.start("--fault", step)
+    lost.partition()
+    assert cluster.elsad.wait_dead() == -9
+    cluster.elsad.start()
+
+
 FENCE_STEPS = [step for step in steps() if step.startswith("fence.")]
 
 
 @pytest.mark.parametrize("step", FENCE_STEPS)
 def test_elsad_dies_at_each_step_of_a_fence(cluster: Cluster, step: str):
-    two(cluster)
-    cluster.elsad.run()
-    snapshot(cluster)
-    home, other = away(cluster)
-    cluster.elsad.end()
-    cluster.elsad.start("--fault", step)
-    home.partition()
-    assert cluster.elsad.wait_dead() == -9
-    cluster.elsad.start()
+    home, other = running(cluster)
+    killed_at(cluster, step, home)
     session = wait_runs_on(cluster, other)
     home.heal()
     wait_for("it to give way", lambda: session["id"] not in home.running)
@@ -387,15 +382,8 @@ def test_elsad_dies_at_each_step_of_a_fence(cluster: Cluster, step: str):
 
 @pytest.mark.parametrize("step", [s for s in steps() if s.startswith("restore.")])
 def test_elsad_dies_at_each_step_of_a_restore_elsewhere(cluster: Cluster, step: str):
-    two(cluster)
-    cluster.elsad.run()
-    snapshot(cluster)
-    home, other = away(cluster)
-    cluster.elsad.end()
-    cluster.elsad.start("--fault", step)
-    home.partition()
-    assert cluster.elsad.wait_dead() == -9
-    cluster.elsad.start()
+    home, other = running(cluster)
+    killed_at(cluster, step, home)
     wait_runs_on(cluster, other)
 
 

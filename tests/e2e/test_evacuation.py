@@ -28,8 +28,11 @@ class Doomed(Node):
                           f'notices = "file"\nnotice_file = "{self.notice_file}"\n'
                           f'notice_interval = "100ms"\nworkers = {workers}')
 
-    def believe(self, **rates):
-        """What it takes for measured, before it starts."""
+    def believe(self, fixed_ms, mib_per_s=0):
+        """What it takes for measured, before it starts: of dumps, streams and the store alike."""
+        rates = {"fixed_ms": fixed_ms}
+        if mib_per_s:
+            rates |= {f"{what}_bytes_per_s": mib_per_s * MIB for what in ("dump", "stream", "store")}
         (self.dir / "run").mkdir(exist_ok=True)
         (self.dir / "run" / "estimates.json").write_text(json.dumps(rates))
 
@@ -182,14 +185,12 @@ def test_nothing_new_begins_unless_it_must(doomed):
 
 def test_too_little_time_for_all(doomed):
     node = doomed(start=False, workers=1)
-    node.believe(stream_bytes_per_s=20 * MIB, store_bytes_per_s=20 * MIB,
-                 dump_bytes_per_s=20 * MIB, fixed_ms=200)
+    node.believe(200, mib_per_s=20)
     node.start()
     small, large = begin(node, 1) + begin(node, 1, mib=300)
     large.snapshot(1)
     node.kill()
-    node.believe(stream_bytes_per_s=20 * MIB, store_bytes_per_s=20 * MIB,
-                 dump_bytes_per_s=20 * MIB, fixed_ms=200)
+    node.believe(200, mib_per_s=20)
     node.start()
     before = large.ask("state")["ticks"]
     node.notice({"in": "8s"})
@@ -221,14 +222,12 @@ def test_a_deadline_that_has_passed(doomed):
 def test_called_off(doomed):
     """Who has been begun is saved, who stood still goes on."""
     node = doomed(start=False, workers=1)
-    node.believe(stream_bytes_per_s=100 * MIB, store_bytes_per_s=100 * MIB,
-                 dump_bytes_per_s=100 * MIB, fixed_ms=4000)
+    node.believe(4000, mib_per_s=100)
     node.start()
     first = begin(node, 1, mib=400)[0]
     first.snapshot(1)  # so that those without go first
     node.kill()
-    node.believe(stream_bytes_per_s=100 * MIB, store_bytes_per_s=100 * MIB,
-                 dump_bytes_per_s=100 * MIB, fixed_ms=4000)
+    node.believe(4000, mib_per_s=100)
     node.start()
     others = begin(node, 2)
     node.notice({"in": "16s"})
@@ -280,8 +279,7 @@ def test_killed_at(doomed, step, when):
 
 def test_killed_while_some_stand_still(doomed):
     node = doomed(start=False, workers=1)
-    node.believe(stream_bytes_per_s=100 * MIB, store_bytes_per_s=100 * MIB,
-                 dump_bytes_per_s=100 * MIB, fixed_ms=4000)
+    node.believe(4000, mib_per_s=100)
     node.start()
     sessions = begin(node, 2) + begin(node, 1, mib=300)
     node.notice({"in": "22s"})
@@ -447,7 +445,7 @@ def begins(session):
 
 def test_who_ends_meanwhile_is_none_of_it(doomed):
     node = doomed(start=False, workers=1)
-    node.believe(fixed_ms=3000)
+    node.believe(3000)
     node.start()
     sessions = begin(node, 3, mib=50)
     node.notice({"in": "120s"})

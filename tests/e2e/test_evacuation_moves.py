@@ -5,7 +5,6 @@ anything in time, are put away by their node. Never both, and never neither."""
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 
 import pytest
 
@@ -13,26 +12,13 @@ from basekit import wait_for
 from clusterkit import ClusterNode
 from evacuatekit import evacuation, evacuee, notice, over
 from movekit import options, wait_settled
-from moveprobe import Bed, given, two_nodes
+from moveprobe import Bed, bed_fixture, given, whole_bed_fixture
 
 pytestmark = pytest.mark.timeout(180)
+FIXTURES = (whole_bed_fixture, bed_fixture)  # used by name
 
 PATIENCE = 30  # seconds: who calls a move off is the evacuation
-OPTIONS = options(move={"patience": f"{PATIENCE}s"}, nodes={"lease": "5s", "reserve": 0},
-                  spot={"protect": "none", "margin": "2s"})
-
-
-@pytest.fixture(scope="module")
-def whole_bed() -> Iterator[Bed]:
-    with two_nodes(OPTIONS) as bed:
-        yield bed
-
-
-@pytest.fixture
-def bed(whole_bed: Bed) -> Iterator[Bed]:
-    """With a session that has just been begun: its node takes it for one in use."""
-    with whole_bed.case():
-        yield whole_bed
+OPTIONS = options(move={"patience": f"{PATIENCE}s"}, spot={"margin": "2s"})
 
 
 def went_on(bed: Bed, at: ClusterNode) -> None:

@@ -244,78 +244,73 @@ def test_a_node_that_needs_no_lease_any_more(node, place):
 # --- said at once -----------------------------------------------------------------------------------
 
 
+@pytest.fixture(name="patient")
+def patient_fixture(place):
+    """A node whose next renewal is minutes away."""
+    controller = Controller(place / "elsad", lease_ms=900_000)
+    node = JoinedNode(place / "node", controller).start()
+    try:
+        node.leased()
+        yield node, controller
+    finally:
+        node.teardown()
+        controller.close()
+
+
 def questions(controller, since):
     return [question for at, question, *_ in controller.asked if at >= since]
 
 
-def test_news_is_told_at_once(place):
+def test_news_is_told_at_once(patient):
     """And not with the next renewal, which comes minutes later."""
-    controller = Controller(place / "elsad", lease_ms=900_000)
-    node = JoinedNode(place / "node", controller).start()
-    try:
-        node.leased()
-        since = time.time()
-        node.ask("POST", "/v1/drill", {"kind": "evict", "in_ms": 3_600_000, "who": "a test"})
-        told = wait_for(lambda: questions(controller, since))
-        assert [n["kind"] for n in told[0]["notices"]] == ["evict"]
-        since = time.time()
-        node.ask("DELETE", "/v1/drill", good=(200, 204))
-        assert wait_for(lambda: questions(controller, since))[0].get("notices", []) == []
-        # While a question hangs it is told behind that.
-        controller.cut()
-        node.ask("POST", "/v1/drill", {"kind": "reboot", "in_ms": 3_600_000, "who": "a test"})
-        wait_for(lambda: controller.asked[-1][3] == "hang")
-        node.ask("DELETE", "/v1/drill", good=(200, 204))
-        controller.heal()
-        wait_for(lambda: not controller.asked[-1][1].get("notices"))
-    finally:
-        node.teardown()
-        controller.close()
+    node, controller = patient
+    since = time.time()
+    node.ask("POST", "/v1/drill", {"kind": "evict", "in_ms": 3_600_000, "who": "a test"})
+    told = wait_for(lambda: questions(controller, since))
+    assert [n["kind"] for n in told[0]["notices"]] == ["evict"]
+    since = time.time()
+    node.ask("DELETE", "/v1/drill", good=(200, 204))
+    assert wait_for(lambda: questions(controller, since))[0].get("notices", []) == []
+    # While a question hangs it is told behind that.
+    controller.cut()
+    node.ask("POST", "/v1/drill", {"kind": "reboot", "in_ms": 3_600_000, "who": "a test"})
+    wait_for(lambda: controller.asked[-1][3] == "hang")
+    node.ask("DELETE", "/v1/drill", good=(200, 204))
+    controller.heal()
+    wait_for(lambda: not controller.asked[-1][1].get("notices"))
 
 
-def test_a_wake_is_told_at_once(place):
+def test_a_wake_is_told_at_once(patient):
     """Of its own doing, which elsad knows nothing of until it looks."""
-    controller = Controller(place / "elsad", lease_ms=900_000)
-    node = JoinedNode(place / "node", controller).start()
-    try:
-        node.leased()
-        session = Session(node)
-        controller.sessions.add(session.id)
-        session.start()
-        node.done("sleep", session, 1)
-        assert not any(q.get("news_at") for q in questions(controller, 0))
-        since = time.time()
-        session.ask("state")
-        told = wait_for(lambda: questions(controller, since))
-        assert 0 < told[0]["news_at"] <= told[0]["asked_at"]
-        assert node.sessions()[session.id]["running"]
-    finally:
-        node.teardown()
-        controller.close()
+    node, controller = patient
+    session = Session(node)
+    controller.sessions.add(session.id)
+    session.start()
+    node.done("sleep", session, 1)
+    assert not any(q.get("news_at") for q in questions(controller, 0))
+    since = time.time()
+    session.ask("state")
+    told = wait_for(lambda: questions(controller, since))
+    assert 0 < told[0]["news_at"] <= told[0]["asked_at"]
+    assert node.sessions()[session.id]["running"]
 
 
-def test_a_node_without_sessions_gives_its_lease_back(place):
-    controller = Controller(place / "elsad", lease_ms=900_000)
-    node = JoinedNode(place / "node", controller).start()
-    try:
-        node.leased()
-        asked = [q["asked_at"] for _, q, *_ in controller.asked]
-        node.stop()
-        last = controller.asked[-1][1]
-        assert last["leaving"] and last["asked_at"] > max(asked)
-        # The next one has none of it.
-        controller.cut("refuse")
-        node.start()
-        assert node.lease_left() == 0
-        controller.heal()
-        node.leased()
-        assert not controller.asked[-1][1].get("leaving") and node.guards()
-        # elsad does not answer: it ends all the same.
-        controller.cut()
-        node.stop()
-    finally:
-        node.teardown()
-        controller.close()
+def test_a_node_without_sessions_gives_its_lease_back(patient):
+    node, controller = patient
+    asked = [q["asked_at"] for _, q, *_ in controller.asked]
+    node.stop()
+    last = controller.asked[-1][1]
+    assert last["leaving"] and last["asked_at"] > max(asked)
+    # The next one has none of it.
+    controller.cut("refuse")
+    node.start()
+    assert node.lease_left() == 0
+    controller.heal()
+    node.leased()
+    assert not controller.asked[-1][1].get("leaving") and node.guards()
+    # elsad does not answer: it ends all the same.
+    controller.cut()
+    node.stop()
 
 
 def test_a_node_with_sessions_keeps_its_lease(node, controller):

@@ -19,19 +19,14 @@ from basekit import wait_for
 from clusterkit import ClusterNode
 from hubkit import ApiError
 from movekit import criu_pids, options
-from moveprobe import Bed, given, in_place_of, steps, two_nodes
+from moveprobe import Bed, given, in_place_of, steps, whole_bed_fixture
 
 pytestmark = pytest.mark.timeout(150)
+FIXTURES = (whole_bed_fixture,)  # used by name
 
 LONG = bool(os.environ.get("ELSA_LONG"))
 PATIENCE = 2  # seconds
-OPTIONS = options(move={"patience": f"{PATIENCE}s"}, nodes={"lease": "5s", "reserve": 0})
-
-
-@pytest.fixture(scope="module")
-def whole_bed() -> Iterator[Bed]:
-    with two_nodes(OPTIONS) as bed:
-        yield bed
+OPTIONS = options(move={"patience": f"{PATIENCE}s"})
 
 
 @pytest.fixture

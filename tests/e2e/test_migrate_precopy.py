@@ -11,33 +11,21 @@ import pty
 import re
 import subprocess
 import time
-from collections.abc import Iterator
 
 import pytest
 
 from basekit import BUILD, Json, wait_for
 from clusterkit import ClusterNode
 from movekit import options
-from moveprobe import Bed, Probed, given, two_nodes
+from moveprobe import Bed, Probed, bed_fixture, given, whole_bed_fixture
 
 pytestmark = pytest.mark.timeout(170)
+FIXTURES = (whole_bed_fixture, bed_fixture)  # used by name
 
 MIB = 1 << 20
 FILL = 160          # MiB
 LINK = "200mbit"    # by which they are 6.5 s on their way
-OPTIONS = options(move={"patience": "3s"}, nodes={"lease": "5s", "reserve": 0})
-
-
-@pytest.fixture(scope="module")
-def whole_bed() -> Iterator[Bed]:
-    with two_nodes(OPTIONS) as bed:
-        yield bed
-
-
-@pytest.fixture
-def bed(whole_bed: Bed) -> Iterator[Bed]:
-    with whole_bed.case():
-        yield whole_bed
+OPTIONS = options(move={"patience": "3s"})
 
 
 def received(node: ClusterNode) -> int:

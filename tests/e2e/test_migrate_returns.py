@@ -17,26 +17,14 @@ from clusterkit import ClusterNode
 from evacuatekit import evacuee, notice, over
 from hubkit import ApiError
 from movekit import ask_migrate, options
-from moveprobe import Bed, given, in_place_of, steps, two_nodes
+from moveprobe import Bed, bed_fixture, given, in_place_of, steps, whole_bed_fixture
 from nodekit import new_id
 
 pytestmark = pytest.mark.timeout(180)
+FIXTURES = (whole_bed_fixture, bed_fixture)  # used by name
 
-OPTIONS = options(move={"patience": "2s"}, nodes={"lease": "5s", "reserve": 0},
-                  spot={"protect": "none", "move": False})
+OPTIONS = options(move={"patience": "2s"}, spot={"move": False})
 KEPT = ("started", "digest", "deleted", "layer")
-
-
-@pytest.fixture(scope="module")
-def whole_bed() -> Iterator[Bed]:
-    with two_nodes(OPTIONS) as bed:
-        yield bed
-
-
-@pytest.fixture
-def bed(whole_bed: Bed) -> Iterator[Bed]:
-    with whole_bed.case():
-        yield whole_bed
 
 
 def fill(bed: Bed) -> None:
