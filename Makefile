@@ -10,6 +10,8 @@ SHELL := /bin/bash
 PRESET ?= release
 DIR    := build/$(PRESET)
 ENTER  := tools/enter
+# How many unit tests at once: they wait a lot
+UNIT_AT_ONCE   ?= 4
 # Any pytest options, e.g. make e2e T='-k hibernate -x'
 T      ?=
 # How long `make fuzz` gives each target
@@ -35,11 +37,11 @@ test: unit ## all unit tests, also with sanitizers beside all end-to-end tests
 	@tools/e2e --beside unit-sanitized
 
 unit-sanitized:
-	@$(MAKE) --no-print-directory unit PRESET=asan
-	@$(MAKE) --no-print-directory unit PRESET=tsan
+	@$(MAKE) --no-print-directory unit PRESET=asan UNIT_AT_ONCE=2
+	@$(MAKE) --no-print-directory unit PRESET=tsan UNIT_AT_ONCE=2
 
 unit: build ## unit tests of build/PRESET
-	@$(ENTER) -- ctest --test-dir $(DIR) --output-on-failure --no-tests=error -j 2
+	@$(ENTER) -- ctest --test-dir $(DIR) --output-on-failure --no-tests=error -j $(UNIT_AT_ONCE)
 
 e2e: build ## end-to-end tests: real Hub, real CRIU (T='-k name' for some)
 	@tools/e2e $(T)
