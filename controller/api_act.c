@@ -115,9 +115,7 @@ static bool find_place(struct http_exchange *x, struct session *s, const json_t 
 		.body = body,
 		.asking = r == -EINPROGRESS,
 	};
-	/* No machine is asked for either: it need not be a spot one. */
-	bool waits = !refused && (!what.spot || start.asking);
-	if (waits && wake_start_later(s, &start, &e)) {
+	if (!refused && wake_start_later(s, &start, &e)) {
 		reply_accepted(x, s->operation);
 		return false;
 	}

@@ -29,6 +29,7 @@ struct capacity_want {
 	int64_t memory_bytes;
 	const char *features; /* needed; NULL: none */
 	bool in_use;          /* somebody waits for it */
+	bool spot;            /* a spot machine is wanted, and no other */
 	wall_ms until;        /* forgotten then, unless said again */
 };
 

@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
 enum { PATIENCE_MS = 2000 };
 
@@ -71,6 +72,7 @@ static void collect_pools(struct capacity *cap, struct capacity_pass *pass, wall
 			.can_lower = p->can_lower,
 			.memory_bytes = p->kept.memory_bytes,
 			.features = p->kept.features,
+			.not_spot = p->kept.price && strcmp(p->kept.price, "spot") != 0,
 		};
 	}
 	pass->facts.pool_count = cap->pool_count;
@@ -117,6 +119,7 @@ static void collect_wanted(struct capacity *cap, struct capacity_pass *pass, wal
 						   .memory_bytes = w->memory_bytes,
 						   .features = w->features,
 						   .since = w->since,
+						   .spot = w->spot,
 						   .in_use = w->in_use && until <= now };
 	}
 }

@@ -24,6 +24,7 @@ static const struct wire_field pool_fields[] = {
 	FIELD(pool_kept, WIRE_INT, lower_to),
 	FIELD(pool_kept, WIRE_INT, memory_bytes),
 	FIELD(pool_kept, WIRE_STRING, features),
+	FIELD(pool_kept, WIRE_STRING, price),
 };
 static const struct wire_struct wire_pool = { "pool", sizeof(struct pool_kept), pool_fields,
 					      ARRAY_SIZE(pool_fields) };

@@ -123,6 +123,8 @@ static void take_sample(const struct capacity *cap, const struct machine *m)
 	k->memory_bytes = info->memory_bytes - reserve;
 	if (info->features)
 		replace_text(&k->features, info->features);
+	if (info->price)
+		replace_text(&k->price, info->price);
 }
 
 static void take_off(struct capacity *cap, const struct machine *m)

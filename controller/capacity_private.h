@@ -23,6 +23,7 @@ struct pool_kept {
 	int64_t lower_to;     /* -1: no lowering is under way */
 	int64_t memory_bytes; /* of its machines, for sessions, as seen last; 0: not seen */
 	char *features;
+	char *price; /* "spot"; NULL: not known */
 };
 
 struct machine_kept {
@@ -71,7 +72,7 @@ struct want {
 	char id[ID_SIZE];
 	int64_t memory_bytes;
 	char *features;
-	bool in_use;
+	bool in_use, spot;
 	bool doomed; /* its node ends */
 	wall_ms since, until;
 	int coming; /* as decided last */

@@ -86,6 +86,7 @@ bool capacity_wanted(struct controller *c, const struct capacity_want *want)
 	}
 	w->memory_bytes = want->memory_bytes;
 	w->in_use = want->in_use;
+	w->spot = want->spot;
 	w->until = want->until;
 	replace_text(&w->features, want->features);
 	return true;

@@ -53,6 +53,7 @@ static void want_machine(struct session *s, const struct placing *what, bool in_
 		.memory_bytes = what->memory_bytes > 0 ? what->memory_bytes : placing_memory(s),
 		.features = what->features,
 		.in_use = in_use,
+		.spot = what->spot,
 		.until = clock_wall() + WANTED_MS,
 	};
 	capacity_wanted(s->controller, &want);

@@ -196,6 +196,7 @@ static bool could_take(const struct deciding *d, size_t pool, const struct capac
 {
 	const struct capacity_pool *p = pool_at(d, pool);
 	return (p->memory_bytes <= 0 || w->memory_bytes <= p->memory_bytes) &&
+	       !(w->spot && p->not_spot) &&
 	       (!p->features || !features_missing(w->features, p->features, NULL, 0)) &&
 	       !is_passed_over(d, pool);
 }

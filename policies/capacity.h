@@ -15,7 +15,7 @@
  *   for the cooldown, and what it was asked for is given up, if that can be done
  *   without harm to its machines (`can_lower`).
  * - A pool is not asked for a session that its machines cannot take: by their
- *   size and CPU, or since an empty one stands there and does not take it.
+ *   size, CPU or price, or since an empty one stands there and does not take it.
  * - A machine that does not join in time, or that the cloud cannot make, is given
  *   back, and its pool counts as having had nothing to give (the caller says so
  *   in `refused_at`).
@@ -54,6 +54,7 @@ struct capacity_wanted {
 	const char *features; /* needed; NULL: none */
 	wall_ms since;
 	bool in_use;  /* somebody waits for it: the others get a machine when there is one */
+	bool spot;    /* it may be on a spot machine only */
 	int coming;   /* out: of this pool comes a machine for it; -1: of none */
 	bool useless; /* out: no pool has machines that could take it */
 };
@@ -69,6 +70,7 @@ struct capacity_pool {
 	/* One of its machines, as far as any was seen: */
 	int64_t memory_bytes; /* for sessions; 0: not known */
 	const char *features; /* NULL: not known */
+	bool not_spot;        /* they are none; false: not known, or they are */
 };
 
 struct capacity_machine {

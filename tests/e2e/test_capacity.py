@@ -12,6 +12,7 @@ import pytest
 
 from basekit import wait_for
 from capacity_kit import Pools, capacity, growing, join, kill_hard, notice, whats
+from elsad_doubles import iso
 from elsad_kit import Elsad, Json
 from elsad_nodes_kit import Joined
 
@@ -278,6 +279,25 @@ def test_a_start_gets_a_machine_and_gives_it_back(elsad, pools):
     elsad.follow(elsad.act("stop"))
     wait_machines(pools, "a", 0)
     wait_node(elsad, "a-1", there=False)
+
+
+def test_only_a_spot_machine_will_do(elsad, pools):
+    """Its group's budget is spent, and new sessions are for spot machines: one is asked for, and of a pool that is
+    known to have others none."""
+    spent = {"group": "course", "per": "day", "amount": 1e-12, "starts": "spot"}
+    elsad.hub.add("bob", groups=["course"], **{"": iso(0)})
+    elsad.write_config(hub={"poll": "1s"}, budget={"group": [spent]})
+    elsad.start()
+    operation = elsad.start_session("bob", groups=["course"])
+    wait_machines(pools, "a", 1)
+    elsad.cluster.add("a-1", instance="a-1", price="on-demand", instance_type="m6i.2xlarge")
+    assert elsad.follow(operation)["state"] == "done"
+    wait_for("its budget to be spent", lambda: elsad.get("/v1/budgets")["budgets"][0]["level"] == "spent", seconds=60)
+    operation = elsad.start_session("cyd", groups=["course"])
+    machines_come(elsad, pools, "b", 1)
+    assert elsad.follow(operation)["state"] == "done"
+    assert elsad.session("cyd")["node"] == "b-1"
+    assert pools.asked("grow") == ["a 1", "b 1"]
 
 
 @pytest.mark.parametrize("kills", [1, 3])
