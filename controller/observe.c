@@ -69,6 +69,7 @@ void observe_usage(struct session *s, const struct session_status *status)
 	usage_sample(s, status);
 	seen->by_node = true;
 	seen->rss_bytes = status->rss_bytes;
+	seen->out_bytes = status->out_bytes;
 	seen->processes = status->processes;
 	/* Less than before: its cgroup is another one. */
 	if (!seen->cpu_at || status->cpu_us < seen->cpu_us)

@@ -45,6 +45,7 @@ struct seen {
 	bool by_node;
 	int missing; /* looks in a row at which the node did not know it */
 	int64_t rss_bytes, processes;
+	int64_t out_bytes;                    /* of its memory, paged out beside that */
 	int64_t missing_bytes, missing_total; /* of its memory since it woke */
 	wall_ms stalled_since;                /* it waits for the store; 0: it does not */
 	char stalled[256];                    /* why */

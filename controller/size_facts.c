@@ -107,7 +107,7 @@ bool size_is_over(const struct session *s)
 static int64_t held_by(const struct session *s)
 {
 	if (session_state_has_memory(s->state) || s->state == SESSION_DOZING)
-		return s->seen.rss_bytes + s->seen.missing_bytes;
+		return s->seen.rss_bytes + s->seen.out_bytes + s->seen.missing_bytes;
 	return s->row.checkpoint ? s->checkpoint_memory : 0;
 }
 

@@ -26,8 +26,8 @@ struct patient {
 	struct session *session;
 	struct cgroup cgroup;
 	struct session_limits limits;
-	int64_t used;
-	bool treated; /* it may be given more, or stand still; else it only takes up room */
+	int64_t used, out; /* in memory; paged out */
+	bool treated;      /* it may be given more, or stand still; else it only takes up room */
 };
 
 static int64_t ms(mono_us t)
@@ -80,6 +80,7 @@ static int examine(struct node *node, struct patient *p, struct error *e)
 	if (r == 0)
 		r = cgroup_usage(&p->cgroup, &usage, e);
 	p->used = usage.memory_bytes;
+	p->out = usage.out_bytes;
 	if (r == 0 && p->treated)
 		see_growth(p->session, p->used);
 	else if (r < 0)
@@ -220,7 +221,9 @@ int rescue_check(struct node *node, struct session *s, int64_t limit, struct err
 	if (r < 0)
 		return r;
 	cgroup_deinit(&p.cgroup);
-	const struct rescue_facts facts = { .used_bytes = p.used,
+	/* What is paged out comes in with the first touch, and goes out no more. */
+	int64_t used = p.used + p.out;
+	const struct rescue_facts facts = { .used_bytes = used,
 					    .limit_bytes = limit,
 					    .growth = (int64_t)s->memory.growth };
 	if (rescue_decide(&node->rescue->rules, &facts).reason == RESCUE_FAR)
@@ -228,7 +231,7 @@ int rescue_check(struct node *node, struct session *s, int64_t limit, struct err
 	return error_fault(e, FAULT_CONFLICT,
 			   "it uses %lld MiB, and grows by %lld MiB a second: it would soon have "
 			   "no more than the %lld MiB that it is to get",
-			   (long long)p.used >> 20, (long long)s->memory.growth >> 20,
+			   (long long)used >> 20, (long long)s->memory.growth >> 20,
 			   (long long)limit >> 20);
 }
 

@@ -6,6 +6,7 @@ nothing is lost that was put away in time, and no more than since its last snaps
 from __future__ import annotations
 
 import contextlib
+import signal
 import sys
 import time
 from collections.abc import Iterator
@@ -313,15 +314,25 @@ def test_a_node_is_cut_off_from_the_store_to_the_end(bed: Bed):
     bed.end(most_lost)
 
 
-def test_the_hub_is_down_meanwhile(bed: Bed):
+@pytest.mark.parametrize("how", ["down", "silent"])
+def test_the_hub_is_away_meanwhile(bed: Bed, how: str):
+    """`silent`: it takes every question and answers none, as through a partition."""
     node, moved = bed.begin()
     bed.drill(node, 30_000)
     wait_for("the evacuation to begin", lambda: own(node))
-    bed.c.hub.hub.kill()
-    all_saved(node)
-    bed.elsewhere(moved, node)
-    node.power_off()
-    bed.c.hub.start_hub()
+    if how == "down":
+        bed.c.hub.hub.kill()
+    else:
+        bed.c.hub.hub.signal(signal.SIGSTOP)
+    try:
+        all_saved(node)
+        bed.elsewhere(moved, node)
+        node.power_off()
+    finally:
+        if how == "silent":
+            bed.c.hub.hub.signal(signal.SIGCONT)
+    if how == "down":
+        bed.c.hub.start_hub()
     bed.end()
     for person in moved:
         assert bed.c.hub.hub_server(person.user)["ready"]

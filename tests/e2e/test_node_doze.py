@@ -13,7 +13,7 @@ import urllib.parse
 
 import pytest
 
-from nodekit import BUILD, Node, Session, new_id, wait_for
+from nodekit import BUILD, Node, Refused, Session, new_id, wait_for
 from test_evacuation import Doomed
 from test_node import (assert_same, in_place_of, leftovers, node_fixture, place_fixture, settle,
                        whole)
@@ -118,6 +118,39 @@ def test_a_limit_is_what_it_was(node):
     with pytest.raises((OSError, http.client.HTTPException, AssertionError)):
         session.ask("fill", mib=400, timeout=60)
     assert wait_for(lambda: node.sessions()[session.id].get("ended")) == "oom-killed"
+
+
+def page_out(session):
+    """Of one that runs, by the kernel alone."""
+    groups = pathlib.Path("/sys/fs/cgroup")
+    for group in {f.parent for f in groups.glob(f"**/elsa-test/{session.id}/memory.stat")}:
+        if (group / "memory.force_empty").exists():
+            (group / "memory.swappiness").write_text("100")
+            (group / "memory.force_empty").write_text("0")
+            (group / "memory.swappiness").write_text("0")
+        else:
+            (group / "memory.swap.max").write_text("max")
+            (group / "memory.reclaim").write_text(str(200 * MIB))
+            (group / "memory.swap.max").write_text("0")
+
+
+def test_it_does_not_get_less_than_is_out(node):
+    """It runs, and most of its memory is out: that comes in again with the first touch."""
+    other, _ = begin(node, 1)
+    other.doze()  # there is something to page out to
+    session = Session(node, limits={"memory_bytes": 900 * MIB, "cpus": 0, "pids": 0})
+    session.start()
+    session.ask("fill", mib=200, timeout=60)
+    before = session.ask("state")
+    page_out(session)
+    status = node.sessions()[session.id]
+    assert status["out_bytes"] > 150 * MIB and not status["frozen"], status
+    for mib in 100, 220:
+        with pytest.raises(Refused) as refused:
+            node.ask("PUT", f"/v1/sessions/{session.id}/limits", {"memory_bytes": mib * MIB, "cpus": 0, "pids": 0})
+        assert refused.value.status == 409 and "it uses 2" in str(refused.value), refused.value
+    assert node.sessions()[session.id]["memory_limit"] == 900 * MIB
+    assert_same(before, session.ask("state"))
 
 
 def test_what_is_shared_goes_out_too(node):

@@ -271,11 +271,17 @@ def test_an_outage_hides_nothing(make_node, aws):
     aws.set(action=None)
     aws.open()
     has(node)
-    aws.set(drop=True)
-    time.sleep(0.5)
-    aws.evict(60)
-    aws.set(drop=False)
-    has(node, "evict")
+    for how in "drop", "hang":
+        aws.set(**{how: True})
+        time.sleep(0.5)
+        aws.evict(60)
+        aws.set(**{how: False})
+        has(node, "evict")
+        aws.set(**{how: True}, action=None)
+        time.sleep(0.5)
+        assert notices(node)
+        aws.set(**{how: False})
+        has(node)
 
 
 @pytest.mark.timeout(200)
@@ -377,6 +383,15 @@ def test_azure(make_node, azure):
         azure.set(override={"scheduledevents": (200, odd)})
         rounds(azure, 3, "scheduledevents")
         has(node, "reboot", "rebalance")
+    for status in 404, 500, 503:
+        azure.set(override={"scheduledevents": (status, PAGE)})
+        rounds(azure, 2, "scheduledevents")
+        has(node, "reboot", "rebalance")
+    azure.set(override={}, hang=True)
+    time.sleep(0.5)
+    has(node, "reboot", "rebalance")
+    azure.set(hang=False, events=[])
+    has(node)
 
 
 # --- files, commands, drills -------------------------------------------------------------------
