@@ -3,6 +3,7 @@
 #include "node/move_ahead.h"
 
 #include "base/cleanup.h"
+#include "store/page_cipher.h"
 #include "store/seal.h"
 #include "store/store.h"
 
@@ -66,9 +67,12 @@ int move_ahead_new(const char *dir, uint64_t most, struct move_ahead **to, struc
 	*a = (struct move_ahead) { .fd = -1,
 				   .most = most,
 				   .size = FIRST_ROOM,
-				   .table = calloc(FIRST_ROOM, sizeof(*a->table)) };
-	int r = a->table ? seal_random(a->key, sizeof(a->key), e)
-			 : error_set(e, ENOMEM, "out of memory");
+				   .table = calloc(FIRST_ROOM, sizeof(*a->table)),
+				   .sealed = malloc(STORE_FRAME_BYTES) };
+	int r = a->table && a->sealed ? seal_random(a->key, sizeof(a->key), e)
+				      : error_set(e, ENOMEM, "out of memory");
+	if (r == 0)
+		r = page_cipher_new(&a->cipher, e);
 	if (r == 0) {
 		a->fd = open(dir, O_TMPFILE | O_EXCL | O_RDWR | O_CLOEXEC, 0600);
 		if (a->fd < 0)
@@ -87,6 +91,8 @@ void *move_ahead_free(struct move_ahead *a)
 	if (!a)
 		return NULL;
 	cleanup_close_fd(&a->fd);
+	page_cipher_free(a->cipher);
+	free(a->sealed);
 	free(a->table);
 	free(a);
 	return NULL;
@@ -97,7 +103,12 @@ static off_t place_in_file(const struct move_copy *c, uint64_t address)
 	return (off_t)c->number * STORE_FRAME_BYTES + (off_t)(address % STORE_FRAME_BYTES);
 }
 
-static int write_at(int fd, const char *from, size_t len, off_t at)
+static uint64_t page_in_file(const struct move_copy *c, uint64_t address)
+{
+	return (uint64_t)place_in_file(c, address) / STORE_PAGE;
+}
+
+static int write_at(int fd, const unsigned char *from, size_t len, off_t at)
 {
 	while (len > 0) {
 		ssize_t n = pwrite(fd, from, len, at);
@@ -153,8 +164,11 @@ static int put_piece(struct move_ahead *a, const struct move_range *piece, const
 		return r;
 	uint16_t bits = bits_of(piece->address, piece->pages);
 	c->pages &= (uint16_t)~bits;
-	r = write_at(a->fd, from, piece->pages * (size_t)STORE_PAGE,
-		     place_in_file(c, piece->address));
+	r = page_cipher_seal(a->cipher, page_in_file(c, piece->address), from, piece->pages,
+			     a->sealed);
+	if (r == 0)
+		r = write_at(a->fd, a->sealed, piece->pages * (size_t)STORE_PAGE,
+			     place_in_file(c, piece->address));
 	if (r < 0)
 		return error_set(e, -r, "cannot keep memory that came ahead");
 	c->pages |= bits;
@@ -187,6 +201,9 @@ bool move_ahead_get(const struct move_ahead *a, const struct move_range *range, 
 	if (range->pages == 0 || last / STORE_FRAME_BYTES != frame || !c->pid)
 		return false;
 	uint16_t bits = bits_of(range->address, range->pages);
-	return (c->pages & bits) == bits && read_at(a->fd, to, range->pages * (size_t)STORE_PAGE,
-						    place_in_file(c, range->address));
+	return (c->pages & bits) == bits &&
+	       read_at(a->fd, to, range->pages * (size_t)STORE_PAGE,
+		       place_in_file(c, range->address)) &&
+	       page_cipher_open(a->cipher, page_in_file(c, range->address), to, range->pages, to) ==
+		       0;
 }

@@ -5,8 +5,8 @@
 /*
  * Memory of a session that came ahead of it, while it ran elsewhere: copies that
  * may be true or not, until the node where it stands still says so of each by its
- * digest (MOVE_SAME). In a file without a name, so that nothing of it outlives
- * this program.
+ * digest (MOVE_SAME). In a file without a name, enciphered, so that nothing of it
+ * outlives this program.
  *
  * Filled by one thread; then read by any.
  */
@@ -16,6 +16,8 @@
 
 struct move_ahead {
 	int fd;
+	struct page_cipher *cipher;  /* of what is in it */
+	unsigned char *sealed;       /* room for a frame */
 	unsigned char key[MOVE_KEY]; /* of its digests: random, this copy's own */
 	uint64_t bytes, most;        /* of the file */
 	struct move_rates rates;     /* how they came */

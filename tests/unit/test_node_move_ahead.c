@@ -91,6 +91,28 @@ static void test_many(void **state)
 	move_ahead_free(a);
 }
 
+/* On the disk nobody can read it. */
+static void test_nothing_can_be_read(void **state)
+{
+	(void)state;
+	static unsigned char raw[2 * STORE_FRAME_BYTES], again[STORE_FRAME_BYTES];
+	struct move_ahead *a = make(UINT64_MAX), *b = make(UINT64_MAX);
+	assert_int_equal(put(a, 7, 0, 32, 1), 0);
+	assert_int_equal(put(b, 7, 0, 16, 1), 0);
+	assert_int_equal(pread(a->fd, raw, sizeof(raw), 0), sizeof(raw));
+	assert_int_equal(pread(b->fd, again, sizeof(again), 0), sizeof(again));
+	const uint64_t words[] = { 7, 3, 1 };
+	static const unsigned char zeros[64];
+	assert_null(memmem(raw, sizeof(raw), words, sizeof(words)));
+	assert_null(memmem(raw, sizeof(raw), zeros, sizeof(zeros)));
+	/* Nor that two are the same, in one file or in two. */
+	assert_memory_not_equal(raw + PAGE + 64, raw + 2 * PAGE + 64, 64);
+	assert_memory_not_equal(raw, again, 64);
+	assert_true(has(a, 7, 16, 16, 1));
+	move_ahead_free(a);
+	move_ahead_free(b);
+}
+
 /* What is there already may come anew, and stays. */
 static void test_room(void **state)
 {
@@ -138,9 +160,8 @@ static int tear_down(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_put_and_get),
-		cmocka_unit_test(test_many),
-		cmocka_unit_test(test_room),
+		cmocka_unit_test(test_put_and_get),         cmocka_unit_test(test_many),
+		cmocka_unit_test(test_nothing_can_be_read), cmocka_unit_test(test_room),
 		cmocka_unit_test(test_nothing_stays),
 	};
 	return cmocka_run_group_tests(tests, set_up, tear_down);
