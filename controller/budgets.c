@@ -187,16 +187,26 @@ static int write_told(struct controller *c, const struct budget_view *view, size
 	return r;
 }
 
+/* With the next look it is told after all. */
+static void take_back_told(struct controller *c, const struct budget_view *view, size_t i)
+{
+	const struct budget_facts *f = &view->facts[i];
+	const struct budget_decision before = { .level = f->told, .from = f->told_of };
+	budgets_keep(&c->budgets->kept, &view->rules[i], &before);
+}
+
 static void tell(struct controller *c, struct budget_view *view)
 {
 	for (size_t i = 0; i < view->count; i++) {
 		struct error e = ERROR_INIT;
 		if (!view->decisions[i].tell)
 			continue;
-		if (write_told(c, view, i, &e) < 0)
-			log_error("that the budget of %s is %s cannot be recorded: %s",
-				  view->rules[i].group, budget_level_name(view->decisions[i].level),
-				  e.text);
+		if (write_told(c, view, i, &e) == 0)
+			continue;
+		take_back_told(c, view, i);
+		log_error("that the budget of %s is %s cannot be recorded: %s",
+			  view->rules[i].group, budget_level_name(view->decisions[i].level),
+			  e.text);
 	}
 }
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from accountkit import TYPE
+from accountkit import TYPE, database
 from basekit import BUILD, wait_for
 from elsad_doubles import iso
 from elsad_kit import ApiError, Elsad
@@ -80,6 +80,24 @@ def test_told_once(elsad: Elsad):
     give(elsad, budget(PLENTY))
     wait_for("it to be told that there is more", lambda: told(elsad)[-1] == "budget-renewed", unless=elsad.why_dead)
     assert told(elsad) == ["budget-near", "budget-spent", "budget-renewed"]
+
+
+def test_told_when_it_can_be_recorded(elsad: Elsad):
+    """What could not be is not taken for told."""
+    give(elsad, budget(PLENTY))
+    wait_level(elsad, "within")
+    db = database(elsad)
+    db.execute("CREATE TRIGGER no BEFORE INSERT ON events WHEN NEW.what = 'budget-spent' "
+               "BEGIN SELECT RAISE(ABORT, 'not now'); END")
+    db.commit()
+    give(elsad, budget(NOTHING))
+    wait_level(elsad, "spent")
+    wait_for("it to fail", lambda: "cannot be recorded" in elsad.log.read_text(), unless=elsad.why_dead)
+    db.execute("DROP TRIGGER no")
+    db.commit()
+    db.close()
+    elsad.reload()
+    wait_for("it to be told", lambda: told(elsad) == ["budget-spent"], unless=elsad.why_dead)
 
 
 def test_its_sessions_sleep_sooner(elsad: Elsad):
