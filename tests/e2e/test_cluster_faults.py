@@ -6,6 +6,7 @@ nothing is lost that was put away in time, and no more than since its last snaps
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import sys
 import time
@@ -331,6 +332,7 @@ def test_the_hub_is_away_meanwhile(bed: Bed, how: str):
     finally:
         if how == "silent":
             bed.c.hub.hub.signal(signal.SIGCONT)
+            os.kill(bed.c.hub.hub.process.pid, signal.SIGCONT)  # nsenter stops with its child
     if how == "down":
         bed.c.hub.start_hub()
     bed.end()
