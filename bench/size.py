@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""size.*: the reference trace through the simulator: how long it takes, and what it says; a pass of
-decisions over many sessions; the account that elsad keeps against one counted again from its events; kernels
-that grow on a node too small for them."""
+"""size.*: the reference trace through the simulator: how long it takes, and what it says, without size classes
+and with them; a pass of decisions over many sessions; the account that elsad keeps against one counted again from
+its events; kernels that grow on a node too small for them."""
 
 from __future__ import annotations
 
@@ -40,9 +40,9 @@ def generate(trace: Path) -> float:
     return used() - begin
 
 
-def simulate(trace: Path) -> tuple[dict, float]:
+def simulate(trace: Path, *options: str) -> tuple[dict, float]:
     begin = used()
-    said = subprocess.run([ELSA, "simulate", str(trace), "--json"], capture_output=True, check=True)
+    said = subprocess.run([ELSA, "simulate", str(trace), "--json", *options], capture_output=True, check=True)
     return json.loads(said.stdout), used() - begin
 
 
@@ -109,5 +109,24 @@ def simulator(report) -> None:
     report.plain("evicted", ours["evictions"]["sessions"], "sessions")
 
 
+SIZES = """\
+session.memory = "8G"
+session.memory_most = "16G"
+""" + "".join(f'[[size.class]]\nname = "of-{memory}"\nmemory = "{memory}"\n' for memory in ("1G", "4G", "8G"))
+
+
+def right_sizing(report) -> None:
+    """What it saves where each session has 8 GiB otherwise."""
+    trace, config = DIRECTORY / "reference.trace", DIRECTORY / "sizes.toml"
+    config.write_text(SIZES)
+    generate(trace)
+    found, seconds = simulate(trace, "--config", str(config))
+    ways = {way["way"]: way for way in found["ways"]}
+    ours, one = ways["elsa"], ways["one-size"]
+    report.plain("simulated_sizes", seconds, "s of a core")
+    report.plain("cost_by_one_size", ours["cost"] / one["cost"], "times")
+    report.plain("out_of_memory", ours["sizes"]["out_of_memory"], "sessions")
+
+
 def measure(report) -> None:
-    run_parts(report, account_recount, decision_pass, growing, simulator)
+    run_parts(report, account_recount, decision_pass, growing, simulator, right_sizing)
