@@ -17,7 +17,7 @@ T      ?=
 # How long `make fuzz` gives each target
 FUZZ_SECONDS ?= 20
 
-.PHONY: help setup build build-asan build-tsan build-fuzz test unit unit-sanitized e2e fuzz bench package \
+.PHONY: help setup build build-asan build-tsan build-fuzz test unit unit-all e2e fuzz bench package \
         demo fmt tidy shell clean distclean
 
 help: ## this list
@@ -33,10 +33,10 @@ build-asan build-tsan build-fuzz: build-%: ## the same with sanitizers, or the f
 	@$(MAKE) --no-print-directory build PRESET=$*
 
 # End-to-end tests leave processors idle.
-test: unit ## all unit tests, also with sanitizers beside all end-to-end tests
-	@tools/e2e --beside unit-sanitized
+test: build ## all unit tests, also with sanitizers, beside all end-to-end tests
+	@tools/e2e --beside unit-all
 
-unit-sanitized:
+unit-all: unit
 	@$(MAKE) --no-print-directory unit PRESET=asan UNIT_AT_ONCE=2
 	@$(MAKE) --no-print-directory unit PRESET=tsan UNIT_AT_ONCE=2
 
