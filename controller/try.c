@@ -272,9 +272,8 @@ static json_t *decide_known(struct controller *c, struct config *config, struct 
 /* --- a trial -------------------------------------------------------------------------------------
  */
 
-/* What is on record is read of a few sessions at a time, since others wait for the loop; their rows
- * are printed at once, since to print and to free those of thousands of sessions stops it as well.
- */
+/* What is on record is read of a few sessions at a time, since others wait for the loop. Rows are
+ * printed and freed as they come: those of thousands of sessions together would stop it as well. */
 struct trial {
 	struct controller *controller;
 	struct config *config;
@@ -283,13 +282,17 @@ struct trial {
 	struct size_trial *sizes;
 	char (*ids)[ID_SIZE];
 	size_t count, next;
-	json_t *answer;
+	json_t *known;                    /* lists of rows */
+	void *list;                       /* the one that is being printed; NULL: all are */
+	size_t row;                       /* the next of that */
+	struct buf text;                  /* the answer */
 	struct buf retention, sizes_text; /* rows, with a comma between them */
 };
 
 static void *trial_free(struct trial *t)
 {
-	json_decref(t->answer);
+	json_decref(t->known);
+	buf_deinit(&t->text);
 	buf_deinit(&t->retention);
 	buf_deinit(&t->sizes_text);
 	if (t->timer)
@@ -306,30 +309,50 @@ static void caller_left(void *arg)
 	trial_free(arg);
 }
 
-static int put_together(const struct trial *t, struct buf *to, struct error *e)
+static int too_long(int r, struct error *e)
 {
-	cleanup_free char *known = json_dumps(t->answer, JSON_COMPACT);
-	if (!known)
-		return error_set(e, ENOMEM, "out of memory");
-	known[strlen(known) - 1] = '\0'; /* the object goes on */
-	int r = buf_printf(to, "%s,\"retention\":[%s],\"sizes\":[%s]}\n", known,
-			   buf_text(&t->retention), buf_text(&t->sizes_text));
 	return r < 0 ? error_set(e, -r, "the answer is too long") : 0;
 }
 
 static void trial_ends(struct trial *t, int r, struct error *e)
 {
-	cleanup_buf struct buf text = BUF_INIT(3 * (size_t)TEXT_MOST);
 	http_exchange_on_close(t->x, NULL, NULL);
 	if (r == 0)
-		r = put_together(t, &text, e);
+		r = too_long(buf_printf(&t->text, "\"retention\":[%s],\"sizes\":[%s]}\n",
+					buf_text(&t->retention), buf_text(&t->sizes_text)),
+			     e);
 	if (r == 0) {
 		http_reply_header(t->x, "Cache-Control", "no-store");
-		http_reply_text(t->x, 200, "application/json", text.data, text.len);
+		http_reply_text(t->x, 200, "application/json", t->text.data, t->text.len);
 	} else {
 		http_reply_error(t->x, e);
 	}
 	trial_free(t);
+}
+
+static int print_row(struct buf *to, bool first, const json_t *row, struct error *e)
+{
+	cleanup_free char *text = json_dumps(row, JSON_COMPACT);
+	return too_long(text ? buf_printf(to, "%s%s", first ? "" : ",", text) : -ENOMEM, e);
+}
+
+/* The next row of what is known, which is freed, or the end of a list. */
+static int print_known(struct trial *t, struct error *e)
+{
+	json_t *rows = json_object_iter_value(t->list);
+	int r = 0;
+	if (t->row == 0)
+		r = buf_printf(&t->text, "\"%s\":[", json_object_iter_key(t->list));
+	if (r == 0 && t->row < json_array_size(rows)) {
+		r = print_row(&t->text, t->row == 0, json_array_get(rows, t->row), e);
+		json_array_set_new(rows, t->row++, json_null());
+		return r;
+	}
+	if (r == 0)
+		r = buf_printf(&t->text, "],");
+	t->list = json_object_iter_next(t->known, t->list);
+	t->row = 0;
+	return too_long(r, e);
 }
 
 static int add_row(struct buf *to, json_t *now, json_t *then, struct error *e)
@@ -337,15 +360,14 @@ static int add_row(struct buf *to, json_t *now, json_t *then, struct error *e)
 	if (!then)
 		return 0;
 	compare_row(then, now);
-	cleanup_free char *text = json_dumps(then, JSON_COMPACT);
+	int r = print_row(to, to->len == 0, then, e);
 	json_decref(now);
 	json_decref(then);
-	int r = text ? buf_printf(to, "%s%s", to->len ? "," : "", text) : -ENOMEM;
-	return r < 0 ? error_set(e, -r, "the answer is too long") : 0;
+	return r;
 }
 
 /* It may have gone meanwhile. */
-static int try_one(struct trial *t, const char *id, struct error *e)
+static int try_session(struct trial *t, const char *id, struct error *e)
 {
 	struct session *s = sessions_by_id(t->controller, id);
 	if (!s)
@@ -359,6 +381,16 @@ static int try_one(struct trial *t, const char *id, struct error *e)
 	return r < 0 ? r : add_row(&t->sizes_text, now, then, e);
 }
 
+static bool is_done(const struct trial *t)
+{
+	return !t->list && t->next == t->count;
+}
+
+static int try_next(struct trial *t, struct error *e)
+{
+	return t->list ? print_known(t, e) : try_session(t, t->ids[t->next++], e);
+}
+
 static void try_some(evutil_socket_t fd, short what, void *arg)
 {
 	const struct timeval pause = retry_timeval(SLICE_PAUSE_MS);
@@ -368,9 +400,9 @@ static void try_some(evutil_socket_t fd, short what, void *arg)
 	int r = 0;
 	(void)fd;
 	(void)what;
-	while (r == 0 && t->next < t->count && clock_mono() < until)
-		r = try_one(t, t->ids[t->next++], &e);
-	if (r < 0 || t->next == t->count)
+	while (r == 0 && !is_done(t) && clock_mono() < until)
+		r = try_next(t, &e);
+	if (r < 0 || is_done(t))
 		trial_ends(t, r, &e);
 	else
 		event_add(t->timer, &pause);
@@ -390,6 +422,7 @@ static int trial_new(struct controller *c, struct config *config, struct http_ex
 			      .x = x,
 			      .timer = evtimer_new(c->base, try_some, t),
 			      .ids = calloc(sessions_count(c) + 1, ID_SIZE),
+			      .text = BUF_INIT(3 * (size_t)TEXT_MOST),
 			      .retention = BUF_INIT(TEXT_MOST),
 			      .sizes_text = BUF_INIT(TEXT_MOST) };
 	if (!t->timer || !t->ids)
@@ -399,8 +432,11 @@ static int trial_new(struct controller *c, struct config *config, struct http_ex
 	int r = size_trial_new(c, config, &t->sizes, e);
 	if (r < 0)
 		return r;
-	t->answer = decide_known(c, config, e);
-	return t->answer ? 0 : -EINVAL;
+	t->known = decide_known(c, config, e);
+	if (!t->known)
+		return -EINVAL;
+	t->list = json_object_iter(t->known);
+	return buf_append(&t->text, "{", 1) < 0 ? error_set(e, ENOMEM, "out of memory") : 0;
 }
 
 void policy_try(struct controller *c, struct config *config, struct http_exchange *x)
