@@ -292,6 +292,12 @@ int budgets_check_start(const struct session *s, const json_t *told, const char 
 	return 0;
 }
 
+const char *budgets_spot_again(const struct session *s)
+{
+	const char *spot;
+	return budgets_check_start(s, NULL, &spot, NULL) < 0 ? NULL : spot;
+}
+
 /* --- life ----------------------------------------------------------------------------------------
  */
 

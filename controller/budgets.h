@@ -29,6 +29,9 @@ int64_t budgets_timeout(const struct session *s);
 int budgets_check_start(const struct session *s, const json_t *groups, const char **spot,
 			struct error *e);
 
+/* Why a start of it that was let in is tried again on spot machines only; NULL: on any. */
+const char *budgets_spot_again(const struct session *s);
+
 /* Of all, and of those of the session's user, or NULL of all, for /v1/explain and /v1/budgets. */
 json_t *budgets_json(const struct controller *c, const struct session *s);
 /* For /metrics. */

@@ -5,6 +5,7 @@
 #include "base/cleanup.h"
 #include "base/fs.h"
 #include "base/log.h"
+#include "controller/budgets.h"
 #include "controller/capacity.h"
 #include "controller/checkpoints.h"
 #include "controller/effect_text.h"
@@ -40,6 +41,8 @@ static bool is_another_left(const struct effect *effect, struct error *e)
 	struct placing what = placing_of(s, effect->kind == EFFECT_RESTORE);
 	struct node *to = NULL;
 	what.not_on = effect->node;
+	if (effect->kind == EFFECT_START)
+		what.spot = budgets_spot_again(s);
 	if (tried_count(s->row.tried) + 1 >= TRIED_MOST) {
 		error_set(e, EAGAIN, "%d nodes were tried", TRIED_MOST);
 		return false;

@@ -92,6 +92,7 @@ int ledger_total(struct controller *c, struct db_account_sums *to, struct error 
  */
 
 struct adding {
+	struct controller *c;
 	struct ledger_group *groups;
 	size_t count;
 	wall_ms from, now;
@@ -110,6 +111,22 @@ static int add_days(const struct db_account_row *row, void *arg)
 	return 0;
 }
 
+/* As the Hub says now, which the account hears when it is charged next; else as it has them. */
+static void add_to_groups(const struct adding *a, const struct db_account *account, double cost)
+{
+	const struct person *person = sessions_person(a->c, account->user);
+	size_t i;
+	json_t *group;
+	if (person && person->groups) {
+		for (char **own = person->groups; *own; own++)
+			add_cost(a, *own, cost);
+		return;
+	}
+	cleanup_json json_t *list = account->groups ? json_loads(account->groups, 0, NULL) : NULL;
+	json_array_foreach (list, i, group)
+		add_cost(a, json_string_value(group), cost);
+}
+
 /* What no day has yet. */
 static int add_since(const struct db_account *account, void *arg)
 {
@@ -117,14 +134,10 @@ static int add_since(const struct db_account *account, void *arg)
 	const struct account_basis basis = ledger_basis(account);
 	struct account_sums sums = { 0 };
 	wall_ms since = account->since > a->from ? account->since : a->from;
-	if (!account->groups || since >= a->now)
+	if (since >= a->now)
 		return 0;
 	account_add(&sums, &basis, a->now - since);
-	cleanup_json json_t *list = json_loads(account->groups, 0, NULL);
-	size_t i;
-	json_t *group;
-	json_array_foreach (list, i, group)
-		add_cost(a, json_string_value(group), sums.machine + sums.store);
+	add_to_groups(a, account, sums.machine + sums.store);
 	return 0;
 }
 
@@ -132,7 +145,7 @@ int ledger_groups(struct controller *c, wall_ms from, struct ledger_group *group
 		  struct error *e)
 {
 	ledger_check_clock(c);
-	struct adding adding = { .groups = groups, .count = count, .from = from };
+	struct adding adding = { .c = c, .groups = groups, .count = count, .from = from };
 	adding.now = clock_wall();
 	int r = db_account_report(c->db, ACCOUNT_BY_GROUP, account_day(from), add_days, &adding, e);
 	return r == 0 ? db_account_each(c->db, add_since, &adding, e) : r;

@@ -179,6 +179,15 @@ static struct placing placing_of_start(const struct waiting *w, bool restore)
 	return placing_of(w->session, restore);
 }
 
+/* Of one that was begun before, and failed for its node's sake. */
+static struct placing placing_again(const struct session *s, bool restore)
+{
+	struct placing what = placing_of(s, restore);
+	if (!restore)
+		what.spot = budgets_spot_again(s);
+	return what;
+}
+
 bool wake_placing(struct session *s, struct placing *what)
 {
 	struct waiting *w = find_waiting(s);
@@ -187,7 +196,7 @@ bool wake_placing(struct session *s, struct placing *what)
 	bool restore = lifecycle_step(&now, event).action == ACTION_RESTORE;
 	if (!w && !s->waiting)
 		return false;
-	*what = w ? placing_of_start(w, restore) : placing_of(s, restore);
+	*what = w ? placing_of_start(w, restore) : placing_again(s, restore);
 	return true;
 }
 
@@ -296,7 +305,7 @@ static void wake(struct session *s)
 	struct session_change change = { .event = EVENT_START, .who = WHO, .why = "in-use" };
 	struct session_now now = session_now(s);
 	bool restore = lifecycle_step(&now, EVENT_START).action == ACTION_RESTORE;
-	struct placing what = placing_of(s, restore);
+	struct placing what = placing_again(s, restore);
 	struct error e = ERROR_INIT;
 	bool asleep = s->state == SESSION_ASLEEP;
 	if (asleep && !asleep_may_try(s))

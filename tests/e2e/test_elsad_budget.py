@@ -13,6 +13,7 @@ from accountkit import TYPE, database
 from basekit import BUILD, wait_for
 from elsad_doubles import iso
 from elsad_kit import ApiError, Elsad
+from elsad_nodes_kit import Cluster
 
 NOTHING, PLENTY = 1e-12, 1e9
 
@@ -167,6 +168,22 @@ def test_on_spot_machines_only(elsad: Elsad):
         elsad.start_session("dan", groups=["course"])
     assert refused.value.status == 507 and "the budget of the group course is spent" in str(refused.value)
     elsad.run("eve", groups=["staff"])
+
+
+def test_a_start_that_fails_is_tried_on_spot_machines_only(tmp_path: Path):
+    """And what a session costs counts from the moment in which the Hub says whose it is."""
+    cluster = Cluster(tmp_path)
+    cluster.elsad.write_config(hub={"poll": "1s"}, budget={"group": [budget(NOTHING, starts="spot")]})
+    cluster.elsad.hub.add("bob", groups=["course"], **{"": iso(0)})
+    with cluster:
+        spot = cluster.add("n1", price="spot", instance_type=TYPE["instance_type"])
+        cluster.elsad.run("bob", groups=["course"])
+        wait_level(cluster.elsad, "spent")
+        dear = cluster.add("n2", price="on-demand", instance_type=TYPE["instance_type"])
+        spot.fail["start"] = {"fault": "full", "text": "the disk is full", "step": "images"}
+        done = cluster.elsad.follow(cluster.elsad.start_session("bob", "two", groups=["course"]))
+        assert done["state"] == "failed" and "the budget of the group course is spent" in done["error"]["text"], done
+        assert not dear.running
 
 
 def test_tried(elsad: Elsad):
