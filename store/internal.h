@@ -143,6 +143,8 @@ int store_mark(struct store *store, const char *session, int64_t generation, str
 /* Idempotent; delists it. A mark that cannot be removed is found to be dead later. */
 void store_unmark(struct store *store, const char *session, int64_t generation,
 		  struct store_writer *w);
+/* Delists it; its mark stays, and is found to be dead later. */
+void store_leave_mark(struct store *store, struct store_writer *w);
 /* Whether the process that put a mark, or a sweep's, may still be at work. */
 int store_mark_live(struct store *store, const struct store_object *mark, bool *result,
 		    struct error *e);

@@ -128,6 +128,12 @@ void store_unmark(struct store *store, const char *session, int64_t generation,
 	w->id[0] = '\0';
 }
 
+void store_leave_mark(struct store *store, struct store_writer *w)
+{
+	delist(store, w);
+	w->id[0] = '\0';
+}
+
 static char *announce_key(const char *session, enum store_kind kind, const struct store_writer *w)
 {
 	return str_printf("s/%s/%s%s", session,

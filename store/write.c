@@ -270,21 +270,28 @@ void write_stop(struct store_write *w)
 	packer_free(packer);
 }
 
-/* What cannot be removed now is found by store_gc(). */
+static int remove_pack(const struct store_write *w, size_t number)
+{
+	struct manifest_pack pack = { .generation = w->generation, .number = (uint32_t)number };
+	cleanup_free char *key = NULL;
+	memcpy(pack.writer, w->id, sizeof(pack.writer));
+	int r = store_pack_key(w->session, &pack, &key, NULL);
+	return r < 0 ? r : object_remove(w->store->objects, key, NULL);
+}
+
+/* What cannot be removed now is found by store_gc(). Where one cannot be, the store is not asked for
+ * the others: the session is busy meanwhile, and may have to leave its machine. */
 void write_take_back(struct store_write *w)
 {
-	bool all = true;
-	for (size_t i = 0; i < w->pack_count && !w->keep; i++) {
-		struct manifest_pack pack = { .generation = w->generation, .number = (uint32_t)i };
-		cleanup_free char *key = NULL;
-		memcpy(pack.writer, w->id, sizeof(pack.writer));
-		if (store_pack_key(w->session, &pack, &key, NULL) < 0 ||
-		    object_remove(w->store->objects, key, NULL) < 0)
-			all = false;
-	}
-	if (all && !w->keep)
-		w->pack_count = 0;
-	store_unmark(w->store, w->session, w->generation, &w->writer);
+	int r = 0;
+	if (!w->writer.id[0])
+		return;
+	for (size_t i = 0; i < w->pack_count && !w->keep && r == 0; i++)
+		r = remove_pack(w, i);
+	if (r == 0)
+		store_unmark(w->store, w->session, w->generation, &w->writer);
+	else
+		store_leave_mark(w->store, &w->writer);
 }
 
 static void free_lists(struct store_write *w)

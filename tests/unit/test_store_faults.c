@@ -19,15 +19,17 @@ struct trouble {
 	bool forever; /* ... and all after it */
 	bool done;    /* it has been done all the same */
 	int r;
+	atomic_int refused; /* removals */
 };
 
 static int fail_at(enum hook_call call, int number, const char *key, int *after, void *arg)
 {
-	const struct trouble *f = arg;
-	(void)call;
+	struct trouble *f = arg;
 	(void)key;
 	if (number != f->at && !(f->forever && number > f->at))
 		return 0;
+	if (call == HOOK_REMOVE)
+		atomic_fetch_add(&f->refused, 1);
 	if (!f->done)
 		return f->r;
 	*after = f->r;
@@ -42,17 +44,20 @@ static void small_model(struct model *m)
 
 /* A second checkpoint of a session is written, with a fault: it is there and whole, or it is not
  * there; the first one is as before; and what is left is found by gc. */
-static bool write_with(struct kit *k, const struct trouble *f, const struct model *first,
+static bool write_with(struct kit *k, struct trouble *f, const struct model *first,
 		       const struct model *second)
 {
 	struct error e = ERROR_INIT;
 	hook_on(k->s);
-	hook.arg = (void *)f;
+	hook.arg = f;
 	hook.before = fail_at;
 	atomic_store(&hook.number, 0);
+	atomic_store(&f->refused, 0);
 	int r = model_try(k->s, 2, second, NULL, &e);
 	int requests = atomic_load(&hook.number);
 	hook.before = NULL;
+	/* Each takes as long as a request is tried for. */
+	assert_true(atomic_load(&f->refused) <= 2);
 	if (r < 0)
 		assert_true(e.text[0] && e.fault != FAULT_NONE);
 	bool there = kit_count(k->s, "/2/manifest").count;
