@@ -86,16 +86,21 @@ class Server:
         self.kernel = self.request("POST", "api/kernels", {"name": "python3"}, 60)["id"]
 
     def execute(self, code: str, timeout: float = 300) -> str:
-        """Runs a cell over a fresh websocket; what it printed, or OSError with its traceback."""
+        """Runs a cell over a fresh websocket; what it printed, or OSError with its traceback. A server whose
+        kernel is gone goes on sending pings, so the end after `timeout` is for all of it."""
         ws = websocket.WebSocket()
         ws.settimeout(timeout)
         path = f"{self.base}api/kernels/{self.kernel}/channels?session_id={self.session}"
         ws.connect(f"ws://{self.address}:{self.port}{path}",
                    socket=connect(self.address, self.port, self.netns, timeout),
                    header=[f"Authorization: token {self.token}"])
+        end = threading.Timer(timeout, ws.sock.shutdown, [socket.SHUT_RDWR])
+        end.daemon = True
+        end.start()
         try:
             return self._run_cell(ws, code)
         finally:
+            end.cancel()
             ws.close()
 
     def _run_cell(self, ws: websocket.WebSocket, code: str) -> str:

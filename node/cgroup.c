@@ -317,6 +317,56 @@ int cgroup_processes(const struct cgroup *cg, int (*each)(pid_t pid, void *arg),
 	return r;
 }
 
+/* --- at the limit ------------------------------------------------------------ */
+
+int cgroup_at_limit(const struct cgroup *cg, const struct session_limits *limits,
+		    enum cgroup_at_limit what, struct error *e)
+{
+	if (!cg->dirs[CGROUP_MEMORY] || limits->memory_bytes <= 0)
+		return 0;
+	return cg->ops->at_limit(cg, limits->memory_bytes, what, e);
+}
+
+int cgroup_ease(const struct cgroup *cg, const struct session_limits *limits, bool eased,
+		struct error *e)
+{
+	if (!cg->dirs[CGROUP_MEMORY] || limits->memory_bytes <= 0)
+		return 0;
+	return cg->ops->ease(cg, limits->memory_bytes, eased, e);
+}
+
+void cgroup_wake(const struct cgroup *cg)
+{
+	if (cg->dirs[CGROUP_MEMORY])
+		cg->ops->wake(cg);
+}
+
+int cgroup_notices_open(const struct cgroup *any, struct error *e)
+{
+	int fd = any->ops->notices_open();
+	return fd < 0 ? error_errno(e, "cannot be told of groups near their limit") : fd;
+}
+
+int cgroup_notices_add(const struct cgroup *cg, int fd, const int64_t *marks, size_t count,
+		       struct error *e)
+{
+	return cg->dirs[CGROUP_MEMORY] ? cg->ops->notices_add(cg, fd, marks, count, e) : 0;
+}
+
+void cgroup_notices_clear(int fd)
+{
+	char some[4096];
+	while (read(fd, some, sizeof(some)) == (ssize_t)sizeof(some))
+		;
+}
+
+uint64_t cgroup_identity(const struct cgroup *cg)
+{
+	struct stat st;
+	const char *dir = cg->dirs[CGROUP_MEMORY];
+	return dir && stat(dir, &st) == 0 ? st.st_ino : 0;
+}
+
 int cgroup_set_swap(const struct cgroup *cg, enum cgroup_swap what, struct error *e)
 {
 	return cg->dirs[CGROUP_MEMORY] ? cg->ops->swap(cg, what, e) : 0;

@@ -50,6 +50,15 @@ enum cgroup_swap {
 	CGROUP_SWAP_ALL     /* before any page cache */
 };
 
+/* What becomes of a process that needs memory above its group's limit. */
+enum cgroup_at_limit {
+	CGROUP_ENDS, /* the kernel ends one of the group */
+	/* It waits for as long as there is no more. That is so on version 1, but for system calls,
+	 * which fail (ENOMEM, EFAULT). On version 2 it is made slower and slower, and one is ended
+	 * only at a quarter more than the limit. */
+	CGROUP_WAITS
+};
+
 struct cgroup_usage {
 	int64_t memory_bytes; /* anonymous and shared, no page cache; what is in memory of it */
 	int64_t out_bytes;    /* ... and what is paged out; 0 where it is not counted */
@@ -60,6 +69,8 @@ struct cgroup_usage {
 	int64_t cpu_us;
 	int64_t processes;
 	int64_t oom_kills;
+	bool waits;   /* CGROUP_WAITS */
+	bool waiting; /* ... and some do */
 	/* How long something in it has waited for a processor, memory, a disk; where the kernel
 	 * tells of groups (version 2 with pressure stall information). */
 	bool stalls_known;
@@ -103,6 +114,28 @@ int cgroup_frozen(const struct cgroup *cg, bool *frozen, struct error *e);
 
 /* Its own state, whatever is above it: whether it was asked to freeze and not to thaw since. */
 bool cgroup_freeze_asked(const struct cgroup *cg);
+
+/* `limits`: what cgroup_create() was given. Without a limit there is nothing to set. */
+int cgroup_at_limit(const struct cgroup *cg, const struct session_limits *limits,
+		    enum cgroup_at_limit what, struct error *e);
+/* No limit for as long as somebody works on its processes, which stand still; and the limit
+ * again, or what it uses by now where that is more. */
+int cgroup_ease(const struct cgroup *cg, const struct session_limits *limits, bool eased,
+		struct error *e);
+/* Those that wait try again. The kernel wakes them when a limit is raised, but not one that was
+ * about to fall asleep just then. */
+void cgroup_wake(const struct cgroup *cg);
+
+/* A descriptor that becomes readable when something has happened to one of the groups added to it:
+ * its processes wait, or what it uses, page cache included, has come to a mark. Close it with
+ * close(2). */
+int cgroup_notices_open(const struct cgroup *any, struct error *e);
+/* Ends with the group. Added again: other marks besides, or none (version 2 knows only one). */
+int cgroup_notices_add(const struct cgroup *cg, int fd, const int64_t *marks, size_t count,
+		       struct error *e);
+void cgroup_notices_clear(int fd);
+/* Tells a group from another that had its name before; 0: there is none. */
+uint64_t cgroup_identity(const struct cgroup *cg);
 
 /* Without a memory controller there is nothing to set, and nothing is paged out. */
 int cgroup_set_swap(const struct cgroup *cg, enum cgroup_swap what, struct error *e);

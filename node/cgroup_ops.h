@@ -14,6 +14,13 @@ struct cgroup_ops {
 	int (*limit)(const struct cgroup *cg, const struct session_limits *limits, struct error *e);
 	int (*ask_freeze)(const struct cgroup *cg, bool freeze, struct error *e);
 	int (*frozen)(const struct cgroup *cg, bool *frozen, struct error *e);
+	int (*at_limit)(const struct cgroup *cg, int64_t limit, enum cgroup_at_limit what,
+			struct error *e);
+	int (*ease)(const struct cgroup *cg, int64_t limit, bool eased, struct error *e);
+	void (*wake)(const struct cgroup *cg);
+	int (*notices_open)(void); /* -1 with errno */
+	int (*notices_add)(const struct cgroup *cg, int fd, const int64_t *marks, size_t count,
+			   struct error *e);
 	int (*swap)(const struct cgroup *cg, enum cgroup_swap what, struct error *e);
 	/* At most so many bytes, of anonymous and shared memory first. 0 when some went out. */
 	int (*reclaim)(const struct cgroup *cg, int64_t bytes, struct error *e);
@@ -36,6 +43,9 @@ int64_t cgroup_read_stall(const char *dir, const char *file);
 int64_t cgroup_parse_stall(const char *text);
 /* The number that is all of DIR/file; -1 for "max" and on failure. */
 int64_t cgroup_read_number(const char *dir, const char *file);
+
+/* As good as no limit, and a number. */
+#define CGROUP_EASED_BYTES (INT64_C(1) << 50)
 
 /* Most that the kernel takes: anonymous memory alone. */
 #define SWAPPINESS_MOST 200

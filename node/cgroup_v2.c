@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/inotify.h>
 
 /* All of a group's entries name the same directory. */
 static const char *dir_of(const struct cgroup *cg)
@@ -61,11 +62,79 @@ static int write_cpu(const struct cgroup *cg, double cpus, struct error *e)
 	return cgroup_write(dir_of(cg), "cpu.max", text, e);
 }
 
+/* --- memory's limit ------------------------------------------------------------- */
+
+/* What is over memory.high is held up on its way out of the kernel, the longer the further over it
+ * is: from a fifth on two seconds for every quarter of a megabyte (mem_cgroup_handle_over_high()).
+ * So who has such a limit goes on to memory.max in minutes. */
+static bool waits(const struct cgroup *cg)
+{
+	return cgroup_read_number(dir_of(cg), "memory.high") > 0;
+}
+
+static int64_t last_of(int64_t limit)
+{
+	return limit + limit / 4;
+}
+
+static int v2_at_limit(const struct cgroup *cg, int64_t limit, enum cgroup_at_limit what,
+		       struct error *e)
+{
+	bool ends = what == CGROUP_ENDS;
+	int r = write_limit(cg, "memory.high", ends ? 0 : limit, e);
+	return r < 0 ? r : write_limit(cg, "memory.max", ends ? limit : last_of(limit), e);
+}
+
+/* The kernel ends a process of whoever uses more than a limit that it is given. */
+static int v2_ease(const struct cgroup *cg, int64_t limit, bool eased, struct error *e)
+{
+	enum { MARGIN = 1 << 20 };
+	bool has_high = waits(cg);
+	int64_t used = cgroup_read_number(dir_of(cg), "memory.current") + MARGIN;
+	int64_t last = has_high ? last_of(limit) : limit;
+	int64_t max = eased ? CGROUP_EASED_BYTES : used > last ? used : last;
+	int r = write_limit(cg, "memory.max", max, e);
+	if (r < 0 || !has_high)
+		return r;
+	return write_limit(cg, "memory.high", eased ? CGROUP_EASED_BYTES : limit, e);
+}
+
+/* Nobody sleeps for long. */
+static void v2_wake(const struct cgroup *cg)
+{
+	(void)cg;
+}
+
+static int v2_notices_open(void)
+{
+	return inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
+}
+
+/* The kernel tells of changed files of its own by inotify: memory.events, "high", is the mark. */
+static int v2_notices_add(const struct cgroup *cg, int fd, const int64_t *marks, size_t count,
+			  struct error *e)
+{
+	(void)marks;
+	(void)count;
+	cleanup_free char *path = fs_join(dir_of(cg), "memory.events");
+	if (!path)
+		return error_set(e, ENOMEM, "out of memory");
+	return inotify_add_watch(fd, path, IN_MODIFY) < 0 ? error_errno(e, "cannot watch %s", path)
+							  : 0;
+}
+
+static int limit_memory(const struct cgroup *cg, int64_t bytes, struct error *e)
+{
+	if (!waits(cg))
+		return write_limit(cg, "memory.max", bytes, e);
+	return v2_at_limit(cg, bytes, bytes > 0 ? CGROUP_WAITS : CGROUP_ENDS, e);
+}
+
 static int v2_limit(const struct cgroup *cg, const struct session_limits *limits, struct error *e)
 {
 	int r = 0;
 	if (cg->dirs[CGROUP_MEMORY])
-		r = write_limit(cg, "memory.max", limits->memory_bytes, e);
+		r = limit_memory(cg, limits->memory_bytes, e);
 	if (r == 0 && cg->dirs[CGROUP_PIDS])
 		r = write_limit(cg, "pids.max", limits->pids, e);
 	if (r == 0 && cg->dirs[CGROUP_CPU])
@@ -120,6 +189,14 @@ static void take_stalls(const char *dir, struct cgroup_usage *usage)
 	usage->io_stall_us = io;
 }
 
+/* Page cache, at memory.high, is let go of first, and nobody held up for it. */
+static bool is_held_up(const struct cgroup *cg, int64_t cache)
+{
+	int64_t high = cgroup_read_number(dir_of(cg), "memory.high");
+	return high > 0 && cache < high / 16 &&
+	       cgroup_read_number(dir_of(cg), "memory.current") >= high;
+}
+
 static int v2_usage(const struct cgroup *cg, struct cgroup_usage *usage, struct error *e)
 {
 	cleanup_buf struct buf text = BUF_INIT(65536);
@@ -129,12 +206,15 @@ static int v2_usage(const struct cgroup *cg, struct cgroup_usage *usage, struct 
 		usage->shared_bytes = cgroup_stat(buf_text(&text), "shmem");
 		usage->memory_bytes = cgroup_stat(buf_text(&text), "anon") + usage->shared_bytes;
 		usage->taken_bytes = cgroup_taken(buf_text(&text), usage->memory_bytes);
+		usage->waiting =
+			is_held_up(cg, cgroup_stat(buf_text(&text), "file") - usage->shared_bytes);
 		int64_t out = cgroup_read_number(dir_of(cg), "memory.swap.current");
 		usage->out_bytes = out > 0 ? out : 0;
 		buf_reset(&text);
 		if (r == 0)
 			r = cgroup_read(dir_of(cg), "memory.events", &text, e);
 		usage->oom_kills = cgroup_stat(buf_text(&text), "oom_kill");
+		usage->waits = waits(cg);
 	}
 	/* cpu.stat is there with or without the controller. */
 	buf_reset(&text);
@@ -151,6 +231,11 @@ const struct cgroup_ops cgroup_v2 = {
 	.limit = v2_limit,
 	.ask_freeze = v2_ask_freeze,
 	.frozen = v2_frozen,
+	.at_limit = v2_at_limit,
+	.ease = v2_ease,
+	.wake = v2_wake,
+	.notices_open = v2_notices_open,
+	.notices_add = v2_notices_add,
 	.swap = v2_swap,
 	.reclaim = v2_reclaim,
 	.usage = v2_usage,

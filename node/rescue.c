@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "node/cgroup.h"
 #include "node/hold.h"
+#include "node/rescue_notices.h"
 #include "policies/rescue.h"
 
 #include <errno.h>
@@ -14,10 +15,12 @@ enum {
 	LOOK_MS = 250,
 	HELD_MS = 120000,  /* that one stands still waiting for help */
 	PAUSE_MS = 600000, /* before it does so again */
+	RAISED_MS = 100,   /* what was seen to wait after a raise may have been woken by it */
 };
 
 struct rescue {
 	struct event *look;
+	struct rescue_notices *notices; /* NULL: the kernel tells of none */
 	struct rescue_rules rules;
 };
 
@@ -28,6 +31,9 @@ struct patient {
 	struct session_limits limits;
 	int64_t used, out; /* in memory; paged out */
 	bool treated;      /* it may be given more, or stand still; else it only takes up room */
+	bool lent_to;      /* ... or given more for as long as an effect has its journal */
+	bool waits;        /* at its limit, and is not ended */
+	bool waiting;      /* ... it does */
 };
 
 static int64_t ms(mono_us t)
@@ -41,6 +47,14 @@ static bool is_looked_at(struct node *node, struct session *s)
 {
 	bool stands = hold_any(node, s) && !hold_has(node, s, HOLD_MEMORY);
 	return !s->effect && !s->journal.effect && !stands && !s->journal.given_to &&
+	       s->journal.session.limits.memory_bytes > 0;
+}
+
+/* One that runs while an effect is under way, which may wait for it: for what is missing of its
+ * memory to find room. Under the lock. */
+static bool is_lent_to(struct node *node, const struct session *s)
+{
+	return s->effect && !hold_is_owned(node, s) && !hold_any(node, s) && !s->journal.given_to &&
 	       s->journal.session.limits.memory_bytes > 0;
 }
 
@@ -60,6 +74,14 @@ static void see_growth(struct session *s, int64_t used)
 	s->memory.at = now;
 }
 
+/* What it waits for may be there, and nobody tells it (cgroup_wake()). */
+static void see_waiting(struct patient *p)
+{
+	int64_t since = ms(clock_mono()) - ms(p->session->memory.raised);
+	p->waiting = since >= RAISED_MS;
+	cgroup_wake(&p->cgroup);
+}
+
 /* An effect may be at its journal. False: it is not here. */
 static bool admit(struct node *node, struct session *s, struct patient *p)
 {
@@ -67,6 +89,7 @@ static bool admit(struct node *node, struct session *s, struct patient *p)
 	bool alive = session_alive(node, s);
 	*p = (struct patient) { .session = s, .limits = s->journal.session.limits };
 	p->treated = alive && is_looked_at(node, s);
+	p->lent_to = alive && is_lent_to(node, s);
 	if (s->journal.given_to)
 		p->limits.memory_bytes = 0; /* it will take no more here */
 	pthread_mutex_unlock(&node->lock);
@@ -81,10 +104,13 @@ static int examine(struct node *node, struct patient *p, struct error *e)
 		r = cgroup_usage(&p->cgroup, &usage, e);
 	p->used = usage.memory_bytes;
 	p->out = usage.out_bytes;
-	if (r == 0 && p->treated)
+	p->waits = usage.waits;
+	if (r == 0 && (p->treated || p->lent_to))
 		see_growth(p->session, p->used);
 	else if (r < 0)
 		cgroup_deinit(&p->cgroup);
+	if (r == 0 && usage.waiting)
+		see_waiting(p);
 	return r;
 }
 
@@ -102,6 +128,8 @@ static int raise_limit(struct node *node, struct patient *p, int64_t bytes, stru
 	pthread_mutex_lock(&node->lock);
 	s->journal.session.limits = limits;
 	pthread_mutex_unlock(&node->lock);
+	s->memory.raised = clock_mono();
+	s->memory.until = s->memory.again = 0;
 	log_info("session %s uses %lld MiB: its limit is raised from %lld to %lld MiB", s->id,
 		 (long long)p->used >> 20, (long long)p->limits.memory_bytes >> 20,
 		 (long long)bytes >> 20);
@@ -120,8 +148,6 @@ static int stand_still(struct node *node, struct patient *p, int64_t wanted, str
 	struct session *s = p->session;
 	mono_us now = clock_mono();
 	if (!hold_has(node, s, HOLD_MEMORY)) {
-		if (ms(now) < ms(s->memory.until))
-			return 0; /* nobody could help it a while ago */
 		s->memory.until = now + HELD_MS * 1000LL;
 		log_warning("session %s stands still: it uses %lld of %lld MiB, and this node has "
 			    "no more for it",
@@ -130,7 +156,7 @@ static int stand_still(struct node *node, struct patient *p, int64_t wanted, str
 	} else if (s->memory.until == 0) {
 		s->memory.until = now + HELD_MS * 1000LL; /* since before this program began */
 	} else if (now >= s->memory.until) {
-		s->memory.until = now + PAUSE_MS * 1000LL;
+		s->memory.again = now + PAUSE_MS * 1000LL;
 		log_warning("session %s goes on without more memory: there was none for it "
 			    "anywhere",
 			    s->id);
@@ -140,29 +166,80 @@ static int stand_still(struct node *node, struct patient *p, int64_t wanted, str
 	return hold_take(node, s, HOLD_MEMORY, e);
 }
 
-/* `room`: what nobody was promised; less by what is given. */
-static void treat(struct node *node, struct patient *p, int64_t *room)
+static int let_wait(struct patient *p, bool waits, struct error *e)
 {
-	struct session *s = p->session;
-	struct error e = ERROR_INIT;
+	if (p->waits == waits)
+		return 0;
+	if (p->waiting)
+		log_warning("session %s waits for memory, and may have no more: the kernel ends "
+			    "one of its processes",
+			    p->session->id);
+	return cgroup_at_limit(&p->cgroup, &p->limits, waits ? CGROUP_WAITS : CGROUP_ENDS, e);
+}
+
+/* What it uses of that is put on record when the effect has ended. Not once that is at its
+ * processes (sandbox_ease()). */
+static int lend(struct node *node, struct patient *p, const struct rescue_decision *d,
+		struct error *e)
+{
+	int r = 0;
+	pthread_mutex_lock(&node->hold_lock);
+	bool may = !p->session->freezer_owned;
+	if (may && d->act == RESCUE_RAISE) {
+		p->limits.memory_bytes = d->limit_bytes;
+		r = cgroup_create(&p->cgroup, &p->limits, e);
+	}
+	if (may && r == 0)
+		r = let_wait(p, d->waits, e);
+	pthread_mutex_unlock(&node->hold_lock);
+	return r;
+}
+
+static int help(struct node *node, struct patient *p, const struct rescue_decision *d,
+		struct error *e)
+{
+	int r;
+	if (d->act == RESCUE_HOLD) {
+		r = stand_still(node, p, d->wanted_bytes, e);
+	} else {
+		r = d->act == RESCUE_RAISE ? raise_limit(node, p, d->limit_bytes, e) : 0;
+		if (r == 0)
+			r = let_go_on(node, p->session, e);
+	}
+	if (r == 0)
+		r = let_wait(p, d->waits, e);
+	if (r == 0 && node->rescue->notices)
+		r = rescue_notices_hear(node->rescue->notices, p->session, &p->cgroup,
+					p->limits.memory_bytes, &node->rescue->rules, e);
+	return r;
+}
+
+static struct rescue_decision decide(struct node *node, const struct patient *p, int64_t room)
+{
+	const struct session *s = p->session;
 	/* What its own limit leaves it is its own. */
 	int64_t spare = p->limits.memory_bytes - p->used;
 	const struct rescue_facts facts = {
 		.used_bytes = p->used,
 		.limit_bytes = p->limits.memory_bytes,
 		.growth = (int64_t)s->memory.growth,
-		.room_bytes = *room + (spare > 0 ? spare : 0),
+		.room_bytes = room + (spare > 0 ? spare : 0),
 		.held = hold_has(node, s, HOLD_MEMORY),
+		.waiting = p->waiting,
+		.given_up = clock_mono() < s->memory.again,
 	};
-	const struct rescue_decision d = rescue_decide(&node->rescue->rules, &facts);
+	return rescue_decide(&node->rescue->rules, &facts);
+}
+
+/* `room`: what nobody was promised; less by what is given. */
+static void treat(struct node *node, struct patient *p, int64_t *room)
+{
+	struct session *s = p->session;
+	struct error e = ERROR_INIT;
+	const struct rescue_decision d = decide(node, p, *room);
 	int64_t before = p->limits.memory_bytes;
-	int r = 0;
-	if (d.act == RESCUE_RAISE)
-		r = raise_limit(node, p, d.limit_bytes, &e);
+	int r = p->lent_to ? lend(node, p, &d, &e) : help(node, p, &d, &e);
 	*room -= p->limits.memory_bytes - before;
-	if (r == 0)
-		r = d.act == RESCUE_HOLD ? stand_still(node, p, d.wanted_bytes, &e)
-					 : let_go_on(node, s, &e);
 	if (r < 0)
 		log_warning("session %s is near its memory's limit: %s", s->id, e.text);
 }
@@ -235,19 +312,59 @@ int rescue_check(struct node *node, struct session *s, int64_t limit, struct err
 			   (long long)limit >> 20);
 }
 
-static void on_look(evutil_socket_t fd, short what, void *arg)
+static void look(void *arg)
 {
 	struct node *node = arg;
 	size_t count;
-	(void)fd;
-	(void)what;
 	cleanup_free struct patient *patients = examine_all(node, &count);
 	int64_t room = count ? room_of(node, patients, count) : 0;
 	for (size_t i = 0; i < count; i++) {
-		if (patients[i].treated)
+		if (patients[i].treated || patients[i].lent_to)
 			treat(node, &patients[i], &room);
 		cgroup_deinit(&patients[i].cgroup);
 	}
+}
+
+static void on_look(evutil_socket_t fd, short what, void *arg)
+{
+	(void)fd;
+	(void)what;
+	look(arg);
+}
+
+/* --- beginning and ending -------------------------------------------------------------------- */
+
+void rescue_begin(struct effect *ef)
+{
+	struct error e = ERROR_INIT;
+	if (ef->node->config->session.memory_most_bytes > 0 &&
+	    cgroup_at_limit(&ef->sandbox.cgroup, &ef->request.session.limits, CGROUP_WAITS, &e) < 0)
+		log_warning("session %s: %s", ef->session->id, e.text);
+}
+
+/* No limit is raised, any more: nobody would let go on who was held for that, or waits for it. */
+static int leave_alone(struct node *node, struct session *s, struct error *e)
+{
+	struct patient p;
+	struct cgroup_usage usage = { 0 };
+	int r = let_go_on(node, s, e);
+	if (r < 0 || !admit(node, s, &p))
+		return r;
+	r = cgroup_init(&p.cgroup, node->config->node.cgroup, s->id, e);
+	if (r == 0)
+		r = cgroup_usage(&p.cgroup, &usage, e);
+	if (r == 0 && usage.waits)
+		r = cgroup_at_limit(&p.cgroup, &p.limits, CGROUP_ENDS, e);
+	cgroup_deinit(&p.cgroup);
+	return r;
+}
+
+/* Without them it is looked four times a second, and what it comes too late for waits. */
+static void listen_to_kernel(struct node *node)
+{
+	struct error e = ERROR_INIT;
+	if (rescue_notices_new(node, look, node, &node->rescue->notices, &e) < 0)
+		log_warning("%s", e.text);
 }
 
 int rescue_init(struct node *node, struct error *e)
@@ -258,13 +375,13 @@ int rescue_init(struct node *node, struct error *e)
 		return error_set(e, ENOMEM, "out of memory");
 	node->rescue->rules = rescue_defaults;
 	node->rescue->rules.most_bytes = node->config->session.memory_most_bytes;
-	/* No limit is raised, any more: nobody would let go on who was held for that. */
 	if (node->rescue->rules.most_bytes <= 0) {
 		int r = 0;
 		for (struct session *s = node->sessions; s && r == 0; s = s->next)
-			r = let_go_on(node, s, e);
+			r = leave_alone(node, s, e);
 		return r;
 	}
+	listen_to_kernel(node);
 	node->rescue->look = event_new(node->base, -1, EV_PERSIST, on_look, node);
 	if (!node->rescue->look || event_add(node->rescue->look, &pause) < 0)
 		return error_set(e, ENOMEM, "cannot make a timer");
@@ -277,6 +394,7 @@ void rescue_free(struct node *node)
 		return;
 	if (node->rescue->look)
 		event_free(node->rescue->look);
+	rescue_notices_free(node->rescue->notices);
 	free(node->rescue);
 	node->rescue = NULL;
 }

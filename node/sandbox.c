@@ -208,6 +208,11 @@ int sandbox_frozen(struct sandbox *sb, bool *frozen, struct error *e)
 	return cgroup_frozen(&sb->cgroup, frozen, e);
 }
 
+void sandbox_ease(const struct sandbox *sb, const struct session_limits *limits, bool eased)
+{
+	cgroup_ease(&sb->cgroup, limits, eased, NULL);
+}
+
 char *sandbox_freezer_path(const struct sandbox *sb)
 {
 	return strdup(cgroup_freezer(&sb->cgroup));

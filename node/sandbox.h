@@ -78,6 +78,9 @@ int sandbox_release(struct sandbox *sb, struct error *e);
 int sandbox_freeze(struct sandbox *sb, struct error *e);
 int sandbox_thaw(struct sandbox *sb, struct error *e);
 int sandbox_frozen(struct sandbox *sb, bool *frozen, struct error *e);
+/* No limit of memory while CRIU works on its frozen processes, with memory of theirs: where it met
+ * one it could not go on, nor take its code out of them again. And the limit. Best effort. */
+void sandbox_ease(const struct sandbox *sb, const struct session_limits *limits, bool eased);
 /* Path of the freezer cgroup as criu's --freeze-cgroup wants it (v1 or v2); allocated. */
 char *sandbox_freezer_path(const struct sandbox *sb);
 

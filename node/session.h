@@ -49,8 +49,12 @@ struct session {
 		mono_us at;     /* when that was so; 0: never looked */
 		double growth;  /* bytes a second, smoothed */
 		int64_t wanted; /* held for want of so much; 0: it is not */
-		mono_us until;  /* ... until then; not again before, else */
-	} memory;               /* node/rescue.h */
+		mono_us until;  /* ... until then at most; 0: that began before us */
+		mono_us again;  /* it was let go on without help, and is not held before that */
+		mono_us raised; /* when its limit was */
+		uint64_t heard; /* the group whose notices come, and the limit for which */
+		int64_t heard_limit;
+	} memory; /* node/rescue.h */
 	int pidfd;
 	struct event *watch;
 };

@@ -165,11 +165,15 @@ int checkpoint_freeze(struct effect *ef, struct error *e)
 {
 	ef->frozen_since = clock_mono();
 	hold_own(ef->node, ef->session);
-	return sandbox_freeze(&ef->sandbox, e);
+	int r = sandbox_freeze(&ef->sandbox, e);
+	if (r == 0)
+		sandbox_ease(&ef->sandbox, &effect_journal(ef)->session.limits, true);
+	return r;
 }
 
 int checkpoint_thaw(struct effect *ef, struct error *e)
 {
+	sandbox_ease(&ef->sandbox, &effect_journal(ef)->session.limits, false);
 	int r = session_alive(ef->node, ef->session) ? hold_settle(ef->node, ef->session, e) : 0;
 	checkpoint_note_frozen(ef);
 	doze_page_out_again(ef);

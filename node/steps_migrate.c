@@ -14,6 +14,7 @@
 #include "node/lease.h"
 #include "node/move_client.h"
 #include "node/precopy.h"
+#include "node/rescue.h"
 #include "node/steps_checkpoint.h"
 #include "node/tar.h"
 #include "store/parallel.h"
@@ -376,6 +377,7 @@ static int thaw(struct effect *ef, struct error *e)
 	if (lease_check(ef, &why) < 0 && hold_take(ef->node, ef->session, HOLD_LEASE, &why) < 0)
 		log_error("session %s: %s", ef->session->id, why.text);
 	arrival_go(ef);
+	rescue_begin(ef);
 	int r = hold_settle(ef->node, ef->session, e);
 	checkpoint_note_frozen(ef);
 	ef->move->runs = r == 0;

@@ -9,6 +9,7 @@
 #include "node/layers.h"
 #include "node/lease.h"
 #include "node/pagemap_image.h"
+#include "node/rescue.h"
 #include "store/parallel.h"
 
 #include <errno.h>
@@ -172,6 +173,7 @@ static int thaw(struct effect *ef, struct error *e)
 	if (r < 0)
 		return r;
 	arrival_go(ef);
+	rescue_begin(ef);
 	r = hold_settle(ef->node, ef->session, e);
 	if (r == 0)
 		steps_answers_itself(ef);

@@ -59,6 +59,7 @@ static int take(struct effect *ef, struct error *e)
 
 static int thaw(struct effect *ef, struct error *e)
 {
+	sandbox_ease(&ef->sandbox, &effect_journal(ef)->session.limits, false);
 	return hold_settle(ef->node, ef->session, e);
 }
 

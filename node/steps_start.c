@@ -5,6 +5,7 @@
 #include "node/home.h"
 #include "node/images.h"
 #include "node/lease.h"
+#include "node/rescue.h"
 
 enum { LOG_LINES = 30 };
 
@@ -37,6 +38,7 @@ static int adopt(struct effect *ef, struct error *e)
 	int r = lease_check(ef, e);
 	if (r < 0)
 		return r;
+	rescue_begin(ef);
 	pthread_mutex_lock(&ef->node->lock);
 	effect_journal(ef)->generation = ef->request.generation;
 	pthread_mutex_unlock(&ef->node->lock);

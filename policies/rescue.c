@@ -39,12 +39,44 @@ static double least(double a, double b)
 	return a < b ? a : b;
 }
 
+static double most(double a, double b)
+{
+	return a > b ? a : b;
+}
+
+/* A raise by less is none. */
+static double worth(const struct rescue_rules *rules, const struct rescue_facts *f)
+{
+	return (double)f->limit_bytes + (double)rules->least_bytes;
+}
+
 /* What it is to have, room or not. */
 static double wanted(const struct rescue_rules *rules, const struct rescue_facts *f)
 {
-	double stepped = (double)f->limit_bytes * (1 + rules->step);
-	double lasting = grown(f, rules->horizon_ms);
-	return least(stepped > lasting ? stepped : lasting, (double)rules->most_bytes);
+	double stepped = most((double)f->limit_bytes * (1 + rules->step), worth(rules, f));
+	return least(most(stepped, grown(f, rules->horizon_ms)), (double)rules->most_bytes);
+}
+
+/* It wants that much. */
+static struct rescue_decision help(const struct rescue_rules *rules, const struct rescue_facts *f,
+				   double want)
+{
+	struct rescue_decision d = { .reason = RESCUE_NO_ROOM,
+				     .wanted_bytes = (int64_t)want,
+				     .waits = true };
+	double can = least(want, (double)f->used_bytes + (double)f->room_bytes);
+	if (f->room_bytes > 0 && can >= worth(rules, f)) {
+		d.reason = RESCUE_NEAR;
+		d.act = RESCUE_RAISE;
+		d.limit_bytes = (int64_t)can;
+	} else if (f->held) {
+		d.act = RESCUE_HOLD;
+	} else if (f->given_up) {
+		d.waits = false;
+	} else if (f->waiting || reaches(f, rules->last, rules->last_ms)) {
+		d.act = RESCUE_HOLD;
+	}
+	return d;
 }
 
 struct rescue_decision rescue_decide(const struct rescue_rules *rules,
@@ -54,24 +86,15 @@ struct rescue_decision rescue_decide(const struct rescue_rules *rules,
 	if (facts->limit_bytes <= 0)
 		return d;
 	d.reason = RESCUE_FAR;
-	if (!facts->held && !reaches(facts, rules->near, rules->ahead_ms))
+	d.waits = true;
+	bool near = facts->held || facts->waiting;
+	if (!near && !reaches(facts, rules->near, rules->ahead_ms))
 		return d;
-	d.reason = RESCUE_MOST;
 	double want = wanted(rules, facts);
-	double worth = (double)facts->limit_bytes + (double)rules->least_bytes;
-	if (want < worth)
-		return d;
-	d.wanted_bytes = (int64_t)want;
-	double can = least(want, (double)facts->used_bytes + (double)facts->room_bytes);
-	if (facts->room_bytes > 0 && can >= worth) {
-		d.reason = RESCUE_NEAR;
-		d.act = RESCUE_RAISE;
-		d.limit_bytes = (int64_t)can;
-		return d;
-	}
-	d.reason = RESCUE_NO_ROOM;
-	if (facts->held || reaches(facts, rules->last, rules->last_ms))
-		d.act = RESCUE_HOLD;
+	if (want >= worth(rules, facts))
+		return help(rules, facts, want);
+	d.reason = RESCUE_MOST;
+	d.waits = false;
 	return d;
 }
 

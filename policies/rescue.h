@@ -14,7 +14,9 @@
  *	                             the node's room
  *	                    last| no room: it stands still, wanting that much
  *
- * Whoever may have no more is left to its limit: that is what limits are for.
+ * Who meets its limit before any of that was done waits there, and is not ended:
+ * for it something can still be done. Whoever may have no more, or could not be
+ * helped for long, is left to its limit: that is what limits are for.
  */
 
 #include <stdbool.h>
@@ -36,6 +38,8 @@ struct rescue_facts {
 	int64_t growth;                  /* bytes a second; negative: it shrinks */
 	int64_t room_bytes;              /* its node can give it, besides what it uses */
 	bool held;                       /* it stands still already, for want of room */
+	bool waiting;                    /* it has met its limit, and waits for more */
+	bool given_up;                   /* nobody could help it a while ago */
 };
 
 enum rescue_act {
@@ -59,6 +63,7 @@ struct rescue_decision {
 	enum rescue_reason reason;
 	int64_t limit_bytes;  /* raise */
 	int64_t wanted_bytes; /* no room: what it is to get elsewhere */
+	bool waits;           /* if it meets its limit; else one of its processes ends */
 };
 
 struct rescue_decision rescue_decide(const struct rescue_rules *rules,

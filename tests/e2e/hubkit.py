@@ -89,6 +89,15 @@ class Daemon:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, number)
 
+    def pause(self) -> None:
+        self.signal(signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        """nsenter stops itself when what it has started is stopped."""
+        self.signal(signal.SIGCONT)
+        if self.process is not None:
+            self.process.send_signal(signal.SIGCONT)
+
     def why_dead(self) -> str | None:
         if self.alive:
             return None

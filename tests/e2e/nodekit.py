@@ -249,6 +249,22 @@ class Session:
                     file.write_text(word)
 
 
+def group_file(group, session, name):
+    """What the kernel says of a session's control group `group`; "" where it has no such file."""
+    for file in pathlib.Path("/sys/fs/cgroup").glob(f"**/{group}/{session}/{name}"):
+        with contextlib.suppress(OSError):
+            return file.read_text().strip()
+    return ""
+
+
+def at_memory_limit(group, session):
+    """Where it waits. What the kernel says of that (under_oom) comes and goes with each try."""
+    if limit := group_file(group, session, "memory.limit_in_bytes"):
+        return int(group_file(group, session, "memory.usage_in_bytes")) > int(limit) - (1 << 20)
+    high = group_file(group, session, "memory.high")
+    return high.isdecimal() and int(group_file(group, session, "memory.current")) > int(high)
+
+
 def kill_group(process):
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)

@@ -7,6 +7,7 @@
 #include "node/cgroup_ops.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdint.h>
@@ -279,6 +280,175 @@ static void test_swap_v2(void **state)
 	cgroup_mounts_deinit(&m);
 }
 
+static void expect_waiting(const struct cgroup *cg, bool waits, bool waiting)
+{
+	struct cgroup_usage usage;
+	assert_int_equal(cgroup_usage(cg, &usage, NULL), 0);
+	assert_int_equal(usage.waits, waits);
+	assert_int_equal(usage.waiting, waiting);
+}
+
+static void test_at_limit_v1(void **state)
+{
+	(void)state;
+	struct cgroup_mounts m;
+	struct cgroup cg = group(1, &m);
+	const char *dir = cg.dirs[CGROUP_MEMORY];
+	const struct session_limits limits = { .memory_bytes = 100 << 20 }, none = { 0 };
+	put(dir, "memory.stat", "rss 1\n");
+	put(dir, "memory.limit_in_bytes", "");
+	put(dir, "memory.oom_control", "oom_kill_disable 0\nunder_oom 0\n");
+	expect_waiting(&cg, false, false);
+	put(dir, "memory.oom_control", "");
+	assert_int_equal(cgroup_at_limit(&cg, &limits, CGROUP_WAITS, NULL), 0);
+	expect_file(dir, "memory.limit_in_bytes", "104857600");
+	expect_file(dir, "memory.oom_control", "1");
+	put(dir, "memory.oom_control", "oom_kill_disable 1\nunder_oom 1\n");
+	expect_waiting(&cg, true, true);
+	assert_int_equal(cgroup_ease(&cg, &none, true, NULL), 0);
+	expect_file(dir, "memory.limit_in_bytes", "104857600");
+	assert_int_equal(cgroup_ease(&cg, &limits, true, NULL), 0);
+	expect_file(dir, "memory.limit_in_bytes", "1125899906842624");
+	put(dir, "memory.limit_in_bytes", "");
+	assert_int_equal(cgroup_ease(&cg, &limits, false, NULL), 0);
+	expect_file(dir, "memory.limit_in_bytes", "104857600");
+	put(dir, "memory.oom_control", "");
+	assert_int_equal(cgroup_at_limit(&cg, &limits, CGROUP_ENDS, NULL), 0);
+	expect_file(dir, "memory.limit_in_bytes", "104857600");
+	expect_file(dir, "memory.oom_control", "0");
+	cgroup_deinit(&cg);
+	cgroup_mounts_deinit(&m);
+}
+
+/* Who waits, in a group that is to freeze, is woken; in no other, and nobody else is. */
+static void test_freezes_what_waits_v1(void **state)
+{
+	(void)state;
+	struct cgroup_mounts m;
+	struct cgroup cg = group(1, &m);
+	const char *memory = cg.dirs[CGROUP_MEMORY], *freezer = cg.dirs[CGROUP_FREEZER];
+	static const struct {
+		const char *state, *under, *limit;
+	} cases[] = {
+		{ "THAWED", "under_oom 1", "8192" },
+		{ "FROZEN", "under_oom 1", "8192" },
+		{ "FREEZING", "under_oom 0", "8192" },
+		{ "FREEZING", "under_oom 1", "12288" },
+	};
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		bool frozen;
+		put(memory, "memory.limit_in_bytes", "8192");
+		put(memory, "memory.oom_control", cases[i].under);
+		put(freezer, "freezer.state", cases[i].state);
+		assert_int_equal(cgroup_frozen(&cg, &frozen, NULL), 0);
+		assert_int_equal(frozen, i == 1);
+		expect_file(memory, "memory.limit_in_bytes", cases[i].limit);
+	}
+	cgroup_deinit(&cg);
+	cgroup_mounts_deinit(&m);
+}
+
+static void test_notices_v1(void **state)
+{
+	(void)state;
+	struct cgroup_mounts m;
+	struct cgroup cg = group(1, &m);
+	const char *dir = cg.dirs[CGROUP_MEMORY];
+	const int64_t marks[] = { 1000, 2000 };
+	int a, b;
+	long long mark;
+	cleanup_buf struct buf text = BUF_INIT(256);
+	cleanup_fd int fd = cgroup_notices_open(&cg, NULL);
+	assert_true(fd >= 0);
+	assert_true(cgroup_notices_add(&cg, fd, marks, 2, NULL) < 0);
+	put(dir, "memory.oom_control", "");
+	put(dir, "memory.usage_in_bytes", "");
+	put(dir, "cgroup.event_control", "");
+	assert_int_equal(cgroup_notices_add(&cg, fd, marks, 2, NULL), 0);
+	assert_int_equal(cgroup_read(dir, "cgroup.event_control", &text, NULL), 0);
+	assert_int_equal(sscanf(buf_text(&text), "%d %d %lld", &a, &b, &mark), 3);
+	assert_true(a == fd && b != fd && mark == 2000);
+	cgroup_notices_clear(fd);
+	assert_true(cgroup_identity(&cg) != 0);
+	cgroup_deinit(&cg);
+	cgroup_mounts_deinit(&m);
+}
+
+static void test_at_limit_v2(void **state)
+{
+	(void)state;
+	struct cgroup_mounts m;
+	struct cgroup cg = group(2, &m);
+	const char *dir = cgroup_freezer(&cg);
+	struct session_limits limits = { .memory_bytes = 1000 };
+	static const char *const files[] = { "memory.max", "memory.events", "memory.stat",
+					     "cpu.max",    "pids.max",      "cpu.stat" };
+	for (size_t i = 0; i < ARRAY_SIZE(files); i++)
+		put(dir, files[i], "");
+	put(dir, "memory.high", "max\n");
+	put(dir, "memory.current", "1000\n");
+	expect_waiting(&cg, false, false);
+	assert_int_equal(cgroup_ease(&cg, &limits, true, NULL), 0);
+	expect_file(dir, "memory.high", "max\n");
+	expect_file(dir, "memory.max", "1125899906842624");
+	put(dir, "memory.max", "");
+	assert_int_equal(cgroup_ease(&cg, &limits, false, NULL), 0);
+	expect_file(dir, "memory.max", "1049576"); /* what it uses, and a mebibyte */
+	put(dir, "memory.max", "");
+	assert_int_equal(cgroup_at_limit(&cg, &limits, CGROUP_WAITS, NULL), 0);
+	expect_file(dir, "memory.high", "1000");
+	expect_file(dir, "memory.max", "1250");
+	expect_waiting(&cg, true, true);
+	put(dir, "memory.stat", "anon 900\nfile 150\nshmem 50\n");
+	expect_waiting(&cg, true, false); /* page cache may go */
+	assert_int_equal(cgroup_ease(&cg, &limits, true, NULL), 0);
+	expect_file(dir, "memory.high", "1125899906842624");
+	expect_file(dir, "memory.max", "1125899906842624");
+	expect_waiting(&cg, true, false);
+	put(dir, "memory.high", "1125899906842624\n");
+	put(dir, "memory.max", "");
+	put(dir, "memory.current", "900\n");
+	assert_int_equal(cgroup_ease(&cg, &limits, false, NULL), 0);
+	expect_file(dir, "memory.max", "1049476");
+	put(dir, "memory.high", "1000");
+	put(dir, "memory.max", "");
+	limits.memory_bytes = 2000;
+	assert_int_equal(cgroup_create(&cg, &limits, NULL), 0);
+	expect_file(dir, "memory.high", "2000");
+	expect_file(dir, "memory.max", "2500");
+	put(dir, "memory.high", "");
+	assert_int_equal(cgroup_at_limit(&cg, &limits, CGROUP_ENDS, NULL), 0);
+	expect_file(dir, "memory.high", "max");
+	expect_file(dir, "memory.max", "2000");
+	limits.memory_bytes = 3000;
+	assert_int_equal(cgroup_create(&cg, &limits, NULL), 0);
+	expect_file(dir, "memory.high", "max");
+	expect_file(dir, "memory.max", "3000");
+	cgroup_deinit(&cg);
+	cgroup_mounts_deinit(&m);
+}
+
+static void test_notices_v2(void **state)
+{
+	(void)state;
+	struct cgroup_mounts m;
+	struct cgroup cg = group(2, &m);
+	const char *dir = cgroup_freezer(&cg);
+	cleanup_fd int fd = cgroup_notices_open(&cg, NULL);
+	struct pollfd p = { .fd = fd, .events = POLLIN };
+	assert_true(fd >= 0);
+	put(dir, "memory.events", "");
+	for (int i = 0; i < 2; i++)
+		assert_int_equal(cgroup_notices_add(&cg, fd, NULL, 0, NULL), 0);
+	assert_int_equal(poll(&p, 1, 0), 0);
+	assert_int_equal(cgroup_write(dir, "memory.events", "high 1", NULL), 0);
+	assert_int_equal(poll(&p, 1, 1000), 1);
+	cgroup_notices_clear(fd);
+	assert_int_equal(poll(&p, 1, 0), 0);
+	cgroup_deinit(&cg);
+	cgroup_mounts_deinit(&m);
+}
+
 static void test_usage_v1(void **state)
 {
 	(void)state;
@@ -369,6 +539,11 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_freezer_v2, make_place, drop_place),
 		cmocka_unit_test_setup_teardown(test_usage_v1, make_place, drop_place),
 		cmocka_unit_test_setup_teardown(test_usage_v2, make_place, drop_place),
+		cmocka_unit_test_setup_teardown(test_at_limit_v1, make_place, drop_place),
+		cmocka_unit_test_setup_teardown(test_freezes_what_waits_v1, make_place, drop_place),
+		cmocka_unit_test_setup_teardown(test_notices_v1, make_place, drop_place),
+		cmocka_unit_test_setup_teardown(test_at_limit_v2, make_place, drop_place),
+		cmocka_unit_test_setup_teardown(test_notices_v2, make_place, drop_place),
 		cmocka_unit_test_setup_teardown(test_swap_v1, make_place, drop_place),
 		cmocka_unit_test_setup_teardown(test_swap_v2, make_place, drop_place),
 		cmocka_unit_test_setup_teardown(test_missing_group, make_place, drop_place),

@@ -71,6 +71,13 @@ static const struct {
 	  RESCUE_RAISE,
 	  1536,
 	  1536 },
+	{ "near a limit of which a half is not worth it",
+	  { 55 * MIB, 60 * MIB, 0, 8 * GIB, false },
+	  8192,
+	  RESCUE_NEAR,
+	  RESCUE_RAISE,
+	  92,
+	  92 },
 	{ "near what it may have",
 	  { 900 * MIB, GIB, 0, 8 * GIB, false },
 	  1200,
@@ -136,6 +143,85 @@ static const struct {
 	  1536 },
 };
 
+/* Who meets its limit waits for as long as something may still be done for it. */
+static const struct {
+	const char *name;
+	struct rescue_facts facts;
+	int64_t most_mib;
+	enum rescue_act act;
+	bool waits;
+} ends[] = {
+	{ "without a limit", { .used_bytes = GIB }, 8192, RESCUE_NOTHING, false },
+	{ "far", { .used_bytes = MIB, .limit_bytes = GIB }, 8192, RESCUE_NOTHING, true },
+	{ "far, and has what it may have",
+	  { .used_bytes = MIB, .limit_bytes = GIB },
+	  1024,
+	  RESCUE_NOTHING,
+	  true },
+	{ "near, and has what it may have",
+	  { .used_bytes = 900 * MIB, .limit_bytes = GIB },
+	  1024,
+	  RESCUE_NOTHING,
+	  false },
+	{ "raised",
+	  { .used_bytes = 900 * MIB, .limit_bytes = GIB, .room_bytes = GIB },
+	  8192,
+	  RESCUE_RAISE,
+	  true },
+	{ "near, and no room",
+	  { .used_bytes = 900 * MIB, .limit_bytes = GIB },
+	  8192,
+	  RESCUE_NOTHING,
+	  true },
+	{ "waits, for what the kernel takes is not in what it uses",
+	  { .used_bytes = 600 * MIB, .limit_bytes = GIB, .room_bytes = 8 * GIB, .waiting = true },
+	  8192,
+	  RESCUE_RAISE,
+	  true },
+	{ "waits, and no room",
+	  { .used_bytes = 600 * MIB, .limit_bytes = GIB, .waiting = true },
+	  8192,
+	  RESCUE_HOLD,
+	  true },
+	{ "waits, and has what it may have",
+	  { .used_bytes = 600 * MIB, .limit_bytes = GIB, .waiting = true },
+	  1024,
+	  RESCUE_NOTHING,
+	  false },
+	{ "waits, and was given up",
+	  { .used_bytes = GIB, .limit_bytes = GIB, .waiting = true, .given_up = true },
+	  8192,
+	  RESCUE_NOTHING,
+	  false },
+	{ "was given up, and there is room",
+	  { .used_bytes = GIB, .limit_bytes = GIB, .room_bytes = GIB, .given_up = true },
+	  8192,
+	  RESCUE_RAISE,
+	  true },
+	{ "was given up, and is far from its limit",
+	  { .used_bytes = MIB, .limit_bytes = GIB, .given_up = true },
+	  8192,
+	  RESCUE_NOTHING,
+	  true },
+	{ "held",
+	  { .used_bytes = 100 * MIB, .limit_bytes = GIB, .held = true, .waiting = true },
+	  8192,
+	  RESCUE_HOLD,
+	  true },
+};
+
+static void test_waits(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(ends); i++) {
+		const struct rescue_rules rules = rules_to(ends[i].most_mib * MIB);
+		struct rescue_decision d = rescue_decide(&rules, &ends[i].facts);
+		if (d.act != ends[i].act || d.waits != ends[i].waits)
+			fail_msg("%s: %s, act %d, waits %d", ends[i].name,
+				 rescue_reason_name(d.reason), d.act, d.waits);
+	}
+}
+
 static void test_cases(void **state)
 {
 	(void)state;
@@ -161,7 +247,7 @@ static int64_t any(int64_t most)
 }
 
 /* Whatever is so: a limit is never lowered, nor raised above what it may have or its node can give;
- * what is held wants more than it has. */
+ * what is held wants more than it has; and what waits is helped, held or let go of. */
 static void test_any(void **state)
 {
 	(void)state;
@@ -173,6 +259,8 @@ static void test_any(void **state)
 			.growth = any(INT64_MAX / 2) - INT64_MAX / 4,
 			.room_bytes = any(40 * GIB) - 8 * GIB,
 			.held = any(2),
+			.waiting = any(2),
+			.given_up = any(2),
 		};
 		struct rescue_decision d = rescue_decide(&rules, &f);
 		if (d.act == RESCUE_RAISE) {
@@ -184,6 +272,10 @@ static void test_any(void **state)
 		if (d.act == RESCUE_HOLD)
 			assert_true(d.wanted_bytes > f.limit_bytes &&
 				    d.wanted_bytes <= rules.most_bytes);
+		if (f.waiting && d.act == RESCUE_NOTHING)
+			assert_false(d.waits);
+		if (d.act != RESCUE_NOTHING)
+			assert_true(d.waits);
 	}
 }
 
@@ -210,6 +302,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_cases),
+		cmocka_unit_test(test_waits),
 		cmocka_unit_test(test_any),
 		cmocka_unit_test(test_steady_growth),
 	};
