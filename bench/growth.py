@@ -102,15 +102,24 @@ def watch(report, cluster: Cluster, done: Callable[[], bool]) -> None:
     wait_for("all to have grown", look, seconds=600, pause=5)
 
 
+def let_grow(cluster: Cluster) -> None:
+    """A server that starts grows, too: it is to have no more than the others before all are there."""
+    small = cluster.nodes["small"]
+    small.write_config(session={"memory_most": f"{MOST}M"})
+    small.restart()
+    cluster.wait("small to be back", cluster.joined)
+
+
 def growing(report) -> None:
     """On `small` all fit with the limits they begin with, and a few when they have grown."""
     settings = movekit.options(session={"memory": f"{BEGIN}M", "memory_most": f"{MOST}M"})
     small, big = KERNELS * BEGIN + MOST, KERNELS * MOST
     with Cluster(nodes=("small",), local=False, people=False, options=settings,
-                 node_options={"small": {"node": {"memory": f"{small}M"}},
+                 node_options={"small": {"node": {"memory": f"{small}M"}, "session": {"memory_most": 0}},
                                "big": {"node": {"memory": f"{big}M"}}}) as cluster:
         with ThreadPoolExecutor(AT_ONCE) as pool:
             kernels = list(pool.map(lambda number: begin(cluster, number), range(KERNELS)))
+        let_grow(cluster)
         cluster.add("big")
         report.progress(f"{len(kernels)} kernels, which begin to grow")
         began = time.monotonic()

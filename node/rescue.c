@@ -13,6 +13,7 @@
 
 enum {
 	LOOK_MS = 250,
+	GROWTH_MS = 200,   /* what it grows in less says little of a second */
 	HELD_MS = 120000,  /* that one stands still waiting for help */
 	PAUSE_MS = 600000, /* before it does so again */
 	RAISED_MS = 100,   /* what was seen to wait after a raise may have been woken by it */
@@ -64,7 +65,9 @@ static void see_growth(struct session *s, int64_t used)
 {
 	mono_us now = clock_mono();
 	double seconds = (double)(now - s->memory.at) / 1e6;
-	if (s->memory.at && seconds > 0) {
+	if (s->memory.at && now - s->memory.at < GROWTH_MS * 1000LL)
+		return;
+	if (s->memory.at) {
 		double growth = (double)(used - s->memory.used) / seconds;
 		/* What begins to grow is believed at once. */
 		double old = s->memory.growth;
