@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <string.h>
 #include <sys/eventfd.h>
 
@@ -16,12 +17,23 @@ static int v1_host_setup(const struct cgroup *top, struct error *e)
 	return 0;
 }
 
-static int limit_memory(const char *dir, int64_t bytes, struct error *e)
+/* Of v1_wake(), which goes by the limit that it has read. */
+static pthread_mutex_t limits_lock = PTHREAD_MUTEX_INITIALIZER;
+
+static int write_limit(const char *dir, int64_t bytes, struct error *e)
 {
 	cleanup_free char *text = str_printf("%lld", bytes > 0 ? (long long)bytes : -1LL);
 	if (!text)
 		return error_set(e, ENOMEM, "out of memory");
 	return cgroup_write(dir, "memory.limit_in_bytes", text, e);
+}
+
+static int limit_memory(const char *dir, int64_t bytes, struct error *e)
+{
+	pthread_mutex_lock(&limits_lock);
+	int r = write_limit(dir, bytes, e);
+	pthread_mutex_unlock(&limits_lock);
+	return r;
 }
 
 static int limit_cpu(const char *dir, double cpus, struct error *e)
@@ -71,11 +83,13 @@ static int64_t oom_control(const char *dir, const char *key)
 static void v1_wake(const struct cgroup *cg)
 {
 	const char *dir = cg->dirs[CGROUP_MEMORY];
-	int64_t limit = oom_control(dir, "under_oom")
-				? cgroup_read_number(dir, "memory.limit_in_bytes")
-				: -1;
+	if (!oom_control(dir, "under_oom"))
+		return;
+	pthread_mutex_lock(&limits_lock);
+	int64_t limit = cgroup_read_number(dir, "memory.limit_in_bytes");
 	if (limit > 0)
-		limit_memory(dir, limit + PAGE, NULL);
+		write_limit(dir, limit + PAGE, NULL);
+	pthread_mutex_unlock(&limits_lock);
 }
 
 static int64_t used_of(const char *dir)
