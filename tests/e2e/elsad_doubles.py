@@ -246,6 +246,8 @@ class Node(Double):
             if kind in self.reject:
                 return self.reject[kind], _error("bad-input", "the node does not like it"), {}
             known = effect in self.effects
+            if not known and effect in self.acknowledged:  # it was long on its way
+                return 409, _error("conflict", "it was acknowledged: it is not done again"), {}
             if not known:
                 self.results.pop(effect, None)
                 self.effects[effect] = {
