@@ -279,8 +279,8 @@ static int remove_pack(const struct store_write *w, size_t number)
 	return r < 0 ? r : object_remove(w->store->objects, key, NULL);
 }
 
-/* What cannot be removed now is found by store_gc(). Where one cannot be, the store is not asked for
- * the others: the session is busy meanwhile, and may have to leave its machine. */
+/* What cannot be removed now is found by store_gc(). Where one cannot be, the store is not asked
+ * for the others: the session is busy meanwhile, and may have to leave its machine. */
 void write_take_back(struct store_write *w)
 {
 	int r = 0;
