@@ -18,7 +18,7 @@ T      ?=
 FUZZ_SECONDS ?= 20
 
 .PHONY: help setup build build-asan build-tsan build-fuzz test unit unit-all e2e fuzz bench package \
-        demo fmt tidy shell clean distclean
+        demo demo-spot fmt tidy shell clean distclean
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z][^:=]*:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -57,6 +57,9 @@ bench: build ## measure into build/bench.json (GROUP=core for one group)
 # machine's network; the other one tells its story alone.
 demo: build ## start everything and stay up (ONCE=1: drive the whole story)
 	@$(ENTER) --net=$(if $(filter-out 0,$(ONCE)),private,host) -- tools/demo
+
+demo-spot: build ## three people on a spot machine that is taken away, told once
+	@$(ENTER) --net=private -- tools/demo-spot
 
 package: build ## Debian packages into build/*.deb
 	@$(ENTER) -- bash -ec 'cpack --config $(DIR)/CPackConfig.cmake -B $(DIR)/packages >$(DIR)/cpack.log || { cat $(DIR)/cpack.log; exit 1; }'

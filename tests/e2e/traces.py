@@ -107,5 +107,5 @@ def _addresses() -> set[str]:
 def _files() -> set[str]:
     places = [Path(name) for name in ("/run", "/tmp", "/var/lib/elsa")]
     found = {str(path) for place in places if place.is_dir() for path in place.iterdir()}
-    # CRIU's own note of what this kernel can do, good until the next boot.
-    return found - {"/run/criu.kdat"}
+    # CRIU's own note of what this kernel can do, good until the next boot; and mount(8)'s directory.
+    return found - {"/run/criu.kdat", "/run/mount"}
