@@ -5,6 +5,7 @@ is not ended; and where nothing can be done it is ended as ever."""
 from __future__ import annotations
 
 import contextlib
+import http.client
 import os
 import signal
 
@@ -46,6 +47,9 @@ class Grower(Session):
 
     def read(self, name: str) -> str:
         return group_file("elsa-test", self.id, name)
+
+    def limit(self) -> int:
+        return int(self.read("memory.limit_in_bytes") or self.read("memory.high"))
 
     def is_waiting(self) -> bool:
         return at_memory_limit("elsa-test", self.id)
@@ -176,6 +180,25 @@ def test_stands_still_wherever_it_waits(made):
     session.pids = session.processes()
     wait_for(session.has_grown)
     assert session.is_whole()
+
+
+@pytest.mark.parametrize("when", ["after", "fail"])
+@pytest.mark.parametrize("kind", ["snapshot", "hibernate"])
+def test_has_its_limit_again(made, kind, when):
+    """It has none while CRIU works on it; elsa-node is killed then, or the dump comes to nothing."""
+    node = made()
+    session = Grower(node, 100)
+    assert session.limit() == 100 * MIB
+    node.kill()
+    node.start("--fault", f"{kind}:dump:{when}")
+    with contextlib.suppress(OSError, http.client.HTTPException):
+        assert node.effect(kind, session, 1)["state"] == "failed"
+    if when == "after":
+        assert node.died() == -signal.SIGKILL
+        assert session.limit() > 1 << 40
+        node.start()
+    wait_for(lambda: not session.status()["frozen"])
+    assert session.limit() == 100 * MIB and session.is_whole()
 
 
 def test_what_waits_can_be_stopped(made):
