@@ -214,7 +214,7 @@ const struct cli_command cli_commands[] = {
 	{ "drill cancel", "NODE", "take a drill back",
 	  "What was put away stays so until it is wanted.",
 	  cmd_drill_cancel, CLI_NEEDS_NODE, 0, false },
-	{ "simulate", "TRACE", "what a trace of a hub would have cost, run in five ways",
+	{ "simulate", "TRACE", "what a trace of a hub would have cost, run in several ways",
 	  "Always on, culled by killing (on demand, and on spot machines), as Elsa's prototype did, and "
 	  "as Elsa does, by its own policies on a virtual clock (docs/simulator.md). TRACE is a file, or - "
 	  "for standard input. With --config the timeouts, the RPO, the capacity and the size classes of "

@@ -7,6 +7,8 @@
 
 #include <cmocka.h>
 
+#include "config_kit.h"
+
 #include "base/cleanup.h"
 #include "base/fs.h"
 #include "config/config.h"
@@ -16,15 +18,6 @@
 #include <string.h>
 
 DEFINE_CLEANUP(struct config *, config_free)
-
-static struct config *parse(const char *text)
-{
-	struct error e = ERROR_INIT;
-	struct config *c = NULL;
-	if (config_parse(text, strlen(text), "t", &c, &e) < 0)
-		fail_msg("%s", e.text);
-	return c;
-}
 
 static char *read_example(void)
 {

@@ -15,14 +15,7 @@
 
 #include <cmocka.h>
 
-static struct config *parse(const char *text)
-{
-	struct config *config = NULL;
-	struct error e = ERROR_INIT;
-	if (config_parse(text, strlen(text), "test", &config, &e) < 0)
-		fail_msg("%s", e.text);
-	return config;
-}
+#include "config_kit.h"
 
 static void rules(void **state)
 {

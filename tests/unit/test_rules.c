@@ -9,18 +9,11 @@
 
 #include <cmocka.h>
 
+#include "config_kit.h"
+
 #define MINUTE 60000
 #define HOUR   (60 * MINUTE)
 #define GIB    ((int64_t)1 << 30)
-
-static struct config *parse(const char *text)
-{
-	struct config *config = NULL;
-	struct error e = ERROR_INIT;
-	if (config_parse(text, strlen(text), "test", &config, &e) < 0)
-		fail_msg("%s", e.text);
-	return config;
-}
 
 static void test_rules(void **state)
 {

@@ -12,7 +12,8 @@
 
 #include <cmocka.h>
 
-#define BEGIN  ((wall_ms)1767571200000)
+#include "sim_kit.h"
+
 #define MINUTE ((int64_t)60000)
 #define HOUR   (60 * MINUTE)
 #define DAY    (24 * HOUR)
@@ -126,14 +127,6 @@ static struct world *new_world(enum strategy_id id, enum sim_running running, in
 	struct world *w = world_new(&setup, id, &e);
 	assert_non_null(w);
 	return w;
-}
-
-static void take(struct world *w, struct trace_record record)
-{
-	struct error e = ERROR_INIT;
-	record.at += BEGIN;
-	if (world_take(w, &record, &e) < 0)
-		fail_msg("%s", e.text);
 }
 
 static void open(struct world *w, int64_t at, int64_t bytes)

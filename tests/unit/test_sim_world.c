@@ -14,7 +14,8 @@
 
 #include <cmocka.h>
 
-#define BEGIN  ((wall_ms)1767571200000)
+#include "sim_kit.h"
+
 #define MINUTE ((int64_t)60000)
 #define HOUR   (60 * MINUTE)
 #define GIB    ((int64_t)1 << 30)
@@ -31,14 +32,6 @@ static struct world *new_world(enum strategy_id id)
 	const struct trace_record pool = { .kind = TRACE_POOL, .name = "spot-a" };
 	assert_int_equal(world_take(w, &pool, &e), 0);
 	return w;
-}
-
-static void take(struct world *w, struct trace_record record)
-{
-	struct error e = ERROR_INIT;
-	record.at += BEGIN;
-	if (world_take(w, &record, &e) < 0)
-		fail_msg("%s", e.text);
 }
 
 static void check_account(const struct sim_result *r)
