@@ -17,6 +17,7 @@
 enum {
 	TIMEOUT_DEFAULT_MS = 60000,
 	TERM_GRACE_MS = 2000,
+	REST_MS = 500,
 	OUT_CAP = 1 << 20,
 	ERR_CAP = 256 << 10,
 	TAIL_LINES = 6,
@@ -81,6 +82,22 @@ static int poll_timeout(const struct run *run)
 	return ms < 0 ? 0 : ms > INT_MAX ? INT_MAX : (int)ms;
 }
 
+/* What it has started does not outlive its violent end: nobody would know what that still does. */
+static void end_rest(const struct run *run)
+{
+	siginfo_t info = { 0 };
+	if (waitid(P_PIDFD, (id_t)run->child.pidfd, &info, WEXITED | WNOWAIT) == 0 &&
+	    info.si_code != CLD_EXITED)
+		kill(-run->child.pid, SIGKILL);
+}
+
+/* Until the last of a killed group is gone, or for a while: the machine's init may be slow. */
+static void wait_for_rest(pid_t group)
+{
+	for (int ms = 0; ms < REST_MS && kill(-group, 0) == 0; ms++)
+		poll(NULL, 0, 1);
+}
+
 static void wait_for_end(struct run *run)
 {
 	struct job_child *c = &run->child;
@@ -98,8 +115,10 @@ static void wait_for_end(struct run *run)
 			read_stream(&c->err, &run->result->err);
 		if (n > 0 && fds[2].revents)
 			read_stream(&c->failure, &run->failure);
-		if (n > 0 && fds[3].revents)
+		if (n > 0 && fds[3].revents) {
 			run->exited = true;
+			end_rest(run);
+		}
 		if (!is_over(run) && clock_mono() >= run->deadline)
 			next_stage(run);
 	}
@@ -112,6 +131,8 @@ static int reap(struct run *run, const char *program, struct error *e)
 		if (errno != EINTR)
 			return error_errno(e, "cannot learn how %s ended", program);
 	run->result->status = info.si_status + (info.si_code == CLD_EXITED ? 0 : 128);
+	if (info.si_code != CLD_EXITED)
+		wait_for_rest(run->child.pid);
 	return 0;
 }
 

@@ -217,7 +217,9 @@ int criu_dump(struct sandbox *sb, pid_t init, const struct criu_options *options
 		options->give_up(options->arg);
 		r = criu_run_next(run, line, sizeof(line), e);
 	}
-	if (r > 0) {
+	/* What CRIU holds now it held when the script froze it. Killed before that, it let go of
+	 * processes that have run on since their images were made. */
+	if (r > 0 && criu_run_alive(run)) {
 		/* Ours; were it open, a CRIU that dies would not be noticed at the other end. */
 		cleanup_close_fd(&run->inherited);
 		run->inherited = -1;
@@ -227,7 +229,7 @@ int criu_dump(struct sandbox *sb, pid_t init, const struct criu_options *options
 	if (r < 0)
 		criu_run_kill(run);
 	criu_run_join(run);
-	if (r == 0)
+	if (r >= 0)
 		r = refuse(run, "the session cannot be checkpointed", log_tail, e);
 	criu_run_deinit(run);
 	free(dump);

@@ -198,12 +198,16 @@ static bool read_line(struct criu_run *run, char *line, size_t size)
 	return true;
 }
 
+bool criu_run_alive(const struct criu_run *run)
+{
+	uint64_t ticks;
+	return proc_start_time(run->pid, &ticks) == 0 && proc_is(run->pid, ticks);
+}
+
 /* Killed by somebody, it leaves children behind that wait for it, and with them its output open. */
 static void kill_if_dead(struct criu_run *run)
 {
-	pid_t pid = run->pid;
-	uint64_t ticks;
-	if (pid > 0 && proc_start_time(pid, &ticks) == 0 && !proc_is(pid, ticks))
+	if (run->pid > 0 && !criu_run_alive(run))
 		criu_run_kill(run);
 }
 

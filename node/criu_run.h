@@ -61,7 +61,8 @@ int criu_run_next(struct criu_run *run, char *line, size_t size, struct error *e
 /* The word the script waits for; it may come for it later. */
 int criu_run_answer(struct criu_run *run, const char *word, struct error *e);
 
-void criu_run_kill(struct criu_run *run); /* and what it has started */
+bool criu_run_alive(const struct criu_run *run); /* it was a moment ago; a zombie is dead */
+void criu_run_kill(struct criu_run *run);        /* and what it has started */
 void criu_run_join(struct criu_run *run);
 void criu_run_deinit(struct criu_run *run); /* joins */
 

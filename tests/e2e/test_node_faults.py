@@ -3,6 +3,7 @@
 lost, nothing runs twice (test_node.py)."""
 import contextlib
 import os
+import shutil
 import subprocess
 import threading
 import time
@@ -225,19 +226,48 @@ def test_criu_is_killed_while_it_restores(node, moment):
         assert_same(session.before, session.ask("state"))
 
 
+def with_a_script(node, words):
+    """CRIU's scripts do this first; $CRIU is then who waits for them."""
+    script, criu = node.dir / "script", node.dir / "criu"
+    script.write_text(f'#!/bin/sh -p\nCRIU=$PPID\n{words}\nexec "$ELSA_WORK/script"\n')
+    criu.write_text('#!/bin/sh -p\nfor word; do\n\tshift\n'
+                    f'\tcase $word in */script) word={script} ;; esac\n\tset -- "$@" "$word"\n'
+                    f'done\nexec {shutil.which("criu")} "$@"\n')
+    script.chmod(0o755)
+    criu.chmod(0o755)
+    node.write_config(node=f'criu = "{criu}"')
+
+
 def test_criu_is_killed_while_it_holds_the_processes(node):
     """They stay frozen: what is committed then is what they were."""
     session, generation = arrange(node, "hibernate")
-    work = f"{node.state}/criu/{session.id}"
-    killer = threading.Thread(target=kill_when_seen,
-                              args=(f"^/bin/sh -p {work}/script", f"^criu dump .*{work}"))
-    killer.start()
+    node.kill()
+    # Once the script has frozen them, it tells.
+    with_a_script(node, 'frozen() { grep -qs FROZEN "$ELSA_FREEZER/freezer.state" || '
+                  'grep -qs "frozen 1" "$ELSA_FREEZER/cgroup.events"; }\n'
+                  'case $CRTOOLS_SCRIPT_ACTION in post-dump)\n'
+                  '\t(until frozen; do :; done; kill -KILL $CRIU) & ;;\nesac')
+    node.start()
     result = node.effect("hibernate", session, generation)
-    killer.join()
     check_one_truth(node, session, "hibernate", settle(node, session))
     if result["state"] == "done":
         session.restore(1)
         assert_same(session.before, session.ask("state"))
+
+
+def test_criu_is_killed_before_the_processes_are_frozen(node):
+    """They have run on since their images were made, so that must not be committed. Nor must what is left of
+    CRIU's script freeze them later."""
+    session, generation = arrange(node, "hibernate")
+    node.kill()
+    with_a_script(node, 'case $CRTOOLS_SCRIPT_ACTION in post-dump)\n\tkill -KILL $CRIU ;;\nesac')
+    node.start()
+    result = node.effect("hibernate", session, generation)
+    assert result["state"] == "failed" and "killed by signal 9" in result["text"], result
+    assert result["running"] and node.checkpoints(session) == []
+    assert subprocess.run(["pgrep", "-f", f"{node.state}/criu/{session.id}/script"], check=False).returncode == 1
+    # Not what it holds: a connection of its own can have met with an error while it was in repair mode.
+    assert session.ask("fill", mib=1) and not node.sessions()[session.id]["frozen"]
 
 
 def test_criu_is_killed_while_it_dumps(node):

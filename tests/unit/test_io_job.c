@@ -209,6 +209,20 @@ static void test_deadline_kills(void **state)
 	assert_true(clock_mono() - start < 90 * 1000000LL);
 }
 
+/* What it has started can do nothing any more when the job is over, nor hold it up. */
+static void test_killed(void **state)
+{
+	(void)state;
+	cleanup_result struct job_result result;
+	struct error e = ERROR_INIT;
+	struct job_options o = JOB_OPTIONS(SH("sleep 1000 & echo $!; kill -KILL $$"));
+	if (job_run(&o, &result, &e) < 0)
+		fail_msg("%s", e.text);
+	assert_int_equal(result.status, 128 + SIGKILL);
+	pid_t started = (pid_t)strtol(buf_text(&result.out), NULL, 10);
+	assert_true(started > 0 && kill(started, 0) < 0);
+}
+
 /* --- what it inherits ----------------------------------------------------- */
 
 static void assert_prints(const struct job_options *o, const char *expected)
@@ -427,6 +441,7 @@ int main(void)
 		cmocka_unit_test(test_environment),
 		cmocka_unit_test(test_descriptors),
 		cmocka_unit_test(test_signals),
+		cmocka_unit_test(test_killed),
 		cmocka_unit_test(test_closed_stdio),
 		cmocka_unit_test(test_real_ids),
 		cmocka_unit_test(test_netns),
