@@ -92,10 +92,6 @@ void criu_kill_orphans(const char *work);
 /* Whether a CRIU of an earlier life of this program works in that directory. */
 bool criu_has_orphans(const char *work);
 
-/* A CRIU that was killed while it dumped leaves TCP connections in repair mode, in which they carry
- * nothing. Takes them out of it. Best effort; for a sandbox whose dump came to nothing. */
-void criu_mend(struct sandbox *sb);
-
 /* CRIU's log to the reason a person can use: pure text in, text out (allocated), unit-tested with
  * recorded logs. NULL when nothing is recognized. */
 char *criu_explain(const char *log);

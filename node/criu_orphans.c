@@ -7,18 +7,12 @@
 #include "base/fs.h"
 #include "node/proc.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/tcp.h>
-#include <netinet/in.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/pidfd.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 /* --- what an earlier life of this program has left ------------------------- */
@@ -102,37 +96,4 @@ void criu_kill_orphans(const char *work)
 		if (count)
 			poll(NULL, 0, i < 10 ? 1 : 10);
 	}
-}
-
-/* --- what a killed CRIU has left -------------------------------------------- */
-
-static void mend_socket(int pidfd, int fd)
-{
-	int mode = 0, off = TCP_REPAIR_OFF_NO_WP;
-	socklen_t len = sizeof(mode);
-	cleanup_fd int copy = pidfd_getfd(pidfd, fd, 0);
-	if (copy >= 0 && getsockopt(copy, IPPROTO_TCP, TCP_REPAIR, &mode, &len) == 0 && mode > 0)
-		setsockopt(copy, IPPROTO_TCP, TCP_REPAIR, &off, sizeof(off));
-}
-
-static int mend_process(pid_t pid, void *arg)
-{
-	(void)arg;
-	char path[64], target[64];
-	snprintf(path, sizeof(path), "/proc/%d/fd", (int)pid);
-	cleanup_fd int pidfd = pidfd_open(pid, 0);
-	cleanup_dir DIR *dir = opendir(path);
-	if (!dir || pidfd < 0)
-		return 0;
-	for (struct dirent *d; (d = readdir(dir));) {
-		ssize_t n = readlinkat(dirfd(dir), d->d_name, target, sizeof(target));
-		if (n > 7 && strncmp(target, "socket:", 7) == 0)
-			mend_socket(pidfd, (int)strtol(d->d_name, NULL, 10));
-	}
-	return 0;
-}
-
-void criu_mend(struct sandbox *sb)
-{
-	cgroup_processes(&sb->cgroup, mend_process, NULL, NULL);
 }

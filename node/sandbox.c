@@ -9,6 +9,7 @@
 #include "node/net.h"
 #include "node/net_keep.h"
 #include "node/rootfs.h"
+#include "node/sockets.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -188,6 +189,8 @@ int sandbox_release(struct sandbox *sb, struct error *e)
 	struct net_session net = net_of(sb);
 	int r = net_release(&net, e);
 	sb->keep = r < 0 ? net_keep_free(sb->keep) : net_keep_give(sb->keep);
+	if (r == 0)
+		sockets_push(&sb->cgroup);
 	return r;
 }
 
