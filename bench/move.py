@@ -55,7 +55,8 @@ class Ours:
     def __init__(self, rate: str):
         self.cluster = Cluster(nodes=2, local=False, people=False,
                                options=movekit.options(nodes={"lease": "30s", "reserve": 0})).start()
-        self.watch = Watch(self.cluster)
+        # It costs a third of a processor as often as tests want it, of the two that there are here.
+        self.watch = Watch(self.cluster, pause=0.1)
         self.watch.start()
         for node in self.cluster.nodes.values():
             node.shape(rate)
@@ -89,7 +90,7 @@ class Ours:
         target = self.target()
         operation = ask_migrate(self.cluster, USER, target.name)
         wait_for("it to run there", lambda: self.watch.where(self.session["id"]) == [target.name], seconds=120,
-                 pause=0.002, unless=lambda: self._why_not(operation["id"]))
+                 pause=0.02, unless=lambda: self._why_not(operation["id"]))
         begin, received = time.monotonic(), received_by(target.host)
         done = self.api.wait_operation(operation, 600)
         if done["state"] != "done":

@@ -128,11 +128,9 @@ class Watch(threading.Thread):
     """Looks at all hosts over and over: does a session ever run at two of them? One moment of it can be
     our own slowness in looking at one after the other; two in a row cannot."""
 
-    PAUSE = 0.01
-
-    def __init__(self, cluster: Cluster):
+    def __init__(self, cluster: Cluster, pause: float = 0.01):
         super().__init__(daemon=True)
-        self.cluster = cluster
+        self.cluster, self.pause = cluster, pause
         self.sessions: set[str] = set()
         self.twice: list[str] = []
         self.ended = threading.Event()
@@ -146,7 +144,7 @@ class Watch(threading.Thread):
 
     def run(self) -> None:
         seen: dict[str, int] = {}
-        while not self.ended.wait(self.PAUSE):
+        while not self.ended.wait(self.pause):
             for session in list(self.sessions):
                 where = [n.name for n in list(self.cluster.nodes.values())
                          if n.host.is_on and self._may_run(n, session)]
