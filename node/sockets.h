@@ -9,7 +9,8 @@
 
 #include "node/cgroup.h"
 
-/* A CRIU that was killed while it dumped leaves them in repair mode, in which they carry nothing. */
+/* A CRIU that was killed while it dumped leaves them in repair mode, in which they carry nothing.
+ */
 void sockets_end_repair(const struct cgroup *cg);
 
 /* Once packets may pass: what is to be sent is sent. It would wait for a timer otherwise, 0.2 s, or

@@ -245,7 +245,7 @@ int checkpoint_abandon_dump(struct effect *ef, struct error *e)
 	ef->dump = criu_dump_abandon(ef->dump);
 	int r = criu_end_orphans(ef->work, (int)ef->node->config->node.effect_timeout_ms, e);
 	sockets_end_repair(&ef->sandbox.cgroup); /* for one that was killed */
-	unlink(ef->links); /* CRIU has taken them away again */
+	unlink(ef->links);                       /* CRIU has taken them away again */
 	return r < 0 ? r : fs_remove_tree(ef->images, e);
 }
 
