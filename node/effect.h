@@ -35,6 +35,9 @@ struct plan {
 	/* Before this step who waits for the result is told it: what is left to do is for order's
 	 * sake, and nobody need wait for it. 0: at the end. */
 	size_t told;
+	/* What must be done and failed, behind the commit, is taken up again until it is done:
+	 * nobody else would see to it. */
+	bool again;
 	/* After a crash before or in step `at`: the step to go on with, -1 to undo `at` and all
 	 * before it, -EAGAIN when that cannot be told yet (with *e): then nothing may be touched.
 	 */
@@ -66,8 +69,8 @@ struct effect {
 	unsigned lease_epoch; /* when it began */
 	bool recovering;      /* after a crash */
 	bool interrupted;     /* cut short by one, undone */
-	bool undecided;       /* not yet known whether to undo: see effect_resume(); also a step
-			       * that fails may say so */
+	bool undecided;       /* left open: not yet known whether to undo, see effect_resume();
+			       * also a step that fails may say so, and see struct plan */
 	bool told;            /* under node->lock: the result stands, see struct plan */
 	bool acknowledged;    /* the loop's: nobody wants the result any more */
 

@@ -309,7 +309,10 @@ static int run_steps(struct effect *ef, size_t first, struct error *failure)
 			if (plan->steps[i].must && result == 0) {
 				*failure = e;
 				result = r;
+				ef->undecided = plan->again;
 			}
+			if (ef->undecided)
+				return r;
 		}
 	}
 	return result;
@@ -318,7 +321,7 @@ static int run_steps(struct effect *ef, size_t first, struct error *failure)
 /* As it is, to be taken up again: see recover_undecided(). */
 static void leave_open(struct effect *ef, const struct error *why)
 {
-	log_error("session %s: %s, step %s: whether to finish or undo it cannot be told yet: %s",
+	log_error("session %s: %s, step %s, is left open, to be taken up again: %s",
 		  ef->session->id, ef->plan->name, effect_journal(ef)->step, why->text);
 	runner_drop(ef);
 	fill_result(ef, why);

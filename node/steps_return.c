@@ -84,5 +84,6 @@ const struct plan plan_return = {
 	.steps = steps,
 	.count = ARRAY_SIZE(steps),
 	.commit = 3,
+	.again = true,
 	.resume = resume,
 };

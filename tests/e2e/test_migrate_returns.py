@@ -73,6 +73,19 @@ def test_killed_while_it_is_taken_back(bed: Bed, step: str, when: str):
     runs_again(bed, source, kept)
 
 
+def test_its_last_step_fails(bed: Bed):
+    """It is this node's again, and nobody asks it for anything more: it sees to that by itself."""
+    source, _ = bed.ends()
+    fill(bed)
+    kept = bed.session.before
+    last = steps("return")[-1]
+    bed.arm(source, "--fault", f"return:{last}:once")
+    _, target = lose_target(bed)
+    runs_again(bed, source, kept)
+    assert f"step {last}, is left open" in (source.dir / "elsa-node.log").read_text()
+    target.power_on()
+
+
 def test_evacuated_after_it_was_taken_back(bed: Bed):
     """Its number is above the fence that took it back: it is the newest there is, and wakes elsewhere."""
     fill(bed)
