@@ -260,7 +260,9 @@ def test_criu_is_killed_before_the_processes_are_frozen(node):
     CRIU's script freeze them later."""
     session, generation = arrange(node, "hibernate")
     node.kill()
-    with_a_script(node, 'case $CRTOOLS_SCRIPT_ACTION in post-dump)\n\tkill -KILL $CRIU ;;\nesac')
+    # As long as it is not gone it holds them.
+    with_a_script(node, 'case $CRTOOLS_SCRIPT_ACTION in post-dump)\n\tkill -KILL $CRIU\n'
+                  '\tuntil grep -qs ") Z" /proc/$CRIU/stat || [ ! -e /proc/$CRIU ]; do :; done ;;\nesac')
     node.start()
     result = node.effect("hibernate", session, generation)
     assert result["state"] == "failed" and "killed by signal 9" in result["text"], result
