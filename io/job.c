@@ -33,7 +33,8 @@ struct run {
 	struct buf failure; /* a struct job_failure, in bytes */
 	mono_us deadline;   /* of the present stage */
 	enum stage stage;
-	bool exited; /* but not reaped: its id still names its process group */
+	bool exited;     /* but not reaped: its id still names its process group */
+	bool rest_ended; /* what it had started was killed with it */
 };
 
 /* Reads what is there. What passes the cap is dropped: a program must not block on a full pipe
@@ -82,13 +83,17 @@ static int poll_timeout(const struct run *run)
 	return ms < 0 ? 0 : ms > INT_MAX ? INT_MAX : (int)ms;
 }
 
-/* What it has started does not outlive its violent end: nobody would know what that still does. */
-static void end_rest(const struct run *run)
+/* What it has started does not outlive its violent end: nobody would know what that still does.
+ * Told to end by us, all of them have their time for that. */
+static void end_rest(struct run *run)
 {
 	siginfo_t info = { 0 };
-	if (waitid(P_PIDFD, (id_t)run->child.pidfd, &info, WEXITED | WNOWAIT) == 0 &&
-	    info.si_code != CLD_EXITED)
-		kill(-run->child.pid, SIGKILL);
+	if (run->stage != STAGE_RUNNING ||
+	    waitid(P_PIDFD, (id_t)run->child.pidfd, &info, WEXITED | WNOWAIT) < 0 ||
+	    info.si_code == CLD_EXITED)
+		return;
+	kill(-run->child.pid, SIGKILL);
+	run->rest_ended = true;
 }
 
 /* Until the last of a killed group is gone, or for a while: the machine's init may be slow. */
@@ -131,7 +136,7 @@ static int reap(struct run *run, const char *program, struct error *e)
 		if (errno != EINTR)
 			return error_errno(e, "cannot learn how %s ended", program);
 	run->result->status = info.si_status + (info.si_code == CLD_EXITED ? 0 : 128);
-	if (info.si_code != CLD_EXITED)
+	if (run->rest_ended)
 		wait_for_rest(run->child.pid);
 	return 0;
 }

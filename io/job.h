@@ -5,8 +5,8 @@
 /*
  * Child processes: criu, ip, nft ... A job is over when its output has ended
  * *and* it has been waited for, or when its deadline has passed (SIGTERM, then
- * SIGKILL 2 s later, to its process group, which it leads). Killed by a signal,
- * it takes with it what it has started in that group. Output is capped.
+ * SIGKILL 2 s later, to its process group, which it leads). Killed by somebody
+ * else it takes with it what it has started in that group. Output is capped.
  *
  * job_run() blocks its thread and is meant for worker threads and programs
  * without a loop; it is thread-safe. It waits for its own child only (pidfd),

@@ -195,6 +195,9 @@ static void test_deadline(void **state)
 	/* Waiting for a grandchild that holds the output is part of the job, too. */
 	assert_times_out("(trap 'echo bye; exit' TERM; sleep 60 & wait) & exit 7", "bye\n", 7);
 	assert_times_out("trap 'echo bye; exit 9' TERM; sleep 60 & wait", "bye\n", 9);
+	/* ... and has its time to end when the program itself takes none. */
+	assert_times_out("(trap 'sleep 0.2; echo bye; exit' TERM; sleep 60 & wait) & exec sleep 60",
+			 "bye\n", 128 + SIGTERM);
 }
 
 /* One that ignores SIGTERM beside one that has left the process group with the output in its hands,
