@@ -200,14 +200,18 @@ static bool read_line(struct criu_run *run, char *line, size_t size)
 
 bool criu_run_alive(const struct criu_run *run)
 {
+	pid_t pid = run->pid;
 	uint64_t ticks;
-	return proc_start_time(run->pid, &ticks) == 0 && proc_is(run->pid, ticks);
+	return proc_start_time(pid, &ticks) == 0 && proc_is(pid, ticks);
 }
 
 /* Killed by somebody, it leaves children behind that wait for it, and with them its output open. */
 static void kill_if_dead(struct criu_run *run)
 {
-	if (run->pid > 0 && !criu_run_alive(run))
+	pid_t pid = run->pid;
+	uint64_t ticks;
+	/* One that is not even a zombie has ended by itself. */
+	if (pid > 0 && proc_start_time(pid, &ticks) == 0 && !proc_is(pid, ticks))
 		criu_run_kill(run);
 }
 
