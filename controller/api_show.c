@@ -178,7 +178,8 @@ void api_get_operation(struct http_exchange *x, void *arg)
 	if (!op)
 		api_reply_fault(
 			x, FAULT_NOT_FOUND, "there is no such operation",
-			"the session's next operation takes its place: ask for the session");
+			"old ones are forgotten, and all but a session's last with a restart of "
+			"elsad: ask for the session");
 	else
 		operation_wait(op, x, (int)wait);
 }

@@ -70,10 +70,13 @@ int hub_parse_page(const char *body, size_t len, void (*each)(const struct hub_u
 	return 0;
 }
 
-wall_ms hub_server_activity(const json_t *servers, const char *server)
+wall_ms hub_server_activity(const json_t *servers, const char *server, wall_ms now)
 {
 	wall_ms at = 0;
 	const json_t *entry = json_object_get(servers, server);
+	const char *pending = json_string_value(json_object_get(entry, "pending"));
+	if (pending && strcmp(pending, "spawn") == 0)
+		return now;
 	const char *text = json_string_value(json_object_get(entry, "last_activity"));
 	return text && clock_parse(text, &at) == 0 ? at : 0;
 }

@@ -79,7 +79,7 @@ static void take_user(const struct hub_user *user, void *arg)
 		take_groups(person, user->groups);
 	TAILQ_FOREACH(s, &person->sessions, by_person)
 	{
-		wall_ms at = hub_server_activity(user->servers, s->row.server);
+		wall_ms at = hub_server_activity(user->servers, s->row.server, clock_wall());
 		if (at > s->seen.hub_activity_at)
 			s->seen.hub_activity_at = at;
 	}

@@ -46,8 +46,9 @@ struct hub_user {
 int hub_parse_page(const char *body, size_t len, void (*each)(const struct hub_user *, void *),
 		   void *arg, int64_t *next, struct error *e);
 
-/* A server's last_activity of hub_user.servers; 0: not told. */
-wall_ms hub_server_activity(const json_t *servers, const char *server);
+/* A server's last_activity of hub_user.servers; 0: not told. Now of one that is being started: its
+ * user waits for it. */
+wall_ms hub_server_activity(const json_t *servers, const char *server, wall_ms now);
 
 /* The answer to GET /user: which of the scopes elsad needs are not among the token's (a list for
  * people in `missing`), and whether list:users is without a filter. */

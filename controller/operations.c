@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define ORPHANS_MOST 64 /* operations kept without their session */
+#define ORPHANS_MOST 1024 /* operations kept without their session, or behind its last one */
 
 static void operation_free(void *arg)
 {
@@ -45,6 +45,26 @@ static void operation_supersede(struct operation *op)
 	waiters_wake(&op->waiters);
 }
 
+void operation_orphan(struct session *s)
+{
+	struct operation *op = s->operation;
+	struct operations *all = s->controller->operations;
+	if (!op)
+		return;
+	op->session = NULL;
+	s->operation = NULL;
+	TAILQ_REMOVE(&all->all, op, entry);
+	TAILQ_INSERT_TAIL(&all->all, op, entry);
+	if (++all->orphans <= ORPHANS_MOST)
+		return;
+	struct operation *oldest = op;
+	struct operation *before;
+	while ((before = TAILQ_PREV(oldest, operations_list, entry)) && !before->session)
+		oldest = before;
+	all->orphans--;
+	operation_remove(oldest);
+}
+
 static struct operation *operation_new(struct session *s, const char *id, enum effect_kind kind)
 {
 	struct operation *op = calloc(1, sizeof(*op));
@@ -61,7 +81,7 @@ static struct operation *operation_new(struct session *s, const char *id, enum e
 	if (s->operation) {
 		if (operation_running(s->operation))
 			operation_supersede(s->operation);
-		operation_remove(s->operation);
+		operation_orphan(s);
 	}
 	s->operation = op;
 	return op;
@@ -151,26 +171,6 @@ static void operation_load(struct session *s, const char *text)
 		operation_new(s, id, EFFECT_NONE)->outcome = outcome;
 	else
 		json_decref(outcome);
-}
-
-void operation_orphan(struct session *s)
-{
-	struct operation *op = s->operation;
-	struct operations *all = s->controller->operations;
-	if (!op)
-		return;
-	op->session = NULL;
-	s->operation = NULL;
-	TAILQ_REMOVE(&all->all, op, entry);
-	TAILQ_INSERT_TAIL(&all->all, op, entry);
-	if (++all->orphans <= ORPHANS_MOST)
-		return;
-	struct operation *oldest = op;
-	struct operation *before;
-	while ((before = TAILQ_PREV(oldest, operations_list, entry)) && !before->session)
-		oldest = before;
-	all->orphans--;
-	operation_remove(oldest);
 }
 
 int operations_new(struct controller *c, struct error *e)

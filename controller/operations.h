@@ -4,9 +4,9 @@
 
 /*
  * What callers of the API watch: one effect on one session, under the
- * effect's id, from the request until the session's next operation. Its
- * outcome is kept in the database, so that a restart of elsad hides nothing
- * from who waits. One thread.
+ * effect's id, from the request on. The outcome of a session's last is kept in
+ * the database, so that a restart of elsad hides nothing from who waits; those
+ * before it are known for a while. One thread.
  */
 
 #include "controller/sessions.h"
@@ -73,7 +73,7 @@ json_t *operation_json(const struct operation *op); /* without "session"; new re
 void operation_add_error(json_t *to, const struct error *error, const char *log_tail);
 void operation_add_result(json_t *to, const char *step, const struct effect_result *result);
 
-/* The session goes out of the table: the operation stays for a while without it. */
+/* The session goes out of the table, or has another one: this one stays for a while without it. */
 void operation_orphan(struct session *s);
 
 /* Answers `x` with the operation `id` when it ended or moved on, at the latest after `seconds`. */

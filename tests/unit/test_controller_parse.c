@@ -30,7 +30,7 @@ static void count_user(const struct hub_user *user, void *arg)
 	users->admins += user->admin;
 	users->groups += json_array_size(user->groups);
 	if (strcmp(user->name, "a/b") == 0)
-		users->activity = hub_server_activity(user->servers, "lab");
+		users->activity = hub_server_activity(user->servers, "lab", NOW + 7);
 }
 
 static int parse_page(const char *text, struct users *users, int64_t *next)
@@ -58,6 +58,13 @@ static void good_pages(void **state)
 	assert_int_equal(users.admins, 1);
 	assert_int_equal(users.groups, 2);
 	assert_int_equal(users.activity, NOW);
+	assert_int_equal(parse_page("{\"items\": [{\"name\": \"a/b\", \"servers\": {\"lab\": "
+				    "{\"last_activity\": \"2026-11-23T02:13:20.000000Z\", "
+				    "\"ready\": false, \"pending\": \"spawn\"}}}], "
+				    "\"_pagination\": {\"next\": null}}",
+				    &users, &next),
+			 0);
+	assert_int_equal(users.activity, NOW + 7);
 	assert_int_equal(
 		parse_page("{\"items\": [], \"_pagination\": {\"next\": null}}", &users, &next), 0);
 	assert_int_equal(next, -1);
