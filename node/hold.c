@@ -175,11 +175,16 @@ void hold_give_back(struct node *node, struct session *s)
 	struct error e = ERROR_INIT;
 	pthread_mutex_lock(&node->hold_lock);
 	bool owned = s->freezer_owned;
+	/* Of an effect that is left open there may be processes that are not recorded. */
+	bool over = !s->journal.pid && !s->journal.effect;
 	s->freezer_owned = false;
-	int r = owned && s->held ? ask(node, s, true, &e) : 0;
+	int r = owned && s->held && !over ? ask(node, s, true, &e) : 0;
 	pthread_mutex_unlock(&node->hold_lock);
 	if (r < 0)
 		log_error("session %s: it is to stand still: %s", s->id, e.text);
+	/* A reason may have come behind its last process. */
+	if (over)
+		hold_forget(node, s);
 }
 
 void hold_forget(struct node *node, struct session *s)

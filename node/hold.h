@@ -60,7 +60,8 @@ int hold_note(const char *run_dir, const char *boot_id, const char *id, enum hol
  * session is frozen with a reason, thawed without. */
 void hold_own(struct node *node, struct session *s);
 int hold_settle(struct node *node, struct session *s, struct error *e);
-/* ... gives it back as it is but for reasons that came meanwhile: it may have no process. */
+/* ... gives it back as it is but for reasons that came meanwhile, which are forgotten if it has no
+ * process. On the loop. */
 void hold_give_back(struct node *node, struct session *s);
 bool hold_is_owned(struct node *node, const struct session *s);
 /* It has no process any more: nothing is left to be held. */

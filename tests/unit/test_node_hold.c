@@ -34,6 +34,7 @@ static void put_child(struct place *p)
 		for (;;)
 			pause();
 	assert_int_equal(cgroup_adopt(&p->cg, p->child, NULL), 0);
+	p->session.journal.pid = p->child;
 }
 
 static int set_up(void **state)
@@ -183,6 +184,26 @@ static void test_undecided_stays(void **state)
 	assert_true(becomes(p, true));
 }
 
+/* The lease lapses while what ends a session is at its last steps. */
+static void test_no_process_is_held(void **state)
+{
+	struct place *p = need_root(state);
+	hold_own(&p->node, &p->session);
+	hold_forget(&p->node, &p->session);
+	p->session.journal.pid = 0;
+	assert_int_equal(hold_take(&p->node, &p->session, HOLD_LEASE, NULL), 0);
+	/* Left open: nobody knows whether there is one. */
+	static char effect[] = "e1";
+	p->session.journal.effect = effect;
+	hold_give_back(&p->node, &p->session);
+	assert_true(hold_any(&p->node, &p->session) && becomes(p, true));
+	p->session.journal.effect = NULL;
+	hold_give_back(&p->node, &p->session);
+	assert_false(hold_any(&p->node, &p->session));
+	hold_recover(&p->node, &p->session);
+	assert_false(hold_any(&p->node, &p->session));
+}
+
 static void test_outlives_the_program(void **state)
 {
 	struct place *p = need_root(state);
@@ -215,6 +236,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_an_effect_owns_the_freezer, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_an_effect_clears_a_reason, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_undecided_stays, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_no_process_is_held, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_outlives_the_program, set_up, tear_down),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
