@@ -164,7 +164,7 @@ static void *record_main(void *arg)
 	mono_us begun = clock_mono(), until = begun + RECORD_MOST_MS * 1000LL, left;
 	pthread_mutex_lock(&p->lock);
 	begun -= p->waited;
-	while (!p->stop && !p->all_in && !p->hurry && clock_mono() < until &&
+	while (!p->stop && atomic_load(&p->missing) > 0 && !p->hurry && clock_mono() < until &&
 	       (left = RECORD_MS * 1000 - has_run(p, begun)) > 0)
 		pages_wait_for(&p->changed, &p->lock, left);
 	struct pages_noted *faults = steal_ptr(&p->faults);
