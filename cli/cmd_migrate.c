@@ -107,8 +107,8 @@ static int operation_failed(const json_t *operation, struct error *e)
 	return -fault_errno(told.fault);
 }
 
-/* Its operation is not known any more, as elsad was restarted: the session tells what came of it.
- * 1: it is over. */
+/* Its operation is not known any more, as elsad was restarted, or something newer was asked of the
+ * session, which tells what came of it. 1: it is over. */
 static int judge_session(struct watch *w, struct error *e)
 {
 	int r = look_at_session(w, e);
@@ -147,6 +147,8 @@ static int look_at_operation(struct watch *w, struct error *e)
 			*e = told;
 		return r;
 	}
+	if (json_is_true(json_object_get(operation, "superseded")))
+		return judge_session(w, e);
 	if (state_is(operation, "failed"))
 		return operation_failed(operation, e);
 	if (state_is(operation, "done")) {

@@ -27,9 +27,6 @@ struct job_options {
 	int netns_fd;            /* >= 0: run in that network namespace; set -1 for none */
 	const int *keep_fds;     /* descriptors (above 2) it inherits, under the same numbers */
 	size_t keep_fd_count;
-	bool real_ids;  /* real uid and gid become those below, effective stay ours: see */
-	uid_t real_uid; /* docs/criu.md, "prlimit without CAP_SYS_RESOURCE" */
-	gid_t real_gid;
 	volatile pid_t *pid_out; /* told, atomically, while it runs, 0 after; may be NULL */
 };
 

@@ -49,15 +49,6 @@ void job_reset_signals(void)
 	sigprocmask(SIG_SETMASK, &none, NULL);
 }
 
-/* glibc's setres*id() make all threads of the process follow, by means a fork's child does not
- * have: hence the system calls. */
-static int set_real_ids(uid_t uid, gid_t gid)
-{
-	if (syscall(SYS_setresgid, gid, -1, -1) < 0)
-		return -1;
-	return (int)syscall(SYS_setresuid, uid, -1, -1);
-}
-
 static int keep_only(const int *fds, size_t count)
 {
 	if (close_range(STDERR_FILENO + 1, ~0U, CLOSE_RANGE_CLOEXEC) < 0)
@@ -84,8 +75,6 @@ static enum job_step become_program(const struct plan *p)
 		return JOB_STEP_NETNS;
 	if (!set_stdio(p))
 		return JOB_STEP_STDIO;
-	if (o->real_ids && set_real_ids(o->real_uid, o->real_gid) < 0)
-		return JOB_STEP_IDS;
 	if (keep_only(o->keep_fds, o->keep_fd_count) < 0)
 		return JOB_STEP_FDS;
 	job_reset_signals();
@@ -105,7 +94,6 @@ static _Noreturn void child_main(const struct plan *p)
 static const char *const step_names[] = {
 	[JOB_STEP_NETNS] = "cannot enter its network namespace",
 	[JOB_STEP_STDIO] = "cannot set up its standard input and output",
-	[JOB_STEP_IDS] = "cannot take its real user and group",
 	[JOB_STEP_FDS] = "cannot hand over its descriptors",
 	[JOB_STEP_EXEC] = "cannot execute it",
 };

@@ -19,7 +19,7 @@ struct job_child {
 
 #define JOB_CHILD_INIT ((struct job_child) { .pidfd = -1, .out = -1, .err = -1, .failure = -1 })
 
-enum job_step { JOB_STEP_NETNS, JOB_STEP_STDIO, JOB_STEP_IDS, JOB_STEP_FDS, JOB_STEP_EXEC };
+enum job_step { JOB_STEP_NETNS, JOB_STEP_STDIO, JOB_STEP_FDS, JOB_STEP_EXEC };
 
 struct job_failure {
 	enum job_step step;

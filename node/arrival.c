@@ -152,7 +152,7 @@ int arrival_new_for(struct effect *ef, struct arrival **to, struct error *e)
 	struct arrival *a = NULL;
 	int r = arrival_new(ef->node, ef->session->id, &a, e);
 	if (r == 0)
-		r = fs_mkdirs(ef->work, 0711, e);
+		r = fs_mkdirs(ef->work, 0700, e);
 	if (r < 0)
 		arrival_free(a);
 	else
@@ -274,7 +274,10 @@ static int open_place(struct node *node, const char *id, const struct arrival_pl
 		return open_stored(node, id, place->generation, source, e);
 	if (!place->node || !place->at || !place->departure)
 		return error_set(e, EIO, "it is not known which node has its memory");
-	int r = arrival_open_moved(node, id, place, NULL, source, e);
+	struct move_lines *lines;
+	int r = arrival_lines(node, id, place, &lines, e);
+	if (r == 0)
+		r = arrival_open_moved(node, id, lines, NULL, source, e);
 	/* Nor are images that are not found. */
 	if (r == -ENOENT)
 		r = error_set(e, EIO, "what says which memory is missing is gone");

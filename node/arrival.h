@@ -32,7 +32,9 @@ int arrival_working_set(struct effect *ef, struct error *e);
 int arrival_settle(struct effect *ef, struct error *e);
 void arrival_go(struct effect *ef);
 
-/* For those of a migration: what is missing is told by the images of ef->laid_out. */
+/* For those of a migration: connections to the node that has its memory, while it runs there; what
+ * of it is missing is told by the images of ef->laid_out. */
+int arrival_connect_moved(struct effect *ef, struct error *e);
 int arrival_listen_moved(struct effect *ef, struct error *e);
 /* Nothing of the session is here any more. tell: the node that its memory came from may be told so,
  * unless it was. */

@@ -140,29 +140,38 @@ static void on_gone(void *arg, bool said)
 		free_who(mine);
 }
 
-int arrival_open_moved(struct node *node, const char *id, const struct arrival_place *place,
-		       struct move_ahead *ahead, struct page_source *source, struct error *e)
+int arrival_lines(struct node *node, const char *id, const struct arrival_place *place,
+		  struct move_lines **lines, struct error *e)
 {
-	cleanup_free char *images = images_dir(node, id);
 	struct who *w = make_who(node, id, place->departure);
-	if (!images || !w) {
-		free_who(w);
-		move_ahead_free(ahead);
+	if (!w)
 		return error_set(e, ENOMEM, "out of memory");
-	}
-	const struct move_source_options options = {
-		.images = images,
+	const struct move_lines_options options = {
 		.departure = place->departure,
 		.session = id,
 		.node = place->node,
 		.at = place->at,
-		.ahead = ahead,
 		.tls = tls_of,
 		.gone = on_gone,
 		.patience_ms = node->config->move.patience_ms,
 		.drop = free_who,
 		.arg = w,
 	};
+	return move_lines_new(&options, lines, e);
+}
+
+int arrival_open_moved(struct node *node, const char *id, struct move_lines *lines,
+		       struct move_ahead *ahead, struct page_source *source, struct error *e)
+{
+	cleanup_free char *images = images_dir(node, id);
+	if (!images) {
+		move_lines_free(lines);
+		move_ahead_free(ahead);
+		return error_set(e, ENOMEM, "out of memory");
+	}
+	const struct move_source_options options = { .images = images,
+						     .lines = lines,
+						     .ahead = ahead };
 	return move_source_open(&options, source, e);
 }
 
@@ -209,27 +218,35 @@ static int take_working_set(const struct effect *ef, const struct arrival *a, st
 	return 0;
 }
 
+int arrival_connect_moved(struct effect *ef, struct error *e)
+{
+	struct move_client *c = ef->move;
+	const struct arrival_place place = { .node = c->from,
+					     .at = c->at,
+					     .departure = c->departure };
+	int r = arrival_lines(ef->node, ef->session->id, &place, &c->lines, e);
+	if (r == 0)
+		move_lines_connect(c->lines);
+	return r;
+}
+
 int arrival_listen_moved(struct effect *ef, struct error *e)
 {
 	struct page_source source;
 	struct arrival *a = NULL;
-	struct arrival_place place = { 0 };
 	cleanup_free char *images = images_dir(ef->node, ef->session->id);
 	cleanup_free char *criu = fs_join(ef->laid_out, "criu");
 	int r = images && criu ? keep_images(criu, images, e)
 			       : error_set(e, ENOMEM, "out of memory");
 	if (r == 0)
-		r = arrival_place_of(effect_journal(ef), &place, e);
-	if (r == 0)
 		r = arrival_new_for(ef, &a, e);
-	if (r == 0 && !(a->from = strdup(place.node)))
+	if (r == 0 && !(a->from = strdup(ef->move->from)))
 		r = error_set(e, ENOMEM, "out of memory");
 	if (r == 0)
 		r = take_working_set(ef, a, e);
 	if (r == 0)
-		r = arrival_open_moved(ef->node, ef->session->id, &place,
+		r = arrival_open_moved(ef->node, ef->session->id, steal_ptr(&ef->move->lines),
 				       steal_ptr(&ef->move->ahead), &source, e);
-	arrival_place_deinit(&place);
 	if (r < 0) {
 		arrival_free(a);
 		return r;

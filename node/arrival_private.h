@@ -6,6 +6,7 @@
 
 #include "node/arrival.h"
 #include "node/move_ahead.h"
+#include "node/move_lines.h"
 #include "node/pages.h"
 
 struct arrival {
@@ -34,9 +35,12 @@ int arrival_new_for(struct effect *ef, struct arrival **to, struct error *e);
 
 /* --- node/arrival_moved.c ----------------------------------------------------------- */
 
+/* Connections to the node that has its memory: none yet. */
+int arrival_lines(struct node *node, const char *id, const struct arrival_place *place,
+		  struct move_lines **lines, struct error *e);
 /* The memory that another node has, by the pagemap images that were kept. ahead: what has come of
- * it already, or NULL; taken over, also when this fails. */
-int arrival_open_moved(struct node *node, const char *id, const struct arrival_place *place,
+ * it already, or NULL. Takes both over, also when it fails. */
+int arrival_open_moved(struct node *node, const char *id, struct move_lines *lines,
 		       struct move_ahead *ahead, struct page_source *source, struct error *e);
 /* On the loop: that node has nothing of it any more, which ends it if some of it is not here. */
 void arrival_end_lost_soon(struct node *node, const struct session *s);

@@ -5,8 +5,7 @@
 #include "base/cleanup.h"
 #include "base/fs.h"
 #include "node/criu_run.h"
-#include "node/program.h"
-#include "preload/unseen.h"
+#include "preload/criu.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -15,13 +14,16 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#define DUMP_LOG    "dump.log"
+#define RESTORE_LOG "restore.log"
+
 enum { LOG_TAIL_LINES = 60 };
 
 /* What both directions need. Cgroups are ours, and so is holding packets back: the programs CRIU
  * does that with refuse to run when the real uid is not root's. */
 static void add_common(struct criu_run *run, const char *command, const char *log_name)
 {
-	const struct criu_options *o = run->options;
+	const struct criu_options *o = &run->options;
 	struct criu_args *a = &run->args;
 	criu_args_add(a, "%s", o->program);
 	criu_args_add(a, "%s", command);
@@ -37,30 +39,15 @@ static void add_common(struct criu_run *run, const char *command, const char *lo
 	criu_args_add(a, "--file-locks");
 	criu_args_add(a, "--manage-cgroups=ignore");
 	criu_args_add(a, "--action-script");
-	criu_args_add(a, "%s/script", o->work);
+	criu_args_add(a, CRIU_LIBRARY); /* which does it itself: preload/script.c */
 }
 
+/* docs/criu.md, "prlimit without CAP_SYS_RESOURCE". */
 static void use_ids(struct criu_run *run, const struct sandbox *sb)
 {
-	run->job.real_ids = run->options->features->needs_real_ids;
-	run->job.real_uid = (uid_t)sb->spec->uid;
-	run->job.real_gid = (gid_t)sb->spec->gid;
-}
-
-/* What has other ids when it is executed heeds no LD_PRELOAD: there the library takes them. */
-static int hide(struct criu_run *run, const struct sandbox *sb, struct error *e)
-{
-	cleanup_free char *library = NULL;
-	int r = program_path(UNSEEN_LIBRARY, &library, e);
-	if (r < 0)
-		return r;
-	criu_args_add(&run->env, "LD_PRELOAD=%s", library);
-	criu_args_add(&run->env, UNSEEN_FILE "=%s", run->options->unseen);
-	if (run->job.real_ids)
-		criu_args_add(&run->env, UNSEEN_IDS "=%lld %lld", (long long)sb->spec->uid,
+	if (run->options.features->needs_real_ids)
+		criu_args_add(&run->env, CRIU_IDS "=%lld %lld", (long long)sb->spec->uid,
 			      (long long)sb->spec->gid);
-	run->job.real_ids = false;
-	return 0;
 }
 
 /* What CRIU said, what it means, what can be done. */
@@ -124,26 +111,6 @@ int criu_stays_frozen(const struct sandbox *sb, bool *frozen, struct error *e)
 	return r < 0 ? r : 0;
 }
 
-/* Frozen is best: then nothing forks while CRIU collects the processes. */
-static int use_freezer(struct criu_run *run, struct sandbox *sb, const char *freezer,
-		       struct error *e)
-{
-	bool frozen;
-	int r = criu_stays_frozen(sb, &frozen, e);
-	if (r < 0)
-		return r;
-	if (!frozen)
-		return sandbox_thaw(sb, e);
-	criu_args_add(&run->args, "--freeze-cgroup");
-	criu_args_add(&run->args, "%s", freezer);
-	return 0;
-}
-
-struct criu_dump {
-	struct criu_options options;
-	struct criu_run run;
-};
-
 static int add_dump(struct criu_run *run, struct sandbox *sb, pid_t init, struct error *e)
 {
 	struct criu_args *a = &run->args;
@@ -151,7 +118,7 @@ static int add_dump(struct criu_run *run, struct sandbox *sb, pid_t init, struct
 	cleanup_free char *net = str_printf("/proc/%d/ns/net", init);
 	if (!net || stat(net, &st) < 0)
 		return error_errno(e, "the session's init is gone");
-	add_common(run, "dump", "dump.log");
+	add_common(run, "dump", DUMP_LOG);
 	criu_args_add(a, "--network-lock");
 	criu_args_add(a, "skip");
 	criu_args_add(a, "--tree");
@@ -174,56 +141,115 @@ static int add_dump(struct criu_run *run, struct sandbox *sb, pid_t init, struct
 	/* A connection not yet accepted cannot be dumped. Who waits there is told by a reset. */
 	criu_args_add(a, "--skip-in-flight");
 	if (run->inherited >= 0) {
-		criu_args_add(a, "%s", run->options->lazy ? "--lazy-pages" : "--page-server");
+		criu_args_add(a, "%s", run->options.lazy ? "--lazy-pages" : "--page-server");
 		criu_args_add(a, "--ps-socket");
 		criu_args_add(a, "%d", run->inherited);
 	}
 	return 0;
 }
 
-static int start_dump(struct criu_run *run, struct sandbox *sb, pid_t init, const char *freezer,
-		      int *page_socket, struct error *e)
+static int load_dump(struct sandbox *sb, pid_t init, const struct criu_options *options,
+		     bool frozen, int *page_socket, struct criu_run **to, struct error *e)
 {
-	int r = criu_run_init(run, run->options, freezer, e);
+	struct criu_run *run = NULL;
+	cleanup_free char *freezer = sandbox_freezer_path(sb);
+	int r = freezer ? criu_run_new(options, freezer, &run, e)
+			: error_set(e, ENOMEM, "out of memory");
+	if (r < 0)
+		return r;
 	run->inherited = steal_fd(page_socket);
-	if (r == 0)
-		r = add_dump(run, sb, init, e);
-	if (r == 0)
-		r = use_freezer(run, sb, freezer, e);
+	r = add_dump(run, sb, init, e);
+	/* Frozen is best: then nothing forks while CRIU collects the processes. */
+	if (frozen) {
+		run->freezes = true;
+		criu_args_add(&run->args, "--freeze-cgroup");
+		criu_args_add(&run->args, "%s", freezer);
+	}
 	use_ids(run, sb);
-	if (r == 0 && run->options->unseen)
-		r = hide(run, sb, e);
-	return r < 0 ? r : criu_run_start(run, "dump.log", e);
+	if (r == 0)
+		r = criu_run_load(run, DUMP_LOG, e);
+	if (r < 0)
+		run = criu_run_free(run);
+	*to = run;
+	return r;
+}
+
+int criu_load_dump(struct sandbox *sb, pid_t init, const struct criu_options *options,
+		   struct criu_run **loaded, struct error *e)
+{
+	bool frozen;
+	int none = -1;
+	*loaded = NULL;
+	int r = criu_stays_frozen(sb, &frozen, e);
+	return r == 0 && frozen ? load_dump(sb, init, options, true, &none, loaded, e) : r;
+}
+
+/* It holds nothing. One that is not even a process yet finds the word when it comes to ask. */
+void *criu_unload(struct criu_run *run)
+{
+	if (run) {
+		criu_run_answer(run, "no", NULL);
+		criu_run_kill(run);
+	}
+	return criu_run_free(run);
+}
+
+/* NULL: there is none that can do it; somebody may have killed it. */
+static struct criu_run *go_loaded(const struct criu_options *options, const char *log_name,
+				  bool freezes)
+{
+	struct criu_run *run = options->loaded ? steal_ptr(options->loaded) : NULL;
+	if (!run)
+		return NULL;
+	bool fits = criu_run_fits(run, log_name, options) && run->freezes == freezes;
+	return fits && criu_run_go(run, options, NULL) > 0 ? run : criu_unload(run);
+}
+
+/* 1, or 0 when it has ended instead. */
+static int begin_dump(struct sandbox *sb, pid_t init, const struct criu_options *options,
+		      struct criu_run **to, struct error *e)
+{
+	bool frozen;
+	cleanup_fd int page_socket = options->page_socket ? options->page_socket : -1;
+	*to = NULL;
+	int r = criu_stays_frozen(sb, &frozen, e);
+	if (r == 0 && !frozen)
+		r = sandbox_thaw(sb, e);
+	if (r < 0)
+		return r;
+	*to = go_loaded(options, DUMP_LOG, frozen);
+	if (*to)
+		return 1;
+	r = load_dump(sb, init, options, frozen, &page_socket, to, e);
+	return r < 0 ? r : criu_run_go(*to, options, e);
+}
+
+static int wait_for_images(struct criu_run *run, struct error *e)
+{
+	char line[128] = "";
+	int r = criu_run_next(run, line, sizeof(line), e);
+	if (r != -ETIMEDOUT || !run->options.give_up)
+		return r;
+	run->options.give_up(run->options.arg);
+	return criu_run_next(run, line, sizeof(line), e);
 }
 
 int criu_dump(struct sandbox *sb, pid_t init, const struct criu_options *options,
-	      struct criu_dump **to, char **log_tail, struct error *e)
+	      struct criu_run **dump, char **log_tail, struct error *e)
 {
-	char line[128] = "";
-	cleanup_fd int page_socket = options->page_socket ? options->page_socket : -1;
-	cleanup_free char *freezer = sandbox_freezer_path(sb);
-	struct criu_dump *dump = calloc(1, sizeof(*dump));
-	if (!freezer || !dump) {
-		free(dump);
-		return error_set(e, ENOMEM, "out of memory");
-	}
-	dump->options = *options;
-	struct criu_run *run = &dump->run;
-	run->options = &dump->options;
-	int r = start_dump(run, sb, init, freezer, &page_socket, e);
-	if (r == 0)
-		r = criu_run_next(run, line, sizeof(line), e);
-	if (r == -ETIMEDOUT && options->give_up) {
-		options->give_up(options->arg);
-		r = criu_run_next(run, line, sizeof(line), e);
-	}
-	/* What CRIU holds now it held when the script froze it. Killed before that, it let go of
+	struct criu_run *run = NULL;
+	int r = begin_dump(sb, init, options, &run, e);
+	if (!run)
+		return r;
+	if (r > 0)
+		r = wait_for_images(run, e);
+	/* What CRIU holds now it held when it froze them. Killed before that, it let go of
 	 * processes that have run on since their images were made. */
 	if (r > 0 && criu_run_alive(run)) {
 		/* Ours; were it open, a CRIU that dies would not be noticed at the other end. */
 		cleanup_close_fd(&run->inherited);
 		run->inherited = -1;
-		*to = dump;
+		*dump = run;
 		return 0;
 	}
 	if (r < 0)
@@ -231,31 +257,23 @@ int criu_dump(struct sandbox *sb, pid_t init, const struct criu_options *options
 	criu_run_join(run);
 	if (r >= 0)
 		r = refuse(run, "the session cannot be checkpointed", log_tail, e);
-	criu_run_deinit(run);
-	free(dump);
+	criu_run_free(run);
 	return r;
 }
 
-void *criu_dump_keep(struct criu_dump *dump)
+void *criu_dump_keep(struct criu_run *dump)
 {
-	if (!dump)
-		return NULL;
 	/* A word would make CRIU kill the processes, which a frozen cgroup does not let die. */
-	criu_run_kill(&dump->run);
-	criu_run_deinit(&dump->run);
-	free(dump);
-	return NULL;
+	if (dump)
+		criu_run_kill(dump);
+	return criu_run_free(dump);
 }
 
-void *criu_dump_abandon(struct criu_dump *dump)
+void *criu_dump_abandon(struct criu_run *dump)
 {
-	if (!dump)
-		return NULL;
-	if (criu_run_answer(&dump->run, "no", NULL) < 0)
-		criu_run_kill(&dump->run);
-	criu_run_deinit(&dump->run);
-	free(dump);
-	return NULL;
+	if (dump && criu_run_answer(dump, "no", NULL) < 0)
+		criu_run_kill(dump);
+	return criu_run_free(dump);
 }
 
 /* --- restore -------------------------------------------------------------- */
@@ -266,16 +284,16 @@ static int add_restore(struct criu_run *run, struct sandbox *sb, struct error *e
 	run->inherited = open(sb->netns, O_RDONLY | O_CLOEXEC);
 	if (run->inherited < 0)
 		return error_errno(e, "cannot open the session's network namespace %s", sb->netns);
-	add_common(run, "restore", "restore.log");
+	add_common(run, "restore", RESTORE_LOG);
 	criu_args_add(a, "--restore-detached");
 	criu_args_add(a, "--pidfile");
-	criu_args_add(a, "%s/pid", run->options->work);
+	criu_args_add(a, "%s/pid", run->options.work);
 	criu_args_add(a, "--root");
 	criu_args_add(a, "%s", sb->root);
 	/* What a user may do to the mode of a file in the home while the session sleeps does no
 	 * harm. */
 	criu_args_add(a, "--skip-file-rwx-check");
-	if (run->options->lazy)
+	if (run->options.lazy)
 		criu_args_add(a, "--lazy-pages");
 	criu_args_add(a, "--inherit-fd");
 	criu_args_add(a, "fd[%d]:sess", run->inherited);
@@ -328,14 +346,14 @@ static int64_t tmpfs_bytes(const char *images)
 static int adopt(struct criu_run *run, struct sandbox *sb, pid_t pid, struct error *e)
 {
 	enum { LITTLE = 4 << 20 };
-	bool beside = tmpfs_bytes(run->options->images) <= LITTLE;
+	bool beside = tmpfs_bytes(run->options.images) <= LITTLE;
 	int r = beside ? criu_run_answer(run, "yes", e) : 0;
 	if (r == 0)
 		r = sandbox_adopt(sb, pid, e);
 	return r == 0 && !beside ? criu_run_answer(run, "yes", e) : r;
 }
 
-/* Answers what the script asks until CRIU has ended. */
+/* Answers what its actions ask until CRIU has ended. */
 static int talk(struct criu_run *run, struct sandbox *sb, struct error *e)
 {
 	char line[128];
@@ -347,43 +365,67 @@ static int talk(struct criu_run *run, struct sandbox *sb, struct error *e)
 		else if (sscanf(line, "adopt %d", &pid) == 1 && pid > 0)
 			r = adopt(run, sb, pid, e);
 		else
-			r = error_set(e, EPROTO, "CRIU's script says \"%s\"", line);
+			r = error_set(e, EPROTO, "CRIU says \"%s\"", line);
 		if (r < 0)
 			return r;
 	}
 	return r;
 }
 
-static int run_restore(struct criu_run *run, struct sandbox *sb, char **log_tail, struct error *e)
+int criu_load_restore(struct sandbox *sb, const struct criu_options *options, struct criu_run **to,
+		      struct error *e)
 {
-	int r = criu_run_start(run, "restore.log", e);
+	struct criu_run *run = NULL;
+	cleanup_free char *freezer = sandbox_freezer_path(sb);
+	int r = freezer ? criu_run_new(options, freezer, &run, e)
+			: error_set(e, ENOMEM, "out of memory");
 	if (r == 0)
+		r = add_restore(run, sb, e);
+	if (r == 0)
+		r = remove_pidfile(options, e);
+	if (r == 0) {
+		use_ids(run, sb);
+		r = criu_run_load(run, RESTORE_LOG, e);
+	}
+	if (r < 0)
+		run = criu_run_free(run);
+	*to = run;
+	return r;
+}
+
+static int begin_restore(struct sandbox *sb, const struct criu_options *options,
+			 struct criu_run **to, struct error *e)
+{
+	*to = go_loaded(options, RESTORE_LOG, false);
+	if (*to)
+		return 1;
+	int r = criu_load_restore(sb, options, to, e);
+	return r < 0 ? r : criu_run_go(*to, options, e);
+}
+
+static int run_restore(struct sandbox *sb, const struct criu_options *options, char **log_tail,
+		       struct error *e)
+{
+	struct criu_run *run = NULL;
+	int r = begin_restore(sb, options, &run, e);
+	if (!run)
+		return r;
+	if (r > 0)
 		r = talk(run, sb, e);
 	if (r < 0)
 		criu_run_kill(run);
 	criu_run_join(run);
 	if (r == 0 && (run->status < 0 || run->result.status != 0))
 		r = refuse(run, "the session cannot be restored", log_tail, e);
+	criu_run_free(run);
 	return r;
 }
 
 int criu_restore(struct sandbox *sb, const struct criu_options *options, pid_t *init,
 		 char **log_tail, struct error *e)
 {
-	struct criu_run run;
 	bool frozen = false;
-	cleanup_free char *freezer = sandbox_freezer_path(sb);
-	if (!freezer)
-		return error_set(e, ENOMEM, "out of memory");
-	int r = criu_run_init(&run, options, freezer, e);
-	if (r == 0)
-		r = add_restore(&run, sb, e);
-	if (r == 0)
-		r = remove_pidfile(options, e);
-	use_ids(&run, sb);
-	if (r == 0)
-		r = run_restore(&run, sb, log_tail, e);
-	criu_run_deinit(&run);
+	int r = run_restore(sb, options, log_tail, e);
 	if (r == 0)
 		r = read_pidfile(options, init, e);
 	if (r == 0)

@@ -51,7 +51,24 @@ struct criu_options {
 	 */
 	bool (*is_vain)(void *arg);
 	void *arg;
+	/* One that was loaded for this: see criu_load_dump(). Taken over. May be NULL, or point to
+	 * NULL. */
+	struct criu_run **loaded;
 };
+
+/*
+ * To be loaded takes CRIU as long as much of its work does, and the session stands still meanwhile.
+ * One that is loaded before waits, without having looked at the session or at any file that has to
+ * do with it. criu_dump() and criu_restore() take it if it was loaded for the same options (it need
+ * not be: images may come later), and end it if not. A dump must be one with `unseen`. *loaded is
+ * NULL where it cannot be known yet what it is to be loaded for; also on failure.
+ */
+struct criu_run;
+int criu_load_dump(struct sandbox *sb, pid_t init, const struct criu_options *options,
+		   struct criu_run **loaded, struct error *e);
+int criu_load_restore(struct sandbox *sb, const struct criu_options *options,
+		      struct criu_run **loaded, struct error *e);
+void *criu_unload(struct criu_run *loaded); /* ends it, waits for that; returns NULL */
 
 /*
  * A dump in two parts. The sandbox is frozen, its packets are held. criu_dump() returns when the
@@ -67,11 +84,10 @@ struct criu_options {
  * in *e, and the processes are whole, frozen or not: thaw them; log_tail (allocated, may be NULL)
  * has the last lines of its log.
  */
-struct criu_dump;
 int criu_dump(struct sandbox *sb, pid_t init, const struct criu_options *options,
-	      struct criu_dump **dump, char **log_tail, struct error *e);
-void *criu_dump_keep(struct criu_dump *dump);
-void *criu_dump_abandon(struct criu_dump *dump);
+	      struct criu_run **dump, char **log_tail, struct error *e);
+void *criu_dump_keep(struct criu_run *dump);
+void *criu_dump_abandon(struct criu_run *dump);
 
 /* Whether no process of a frozen sandbox runs until CRIU has all of them in its hands. */
 int criu_stays_frozen(const struct sandbox *sb, bool *frozen, struct error *e);

@@ -16,6 +16,9 @@ static const struct {
 } meanings[] = {
 	{ "io_uring", "A program in the session uses io_uring, which cannot be checkpointed. End "
 		      "that program, or make it use another way of input and output." },
+	{ "execvp(\"elsa-criu.so\"",
+	  "CRIU did not load Elsa's library: it must not be linked statically, nor have "
+	  "capabilities of its own file (getcap)." },
 	{ "perf_event", "A program in the session has a performance counter open (perf). End it." },
 	{ "userfaultfd", "A program in the session handles its own page faults (userfaultfd). End "
 			 "it." },

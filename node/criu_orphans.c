@@ -77,7 +77,7 @@ bool criu_has_orphans(const char *work)
 	return proc_each_with_args("--work-dir", work, is_any, NULL) > 0;
 }
 
-/* It leads a process group with its script in it. */
+/* It leads a process group with what it has started in it. */
 static int kill_group(pid_t pid, void *arg)
 {
 	size_t *count = arg;

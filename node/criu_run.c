@@ -6,6 +6,8 @@
 #include "base/clock.h"
 #include "base/fs.h"
 #include "node/proc.h"
+#include "node/program.h"
+#include "preload/criu.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -13,48 +15,11 @@
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/stat.h>
 #include <unistd.h>
-
-/*
- * -p: CRIU can run with a real uid that is not root's, and the shell would drop
- * to it. Each fifo is opened for both directions: the script does not hang when
- * nobody listens any more, and does not end when nobody is there to give a word.
- *
- * post-dump: the images are complete. CRIU has thawed the cgroup to seize the
- * processes; it is frozen again here, so that they stay still even if CRIU is
- * killed. Any end of this script but 0 makes CRIU let go and clean up.
- * setup-namespaces: the restored init exists and has no child yet.
- * post-setup-namespaces: its mounts are made, its children come next. What has
- * joined the cgroups by now brings all of them with it.
- * pre-resume: the last moment before the processes run. CRIU does not mind a
- * failure here, hence the kill.
- */
-static const char script[] = "#!/bin/sh -p\n"
-			     "freeze() {\n"
-			     "	if [ -e \"$ELSA_FREEZER/cgroup.freeze\" ]; then\n"
-			     "		echo 1 >\"$ELSA_FREEZER/cgroup.freeze\"\n"
-			     "	else\n"
-			     "		echo FROZEN >\"$ELSA_FREEZER/freezer.state\"\n"
-			     "	fi\n"
-			     "}\n"
-			     "ask() {\n"
-			     "	echo \"$1\" 1<>\"$ELSA_WORK/told\" || exit 1\n"
-			     "	read -r verdict <>\"$ELSA_WORK/verdict\"\n"
-			     "	[ \"$verdict\" = yes ] || exit 1\n"
-			     "}\n"
-			     "case $CRTOOLS_SCRIPT_ACTION in\n"
-			     "post-dump)\n"
-			     "	freeze && ask dumped ;;\n"
-			     "setup-namespaces)\n"
-			     "	ask \"adopt $CRTOOLS_INIT_PID\" ;;\n"
-			     "post-setup-namespaces)\n"
-			     "	ask adopted ;;\n"
-			     "pre-resume)\n"
-			     "	freeze || kill -KILL \"$CRTOOLS_INIT_PID\" ;;\n"
-			     "esac\n";
 
 void criu_args_add(struct criu_args *args, const char *format, ...)
 {
@@ -75,38 +40,8 @@ void criu_args_deinit(struct criu_args *args)
 	*args = (struct criu_args) { 0 };
 }
 
-/* CRIU has tar pack what is in a tmpfs, with the gzip of PATH: 26 s for a gigabyte, and three
- * processes for each tmpfs, however small. This one, first in PATH, does not compress. */
-static const char tar[] = "#!/bin/sh -p\n"
-			  "for word; do\n"
-			  "	shift\n"
-			  "	[ \"$word\" = --gzip ] || set -- \"$@\" \"$word\"\n"
-			  "done\n"
-			  "PATH=${PATH#*:}\n"
-			  "exec tar \"$@\"\n";
-
-static int make_script(const char *work, const char *name, const char *text, struct error *e)
-{
-	cleanup_free char *path = fs_join(work, name);
-	cleanup_fd int fd = path ? open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0700) : -1;
-	/* Executed with the session's real uid, too. */
-	if (fd < 0 || fchmod(fd, 0755) < 0 ||
-	    write(fd, text, strlen(text)) != (ssize_t)strlen(text))
-		return error_errno(e, "cannot write the script %s/%s", work, name);
-	return 0;
-}
-
-static int make_scripts(const char *work, struct error *e)
-{
-	cleanup_free char *bin = fs_join(work, "bin");
-	int r = bin ? fs_mkdirs(bin, 0755, e) : error_set(e, ENOMEM, "out of memory");
-	if (r == 0)
-		r = make_script(work, "script", script, e);
-	return r < 0 ? r : make_script(bin, "tar", tar, e);
-}
-
 /* For both directions: of "told" the end is then never seen, and what is said into "verdict" stays
- * there until the script comes to read it. */
+ * there until CRIU comes to read it. */
 static int open_fifo(const char *work, const char *name, int *fd, struct error *e)
 {
 	cleanup_free char *path = fs_join(work, name);
@@ -121,35 +56,66 @@ static int open_fifo(const char *work, const char *name, int *fd, struct error *
 
 static int open_fifos(struct criu_run *run, struct error *e)
 {
-	int r = open_fifo(run->options->work, "told", &run->told, e);
+	int r = open_fifo(run->options.work, "told", &run->told, e);
 	if (r == 0)
-		r = open_fifo(run->options->work, "verdict", &run->verdict, e);
+		r = open_fifo(run->options.work, "verdict", &run->verdict, e);
 	if (r < 0)
 		return r;
 	run->over = eventfd(0, EFD_CLOEXEC);
 	return run->over < 0 ? error_errno(e, "cannot listen to CRIU") : 0;
 }
 
-int criu_run_init(struct criu_run *run, const struct criu_options *options, const char *freezer,
-		  struct error *e)
+static char *copy_of(const char *text)
 {
-	*run = (struct criu_run) {
-		.options = options, .told = -1, .verdict = -1, .over = -1, .inherited = -1
-	};
-	const char *work = options->work;
+	return text ? strdup(text) : NULL;
+}
+
+static int set_environment(struct criu_run *run, const char *freezer, struct error *e)
+{
 	const char *path = getenv("PATH");
-	int r = criu_ensure_cache(options->program, e);
+	const struct criu_options *o = &run->options;
+	cleanup_free char *library = NULL;
+	int r = program_path(CRIU_LIBRARY, &library, e);
+	if (r < 0)
+		return r;
+	criu_args_add(&run->env, "PATH=%s", path ? path : "/usr/sbin:/usr/bin:/sbin:/bin");
+	criu_args_add(&run->env, "LC_ALL=C");
+	criu_args_add(&run->env, "LD_PRELOAD=%s", library);
+	criu_args_add(&run->env, CRIU_WORK "=%s", o->work);
+	criu_args_add(&run->env, CRIU_FREEZER "=%s", freezer);
+	if (o->unseen)
+		criu_args_add(&run->env, CRIU_UNSEEN "=%s", o->unseen);
+	return 0;
+}
+
+static int prepare(struct criu_run *run, const char *freezer, struct error *e)
+{
+	const char *work = run->options.work;
+	int r = criu_ensure_cache(run->options.program, e);
 	if (r == 0)
-		r = fs_mkdirs(work, 0711, e);
-	if (r == 0)
-		r = make_scripts(work, e);
+		r = fs_mkdirs(work, 0700, e);
 	if (r == 0)
 		r = open_fifos(run, e);
-	criu_args_add(&run->env, "PATH=%s/bin:%s", work,
-		      path ? path : "/usr/sbin:/usr/bin:/sbin:/bin");
-	criu_args_add(&run->env, "LC_ALL=C");
-	criu_args_add(&run->env, "ELSA_WORK=%s", work);
-	criu_args_add(&run->env, "ELSA_FREEZER=%s", freezer);
+	return r < 0 ? r : set_environment(run, freezer, e);
+}
+
+int criu_run_new(const struct criu_options *options, const char *freezer, struct criu_run **to,
+		 struct error *e)
+{
+	struct criu_run *run = malloc(sizeof(*run));
+	if (!run)
+		return error_set(e, ENOMEM, "out of memory");
+	*run = (struct criu_run) {
+		.options = *options, .told = -1, .verdict = -1, .over = -1, .inherited = -1
+	};
+	run->options.images = copy_of(options->images);
+	run->options.unseen = copy_of(options->unseen);
+	int r = run->options.images && !run->options.unseen == !options->unseen
+			? prepare(run, freezer, e)
+			: error_set(e, ENOMEM, "out of memory");
+	if (r < 0)
+		run = criu_run_free(run);
+	*to = run;
 	return r;
 }
 
@@ -161,7 +127,7 @@ static void *thread_main(void *arg)
 	return NULL;
 }
 
-int criu_run_start(struct criu_run *run, const char *log_name, struct error *e)
+int criu_run_load(struct criu_run *run, const char *log_name, struct error *e)
 {
 	run->log_name = log_name;
 	if (run->args.failed || run->env.failed)
@@ -177,7 +143,7 @@ int criu_run_start(struct criu_run *run, const char *log_name, struct error *e)
 		run->job.keep_fds = &run->kept;
 		run->job.keep_fd_count = 1;
 	}
-	cleanup_free char *log = fs_join(run->options->work, log_name);
+	cleanup_free char *log = fs_join(run->options.work, log_name);
 	if (log)
 		unlink(log);
 	int code = pthread_create(&run->thread, NULL, thread_main, run);
@@ -187,20 +153,24 @@ int criu_run_start(struct criu_run *run, const char *log_name, struct error *e)
 	return 0;
 }
 
-/* A line is short and written at once, so it comes whole. */
+/* A line is short and written at once, so it comes whole; the next one may be behind it. */
 static bool read_line(struct criu_run *run, char *line, size_t size)
 {
-	ssize_t n = read(run->told, line, size - 1);
-	if (n <= 0)
-		return false;
-	line[n] = '\0';
-	line[strcspn(line, "\n")] = '\0';
-	return true;
+	size_t len = 0;
+	while (len + 1 < size && read(run->told, line + len, 1) == 1 && line[len] != '\n')
+		len++;
+	line[len] = '\0';
+	return len > 0;
+}
+
+static pid_t pid_of(const struct criu_run *run)
+{
+	return __atomic_load_n(&run->pid, __ATOMIC_SEQ_CST);
 }
 
 bool criu_run_alive(const struct criu_run *run)
 {
-	pid_t pid = run->pid;
+	pid_t pid = pid_of(run);
 	uint64_t ticks;
 	return proc_start_time(pid, &ticks) == 0 && proc_is(pid, ticks);
 }
@@ -208,7 +178,7 @@ bool criu_run_alive(const struct criu_run *run)
 /* Killed by somebody, it leaves children behind that wait for it, and with them its output open. */
 static void kill_if_dead(struct criu_run *run)
 {
-	pid_t pid = run->pid;
+	pid_t pid = pid_of(run);
 	uint64_t ticks;
 	/* One that is not even a zombie has ended by itself. */
 	if (pid > 0 && proc_start_time(pid, &ticks) == 0 && !proc_is(pid, ticks))
@@ -222,7 +192,7 @@ int criu_run_next(struct criu_run *run, char *line, size_t size, struct error *e
 		{ .fd = run->told, .events = POLLIN },
 		{ .fd = run->over, .events = POLLIN },
 	};
-	mono_us deadline = clock_mono() + run->options->timeout_ms * 1000LL;
+	mono_us deadline = clock_mono() + run->options.timeout_ms * 1000LL;
 	while (clock_mono() < deadline) {
 		int n = poll(fds, ARRAY_SIZE(fds), SLICE_MS);
 		if (n < 0 && errno != EINTR)
@@ -231,12 +201,48 @@ int criu_run_next(struct criu_run *run, char *line, size_t size, struct error *e
 			return 1;
 		if (n > 0)
 			return 0;
-		if (run->options->is_vain && run->options->is_vain(run->options->arg))
+		if (run->options.is_vain && run->options.is_vain(run->options.arg))
 			return error_set(e, ECANCELED, "nobody waits for it any more");
 		kill_if_dead(run);
 	}
 	return error_set(e, ETIMEDOUT, "CRIU did not end within %d s",
-			 run->options->timeout_ms / 1000);
+			 run->options.timeout_ms / 1000);
+}
+
+static bool same(const char *a, const char *b)
+{
+	return a && b ? strcmp(a, b) == 0 : a == b;
+}
+
+bool criu_run_fits(const struct criu_run *run, const char *log_name,
+		   const struct criu_options *options)
+{
+	const struct criu_options *o = &run->options;
+	return strcmp(run->log_name, log_name) == 0 && same(o->images, options->images) &&
+	       same(o->unseen, options->unseen) && o->lazy == options->lazy &&
+	       o->page_socket == options->page_socket;
+}
+
+/* 1, or 0 when it has ended instead. */
+static int expect(struct criu_run *run, const char *wanted, struct error *e)
+{
+	char line[64];
+	int r = criu_run_next(run, line, sizeof(line), e);
+	if (r > 0 && strcmp(line, wanted) != 0)
+		return error_set(e, EPROTO, "CRIU says \"%s\"", line);
+	return r;
+}
+
+int criu_run_go(struct criu_run *run, const struct criu_options *options, struct error *e)
+{
+	run->options.give_up = options->give_up;
+	run->options.is_vain = options->is_vain;
+	run->options.arg = options->arg;
+	int r = expect(run, "loaded", e);
+	if (r <= 0)
+		return r;
+	r = criu_run_answer(run, "yes", e);
+	return r < 0 ? r : expect(run, "begun", e);
 }
 
 int criu_run_answer(struct criu_run *run, const char *word, struct error *e)
@@ -246,11 +252,11 @@ int criu_run_answer(struct criu_run *run, const char *word, struct error *e)
 
 void criu_run_kill(struct criu_run *run)
 {
-	pid_t pid = run->pid;
+	pid_t pid = pid_of(run);
 	if (pid > 0)
 		kill(-pid, SIGKILL);
 	/* A half-restored init leads a group of its own. */
-	criu_kill_orphans(run->options->work);
+	criu_kill_orphans(run->options.work);
 }
 
 void criu_run_join(struct criu_run *run)
@@ -260,8 +266,10 @@ void criu_run_join(struct criu_run *run)
 	run->started = false;
 }
 
-void criu_run_deinit(struct criu_run *run)
+void *criu_run_free(struct criu_run *run)
 {
+	if (!run)
+		return NULL;
 	criu_run_join(run);
 	job_result_deinit(&run->result);
 	cleanup_close_fd(&run->told);
@@ -270,11 +278,15 @@ void criu_run_deinit(struct criu_run *run)
 	cleanup_close_fd(&run->inherited);
 	criu_args_deinit(&run->args);
 	criu_args_deinit(&run->env);
+	free((char *)run->options.images);
+	free((char *)run->options.unseen);
+	free(run);
+	return NULL;
 }
 
 char *criu_run_log(const struct criu_run *run)
 {
-	cleanup_free char *path = fs_join(run->options->work, run->log_name);
+	cleanup_free char *path = fs_join(run->options.work, run->log_name);
 	struct buf text = BUF_INIT(64 << 20);
 	if (!path || fs_read(path, &text, NULL) < 0) {
 		buf_deinit(&text);

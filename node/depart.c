@@ -155,7 +155,7 @@ static void begin_departure(struct departures *all, struct departing *d)
 	struct error e = ERROR_INIT;
 	int r = 0;
 	d->asked = false;
-	d->still = d->ready = false;
+	d->still = d->packed = d->ready = false;
 	d->word = DEPART_NO_WORD;
 	d->state = DEPARTURE_UNDER_WAY;
 	d->heard_at = clock_mono();
@@ -246,7 +246,7 @@ static void keep(struct departing *d, const struct effect_result *result)
 	enum fault fault = result->fault ? fault_from_name(result->fault) : FAULT_INTERNAL;
 	d->state = DEPARTURE_KEPT;
 	d->kept_at = clock_wall();
-	d->still = d->ready = d->asked = false;
+	d->still = d->packed = d->ready = d->asked = false;
 	departing_drop_layer(d);
 	error_clear(&d->why);
 	error_fault(&d->why, fault, "%s", result->text ? result->text : "it came to nothing");
@@ -271,7 +271,7 @@ static void settle(struct node *node, struct departing *d, const struct session 
 		estimate_moved(node, d->memory_bytes, (d->arrived_at - d->given_at) / 1000);
 	d->state = back ? DEPARTURE_KEPT : DEPARTURE_OVER;
 	d->kept_at = back ? clock_wall() : 0;
-	d->still = d->ready = d->ending = d->returning = false;
+	d->still = d->packed = d->ready = d->ending = d->returning = false;
 	error_clear(&d->why);
 	if (back)
 		error_fault(&d->why, FAULT_CONFLICT, "it was taken back");

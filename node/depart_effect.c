@@ -16,6 +16,16 @@ void depart_stands_still(struct departures *all, const char *id)
 	pthread_mutex_unlock(&all->lock);
 }
 
+void depart_packed(struct departures *all, const char *id)
+{
+	pthread_mutex_lock(&all->lock);
+	struct departing *d = departing_find(all, id);
+	if (d)
+		d->packed = true;
+	departing_wake(all);
+	pthread_mutex_unlock(&all->lock);
+}
+
 int depart_offer(struct departures *all, const char *id, const struct move_skeleton *skeleton,
 		 struct error *e)
 {

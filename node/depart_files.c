@@ -1,58 +1,66 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#define _GNU_SOURCE
 #include "node/depart_private.h"
 
 #include "base/cleanup.h"
 #include "base/fs.h"
 #include "node/arrival.h"
+#include "node/move_files.h"
 #include "node/tar.h"
 #include "node/working_set.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
-enum { CHUNK = 1 << 20, ARGS_MOST = 16 };
+enum {
+	CHUNK = 1 << 20,
+	EARLY_MOST = 32 << 20, /* together: for what is more the other node has another place */
+};
 
 /* What a session is but for its memory, where the steps of its departure have put it. */
-struct files {
-	char *near, *far, *pages;
-	const char *args[ARGS_MOST];
-	size_t count;
+enum { CRIU, REMAP, LAYERS, NAMES, WORKING_SET, FILES };
+static const char *const names[FILES] = {
+	[CRIU] = "criu",
+	[REMAP] = "remap",
+	[LAYERS] = DEPART_LAYERS,
+	[NAMES] = DEPART_NAMES,
+	[WORKING_SET] = WORKING_SET_FILE,
 };
+struct files {
+	char *at[FILES];
+};
+
+static bool is_directory(int i)
+{
+	return i == CRIU || i == REMAP;
+}
 
 static void free_files(struct files *f)
 {
-	free(f->near);
-	free(f->far);
-	free(f->pages);
-}
-
-static void add_if_there(struct files *f, const char *dir, const char *name)
-{
-	cleanup_free char *path = fs_join(dir, name);
-	if (!path || access(path, F_OK) < 0 || f->count + 4 > ARGS_MOST)
-		return;
-	f->args[f->count++] = "-C";
-	f->args[f->count++] = dir;
-	f->args[f->count++] = name;
+	for (int i = 0; i < FILES; i++)
+		free(f->at[i]);
 }
 
 static int find_files(struct node *node, const char *session, struct files *f, struct error *e)
 {
-	f->near = str_printf("%s/images/%s", node->config->node.run_dir, session);
-	f->far = node_path(node, "images", session, "");
-	f->pages = arrival_dir(node, session);
-	if (!f->near || !f->far || !f->pages)
+	cleanup_free char *near = str_printf("%s/images/%s", node->config->node.run_dir, session);
+	cleanup_free char *far = node_path(node, "images", session, "");
+	cleanup_free char *pages = arrival_dir(node, session);
+	cleanup_free char *criu = near ? fs_join(near, names[CRIU]) : NULL;
+	if (!criu || !far || !pages)
 		return error_set(e, ENOMEM, "out of memory");
-	cleanup_free char *criu = fs_join(f->near, "criu");
-	const char *images = criu && access(criu, F_OK) == 0 ? f->near : f->far;
-	add_if_there(f, images, "criu");
-	add_if_there(f, images, "remap");
-	add_if_there(f, f->far, DEPART_LAYERS);
-	add_if_there(f, f->far, DEPART_NAMES);
-	add_if_there(f, f->pages, WORKING_SET_FILE);
-	return f->count ? 0 : error_set(e, ENOENT, "nothing is written down of the session");
+	const char *images = access(criu, F_OK) == 0 ? near : far;
+	const char *const dirs[FILES] = { images, images, far, far, pages };
+	for (int i = 0; i < FILES; i++)
+		if (!(f->at[i] = fs_join(dirs[i], names[i])))
+			return error_set(e, ENOMEM, "out of memory");
+	if (access(f->at[CRIU], F_OK) < 0)
+		return error_set(e, ENOENT, "nothing is written down of the session");
+	return 0;
 }
 
 static int send_all(int from, struct move_conn *conn, struct error *e)
@@ -87,13 +95,91 @@ static int send_tar(const char *const *how, const char *const *args, int timeout
 }
 
 int depart_files_send(struct node *node, const char *session, struct move_conn *conn,
-		      struct error *e)
+		      const struct buf *has, struct error *e)
 {
 	cleanup(free_files) struct files f = { 0 };
+	cleanup(move_sending_deinit) struct move_sending s = MOVE_SENDING(conn);
+	s.has = has;
 	int r = find_files(node, session, &f, e);
+	for (int i = 0; r == 0 && i < FILES; i++)
+		r = is_directory(i) ? move_sending_dir(&s, f.at[i], names[i], e)
+				    : move_sending_file(&s, f.at[i], names[i], e);
 	if (r == 0)
-		r = send_tar(tar_plain, f.args, (int)node->config->node.effect_timeout_ms, conn, e);
+		r = move_sending_end(&s, e);
 	return error_wrap(e, r, "what was written down of session %s cannot be sent", session);
+}
+
+/* Those are written once. The others are small, and some are written again behind the dump. */
+static bool is_early(const char *name)
+{
+	return strncmp(name, "criu/pages-", strlen("criu/pages-")) == 0;
+}
+
+/* A lease to read is only had where nobody has it open to write. It is given back at once. */
+static bool is_written(const char *path)
+{
+	cleanup_fd int fd = open(path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+	return fd < 0 || fcntl(fd, F_SETLEASE, F_RDLCK) < 0 || fcntl(fd, F_SETLEASE, F_UNLCK) < 0;
+}
+
+struct early {
+	struct move_sending sending;
+	struct depart_early *so_far;
+};
+
+static bool was_sent(const struct depart_early *so_far, const char *name)
+{
+	const char *end = so_far->names.data + so_far->names.len;
+	for (const char *at = so_far->names.data; at && at < end; at += strlen(at) + 1)
+		if (strcmp(at, name) == 0)
+			return true;
+	return false;
+}
+
+static int send_early(const char *path, const char *name, void *arg, struct error *e)
+{
+	struct stat st;
+	struct early *s = arg;
+	struct depart_early *so_far = s->so_far;
+	if (!is_early(name) || was_sent(so_far, name) || is_written(path) || stat(path, &st) < 0 ||
+	    so_far->bytes + (uint64_t)st.st_size > EARLY_MOST ||
+	    buf_append(&so_far->names, name, strlen(name) + 1) < 0)
+		return 0;
+	so_far->bytes += (uint64_t)st.st_size;
+	return move_sending_file(&s->sending, path, name, e);
+}
+
+int depart_files_early(struct node *node, const char *session, struct move_conn *conn,
+		       struct depart_early *so_far, struct error *e)
+{
+	cleanup_free char *criu =
+		str_printf("%s/images/%s/criu", node->config->node.run_dir, session);
+	struct early s = { MOVE_SENDING(conn), so_far };
+	int r = criu ? move_files_each(criu, names[CRIU], send_early, &s, e)
+		     : error_set(e, ENOMEM, "out of memory");
+	if (r == 0)
+		r = move_sending_end(&s.sending, e);
+	move_sending_deinit(&s.sending);
+	return error_wrap(e, r, "what was written down of session %s cannot be sent", session);
+}
+
+/* Should it be packed again meanwhile it is sent again, with the rest. */
+int depart_files_layer(struct node *node, const char *session, struct move_conn *conn,
+		       struct error *e)
+{
+	cleanup_free char *layer =
+		node_path(node, "images", session, "/" DEPART_EARLY DEPART_LAYERS);
+	cleanup_free char *there =
+		node_path(node, "images", session, "/" DEPART_EARLY DEPART_NAMES);
+	cleanup(move_sending_deinit) struct move_sending s = MOVE_SENDING(conn);
+	int r = layer && there ? 0 : error_set(e, ENOMEM, "out of memory");
+	if (r == 0)
+		r = move_sending_file(&s, there, DEPART_NAMES, e);
+	if (r == 0)
+		r = move_sending_file(&s, layer, DEPART_LAYERS, e);
+	if (r == 0)
+		r = move_sending_end(&s, e);
+	return error_wrap(e, r, "the layer of session %s cannot be sent", session);
 }
 
 int depart_files_ahead(struct node *node, const char *session, struct move_conn *conn,
@@ -109,13 +195,15 @@ int depart_files_ahead(struct node *node, const char *session, struct move_conn 
 
 int depart_files_bytes(struct node *node, const char *session, int64_t *bytes, struct error *e)
 {
-	uint64_t near = 0, far = 0;
+	uint64_t all = 0;
 	cleanup(free_files) struct files f = { 0 };
 	int r = find_files(node, session, &f, e);
-	if (r == 0 && access(f.near, F_OK) == 0)
-		r = fs_tree_bytes(f.near, &near, e);
-	if (r == 0 && access(f.far, F_OK) == 0)
-		r = fs_tree_bytes(f.far, &far, e);
-	*bytes = (int64_t)(near + far);
+	for (int i = 0; r == 0 && i < FILES; i++) {
+		uint64_t some = 0;
+		if (access(f.at[i], F_OK) == 0)
+			r = fs_tree_bytes(f.at[i], &some, e);
+		all += some;
+	}
+	*bytes = (int64_t)all;
 	return r;
 }

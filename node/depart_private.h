@@ -50,6 +50,7 @@ struct departing {
 	bool seen;                 /* its layer can be copied ahead ... */
 	struct layers_seen *layer; /* ... as it was then; NULL: it is not worth it; owned */
 	bool still;                /* it stands still, and its packets are held */
+	bool packed;               /* ... and its layer can be asked for */
 	bool ready;                /* ... and it is written down */
 	struct move_skeleton skeleton;
 	mono_us given_at;   /* 0: not, or before this program was started */
@@ -90,9 +91,10 @@ void depart_look_soon(struct departures *all);
 
 /* --- node/depart_effect.c ---------------------------------------------------------- */
 
-/* For the steps, with the departure's id. It stands still; it is written down: the other node may
- * know. */
+/* For the steps, with the departure's id. It stands still; its layer is packed, or will only be
+ * later; it is written down: the other node may know. */
 void depart_stands_still(struct departures *all, const char *id);
+void depart_packed(struct departures *all, const char *id);
 int depart_offer(struct departures *all, const char *id, const struct move_skeleton *skeleton,
 		 struct error *e);
 bool depart_wants_ahead(struct departures *all, const char *id);
@@ -124,14 +126,26 @@ void depart_serve(struct departures *all, struct move_conn *conn);
 
 /* --- node/depart_files.c ----------------------------------------------------------- */
 
-/* STATE_DIR/images/ID or the one in memory, whichever there is. */
+/* STATE_DIR/images/ID or the one in memory, whichever there is. `has`: as in MOVE_FILES. */
 int depart_files_send(struct node *node, const char *session, struct move_conn *conn,
-		      struct error *e);
+		      const struct buf *has, struct error *e);
+/* What CRIU is through with of its images, while it writes others, but for what was sent before.
+ * Not where there may be much, nor more than a little. */
+struct depart_early {
+	struct buf names; /* each ended by NUL */
+	uint64_t bytes;
+};
+int depart_files_early(struct node *node, const char *session, struct move_conn *conn,
+		       struct depart_early *so_far, struct error *e);
 /* The layer of one that runs. */
 int depart_files_ahead(struct node *node, const char *session, struct move_conn *conn,
+		       struct error *e);
+/* The layer of one that stands still, if it is packed by now. */
+int depart_files_layer(struct node *node, const char *session, struct move_conn *conn,
 		       struct error *e);
 int depart_files_bytes(struct node *node, const char *session, int64_t *bytes, struct error *e);
 #define DEPART_LAYERS "layers.tar"
 #define DEPART_NAMES  "layers.names" /* node/layers_ahead.h */
+#define DEPART_EARLY  "early/"       /* ... in it: what was packed while the rest is written down */
 
 #endif

@@ -13,16 +13,18 @@
 enum {
 	IDLE_MS = 5000, /* between looks whether this program ends */
 	SLICE_MS = 500, /* between looks whether the other node is there */
+	EARLY_MS = 5,   /* ... at what CRIU is through with */
+	NAMES_MOST = 1 << 20,
 };
 
 /* --- it stands still --------------------------------------------------------------- */
 
 /* What it is waited for. */
-enum point { SEEN, STILL, WRITTEN };
+enum point { SEEN, STILL, PACKED, WRITTEN };
 
 static bool is_reached(const struct departing *d, enum point point)
 {
-	bool reached = d->ready || (d->still && point <= STILL);
+	bool reached = d->ready || (d->packed && point <= PACKED) || (d->still && point <= STILL);
 	return reached || (d->seen && point == SEEN);
 }
 
@@ -45,20 +47,31 @@ static int look_at_peer(struct depart_talk *t, struct error *e)
 	return r < 0 ? r : error_set(e, EBADMSG, "it asks before it was answered");
 }
 
-static int wait_until(struct depart_talk *t, enum point point, struct error *e)
+typedef int look_meanwhile(struct depart_talk *t, void *arg, struct error *e);
+
+/* Every `ms`, and with every change, it is looked, should that be wanted, and at the peer. */
+static int wait_looking(struct depart_talk *t, enum point point, int ms, look_meanwhile *meanwhile,
+			void *arg, struct error *e)
 {
 	int r = 0;
 	pthread_mutex_lock(&t->all->lock);
 	while (r == 0 && is_on_its_way(t->d, point) && !t->all->closing) {
-		departing_wait(t->all, SLICE_MS);
+		departing_wait(t->all, ms);
 		if (!is_on_its_way(t->d, point))
 			break;
 		pthread_mutex_unlock(&t->all->lock);
-		r = look_at_peer(t, e);
+		r = meanwhile ? meanwhile(t, arg, e) : 0;
+		if (r == 0)
+			r = look_at_peer(t, e);
 		pthread_mutex_lock(&t->all->lock);
 	}
 	pthread_mutex_unlock(&t->all->lock);
 	return r;
+}
+
+static int wait_until(struct depart_talk *t, enum point point, struct error *e)
+{
+	return wait_looking(t, point, SLICE_MS, NULL, NULL, e);
 }
 
 /* 1: it is; 0: it will not be, which the other node was told; negative: that one is gone. */
@@ -159,10 +172,13 @@ static bool runs_on(struct depart_talk *t, bool *worth)
 	return runs;
 }
 
+/* Its layer alone, as far as that pays. */
 static int answer_ahead(struct depart_talk *t, struct error *e)
 {
 	bool worth;
 	struct error own = ERROR_INIT;
+	if (is_still(t))
+		return refuse(t);
 	ask_ahead(t);
 	int r = answer_until(t, SEEN, e);
 	if (r <= 0)
@@ -190,16 +206,46 @@ static int answer_memory_ahead(struct depart_talk *t, struct error *e)
 	return move_send(t->conn, MOVE_DATA, t->answer.data, t->answer.len, e);
 }
 
-/* Before it stands still, its layer alone, as far as that pays. */
+/* Behind what has been sent. */
+static int end_files(struct depart_talk *t, int result, const struct error *why, struct error *e)
+{
+	return result < 0 ? move_send_error(t->conn, why) : move_send(t->conn, MOVE_OK, NULL, 0, e);
+}
+
+static int answer_layer(struct depart_talk *t, struct error *e)
+{
+	struct error own = ERROR_INIT;
+	int r = answer_until(t, PACKED, e);
+	if (r <= 0)
+		return r;
+	r = depart_files_layer(t->all->node, t->d->session, t->conn, &own);
+	return end_files(t, r, &own, e);
+}
+
+static int send_early(struct depart_talk *t, void *so_far, struct error *e)
+{
+	return depart_files_early(t->all->node, t->d->session, t->conn, so_far, e);
+}
+
+static int answer_early(struct depart_talk *t, struct error *e)
+{
+	struct error own = ERROR_INIT;
+	struct depart_early so_far = { .names = BUF_INIT(NAMES_MOST) };
+	int r = answer_until(t, STILL, e);
+	if (r <= 0)
+		return r;
+	r = wait_looking(t, WRITTEN, EARLY_MS, send_early, &so_far, &own);
+	buf_deinit(&so_far.names);
+	return end_files(t, r, &own, e);
+}
+
 static int answer_files(struct depart_talk *t, struct error *e)
 {
 	struct error own = ERROR_INIT;
 	if (!is_still(t))
-		return t->control ? answer_ahead(t, e) : refuse(t);
-	int r = depart_files_send(t->all->node, t->d->session, t->conn, &own);
-	if (r < 0)
-		return move_send_error(t->conn, &own);
-	return move_send(t->conn, MOVE_OK, NULL, 0, e);
+		return refuse(t);
+	int r = depart_files_send(t->all->node, t->d->session, t->conn, &t->body, &own);
+	return end_files(t, r, &own, e);
 }
 
 /* --- it is given ------------------------------------------------------------------- */
@@ -325,7 +371,8 @@ static const struct {
 	[MOVE_GIVE] = { answer_give, true },        [MOVE_PAGES] = { answer_pages, false },
 	[MOVE_ARRIVED] = { answer_arrived, false }, [MOVE_ABORT] = { answer_abort, true },
 	[MOVE_WRITTEN] = { answer_written, true },  [MOVE_AHEAD] = { answer_memory_ahead, true },
-	[MOVE_SAME] = { answer_same, false },
+	[MOVE_SAME] = { answer_same, false },       [MOVE_LAYER_AHEAD] = { answer_ahead, true },
+	[MOVE_LAYER] = { answer_layer, true },      [MOVE_EARLY] = { answer_early, true },
 };
 
 static void note_heard(struct depart_talk *t)

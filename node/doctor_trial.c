@@ -232,7 +232,7 @@ static int freeze(struct trial *t, struct error *e)
 
 static int dump(struct trial *t, struct error *e)
 {
-	struct criu_dump *dump = NULL;
+	struct criu_run *dump = NULL;
 	int r = freeze(t, e);
 	if (r == 0)
 		r = criu_dump(&t->sb, t->init, &t->options, &dump, NULL, e);

@@ -28,12 +28,19 @@ bool doze_is_dozing(struct node *node, const struct session *s)
 void doze_init(struct node *node)
 {
 	struct error e = ERROR_INIT;
-	doze_area_tidy(node);
 	if (doze_area_check(node->config, &e) == 0)
 		return;
 	node->doze_lacks = strdup(e.text);
 	if (strcmp(node->config->doze.swap, "off") != 0)
 		log_warning("sessions cannot doze here: %s %s", e.text, e.remedy);
+}
+
+void doze_tidy(struct node *node)
+{
+	bool any = false;
+	for (const struct session *s = node->sessions; s; s = s->next)
+		any |= doze_is_dozing(node, s);
+	doze_area_tidy(node, any);
 }
 
 void doze_deinit(struct node *node)

@@ -13,6 +13,8 @@
 
 /* On the loop, at the start: finds out whether sessions can doze here. */
 void doze_init(struct node *node);
+/* ... when all sessions are recovered: what was made for an earlier configuration makes way. */
+void doze_tidy(struct node *node);
 void doze_deinit(struct node *node); /* idempotent */
 /* What GET /v1/node tells of it. */
 int doze_fill(const struct node *node, struct node_info *info, struct error *e);

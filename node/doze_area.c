@@ -329,8 +329,9 @@ static int remove_recorded(const struct config *config, const struct doze_record
 	return r;
 }
 
-void doze_area_tidy(struct node *node)
+void doze_area_tidy(struct node *node, bool dozing)
 {
+	enum { LITTLE = 64 << 20 };
 	struct doze_record record;
 	struct doze_swap swap = { .used_bytes = 0 };
 	struct error e = ERROR_INIT;
@@ -339,9 +340,11 @@ void doze_area_tidy(struct node *node)
 	cleanup_free char *path = path_of(&record);
 	bool old =
 		strcmp(record.boot_id, node->boot_id) != 0 || !is_kind(node->config, record.kind);
-	bool holds = old && find_swap(path, &swap) && swap.used_bytes > 0;
+	/* The kernel puts others' memory there, too. */
+	int64_t most = dozing ? 0 : LITTLE;
+	bool holds = old && find_swap(path, &swap) && swap.used_bytes > most;
 	if (holds)
-		log_warning("%s stays in use until nothing dozes there", path);
+		log_warning("%s stays in use: there is memory in it", path);
 	else if (old && remove_recorded(node->config, &record, node->boot_id, &e) < 0)
 		log_warning("%s", e.text);
 	wire_free(&wire_doze_record, &record);

@@ -26,9 +26,9 @@ struct node;
 int doze_area_make(struct node *node, struct error *e);
 /* Whether it could be, as far as that is seen without making anything; with the remedy. */
 int doze_area_check(const struct config *config, struct error *e);
-/* At the start of the program: what an earlier configuration has made goes, unless something is in
- * it. */
-void doze_area_tidy(struct node *node);
+/* At the start of the program: what an earlier configuration has made goes, unless there is more
+ * in it than is soon taken back. `dozing`: or anything at all, for some session dozes. */
+void doze_area_tidy(struct node *node, bool dozing);
 /* What was made is taken away; what is in it goes back into memory first. */
 int doze_area_remove(const struct config *config, struct error *e);
 

@@ -81,7 +81,8 @@ struct effect {
 
 	/* Between steps; empty after a crash. */
 	struct store_write *write; /* the pointer under node->lock: see effect_look() */
-	struct criu_dump *dump;
+	struct criu_run *loaded;   /* waits for its dump or restore */
+	struct criu_run *dump;
 	struct store_read *read;
 	struct move_client *move; /* migrate */
 	const char *laid_out;     /* one of the two */

@@ -8,6 +8,7 @@
 #include "node/asleep.h"
 #include "node/depart.h"
 #include "node/doctor.h"
+#include "node/doze.h"
 #include "node/effect.h"
 #include "node/estimate.h"
 #include "node/evacuate.h"
@@ -194,6 +195,8 @@ static int open_daemon(struct daemon *d, const struct options *o, struct error *
 		r = lease_open(&d->node, e);
 	if (r == 0)
 		r = recover_all(&d->node, e);
+	if (r == 0)
+		doze_tidy(&d->node);
 	if (r == 0)
 		r = depart_init(&d->node, e);
 	if (r == 0)

@@ -6,6 +6,8 @@
 #include "base/log.h"
 #include "io/http_client.h"
 #include "node/move_ahead.h"
+#include "node/move_files.h"
+#include "node/move_lines.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -58,6 +60,7 @@ void *move_client_free(struct move_client *c)
 	move_client_wait_moving(c);
 	move_conn_free(c->conn);
 	move_ahead_free(c->ahead);
+	move_lines_free(c->lines);
 	wire_free(&wire_move_offer, &c->offer);
 	free(c->departure);
 	free(c->session);
@@ -147,26 +150,29 @@ int move_client_wait_written(struct move_client *c, struct error *e)
 	return r;
 }
 
-/* -EPIPE: nobody reads it, who knows why. */
-static int pass_on(int fd, const struct buf *part, struct error *e)
-{
-	if (fs_write_all(fd, part->data, part->len) == 0)
-		return 0;
-	return errno == EPIPE ? -EPIPE : error_errno(e, "cannot take the session's files");
-}
+struct parts {
+	enum move_type what;
+	const struct buf *has;
+	int (*take)(const struct buf *part, void *to, struct error *e);
+	void *to;
+	void (*progress)(uint64_t bytes, void *arg);
+	void *arg;
+};
 
-int move_client_files(struct move_client *c, int fd, void (*progress)(uint64_t bytes, void *arg),
-		      void *arg, struct error *e)
+/* What comes behind one that could not be taken is not waited for. */
+static int take_parts(struct move_client *c, const struct parts *p, struct error *e)
 {
 	cleanup_buf struct buf part = BUF_INIT(MOVE_BODY_MOST);
 	uint64_t bytes = 0;
 	/* Before the first that node may have to wait for memory of its own. */
 	int wait_ms = (int)c->node->config->node.effect_timeout_ms;
-	int r = move_send(c->conn, MOVE_FILES, NULL, 0, e);
+	int r = move_send(c->conn, p->what, p->has ? p->has->data : NULL, p->has ? p->has->len : 0,
+			  e);
 	while (r == 0) {
 		enum move_type type;
 		r = move_recv(c->conn, &type, &part, wait_ms, e);
-		wait_ms = FILES_MS;
+		/* Between two images CRIU may have much to do. */
+		wait_ms = p->what == MOVE_EARLY ? wait_ms : FILES_MS;
 		if (r < 0)
 			break;
 		if (type == MOVE_OK)
@@ -176,12 +182,46 @@ int move_client_files(struct move_client *c, int fd, void (*progress)(uint64_t b
 		if (type != MOVE_DATA)
 			return error_set(e, EPROTO, "node %s sends something else than files",
 					 c->from);
-		r = pass_on(fd, &part, e);
+		r = p->take(&part, p->to, e);
+		if (r < 0)
+			c->conn = move_conn_free(c->conn);
 		bytes += part.len;
-		if (progress)
-			progress(bytes, arg);
+		if (p->progress)
+			p->progress(bytes, p->arg);
 	}
 	return r;
+}
+
+/* -EPIPE: nobody reads it, who knows why. */
+static int pass_on(const struct buf *part, void *to, struct error *e)
+{
+	if (fs_write_all(*(int *)to, part->data, part->len) == 0)
+		return 0;
+	return errno == EPIPE ? -EPIPE : error_errno(e, "cannot take the session's files");
+}
+
+int move_client_layer_ahead(struct move_client *c, int fd,
+			    void (*progress)(uint64_t bytes, void *arg), void *arg, struct error *e)
+{
+	const struct parts p = { MOVE_LAYER_AHEAD, NULL, pass_on, &fd, progress, arg };
+	return take_parts(c, &p, e);
+}
+
+static int put_down(const struct buf *part, void *to, struct error *e)
+{
+	return move_taking_body(to, part, e);
+}
+
+int move_client_files(struct move_client *c, enum move_type what, const struct buf *has,
+		      const char *dir, void (*progress)(uint64_t bytes, void *arg), void *arg,
+		      struct error *e)
+{
+	cleanup(move_taking_deinit) struct move_taking taking;
+	const struct parts p = { what, has, put_down, &taking, progress, arg };
+	int r = move_taking_begin(&taking, dir, e);
+	if (r == 0)
+		r = take_parts(c, &p, e);
+	return r < 0 ? r : move_taking_end(&taking, e);
 }
 
 /* What that node says, not what becomes of the way to it. */

@@ -18,9 +18,11 @@ struct move_client {
 	struct move_conn *conn;
 	struct move_offer offer;       /* of the last hello */
 	struct move_skeleton skeleton; /* zeroes before that is there */
+	bool layer;                    /* the session's has come while that was written down */
 	mono_us still_since;           /* by our clock; 0 before */
 	struct moving_call *moving;    /* elsad is being told */
 	struct move_ahead *ahead;      /* memory that has come already; NULL: none; owned */
+	struct move_lines *lines;      /* for the rest of it; NULL: not yet, or no more; owned */
 	bool open;                     /* packets reach it here */
 	bool runs;                     /* and it was let run, or is held */
 	bool given;                    /* to this node, which lost it since: it is nobody's */
@@ -45,9 +47,15 @@ int move_client_ahead(struct move_client *c, bool squeeze, struct buf *body, int
  */
 int move_client_freeze(struct move_client *c, struct error *e);
 int move_client_wait_written(struct move_client *c, struct error *e);
-/* The tar to `fd`; `progress` may be NULL. */
-int move_client_files(struct move_client *c, int fd, void (*progress)(uint64_t bytes, void *arg),
-		      void *arg, struct error *e);
+/* Its layer while it runs, as a tar to `fd`. `progress` may be NULL, here and below. */
+int move_client_layer_ahead(struct move_client *c, int fd,
+			    void (*progress)(uint64_t bytes, void *arg), void *arg,
+			    struct error *e);
+/* What is answered to MOVE_LAYER, MOVE_EARLY or MOVE_FILES, into a directory that is there. `has`:
+ * the question's body; may be NULL. */
+int move_client_files(struct move_client *c, enum move_type what, const struct buf *has,
+		      const char *dir, void (*progress)(uint64_t bytes, void *arg), void *arg,
+		      struct error *e);
 /* 1: it is ours; 0: it is not, and why in *e; negative: that is not known, ask again. Asked on a
  * new connection if need be. */
 int move_client_give(struct move_client *c, struct error *e);

@@ -33,9 +33,10 @@ void *move_conn_free(struct move_conn *conn);   /* returns NULL */
 
 /* --- node/move_rate.c -------------------------------------------------------------- */
 
-/* What has come to the other end so far, and the time in which it was under way. */
+/* What has come to the other end so far, and the time in which it was under way; of that, in which
+ * the other end had no room. */
 struct move_sent {
-	uint64_t bytes, busy_us;
+	uint64_t bytes, busy_us, full_us;
 };
 void move_conn_sent(const struct move_conn *conn, struct move_sent *to);
 /* Between the two; 0: not known. Pure. */

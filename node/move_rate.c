@@ -21,15 +21,19 @@ void move_conn_sent(const struct move_conn *c, struct move_sent *to)
 	if (getsockopt(c->fd, IPPROTO_TCP, TCP_INFO, &info, &len) < 0 || len < end)
 		return;
 	to->bytes = info.tcpi_bytes_acked;
-	to->busy_us = info.tcpi_busy_time > info.tcpi_rwnd_limited
-			      ? info.tcpi_busy_time - info.tcpi_rwnd_limited
-			      : 0;
+	to->busy_us = info.tcpi_busy_time;
+	to->full_us = info.tcpi_rwnd_limited;
 }
 
+/* While the other end has no room something comes through, too: where that is most of the time, the
+ * rest of it says nothing of the link. */
 uint64_t move_sent_per_s(const struct move_sent *from, const struct move_sent *to)
 {
-	uint64_t bytes = to->bytes - from->bytes, us = to->busy_us - from->busy_us;
-	if (to->bytes < from->bytes + LEAST || to->busy_us < from->busy_us)
+	if (to->bytes < from->bytes + LEAST || to->busy_us < from->busy_us ||
+	    to->full_us < from->full_us)
 		return 0;
-	return bytes * 1000000 / (us ? us : 1);
+	uint64_t busy = to->busy_us - from->busy_us, full = to->full_us - from->full_us;
+	if (full > busy / 4 * 3)
+		return 0;
+	return (to->bytes - from->bytes) * 1000000 / (busy > full ? busy - full : 1);
 }

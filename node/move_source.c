@@ -10,18 +10,13 @@
 
 #include <errno.h>
 #include <pthread.h>
-#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
 enum {
-	CONNECT_MS = 5000,
 	ANSWER_MS = 10000,
-	RETRY_FIRST_MS = 50, /* after a connection that could not be made, until the next try */
-	RETRY_MOST_MS = 2000,
 	PART_PAGES = 128, /* asked for at once: while one part is put into place the next comes */
 	MEASURED = 64,    /* pages of an answer that says how fast they come */
-	LINES = 4,        /* connections for each kind of reads */
 	IN_FLIGHT = 2,    /* parts that are asked for and not answered */
 };
 
@@ -52,9 +47,6 @@ bool move_rates_squeeze(const struct move_rates *rates)
 	return better != (rates->count % TRY_EVERY < TRY_OTHER_WAY);
 }
 
-/* Single frames, which somebody waits for, do not stand behind what nobody does. */
-enum kind { FAULTS, BULK, KINDS };
-
 /* What is here already, perhaps, of a part that is asked for. */
 struct copies {
 	bool any;
@@ -62,202 +54,49 @@ struct copies {
 	unsigned char pages[PART_PAGES * STORE_PAGE];
 };
 
-struct line {
-	struct move_conn *conn; /* NULL: not yet, or no more */
-	bool busy;
-	struct buf body, question;
+/* What who reads on a line needs. */
+struct desk {
+	struct buf question;
 	unsigned char *pages;
 	struct copies *copies; /* IN_FLIGHT; NULL: nothing came ahead */
 	struct sealer *sealer; /* of their digests */
 };
 
 struct move_source {
-	_Atomic int references;
-	char *departure, *session, *node, *at;
-	struct move_tls *(*tls)(void *arg, struct error *e);
-	void (*gone)(void *arg, bool said);
-	int64_t patience_us;
-	void (*drop)(void *arg);
-	void *arg;
+	struct move_lines *lines;
 	struct move_pages pages;
-
+	struct desk desks[MOVE_LINES];
 	pthread_mutex_t lock;
-	pthread_cond_t idle;
-	struct line lines[KINDS][LINES];
-	mono_us retry_at;
-	int retry_ms;
-	struct error failure;  /* why the last connection could not be made */
-	mono_us failing_since; /* connections; 0: not */
-	bool is_gone[2];       /* `gone` was called so */
 	struct move_rates rates;
 	struct move_ahead *ahead; /* NULL: nothing came ahead */
 };
 
 /* --- beginnings and ends ------------------------------------------------------------ */
 
-static void destroy(struct move_source *m)
+static void *destroy(void *from)
 {
-	for (int k = 0; k < KINDS; k++) {
-		for (int i = 0; i < LINES; i++) {
-			struct line *l = &m->lines[k][i];
-			move_conn_free(l->conn);
-			buf_deinit(&l->body);
-			buf_deinit(&l->question);
-			free(l->pages);
-			free(l->copies);
-			sealer_free(l->sealer);
-		}
+	struct move_source *m = from;
+	for (size_t i = 0; i < MOVE_LINES; i++) {
+		struct desk *d = &m->desks[i];
+		buf_deinit(&d->question);
+		free(d->pages);
+		free(d->copies);
+		sealer_free(d->sealer);
 	}
 	move_pages_deinit(&m->pages);
 	move_ahead_free(m->ahead);
-	m->drop(m->arg);
-	pthread_cond_destroy(&m->idle);
+	move_lines_free(m->lines);
 	pthread_mutex_destroy(&m->lock);
-	free(m->departure);
-	free(m->session);
-	free(m->node);
-	free(m->at);
 	free(m);
-}
-
-static void unref(struct move_source *m)
-{
-	if (atomic_fetch_sub(&m->references, 1) == 1)
-		destroy(m);
-}
-
-static void *free_source(void *from)
-{
-	unref(from);
 	return NULL;
-}
-
-/* --- connections -------------------------------------------------------------------- */
-
-static void note_gone(struct move_source *m, bool said)
-{
-	pthread_mutex_lock(&m->lock);
-	bool first = !m->is_gone[said];
-	m->is_gone[said] = true;
-	pthread_mutex_unlock(&m->lock);
-	if (first)
-		m->gone(m->arg, said);
-}
-
-/* An answer of the other node's, that is; connections fail for other reasons. */
-static int look_at(struct move_source *m, int r, const struct error *why)
-{
-	if (r < 0 && (why->fault == FAULT_NOT_FOUND || why->fault == FAULT_CONFLICT))
-		note_gone(m, true);
-	return r;
-}
-
-static int say_hello(struct move_source *m, struct line *l, struct error *e)
-{
-	const struct move_hello hello = { .version = MOVE_VERSION,
-					  .departure = m->departure,
-					  .session = m->session };
-	cleanup_json json_t *json = wire_encode(&wire_move_hello, &hello);
-	cleanup_free char *text = json ? json_dumps(json, JSON_COMPACT) : NULL;
-	if (!text)
-		return error_set(e, ENOMEM, "out of memory");
-	return move_ask(l->conn, MOVE_HELLO, text, strlen(text), MOVE_OK, &l->body, ANSWER_MS, e);
-}
-
-static int connect_line(struct move_source *m, struct line *l, struct error *e)
-{
-	struct move_tls *tls = m->tls(m->arg, e);
-	int r = tls ? move_connect(tls, m->at, m->node, CONNECT_MS, &l->conn, e) : -EIO;
-	move_tls_free(tls);
-	if (r < 0)
-		return r;
-	r = look_at(m, say_hello(m, l, e), e);
-	if (r < 0)
-		l->conn = move_conn_free(l->conn);
-	return r;
-}
-
-/* Where nobody answers it is not all threads that try again and again. */
-static bool may_try(struct move_source *m, struct error *e)
-{
-	pthread_mutex_lock(&m->lock);
-	bool may = clock_mono() >= m->retry_at;
-	if (!may)
-		*e = m->failure;
-	pthread_mutex_unlock(&m->lock);
-	return may;
-}
-
-static void note_try(struct move_source *m, int r, const struct error *why)
-{
-	mono_us now = clock_mono();
-	bool out_of_patience = false;
-	pthread_mutex_lock(&m->lock);
-	if (r == 0) {
-		m->retry_at = m->failing_since = 0;
-		m->retry_ms = 0;
-	} else {
-		m->retry_ms = m->retry_ms ? 2 * m->retry_ms : RETRY_FIRST_MS;
-		m->retry_ms = m->retry_ms < RETRY_MOST_MS ? m->retry_ms : RETRY_MOST_MS;
-		m->retry_at = now + m->retry_ms * 1000LL;
-		m->failing_since = m->failing_since ? m->failing_since : now;
-		out_of_patience = now - m->failing_since >= m->patience_us;
-		m->failure = *why;
-	}
-	pthread_mutex_unlock(&m->lock);
-	if (out_of_patience)
-		note_gone(m, false);
-}
-
-static int have_connection(struct move_source *m, struct line *l, struct error *e)
-{
-	if (l->conn)
-		return 0;
-	if (!may_try(m, e))
-		return -fault_errno(e->fault);
-	int r = connect_line(m, l, e);
-	note_try(m, r, e);
-	return r;
-}
-
-static struct line *find_idle(struct line *lines)
-{
-	struct line *unconnected = NULL;
-	for (int i = 0; i < LINES; i++) {
-		if (!lines[i].busy && lines[i].conn)
-			return &lines[i];
-		if (!lines[i].busy && !unconnected)
-			unconnected = &lines[i];
-	}
-	return unconnected;
-}
-
-static struct line *take_line(struct move_source *m, enum kind kind)
-{
-	struct line *l;
-	pthread_mutex_lock(&m->lock);
-	while (!(l = find_idle(m->lines[kind])))
-		pthread_cond_wait(&m->idle, &m->lock);
-	l->busy = true;
-	pthread_mutex_unlock(&m->lock);
-	if (!l->pages)
-		l->pages = malloc((size_t)PART_PAGES * STORE_PAGE);
-	return l;
-}
-
-static void give_line(struct move_source *m, struct line *l)
-{
-	pthread_mutex_lock(&m->lock);
-	l->busy = false;
-	pthread_cond_broadcast(&m->idle);
-	pthread_mutex_unlock(&m->lock);
 }
 
 /* --- reading ------------------------------------------------------------------------ */
 
 struct reading {
 	struct move_source *m;
-	struct line *line;
+	struct move_line *line;
+	struct desk *desk; /* of that line */
 	const uint32_t *frames;
 	size_t count;
 	size_t asked, done;     /* of them */
@@ -292,7 +131,7 @@ static int ask_plainly(struct reading *r, size_t n, struct error *e)
 {
 	struct move_range ranges[PART_PAGES];
 	size_t count = 0;
-	struct line *l = r->line;
+	struct buf *question = &r->desk->question;
 	for (size_t i = 0; i < n; i++) {
 		const struct move_range *next = &r->m->pages.ranges[r->frames[r->asked + i]];
 		if (count && follows(&ranges[count - 1], next))
@@ -300,28 +139,28 @@ static int ask_plainly(struct reading *r, size_t n, struct error *e)
 		else
 			ranges[count++] = *next;
 	}
-	int result = move_ranges_write(ranges, count, r->squeeze, &l->question, e);
+	int result = move_ranges_write(ranges, count, r->squeeze, question, e);
 	if (result == 0)
-		result = move_send(l->conn, MOVE_PAGES, l->question.data, l->question.len, e);
+		result = move_send(r->line->conn, MOVE_PAGES, question->data, question->len, e);
 	return result;
 }
 
 static bool have_copies(struct reading *r)
 {
 	struct seal_key key;
-	struct line *l = r->line;
+	struct desk *d = r->desk;
 	const struct move_ahead *ahead = r->m->ahead;
 	if (!ahead)
 		return false;
-	if (!l->copies)
-		l->copies = calloc(IN_FLIGHT, sizeof(*l->copies));
+	if (!d->copies)
+		d->copies = calloc(IN_FLIGHT, sizeof(*d->copies));
 	memcpy(key.bytes, ahead->key, sizeof(key.bytes));
-	return l->copies && (l->sealer || sealer_new(&key, &l->sealer, NULL) == 0);
+	return d->copies && (d->sealer || sealer_new(&key, &d->sealer, NULL) == 0);
 }
 
 static struct copies *copies_of(const struct reading *r, unsigned part)
 {
-	return r->line->copies ? &r->line->copies[part % IN_FLIGHT] : NULL;
+	return r->desk->copies ? &r->desk->copies[part % IN_FLIGHT] : NULL;
 }
 
 /* The digest is that of the very bytes which are put into place if it is right. */
@@ -335,7 +174,7 @@ static void find_copies(struct reading *r, size_t n)
 		*t = (struct move_tag) { .range = r->m->pages.ranges[r->frames[r->asked + i]] };
 		size_t len = (size_t)t->range.pages * STORE_PAGE;
 		t->has = move_ahead_get(r->m->ahead, &t->range, c->pages + at) &&
-			 seal_tag(r->line->sealer, c->pages + at, len, t->tag) == 0;
+			 seal_tag(r->desk->sealer, c->pages + at, len, t->tag) == 0;
 		c->any |= t->has;
 		at += len;
 	}
@@ -344,19 +183,19 @@ static void find_copies(struct reading *r, size_t n)
 static int ask_part(struct reading *r, struct error *e)
 {
 	size_t pages, n = part_at(r, r->asked, &pages);
-	struct line *l = r->line;
+	struct buf *question = &r->desk->question;
 	struct copies *c = have_copies(r) ? copies_of(r, r->asks) : NULL;
 	int result;
-	buf_reset(&l->question);
+	buf_reset(question);
 	if (c)
 		find_copies(r, n);
 	if (!c || !c->any) {
 		result = ask_plainly(r, n, e);
 	} else {
-		result = move_tags_write(r->m->ahead->key, c->tags, n, r->squeeze, &l->question, e);
+		result = move_tags_write(r->m->ahead->key, c->tags, n, r->squeeze, question, e);
 		if (result == 0)
-			result =
-				move_send(l->conn, MOVE_SAME, l->question.data, l->question.len, e);
+			result = move_send(r->line->conn, MOVE_SAME, question->data, question->len,
+					   e);
 	}
 	r->asks++;
 	r->asked += n;
@@ -376,41 +215,42 @@ static void measure(struct reading *r, size_t pages)
 
 static int answer_of(struct reading *r, struct error *e)
 {
-	struct line *l = r->line;
+	struct move_line *l = r->line;
 	enum move_type type;
 	mono_us begun = clock_mono();
 	int result = move_recv(l->conn, &type, &l->body, ANSWER_MS, e);
 	if (result < 0)
 		return result;
 	if (type == MOVE_ERROR)
-		return look_at(r->m, move_failure_read(l->conn, &l->body, e), e);
+		return move_lines_heard(r->m->lines, move_failure_read(l->conn, &l->body, e), e);
 	if (type != MOVE_DATA)
 		return error_set(e, EPROTO, "node %s answers something else than was asked",
-				 r->m->node);
+				 move_lines_node(r->m->lines));
 	r->took = clock_mono() - begun;
 	return 0;
 }
 
 static int take_part(struct reading *r, struct error *e)
 {
-	struct line *l = r->line;
+	const struct buf *body = &r->line->body;
+	unsigned char *to = r->desk->pages;
 	bool same[PART_PAGES] = { false };
 	size_t pages, n = part_at(r, r->done, &pages), came = 0, here = 0;
 	const struct copies *c = copies_of(r, r->answers++);
-	int result = c && c->any ? move_same_read(l->body.data, l->body.len, c->tags, n, same,
-						  l->pages, &pages, e)
-				 : move_pages_read(l->body.data, l->body.len, l->pages, pages, e);
+	int result =
+		c && c->any ? move_same_read(body->data, body->len, c->tags, n, same, to, &pages, e)
+			    : move_pages_read(body->data, body->len, to, pages, e);
 	/* Not the page's fault: on another connection it will be as it was. */
 	if (result < 0)
-		return result == -EBADMSG
-			       ? error_fault(e, FAULT_UNAVAILABLE, "node %s: %s", r->m->node,
-					     "what came was damaged on the way")
-			       : result;
+		return result == -EBADMSG ? error_fault(e, FAULT_UNAVAILABLE, "node %s: %s",
+							move_lines_node(r->m->lines),
+							"what came was damaged on the way")
+					  : result;
 	measure(r, pages);
 	for (size_t i = 0; i < n && r->stopped == 0; i++) {
 		uint32_t frame = r->frames[r->done + i];
 		size_t len = (size_t)r->m->pages.frames[frame].pages * STORE_PAGE;
-		const void *data = same[i] ? c->pages + here : l->pages + came;
+		const void *data = same[i] ? c->pages + here : to + came;
 		r->stopped = r->each(frame, data, len, r->arg);
 		here += len;
 		came += same[i] ? 0 : len;
@@ -436,26 +276,43 @@ static int read_rest(struct reading *r, struct error *e)
 	return result;
 }
 
-/* A connection of before may have ended long since. */
-static int read_on_line(struct reading *r, struct error *e)
+/* What an earlier reader has asked for and not waited for is still to come. */
+static int skip_owed(struct move_line *l, struct error *e)
 {
-	struct line *l = r->line;
-	bool fresh = !l->conn;
-	int result = l->pages ? have_connection(r->m, l, e) : error_set(e, ENOMEM, "out of memory");
+	enum move_type type;
+	int r = 0;
+	for (; r == 0 && l->owed; l->owed -= r == 0)
+		r = move_recv(l->conn, &type, &l->body, ANSWER_MS, e);
+	return r;
+}
+
+static int try_to_read(struct reading *r, struct error *e)
+{
+	int result = move_line_connect(r->m->lines, r->line, e);
+	if (result == 0)
+		result = skip_owed(r->line, e);
 	if (result == 0)
 		result = read_rest(r, e);
-	if ((result < 0 || r->stopped) && l->conn)
-		l->conn = move_conn_free(l->conn);
-	if (result == -ECONNRESET && !fresh) {
-		result = have_connection(r->m, l, e);
-		if (result == 0)
-			result = read_rest(r, e);
-		if ((result < 0 || r->stopped) && l->conn)
-			l->conn = move_conn_free(l->conn);
-	}
+	if (result < 0)
+		move_line_close(r->line);
+	else
+		r->line->owed = r->asks - r->answers;
 	return result;
 }
 
+/* A connection of before may have ended long since. */
+static int read_on_line(struct reading *r, struct error *e)
+{
+	bool fresh = !r->line->conn;
+	if (!r->desk->pages)
+		r->desk->pages = malloc((size_t)PART_PAGES * STORE_PAGE);
+	if (!r->desk->pages)
+		return error_set(e, ENOMEM, "out of memory");
+	int result = try_to_read(r, e);
+	return result == -ECONNRESET && !fresh ? try_to_read(r, e) : result;
+}
+
+/* Single frames, which somebody waits for, do not stand behind what nobody does. */
 static int read_pages(void *from, const uint32_t *frames, size_t count,
 		      int (*each)(uint32_t frame, const void *pages, size_t len, void *arg),
 		      void *arg, struct error *e)
@@ -468,9 +325,10 @@ static int read_pages(void *from, const uint32_t *frames, size_t count,
 	pthread_mutex_lock(&m->lock);
 	r.squeeze = move_rates_squeeze(&m->rates);
 	pthread_mutex_unlock(&m->lock);
-	r.line = take_line(m, count == 1 ? FAULTS : BULK);
+	r.line = move_lines_take(m->lines, count == 1 ? MOVE_LINE_FAULTS : MOVE_LINE_BULK);
+	r.desk = &m->desks[r.line->number];
 	int result = read_on_line(&r, &own);
-	give_line(m, r.line);
+	move_lines_give(m->lines, r.line);
 	if (result < 0 && e)
 		*e = own;
 	return result < 0 ? result : r.stopped;
@@ -478,58 +336,20 @@ static int read_pages(void *from, const uint32_t *frames, size_t count,
 
 /* --- opening ------------------------------------------------------------------------ */
 
-/* By the time somebody needs them they are there. */
-static void *connect_early(void *arg)
-{
-	struct move_source *m = arg;
-	for (int kind = 0; kind < KINDS; kind++) {
-		struct error e = ERROR_INIT;
-		struct line *l = take_line(m, (enum kind)kind);
-		have_connection(m, l, &e);
-		give_line(m, l);
-	}
-	unref(m);
-	return NULL;
-}
-
-static void start_early(struct move_source *m)
-{
-	pthread_t thread;
-	pthread_attr_t detached;
-	pthread_attr_init(&detached);
-	pthread_attr_setdetachstate(&detached, PTHREAD_CREATE_DETACHED);
-	atomic_fetch_add(&m->references, 1);
-	if (pthread_create(&thread, &detached, connect_early, m) != 0)
-		unref(m);
-	pthread_attr_destroy(&detached);
-}
-
 static struct move_source *new_source(const struct move_source_options *o)
 {
 	struct move_source *m = calloc(1, sizeof(*m));
-	if (!m)
+	if (!m) {
+		move_lines_free(o->lines);
+		move_ahead_free(o->ahead);
 		return NULL;
-	*m = (struct move_source) { .references = 1,
-				    .departure = strdup(o->departure),
-				    .session = strdup(o->session),
-				    .node = strdup(o->node),
-				    .at = strdup(o->at),
-				    .tls = o->tls,
-				    .gone = o->gone,
-				    .patience_us = o->patience_ms * 1000,
-				    .ahead = o->ahead,
-				    .drop = o->drop,
-				    .arg = o->arg };
+	}
+	*m = (struct move_source) { .lines = o->lines, .ahead = o->ahead };
 	if (o->ahead)
 		m->rates = o->ahead->rates;
 	pthread_mutex_init(&m->lock, NULL);
-	pthread_cond_init(&m->idle, NULL);
-	for (int k = 0; k < KINDS; k++) {
-		for (int i = 0; i < LINES; i++) {
-			m->lines[k][i].body = BUF_INIT(MOVE_BODY_MOST);
-			m->lines[k][i].question = BUF_INIT(MOVE_BODY_MOST);
-		}
-	}
+	for (size_t i = 0; i < MOVE_LINES; i++)
+		m->desks[i].question = BUF_INIT(MOVE_BODY_MOST);
 	return m;
 }
 
@@ -537,18 +357,11 @@ int move_source_open(const struct move_source_options *options, struct page_sour
 		     struct error *e)
 {
 	struct move_source *m = new_source(options);
-	if (!m) {
-		move_ahead_free(options->ahead);
-		options->drop(options->arg);
+	if (!m)
 		return error_set(e, ENOMEM, "out of memory");
-	}
-	int r = m->departure && m->session && m->node && m->at
-			? 0
-			: error_set(e, ENOMEM, "out of memory");
-	if (r == 0)
-		r = move_pages_init(&m->pages, options->images, e);
+	int r = move_pages_init(&m->pages, options->images, e);
 	if (r < 0) {
-		unref(m);
+		destroy(m);
 		return r;
 	}
 	*source = (struct page_source) { .memories = m->pages.memories,
@@ -560,7 +373,6 @@ int move_source_open(const struct move_source_options *options, struct page_sour
 					 .near = true,
 					 .read = read_pages,
 					 .from = m,
-					 .free = free_source };
-	start_early(m);
+					 .free = destroy };
 	return 0;
 }

@@ -5,29 +5,19 @@
 /*
  * The memory of a session that came here while it ran, as a source for the page
  * service (node/pages.h): which pages there are is told by CRIU's pagemap images,
- * what is in them by the node it came from. Connections are made when they are
- * needed, and again when they break; several fetch at once. Thread-safe.
+ * what is in them by the node it came from. Several fetch at once. Thread-safe.
  */
 
-#include "node/move_conn.h"
+#include "node/move_lines.h"
 #include "node/pages.h"
 
 struct move_ahead;
 
 struct move_source_options {
 	const char *images; /* with pagemap-PID.img of every process; read when it is opened */
-	const char *departure, *session;
-	const char *node, *at;                               /* where it is */
-	struct move_tls *(*tls)(void *arg, struct error *e); /* a new one, with the certificate that
-							      * counts now */
-	/* That node has said that nothing of it is there for us (`said`), or could not be reached
-	 * for `patience_ms`: it may never have all its memory. Each once, on any thread. */
-	void (*gone)(void *arg, bool said);
-	int64_t patience_ms;
-	struct move_ahead
-		*ahead; /* copies of some of it; NULL; taken over, also when opening fails */
-	void *arg;
-	void (*drop)(void *arg); /* nobody has it any more: also when opening fails */
+	/* Taken over, also when opening fails: */
+	struct move_lines *lines; /* to where it is */
+	struct move_ahead *ahead; /* copies of some of it; NULL */
 };
 
 int move_source_open(const struct move_source_options *options, struct page_source *source,

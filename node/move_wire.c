@@ -29,7 +29,7 @@ static const unsigned char zeros[PAGE];
 
 static bool is_known(uint8_t type)
 {
-	return (type >= MOVE_HELLO && type <= MOVE_SAME) || (type >= MOVE_OK && type <= MOVE_DATA);
+	return (type >= MOVE_HELLO && type <= MOVE_EARLY) || (type >= MOVE_OK && type <= MOVE_DATA);
 }
 
 void move_header_write(const struct move_header *h, unsigned char to[MOVE_HEADER_BYTES])

@@ -6,8 +6,8 @@
  * What two nodes say to each other when a session moves (docs/migration.md):
  * bytes in, bytes out, apart from any socket. A message is a header and a body;
  * texts are JSON by wire/codec.h's tables. The target asks, the source answers
- * every question with one answer or, to MOVE_FILES, with MOVE_DATA over and over
- * and then MOVE_OK; instead of each it may answer MOVE_ERROR.
+ * every question with one answer or, where files are asked for, with MOVE_DATA
+ * over and over and then MOVE_OK; instead of each it may answer MOVE_ERROR.
  *
  * Pure; thread-safe.
  */
@@ -19,27 +19,34 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { MOVE_VERSION = 2, MOVE_HEADER_BYTES = 8, MOVE_BODY_MOST = 4 << 20 };
+enum { MOVE_VERSION = 3, MOVE_HEADER_BYTES = 8, MOVE_BODY_MOST = 4 << 20 };
 
 enum move_type {
 	MOVE_HELLO = 1, /* move_hello: first on every connection. Answer: MOVE_OFFER, if control,
 			 * else MOVE_OK */
 	MOVE_FREEZE,  /* stand still and be written down. Answer: MOVE_OK, when it stands still: no
 		       * packet for it is taken any more */
-	MOVE_FILES,   /* Answer: a tar stream in MOVE_DATA: criu/, remap/, layers.tar, working-set.
-		       * Before MOVE_FREEZE: the layer itself as it is, or an empty one where that
-		       * does   not pay; then layers.tar has what changed since, and layers.names what
-		       * there is (node/layers_ahead.h) */
+	MOVE_FILES,   /* behind MOVE_WRITTEN. Answer: move_piece in MOVE_DATA: criu/, remap/,
+		       * working-set; the layer's, too, unless all of it came to MOVE_LAYER. Body:
+		       * move_piece without bytes, what is there already and need not come if it is
+		       * still the same */
 	MOVE_GIVE,    /* Answer: MOVE_OK: it is yours; MOVE_ERROR (conflict): it is not */
 	MOVE_PAGES,   /* move_ranges. Answer: MOVE_DATA, move_pages of all of them */
 	MOVE_ARRIVED, /* all is in. Answer: MOVE_OK */
 	MOVE_ABORT,   /* it came to nothing here. Answer: MOVE_OK; conflict when it was given */
 	MOVE_WRITTEN, /* behind MOVE_FREEZE. Answer: MOVE_SKELETON, when it is written down */
-	MOVE_AHEAD,   /* u32, 1: it may be compressed. Behind the first MOVE_FILES and before
+	MOVE_AHEAD,   /* u32, 1: it may be compressed. Behind MOVE_LAYER_AHEAD and before
 		       * MOVE_FREEZE. Answer: MOVE_DATA, move_ahead_part: some of its memory as it is,
 		       * while it runs */
 	MOVE_SAME,    /* move_tags. As MOVE_PAGES, by who has copies of some of them. Answer:
 		       * MOVE_DATA, move_same: those that are not as it has them */
+	MOVE_LAYER_AHEAD, /* before MOVE_FREEZE. Answer: a tar stream in MOVE_DATA: its layer as it
+			   * is while it runs, or an empty one where that does not pay */
+	MOVE_LAYER, /* behind MOVE_FREEZE. Answer, when it is packed, while the rest is written
+		     * down: move_piece in MOVE_DATA: layers.tar; if some came ahead with what
+		     * changed since, and layers.names with what there is (node/layers_ahead.h) */
+	MOVE_EARLY, /* behind MOVE_FREEZE. Answer, until it is written down: move_piece in
+		     * MOVE_DATA: of criu/ what is ready */
 
 	MOVE_OK = 64,
 	MOVE_ERROR, /* move_failure */
@@ -154,5 +161,24 @@ int move_same_write(const bool *same, size_t count, const void *pages, size_t pa
  * one is said to be the same of which there was no copy. */
 int move_same_read(const void *from, size_t len, const struct move_tag *tags, size_t count,
 		   bool *same, void *pages, size_t *page_count, struct error *e);
+
+/* --- node/move_wire_files.c --------------------------------------------------------- */
+
+/* Plain files, in pieces: those of a file one behind the other, in order, and what none of them has
+ * is a hole. The last ends where the file does. A body is some of them. */
+enum { MOVE_NAME_MOST = 511 };
+struct move_piece {
+	char name[MOVE_NAME_MOST + 1]; /* "NAME" or "DIRECTORY/NAME" */
+	uint64_t size, offset;
+	int64_t changed_ns; /* wall clock */
+	uint32_t len;
+	const void *data; /* read: in the body */
+};
+size_t move_piece_bytes(const struct move_piece *p); /* in a body */
+/* *data: where its bytes are to be put, until `to` is used again. */
+int move_piece_write(const struct move_piece *p, struct buf *to, void **data, struct error *e);
+/* The first of what is there, which is not empty. -EBADMSG, also for a name that leads elsewhere.
+ */
+int move_piece_read(const void *from, size_t len, struct move_piece *p, struct error *e);
 
 #endif

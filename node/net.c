@@ -128,7 +128,7 @@ int net_session_setup(const struct net_session *s, bool held, struct error *e)
 		return fd;
 	int r = net_hold_setup(fd, held, e);
 	if (r == 0)
-		r = net_link_setup(s, fd, e);
+		r = net_link_setup(s, held, fd, e);
 	return error_wrap(e, r, "network of session %s", s->id);
 }
 

@@ -3,6 +3,7 @@
 #include "node/net.h"
 
 #include "base/cleanup.h"
+#include "node/net_link.h"
 #include "node/nftables.h"
 
 #include <errno.h>
@@ -135,22 +136,24 @@ int net_hold_setup(int netns_fd, bool held, struct error *e)
 	return switch_table(netns_fd, true, held, e);
 }
 
-static int set_held(const struct net_session *s, bool held, struct error *e)
+static int set_held(int netns_fd, bool held, struct error *e)
 {
-	cleanup_fd int fd = net_namespace_open(s, e);
-	if (fd < 0)
-		return fd;
-	int r = switch_table(fd, false, held, e);
+	int r = switch_table(netns_fd, false, held, e);
 	/* A namespace whose setup was broken off. */
-	return r == -ENOENT ? net_hold_setup(fd, held, e) : r;
+	return r == -ENOENT ? net_hold_setup(netns_fd, held, e) : r;
 }
 
 int net_hold(const struct net_session *s, struct error *e)
 {
-	return set_held(s, true, e);
+	cleanup_fd int fd = net_namespace_open(s, e);
+	return fd < 0 ? fd : set_held(fd, true, e);
 }
 
 int net_release(const struct net_session *s, struct error *e)
 {
-	return set_held(s, false, e);
+	cleanup_fd int fd = net_namespace_open(s, e);
+	if (fd < 0)
+		return fd;
+	net_link_widen(fd, NULL); /* it works without, too */
+	return set_held(fd, false, e);
 }

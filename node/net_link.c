@@ -108,19 +108,37 @@ static void begin_route(struct netlink *n, uint32_t index, struct rtmsg head)
 
 /* --- the two ends ------------------------------------------------------------------ */
 
-static int configure_inside(const struct ends *ends, int netns_fd, struct error *e)
+/* The loopback device's counts up to 65535 only, for TCP. */
+static void put_widths(struct netlink *n, uint32_t index, bool narrow)
 {
-	struct netlink n = NETLINK_INIT;
+	enum { LOOPBACK_MTU = 65536, LOOPBACK_NARROW = 65000, NARROW = NET_MTU - 4 };
+	netlink_link_up(n, LINK_UP, LOOPBACK);
+	netlink_put_u32(n, IFLA_MTU, narrow ? LOOPBACK_NARROW : LOOPBACK_MTU);
+	netlink_link_up(n, LINK_UP, index);
+	netlink_put_u32(n, IFLA_MTU, narrow ? NARROW : NET_MTU);
+}
+
+static int open_inside(int netns_fd, uint32_t *index, struct error *e)
+{
 	cleanup_fd int fd = netlink_open(netns_fd, NETLINK_ROUTE, e);
 	if (fd < 0)
 		return fd;
-	uint32_t index = netlink_index(fd, INSIDE);
-	if (!index)
+	*index = netlink_index(fd, INSIDE);
+	if (!*index)
 		return error_set(e, ENODEV, "the link does not end in the session's namespace");
-	netlink_link_up(&n, LINK_UP, LOOPBACK);
+	return steal_fd(&fd);
+}
+
+static int configure_inside(const struct ends *ends, bool held, int netns_fd, struct error *e)
+{
+	struct netlink n = NETLINK_INIT;
+	uint32_t index;
+	cleanup_fd int fd = open_inside(netns_fd, &index, e);
+	if (fd < 0)
+		return fd;
 	netlink_link_plain(&n, LINK_PLAIN, index);
 	put_address(&n, index, ends->address);
-	netlink_link_up(&n, LINK_UP, index);
+	put_widths(&n, index, held);
 	put_neighbour(&n, index, ends->host, node_mac);
 	begin_route(&n, index,
 		    (struct rtmsg) { .rtm_scope = RT_SCOPE_UNIVERSE, .rtm_flags = RTNH_F_ONLINK });
@@ -163,15 +181,15 @@ static int delete(const char *name, int fd, struct error *e)
 	return r == -ENODEV ? 0 : r;
 }
 
-static int set_up(const struct ends *ends, int fd, int netns_fd, struct error *e)
+static int set_up(const struct ends *ends, bool held, int fd, int netns_fd, struct error *e)
 {
 	int r = make_pair(ends, fd, netns_fd, e);
 	if (r == 0)
 		r = configure_outside(ends, fd, e);
-	return r == 0 ? configure_inside(ends, netns_fd, e) : r;
+	return r == 0 ? configure_inside(ends, held, netns_fd, e) : r;
 }
 
-int net_link_setup(const struct net_session *s, int netns_fd, struct error *e)
+int net_link_setup(const struct net_session *s, bool held, int netns_fd, struct error *e)
 {
 	struct ends ends;
 	int r = find_ends(s, &ends, e);
@@ -181,11 +199,22 @@ int net_link_setup(const struct net_session *s, int netns_fd, struct error *e)
 	if (fd < 0)
 		return fd;
 	bool old = netlink_index(fd, ends.name);
-	r = set_up(&ends, fd, netns_fd, e);
+	r = set_up(&ends, held, fd, netns_fd, e);
 	/* A link of the same name that leads to a namespace of before. */
 	if (r < 0 && old && delete (ends.name, fd, e) == 0)
-		r = set_up(&ends, fd, netns_fd, e);
+		r = set_up(&ends, held, fd, netns_fd, e);
 	return r;
+}
+
+int net_link_widen(int netns_fd, struct error *e)
+{
+	struct netlink n = NETLINK_INIT;
+	uint32_t index;
+	cleanup_fd int fd = open_inside(netns_fd, &index, e);
+	if (fd < 0)
+		return fd;
+	put_widths(&n, index, false);
+	return netlink_send(&n, fd, e);
 }
 
 int net_link_delete(const char *id, struct error *e)

@@ -266,7 +266,6 @@ void pages_finish(struct pages *p)
 	bool failing = false;
 	int wait_ms = 0;
 	pthread_mutex_lock(&p->lock);
-	p->all_in = true;
 	pthread_cond_broadcast(&p->changed);
 	while (p->recording)
 		pthread_cond_wait(&p->changed, &p->lock);

@@ -196,11 +196,18 @@ static void *fetch_main(void *arg)
 	return NULL;
 }
 
+/* Asked again it has begun: what is taken up behind a crash does, and then the end of the migration
+ * that the crash was in lets it go on. Twice as many threads would end it twice. */
 int pages_fetch_start(struct pages *p, struct error *e)
 {
 	int r = 0;
-	p->fetching = PAGES_FETCH_THREADS;
-	for (int i = 0; i < PAGES_FETCH_THREADS && r == 0; i++)
+	pthread_mutex_lock(&p->lock);
+	bool begun = p->fetching_begun;
+	p->fetching_begun = true;
+	if (!begun)
+		p->fetching = PAGES_FETCH_THREADS;
+	pthread_mutex_unlock(&p->lock);
+	for (int i = 0; !begun && i < PAGES_FETCH_THREADS && r == 0; i++)
 		r = pages_thread(p, fetch_main, p, e);
 	return r;
 }

@@ -107,7 +107,6 @@ struct pages {
 	pthread_cond_t changed; /* anything below */
 	bool stop;              /* pages_free() */
 	bool let_go;            /* nothing is to be done any more: arrived, or stopped */
-	bool all_in;            /* all pages are where they belong: about to be let go */
 	bool has_arrived;
 	bool saying; /* `arrived` is being called */
 	int hang_up; /* eventfd, readable from the stop on */
@@ -135,7 +134,8 @@ struct pages {
 	/* The rest, frame by frame, in passes until nothing is left. */
 	uint32_t cursor;
 	uint32_t pass;
-	int fetching;     /* threads at work on this pass */
+	int fetching; /* threads at work on this pass */
+	bool fetching_begun;
 	bool pass_failed; /* something of this pass has to be tried again */
 	int pass_wait_ms;
 	_Atomic uint64_t missing; /* pages */

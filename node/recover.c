@@ -32,6 +32,7 @@ static int load(const char *id, void *arg)
 	s->journal = j;
 	/* Its end was all but written down: what is left of it is a stray's. */
 	if (session_is_over(s)) {
+		hold_forget(node, s);
 		session_remove(node, s);
 		return journal_remove(node, id, &e) < 0 ? -EIO : 0;
 	}

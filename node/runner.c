@@ -16,6 +16,7 @@
 
 void runner_drop(struct effect *ef)
 {
+	ef->loaded = criu_unload(ef->loaded);
 	ef->dump = criu_dump_abandon(ef->dump);
 	ef->read = store_read_free(ef->read);
 	ef->move = move_client_free(ef->move);
@@ -60,6 +61,7 @@ void effect_criu_options(struct effect *ef, struct criu_options *options)
 		.features = &ef->node->criu,
 		.timeout_ms = (int)c->node.effect_timeout_ms,
 		.work = ef->work,
+		.loaded = &ef->loaded,
 	};
 }
 

@@ -10,6 +10,7 @@
 #include "node/connections.h"
 #include "node/doze.h"
 #include "node/hold.h"
+#include "node/owed.h"
 #include "node/unread.h"
 
 #include <errno.h>
@@ -57,6 +58,12 @@ int steps_clear(struct effect *ef, struct error *e)
 	if (r == 0)
 		r = fs_remove_tree(ef->work, e);
 	return r;
+}
+
+int steps_unload(struct effect *ef, struct error *e)
+{
+	ef->loaded = criu_unload(ef->loaded);
+	return criu_end_orphans(ef->work, (int)ef->node->config->node.effect_timeout_ms, e);
 }
 
 int steps_drop_images(struct effect *ef, struct error *e)
@@ -120,16 +127,18 @@ int steps_record(struct effect *ef, struct error *e)
 	return r < 0 ? r : activator_record(ef->node->config, &ef->request.session, to, e);
 }
 
-int steps_check_unread(struct effect *ef, struct error *e)
+int steps_check_unanswered(struct effect *ef, struct error *e)
 {
-	bool unread = false;
-	int r = unread_is_there((pid_t)effect_journal(ef)->pid, ef->request.session.port, &unread,
-				e);
-	if (r < 0 || !unread)
+	bool unread = false, owed = false;
+	pid_t pid = (pid_t)effect_journal(ef)->pid;
+	int r = unread_is_there(pid, ef->request.session.port, &unread, e);
+	if (r == 0 && !unread)
+		r = owed_is_there(pid, ef->request.session.port, &owed, e);
+	if (r < 0 || (!unread && !owed))
 		return r;
 	return error_set(e, EBUSY,
-			 "session %s has been sent something it has not read yet: it goes on",
-			 ef->session->id);
+			 "session %s has been sent something it has not %s yet: it goes on",
+			 ef->session->id, unread ? "read" : "answered");
 }
 
 int steps_check_idle(struct effect *ef, struct error *e)

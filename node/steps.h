@@ -13,6 +13,9 @@ int steps_clear(struct effect *ef, struct error *e);
 int steps_kill(struct effect *ef, struct error *e);
 int steps_teardown(struct effect *ef, struct error *e);
 
+/* Ends a CRIU that was loaded ahead, by us or in an earlier life. */
+int steps_unload(struct effect *ef, struct error *e);
+
 /* CRIU's images, wherever they are. */
 int steps_drop_images(struct effect *ef, struct error *e);
 
@@ -27,8 +30,9 @@ int steps_unanswer(struct effect *ef, const char *why, struct error *e);
 /* What its server has to say to an open page while it does not run: it is asked now. One that dozes
  * was when it began to. */
 int steps_record(struct effect *ef, struct error *e);
-/* Of one that stands still: -EBUSY when it has been sent something that its server has not read. */
-int steps_check_unread(struct effect *ef, struct error *e);
+/* Of one that stands still: -EBUSY when it has been sent something that its server has not read or
+ * not answered. */
+int steps_check_unanswered(struct effect *ef, struct error *e);
 
 /* -EBUSY when it runs. */
 int steps_check_idle(struct effect *ef, struct error *e);

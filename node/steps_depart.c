@@ -34,6 +34,8 @@ enum {
 	LOCKS_LOOK_MS = 10,
 };
 
+#define UNSEEN "unseen"
+
 static const char *departure_of(const struct effect *ef)
 {
 	return ef->request.id + strlen(DEPART_EFFECT);
@@ -128,6 +130,35 @@ static int freeze_without_locks(struct effect *ef, struct error *e)
 	}
 }
 
+/* What was in /dev/shm and the like is in the images, and that is not for memory that nobody has
+ * reckoned with (see steps_restore.c). */
+static int choose_place(struct effect *ef, struct error *e)
+{
+	enum { SMALL = 64 << 20 };
+	struct cgroup_usage usage;
+	int r = cgroup_usage(&ef->sandbox.cgroup, &usage, e);
+	ef->laid_out = usage.shared_bytes <= SMALL ? ef->images_near : ef->images;
+	return r;
+}
+
+/* With memory that stays where it is, mostly; else it is not for what will be asked. */
+static int load(struct effect *ef, struct error *e)
+{
+	struct criu_options options;
+	int r = choose_place(ef, e);
+	if (r < 0 || !ef->node->criu.pagemap_scan)
+		return r;
+	cleanup_free char *images = fs_join(ef->laid_out, "criu");
+	cleanup_free char *unseen = fs_join(ef->images, UNSEEN);
+	if (!images || !unseen)
+		return error_set(e, ENOMEM, "out of memory");
+	effect_criu_options(ef, &options);
+	options.images = images;
+	options.unseen = unseen;
+	return criu_load_dump(&ef->sandbox, (pid_t)effect_journal(ef)->pid, &options, &ef->loaded,
+			      e);
+}
+
 /* It is to be stopped, or has ended. */
 static bool is_wanted_here(void *arg)
 {
@@ -192,17 +223,6 @@ static int hold(struct effect *ef, struct error *e)
 
 /* --- what it is but for its memory ------------------------------------------------- */
 
-/* What was in /dev/shm and the like is in the images, and that is not for memory that nobody has
- * reckoned with (see steps_restore.c). */
-static int choose_place(struct effect *ef, struct error *e)
-{
-	enum { SMALL = 64 << 20 };
-	struct cgroup_usage usage;
-	int r = cgroup_usage(&ef->sandbox.cgroup, &usage, e);
-	ef->laid_out = usage.shared_bytes <= SMALL ? ef->images_near : ef->images;
-	return r;
-}
-
 static int make_dirs(struct effect *ef, char **criu, struct error *e)
 {
 	int r = choose_place(ef, e);
@@ -219,12 +239,12 @@ static int make_dirs(struct effect *ef, char **criu, struct error *e)
 }
 
 /* layers.tar, with what has changed since or all of it. */
-static int pack_layer(struct effect *ef, struct error *e)
+static int pack_layer(struct effect *ef, const char *dir, struct error *e)
 {
 	const struct layers_seen *seen = depart_layer(ef->node->departures, departure_of(ef));
 	int timeout_ms = (int)ef->node->config->node.effect_timeout_ms;
-	cleanup_free char *file = fs_join(ef->images, DEPART_LAYERS);
-	cleanup_free char *names = fs_join(ef->images, DEPART_NAMES);
+	cleanup_free char *file = fs_join(dir, DEPART_LAYERS);
+	cleanup_free char *names = fs_join(dir, DEPART_NAMES);
 	if (!file || !names)
 		return error_set(e, ENOMEM, "out of memory");
 	if (seen)
@@ -232,16 +252,23 @@ static int pack_layer(struct effect *ef, struct error *e)
 	return layers_pack(ef->sandbox.upper, file, timeout_ms, e);
 }
 
-static void drop_layer(struct effect *ef)
+/* While the rest is written down it can be sent already. */
+static int pack_early(struct effect *ef, struct error *e)
 {
-	cleanup_free char *file = fs_join(ef->images, DEPART_LAYERS);
-	if (file)
-		unlink(file);
+	cleanup_free char *dir = fs_join(ef->images, DEPART_EARLY);
+	int r = dir ? fs_mkdirs(dir, 0700, e) : error_set(e, ENOMEM, "out of memory");
+	return r < 0 ? r : pack_layer(ef, dir, e);
 }
 
-static bool has_layer(struct effect *ef)
+static int drop_early(struct effect *ef, struct error *e)
 {
-	cleanup_free char *file = fs_join(ef->images, DEPART_LAYERS);
+	cleanup_free char *dir = fs_join(ef->images, DEPART_EARLY);
+	return dir ? fs_remove_tree(dir, e) : error_set(e, ENOMEM, "out of memory");
+}
+
+static bool has_early(struct effect *ef)
+{
+	cleanup_free char *file = fs_join(ef->images, DEPART_EARLY DEPART_LAYERS);
 	return file && access(file, F_OK) == 0;
 }
 
@@ -290,10 +317,10 @@ static int scan_unseen(struct dumping *d, struct error *e)
 /* Should this come to nothing, it is done when CRIU is through. */
 static int pack_beside(struct dumping *d, struct error *e)
 {
-	(void)e;
-	if (pack_layer(d->ef, NULL) < 0)
-		drop_layer(d->ef);
-	return 0;
+	struct effect *ef = d->ef;
+	int r = pack_early(ef, NULL) < 0 ? drop_early(ef, e) : 0;
+	depart_packed(ef->node->departures, departure_of(ef));
+	return r;
 }
 
 static int (*const dumps[])(struct dumping *d, struct error *e) = {
@@ -314,7 +341,7 @@ static int hide(struct dumping *d, struct error *e)
 	int r = ef->node->criu.pagemap_scan ? criu_stays_frozen(&ef->sandbox, &frozen, e) : 0;
 	if (r < 0 || !frozen)
 		return r;
-	d->file = fs_join(ef->images, "unseen");
+	d->file = fs_join(ef->images, UNSEEN);
 	r = d->file ? unseen_find(&ef->sandbox.cgroup, &d->unseen, e)
 		    : error_set(e, ENOMEM, "out of memory");
 	return r < 0 ? r : unseen_write(&d->unseen, d->file, e);
@@ -357,14 +384,15 @@ static int undump(struct effect *ef, struct error *e)
 	return r < 0 ? r : fs_remove_tree(ef->images_near, e);
 }
 
-/* With the links that CRIU has made for deleted files, if there are any. */
+/* Packed again with the links that CRIU has made for deleted files, if there are any: the other
+ * node, which may have the early one, gets both. */
 static int layers(struct effect *ef, struct error *e)
 {
 	bool links;
 	int r = images_have_links(ef->laid_out, &links, e);
 	if (r == 0 && links)
-		drop_layer(ef);
-	return r < 0 || has_layer(ef) ? r : pack_layer(ef, e);
+		r = drop_early(ef, e);
+	return r < 0 || has_early(ef) ? r : pack_layer(ef, ef->images, e);
 }
 
 /* CRIU takes its links away again. The processes are as before, and stay frozen. That takes as long
@@ -457,6 +485,7 @@ static int resume(struct effect *ef, size_t at, struct error *e)
 static const struct step steps[] = {
 	{ .name = "check", .run = check },
 	{ .name = "arrive", .run = arrival_wait },
+	{ .name = "load", .run = load, .undo = steps_unload },
 	{ .name = "ahead", .run = ahead, .undo = checkpoint_thaw },
 	{ .name = "freeze", .run = freeze, .undo = checkpoint_thaw },
 	{ .name = "hold", .run = hold, .undo = checkpoint_release },

@@ -68,7 +68,7 @@ static int answer(struct effect *ef, struct error *e)
 static int freeze(struct effect *ef, struct error *e)
 {
 	int r = sandbox_freeze(&ef->sandbox, e);
-	return r < 0 ? r : steps_check_unread(ef, e);
+	return r < 0 ? r : steps_check_unanswered(ef, e);
 }
 
 /* The freezer is given back: it stands still from here on for its reason. */

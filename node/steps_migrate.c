@@ -13,6 +13,7 @@
 #include "node/layers_ahead.h"
 #include "node/lease.h"
 #include "node/move_client.h"
+#include "node/move_files.h"
 #include "node/precopy.h"
 #include "node/rescue.h"
 #include "node/steps_checkpoint.h"
@@ -26,6 +27,7 @@
 
 #define LAYERS "layers.tar"
 #define NAMES  "layers.names"
+#define EARLY  "early"
 
 enum {
 	ASK_AGAIN_MS = 100, /* after a hand-over that was not answered, doubling up to */
@@ -104,6 +106,13 @@ static int check(struct effect *ef, struct error *e)
 	return r < 0 ? r : check_dir("home", spec->home, e);
 }
 
+/* While the session runs, since it takes its time: CRIU, and connections for its memory. */
+static int load(struct effect *ef, struct error *e)
+{
+	int r = wake_load(ef, e);
+	return r < 0 ? r : arrival_connect_moved(ef, e);
+}
+
 /* --- it stands still ------------------------------------------------------------------- */
 
 /* Noted before the next step is: who has it is to hear if this one comes to nothing. */
@@ -137,11 +146,8 @@ static int freeze(struct effect *ef, struct error *e)
 	move_client_say_moving(ef->move);
 	move_client_wait_moving(ef->move);
 	int r = move_client_freeze(ef->move, e);
-	if (r < 0)
-		return r;
-	r = move_client_wait_written(ef->move, e);
 	ef->frozen_since = ef->move->still_since;
-	return r < 0 ? r : take_limit(ef, e);
+	return r;
 }
 
 /* As after a crash, too, when what is known of the other node is in the journal. */
@@ -171,14 +177,14 @@ static void note_bytes(uint64_t bytes, void *arg)
 }
 
 /* GNU tar leaves out what leads out of the directory, by ".." or links. */
-static int receive(struct effect *ef, const char *const *how, const char *to, struct error *e)
+static int unpack_ahead(struct effect *ef, struct error *e)
 {
 	struct tar *tar;
 	int ours;
 	struct error own = ERROR_INIT;
-	int r = tar_unpack(how, to, timeout_ms(ef), &tar, &ours, &own);
+	int r = tar_unpack(tar_layer, ef->sandbox.upper, timeout_ms(ef), &tar, &ours, &own);
 	if (r == 0) {
-		r = move_client_files(ef->move, ours, note_bytes, ef, &own);
+		r = move_client_layer_ahead(ef->move, ours, note_bytes, ef, &own);
 		close(ours);
 		r = tar_end(tar, r, &own);
 	}
@@ -191,30 +197,104 @@ static int receive(struct effect *ef, const char *const *how, const char *to, st
 static int take_ahead(struct effect *ef, struct error *e)
 {
 	int r = note_source(ef, e);
-	return r < 0 ? r : receive(ef, tar_layer, ef->sandbox.upper, e);
+	return r < 0 ? r : unpack_ahead(ef, e);
+}
+
+/* The layer, while that node writes down the rest. Where that changes it it comes again with the
+ * rest, or only then. */
+static int take_layer(struct effect *ef, struct error *e)
+{
+	cleanup_free char *early = fs_join(ef->images, EARLY);
+	int r = early ? steps_drop_images(ef, e) : error_set(e, ENOMEM, "out of memory");
+	if (r == 0)
+		r = fs_mkdirs(early, 0700, e);
+	return r < 0 ? r : move_client_files(ef->move, MOVE_LAYER, NULL, early, NULL, NULL, e);
+}
+
+/* 1: it is there now; 0: it is not in `dir`. */
+static int read_layer(struct effect *ef, const char *dir, struct error *e)
+{
+	cleanup_free char *file = fs_join(dir, LAYERS);
+	cleanup_free char *names = fs_join(dir, NAMES);
+	if (!file || !names)
+		return error_set(e, ENOMEM, "out of memory");
+	if (access(file, F_OK) < 0)
+		return 0;
+	/* Of what came ahead. */
+	int r = access(names, F_OK) == 0 ? layers_prune(ef->sandbox.upper, names, e) : 0;
+	if (r == 0)
+		r = layers_unpack(ef->sandbox.upper, file, timeout_ms(ef), e);
+	return r < 0 ? r : 1;
+}
+
+static int read_early(struct effect *ef, struct error *e)
+{
+	cleanup_free char *early = fs_join(ef->images, EARLY);
+	int r = early ? read_layer(ef, early, e) : error_set(e, ENOMEM, "out of memory");
+	ef->move->layer = r > 0;
+	return r;
+}
+
+/* Some of CRIU's images, while it writes the others: where they will be, most likely. */
+static int take_early(struct effect *ef, struct error *e)
+{
+	int r = fs_mkdirs(ef->images_near, 0700, e);
+	return r < 0 ? r
+		     : move_client_files(ef->move, MOVE_EARLY, NULL, ef->images_near, NULL, NULL,
+					 e);
+}
+
+/* That node compares: what it has written since comes again. */
+static int take_rest(struct effect *ef, struct error *e)
+{
+	cleanup_free char *criu = NULL;
+	cleanup_buf struct buf has = BUF_INIT(MOVE_BODY_MOST);
+	int r = wake_make_images_dir(ef, (uint64_t)ef->move->skeleton.files_bytes, &criu, e);
+	if (r == 0 && ef->laid_out != ef->images_near)
+		r = fs_remove_tree(ef->images_near, e);
+	if (r == 0)
+		r = move_files_each(criu, "criu", move_files_note, &has, e);
+	return r < 0 ? r
+		     : move_client_files(ef->move, MOVE_FILES, &has, ef->laid_out, note_bytes, ef,
+					 e);
+}
+
+static int take_written(struct effect *ef, struct error *e)
+{
+	int r = take_early(ef, e);
+	if (r == 0)
+		r = move_client_wait_written(ef->move, e);
+	ef->frozen_since = ef->move->still_since;
+	if (r == 0)
+		r = take_limit(ef, e);
+	return r < 0 ? r : take_rest(ef, e);
+}
+
+typedef int part(struct effect *ef, struct error *e);
+
+struct parts {
+	struct effect *ef;
+	part *const *all;
+};
+
+static int do_part(void *arg, size_t i, struct error *e)
+{
+	const struct parts *p = arg;
+	return p->all[i](p->ef, e);
 }
 
 static int take_files(struct effect *ef, struct error *e)
 {
-	struct stat st;
-	cleanup_free char *criu = NULL;
-	int r = wake_make_images_dir(ef, (uint64_t)ef->move->skeleton.files_bytes, &criu, e);
-	if (r == 0)
-		r = receive(ef, tar_plain, ef->laid_out, e);
-	if (r == 0 && (lstat(criu, &st) < 0 || !S_ISDIR(st.st_mode)))
-		r = error_set(e, EBADMSG, "node %s has sent no images", ef->move->from);
-	return r;
+	static part *const all[] = { take_written, read_early };
+	return parallel(ARRAY_SIZE(all), ARRAY_SIZE(all), do_part, &(struct parts) { ef, all }, e);
 }
 
-static int read_layers(struct effect *ef, struct error *e)
+static int read_late(struct effect *ef, struct error *e)
 {
-	cleanup_free char *file = fs_join(ef->laid_out, LAYERS);
-	cleanup_free char *names = fs_join(ef->laid_out, NAMES);
-	if (!file || !names)
-		return error_set(e, ENOMEM, "out of memory");
-	/* Of what came ahead. */
-	int r = access(names, F_OK) == 0 ? layers_prune(ef->sandbox.upper, names, e) : 0;
-	return r < 0 ? r : layers_unpack(ef->sandbox.upper, file, timeout_ms(ef), e);
+	int r = read_layer(ef, ef->laid_out, e);
+	return r == 0 && !ef->move->layer
+		       ? error_set(e, EBADMSG, "node %s has sent no layer", ef->move->from)
+		       : r;
 }
 
 static int prepare_images(struct effect *ef, struct error *e)
@@ -223,23 +303,13 @@ static int prepare_images(struct effect *ef, struct error *e)
 }
 
 /* None of them looks at what another one does. */
-static int (*const layings[])(struct effect *ef, struct error *e) = {
-	arrival_listen_moved,
-	read_layers,
-	prepare_images,
-};
-
-static int lay_out_one(void *arg, size_t i, struct error *e)
-{
-	return layings[i](arg, e);
-}
-
 static int lay_out(struct effect *ef, struct error *e)
 {
+	static part *const all[] = { arrival_listen_moved, read_late, prepare_images };
 	int r = images_note_links(ef->laid_out, &ef->request.session, ef->links, e);
 	if (r < 0)
 		return r;
-	return parallel(ARRAY_SIZE(layings), ARRAY_SIZE(layings), lay_out_one, ef, e);
+	return parallel(ARRAY_SIZE(all), ARRAY_SIZE(all), do_part, &(struct parts) { ef, all }, e);
 }
 
 /* The next dump of it, where it goes on, would find the names of its links taken. */
@@ -418,10 +488,12 @@ static const struct step steps[] = {
 	{ .name = "open", .run = open_connection, .undo = note_kept },
 	{ .name = "check", .run = check },
 	{ .name = "prepare", .run = wake_prepare, .undo = steps_clear },
+	{ .name = "load", .run = load, .undo = steps_unload },
 	{ .name = "ahead", .run = take_ahead, .undo = tell_source },
 	{ .name = "precopy", .run = precopy_run },
 	{ .name = "freeze", .run = freeze },
-	{ .name = "files", .run = take_files, .undo = steps_drop_images },
+	{ .name = "layer", .run = take_layer, .undo = steps_drop_images },
+	{ .name = "files", .run = take_files },
 	{ .name = "images", .run = lay_out, .undo = undo_lay_out },
 	{ .name = "mount", .run = steps_mount, .undo = steps_unmount },
 	{ .name = "restore", .run = wake_restore, .undo = wake_kill_restored },

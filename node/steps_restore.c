@@ -122,7 +122,9 @@ static int lay_out(struct effect *ef, struct error *e)
 	uint64_t bytes = store_read_files_bytes(ef->read, is_layers, NULL) +
 			 pagemap_images_bytes(ef->read, part);
 	cleanup_free char *images = NULL;
-	int r = wake_make_images_dir(ef, bytes, &images, e);
+	int r = steps_drop_images(ef, e);
+	if (r == 0)
+		r = wake_make_images_dir(ef, bytes, &images, e);
 	struct laying l = { ef, part, images };
 	return r < 0 ? r : parallel(ARRAY_SIZE(layings), ARRAY_SIZE(layings), lay_out_one, &l, e);
 }
@@ -200,6 +202,7 @@ static const struct step steps[] = {
 	{ .name = "open", .run = open_checkpoint, .undo = close_checkpoint },
 	{ .name = "check", .run = check },
 	{ .name = "prepare", .run = wake_prepare, .undo = steps_clear },
+	{ .name = "load", .run = wake_load, .undo = steps_unload },
 	{ .name = "listen", .run = listen_for_faults, .undo = wake_stop_listening },
 	{ .name = "images", .run = lay_out, .undo = steps_drop_images },
 	{ .name = "mount", .run = steps_mount, .undo = steps_unmount },

@@ -50,7 +50,7 @@ static int refuse_touched(struct effect *ef, struct error *e)
 static int look(struct effect *ef, struct error *e)
 {
 	int r = refuse_touched(ef, e);
-	return r < 0 || doze_is_dozing(ef->node, ef->session) ? r : steps_check_unread(ef, e);
+	return r < 0 || doze_is_dozing(ef->node, ef->session) ? r : steps_check_unanswered(ef, e);
 }
 
 static int images(struct effect *ef, struct error *e)

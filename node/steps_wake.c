@@ -77,9 +77,7 @@ int wake_make_images_dir(struct effect *ef, uint64_t bytes, char **criu, struct 
 	*criu = fs_join(ef->laid_out, "criu");
 	if (!*criu)
 		return error_set(e, ENOMEM, "out of memory");
-	int r = steps_drop_images(ef, e);
-	if (r == 0)
-		r = fs_mkdirs(ef->laid_out, 0700, e);
+	int r = fs_mkdirs(ef->laid_out, 0700, e);
 	return r < 0 ? r : fs_mkdirs(*criu, 0700, e);
 }
 
@@ -93,6 +91,27 @@ static bool is_vain(void *arg)
 	return vain;
 }
 
+static void restore_options(struct effect *ef, const char *images, bool lazy,
+			    struct criu_options *to)
+{
+	effect_criu_options(ef, to);
+	to->images = images;
+	to->lazy = lazy;
+	to->is_vain = is_vain;
+	to->arg = ef;
+}
+
+/* For images that are small and memory that comes later, as is likely. */
+int wake_load(struct effect *ef, struct error *e)
+{
+	struct criu_options options;
+	cleanup_free char *images = fs_join(ef->images_near, "criu");
+	if (!images)
+		return error_set(e, ENOMEM, "out of memory");
+	restore_options(ef, images, arrival_is_possible(ef->node), &options);
+	return criu_load_restore(&ef->sandbox, &options, &ef->loaded, e);
+}
+
 int wake_restore(struct effect *ef, struct error *e)
 {
 	struct criu_options options;
@@ -100,11 +119,7 @@ int wake_restore(struct effect *ef, struct error *e)
 	cleanup_free char *images = fs_join(ef->laid_out, "criu");
 	if (!images)
 		return error_set(e, ENOMEM, "out of memory");
-	effect_criu_options(ef, &options);
-	options.images = images;
-	options.lazy = ef->session->arrival;
-	options.is_vain = is_vain;
-	options.arg = ef;
+	restore_options(ef, images, ef->session->arrival, &options);
 	int r = criu_restore(&ef->sandbox, &options, &init, &ef->log_tail, e);
 	if (r == 0)
 		r = effect_set_processes(ef, init, e);

@@ -16,8 +16,12 @@ bool wake_raise_limit(struct effect *ef, int64_t bytes);
 
 int wake_prepare(struct effect *ef, struct error *e);
 
-/* ef->laid_out: a new directory for so many bytes of images; *criu, allocated, is CRIU's part. */
+/* ef->laid_out: a directory for so many bytes of images, behind steps_drop_images(); *criu,
+ * allocated, is CRIU's part. */
 int wake_make_images_dir(struct effect *ef, uint64_t bytes, char **criu, struct error *e);
+
+/* Has CRIU loaded for what wake_restore() will ask of it; steps_unload() takes it back. */
+int wake_load(struct effect *ef, struct error *e);
 
 /* CRIU, from ef->laid_out, and what takes that back. Without an arrival memory is in the images. */
 int wake_restore(struct effect *ef, struct error *e);

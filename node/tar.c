@@ -21,7 +21,6 @@
 
 const char *const tar_layer[] = { LAYER, NULL };
 const char *const tar_live[] = { LAYER, "--ignore-failed-read", "--warning=no-file-changed", NULL };
-const char *const tar_plain[] = { "--numeric-owner", "--sparse", NULL };
 
 enum { PIPE_BYTES = 1 << 20, ARGS_MOST = 40 };
 

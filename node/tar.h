@@ -13,8 +13,6 @@
  * systems where it was made (an overlay with an index is not mounted over that elsewhere), ACLs,
  * owners by number, holes. NULL-terminated. */
 extern const char *const tar_layer[];
-/* Plain files: owners by number, holes. */
-extern const char *const tar_plain[];
 /* Of a layer that changes meanwhile: a file may come half old and half new, or not at all. */
 extern const char *const tar_live[];
 

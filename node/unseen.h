@@ -17,7 +17,7 @@
  */
 
 #include "node/cgroup.h"
-#include "preload/unseen.h"
+#include "preload/criu.h"
 #include "store/store.h"
 
 struct unseen_process {

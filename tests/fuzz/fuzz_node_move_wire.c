@@ -93,6 +93,20 @@ static void try_same(const uint8_t *data, size_t size)
 	FUZZ_CHECK(move_same_write(same, 3, pages, count, false, &b, NULL) == 0);
 }
 
+static void try_piece(const uint8_t *data, size_t size)
+{
+	struct move_piece piece;
+	cleanup_buf struct buf b = BUF_INIT(1 << 20);
+	void *at;
+	if (move_piece_read(data, size, &piece, NULL) < 0)
+		return;
+	size_t bytes = move_piece_bytes(&piece);
+	FUZZ_CHECK(bytes <= size && piece.name[0] != '/' && strcmp(piece.name, "..") != 0);
+	FUZZ_CHECK(move_piece_write(&piece, &b, &at, NULL) == 0);
+	memcpy(at, piece.data, piece.len);
+	FUZZ_CHECK(b.len == bytes && memcmp(b.data, data, bytes) == 0);
+}
+
 static void try_texts(const uint8_t *data, size_t size)
 {
 	static const struct wire_struct *const types[] = { &wire_move_hello, &wire_move_offer,
@@ -112,7 +126,8 @@ static void try_texts(const uint8_t *data, size_t size)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	static void (*const readers[])(const uint8_t *data, size_t size) = {
-		try_header, try_ranges, try_pages, try_texts, try_part, try_tags, try_same,
+		try_header, try_ranges, try_pages, try_texts,
+		try_part,   try_tags,   try_same,  try_piece,
 	};
 	if (size > 0)
 		readers[data[0] % ARRAY_SIZE(readers)](data + 1, size - 1);

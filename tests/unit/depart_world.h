@@ -5,6 +5,7 @@
 
 #include "node/depart_private.h"
 #include "node/hold.h"
+#include "node/move_files.h"
 #include "node/recover.h"
 #include "node/runner.h"
 #include "tests/unit/sandbox_place.h"
@@ -417,21 +418,34 @@ UNUSED static void expect_pages(struct box *box, struct peer *p)
 	assert_int_equal(fetch(p, pid, PAGE, 1, pages), -ENOENT);
 }
 
-/* All of a session but its memory, into a file. */
-UNUSED static void fetch_files(struct peer *p)
+/* Into a new directory `name`. */
+UNUSED static void fetch_into(struct peer *p, enum move_type what, const char *name)
 {
 	enum move_type type;
-	cleanup_free char *file = fs_join(top, "files.tar");
-	cleanup_fd int fd = open(file, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-	assert_int_equal(move_send(p->here, MOVE_FILES, NULL, 0, NULL), 0);
+	struct error e = ERROR_INIT;
+	struct move_taking taking;
+	cleanup_free char *dir = fs_join(top, name);
+	assert_int_equal(fs_remove_tree(dir, NULL), 0);
+	assert_int_equal(fs_mkdirs(dir, 0700, NULL), 0);
+	assert_int_equal(move_taking_begin(&taking, dir, NULL), 0);
+	assert_int_equal(move_send(p->here, what, NULL, 0, NULL), 0);
 	do {
 		assert_int_equal(move_recv(p->here, &type, &p->answer, ANSWER_MS, NULL), 0);
-		if (type == MOVE_DATA)
-			assert_int_equal(fs_write_all(fd, p->answer.data, p->answer.len), 0);
+		if (type == MOVE_DATA && move_taking_body(&taking, &p->answer, &e) < 0)
+			fail_msg("%s", e.text);
 	} while (type == MOVE_DATA);
 	assert_int_equal(type, MOVE_OK);
+	assert_int_equal(move_taking_end(&taking, NULL), 0);
+	move_taking_deinit(&taking);
+}
+
+/* All of a session but its memory. */
+UNUSED static void fetch_files(struct peer *p)
+{
+	fetch_into(p, MOVE_LAYER, "layer");
+	fetch_into(p, MOVE_FILES, "got");
 	cleanup_free char *look =
-		str_printf("cd %s && rm -rf got && mkdir got && tar -xpf files.tar -C got &&"
+		str_printf("cd %s && mv -n layer/layers.* got/ && rmdir layer &&"
 			   " test -s got/criu/files.img && ls got/criu/pagemap-*.img >/dev/null &&"
 			   " mkdir got/upper && tar -xpf got/layers.tar -C got/upper &&"
 			   " test -s got/upper/.elsa/log",

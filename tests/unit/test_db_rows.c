@@ -387,7 +387,7 @@ static void test_addresses(void **state)
 
 	/* 10.1.0.0/27 has 16 to 30 to give */
 	for (int i = 16; i <= 30; i++) {
-		char id[8], text[32];
+		char id[16], text[32];
 		snprintf(id, sizeof(id), "p%d", i);
 		snprintf(text, sizeof(text), "10.1.0.%d", i);
 		pick_address("10.1.0.0/27", text);

@@ -307,27 +307,6 @@ static void test_closed_stdio(void **state)
 	assert_int_equal(status, 0);
 }
 
-static void test_real_ids(void **state)
-{
-	(void)state;
-	if (geteuid() != 0)
-		skip();
-	struct job_options o =
-		JOB_OPTIONS(ARGV("grep", "-E", "^(Uid|Gid|CapEff)", "/proc/self/status"));
-	cleanup_result struct job_result plain;
-	assert_int_equal(job_run(&o, &plain, NULL), 0);
-	const char *capabilities = strstr(buf_text(&plain.out), "CapEff");
-	assert_non_null(capabilities);
-	char expected[256];
-	snprintf(expected, sizeof(expected), "Uid:\t1500\t0\t0\t0\nGid:\t1501\t0\t0\t0\n%s",
-		 capabilities);
-	o.real_ids = true;
-	o.real_uid = 1500;
-	o.real_gid = 1501;
-	assert_prints(&o, expected);
-	assert_int_equal(getuid(), 0);
-}
-
 /* A network namespace lives as long as the descriptor does, without its thread. */
 static void *open_new_netns(void *arg)
 {
@@ -446,7 +425,6 @@ int main(void)
 		cmocka_unit_test(test_signals),
 		cmocka_unit_test(test_killed),
 		cmocka_unit_test(test_closed_stdio),
-		cmocka_unit_test(test_real_ids),
 		cmocka_unit_test(test_netns),
 		cmocka_unit_test(test_pid_is_told),
 		cmocka_unit_test(test_many_threads_beside_another_child),

@@ -110,7 +110,9 @@ static int begin(void **state)
 	assert_int_equal(pthread_create(&from.thread, NULL, listen_main, NULL), 0);
 	struct arrival_place place = { .node = "n1", .at = from.world.at, .departure = "d1" };
 	struct error e = ERROR_INIT;
-	must(arrival_open_moved(&node, ID, &place, NULL, &source, &e), &e);
+	struct move_lines *lines;
+	must(arrival_lines(&node, ID, &place, &lines, &e), &e);
+	must(arrival_open_moved(&node, ID, lines, NULL, &source, &e), &e);
 	return 0;
 }
 

@@ -184,7 +184,7 @@ static size_t fetch_ahead(struct peer *p)
 	size_t bytes = 0;
 	cleanup_free char *file = fs_join(top, "ahead.tar");
 	cleanup_fd int fd = open(file, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-	assert_int_equal(move_send(p->here, MOVE_FILES, NULL, 0, NULL), 0);
+	assert_int_equal(move_send(p->here, MOVE_LAYER_AHEAD, NULL, 0, NULL), 0);
 	do {
 		assert_int_equal(move_recv(p->here, &type, &p->answer, ANSWER_MS, NULL), 0);
 		if (type == MOVE_DATA)
@@ -233,6 +233,10 @@ static void test_ahead(void **state)
 		" tr '\\0' '\\n' <got/layers.names | grep -qx ftmp/d/big &&"
 		" ! tr '\\0' '\\n' <got/layers.names | grep -q tmp/d/gone",
 		top);
+	cleanup_free char *early = str_printf(
+		"cd %s/early && test -z \"$(ls | grep -vx criu)\" && test -z \"$(find . -type f ! "
+		"-name 'pages-*.img')\"",
+		top);
 	run_tool(big);
 	sleep(3); /* until what was seen can be told from what comes after */
 	assert_int_equal(grant(d1), 0);
@@ -241,8 +245,14 @@ static void test_ahead(void **state)
 	run_tool(change);
 	expect_runs(&box);
 	assert_int_equal(say(&p, MOVE_FREEZE, MOVE_OK), 0);
+	/* The layer can be had before the rest, and again; and some of CRIU's images. */
+	fetch_into(&p, MOVE_LAYER, "layer");
+	fetch_into(&p, MOVE_EARLY, "early");
+	run_tool(early);
 	assert_int_equal(say(&p, MOVE_WRITTEN, MOVE_SKELETON), 0);
 	fetch_files(&p);
+	/* What would go ahead of it is none of one that stands still. */
+	assert_int_equal(say(&p, MOVE_LAYER_AHEAD, MOVE_DATA), -EBUSY);
 	run_tool(look);
 	assert_int_equal(say(&p, MOVE_ABORT, MOVE_OK), 0);
 	expect_runs(&box);

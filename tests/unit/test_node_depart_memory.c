@@ -78,7 +78,7 @@ static struct memory find_memory(struct box *box, uint64_t first)
 static void freeze_and_dump(struct box *box, pid_t init)
 {
 	struct error e = ERROR_INIT;
-	struct criu_dump *dump = NULL;
+	struct criu_run *dump = NULL;
 	cleanup_free char *tail = NULL;
 	struct unseen unseen;
 	cleanup_free char *file = fs_join(top, "unseen");

@@ -182,7 +182,7 @@ static void test_notes_of_others(void **state)
 		assert_int_equal(fs_replace(path, notes[i], strlen(notes[i]), 0600, NULL), 0);
 		doze_area_look(&node, &area);
 		assert_true(area.room_bytes == 1 << 30 && area.out_bytes == 0);
-		doze_area_tidy(&node);
+		doze_area_tidy(&node, false);
 		assert_int_equal(doze_area_remove(&config, NULL), 0);
 	}
 	assert_int_equal(fs_remove_tree(dir, NULL), 0);

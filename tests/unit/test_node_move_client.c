@@ -22,8 +22,8 @@ struct peer {
 	struct move_conn *conns[MOST];
 	pthread_t threads[MOST];
 	_Atomic int count;
-	const char *_Atomic script[MOVE_WRITTEN + 1];
-	_Atomic int asked[MOVE_WRITTEN + 1];
+	const char *_Atomic script[MOVE_EARLY + 1];
+	_Atomic int asked[MOVE_EARLY + 1];
 	struct config config;
 	struct node node;
 	struct move_client *client;
@@ -77,14 +77,34 @@ static int skeleton(struct move_conn *c)
 	return move_send_text(c, MOVE_SKELETON, &wire_move_skeleton, &s, NULL);
 }
 
-static int files(struct move_conn *c, char how)
+static void send_piece(struct move_conn *c, uint64_t offset, const char *text)
 {
-	move_send(c, MOVE_DATA, "abc", 3, NULL);
+	void *to;
+	cleanup_buf struct buf body = BUF_INIT(MOVE_BODY_MOST);
+	const struct move_piece piece = {
+		.name = "d/file", .size = 6, .offset = offset, .len = 3, .changed_ns = 7
+	};
+	assert_int_equal(move_piece_write(&piece, &body, &to, NULL), 0);
+	memcpy(to, text, 3);
+	move_send(c, MOVE_DATA, body.data, body.len, NULL);
+}
+
+/* 'x': one that is not whole; 'o': what is not in order. */
+static int files(struct move_conn *c, enum move_type type, char how)
+{
+	bool plain = type == MOVE_LAYER_AHEAD;
+	if (plain)
+		move_send(c, MOVE_DATA, "abc", 3, NULL);
+	else
+		send_piece(c, 0, "abc");
 	if (how == 's')
 		return say_no(c, FAULT_FULL);
 	if (how == 'h')
 		return -1;
-	move_send(c, MOVE_DATA, "def", 3, NULL);
+	if (plain)
+		move_send(c, MOVE_DATA, "def", 3, NULL);
+	else if (how != 'x')
+		send_piece(c, how == 'o' ? 2 : 3, "def");
 	return move_send(c, MOVE_OK, NULL, 0, NULL);
 }
 
@@ -95,8 +115,8 @@ static int answer(struct peer *p, struct move_conn *c, enum move_type type)
 		return say_no(c, how == 'n' ? FAULT_CONFLICT : FAULT_NOT_FOUND);
 	if (how == 'b')
 		return say_no(c, FAULT_FULL);
-	if (type == MOVE_FILES)
-		return files(c, how);
+	if (type == MOVE_FILES || type == MOVE_LAYER || type == MOVE_LAYER_AHEAD)
+		return files(c, type, how);
 	if (how == 'h')
 		return -1;
 	if (type == MOVE_HELLO)
@@ -147,7 +167,7 @@ static int setup(void **state)
 	move_world_init(&p->world);
 	p->tls = move_world_tls(&p->world, "ca", "n1", MOVE_HOUR);
 	move_world_join(&p->world, "n2");
-	for (int i = 0; i <= MOVE_WRITTEN; i++)
+	for (int i = 0; i <= MOVE_EARLY; i++)
 		p->script[i] = "y";
 	p->config.node.state_dir = p->world.dir;
 	p->config.node.controller = "";
@@ -231,15 +251,45 @@ static void note(uint64_t bytes, void *arg)
 	*(uint64_t *)arg = bytes;
 }
 
-static int take_files(struct peer *p, char *to, uint64_t *seen, struct error *e)
+static int take_ahead(struct peer *p, char *to, uint64_t *seen, struct error *e)
 {
 	int ends[2];
 	assert_int_equal(pipe2(ends, O_CLOEXEC), 0);
 	memset(to, 0, 16);
-	int r = move_client_files(p->client, ends[1], note, seen, e);
+	int r = move_client_layer_ahead(p->client, ends[1], note, seen, e);
 	close(ends[1]);
 	assert_true(read(ends[0], to, 15) >= 0);
 	close(ends[0]);
+	return r;
+}
+
+static void test_layer_ahead(void **state)
+{
+	struct peer *p = *state;
+	struct error e = ERROR_INIT;
+	char got[16];
+	uint64_t seen = 0;
+	open_well(p);
+	p->script[MOVE_LAYER_AHEAD] = "ysbyh";
+	assert_int_equal(take_ahead(p, got, &seen, &e), 0);
+	assert_string_equal(got, "abcdef");
+	assert_int_equal(seen, 6);
+	/* The connection goes on after what went wrong there. */
+	assert_int_equal(take_ahead(p, got, &seen, &e), -ENOSPC);
+	assert_int_equal(take_ahead(p, got, &seen, &e), -ENOSPC);
+	assert_int_equal(take_ahead(p, got, &seen, &e), 0);
+	assert_int_equal(take_ahead(p, got, &seen, &e), -ECONNRESET);
+}
+
+/* Into a new directory. */
+static int take_files(struct peer *p, enum move_type what, struct error *e)
+{
+	uint64_t seen = 0;
+	cleanup_free char *dir = str_printf("%s/files", p->world.dir);
+	assert_int_equal(fs_remove_tree(dir, NULL), 0);
+	assert_int_equal(fs_mkdirs(dir, 0700, NULL), 0);
+	int r = move_client_files(p->client, what, NULL, dir, note, &seen, e);
+	assert_true(seen > 0);
 	return r;
 }
 
@@ -247,18 +297,25 @@ static void test_files(void **state)
 {
 	struct peer *p = *state;
 	struct error e = ERROR_INIT;
-	char got[16];
-	uint64_t seen = 0;
+	cleanup_buf struct buf got = BUF_INIT(64);
+	cleanup_free char *file = str_printf("%s/files/d/file", p->world.dir);
 	open_well(p);
-	p->script[MOVE_FILES] = "ysbyh";
-	assert_int_equal(take_files(p, got, &seen, &e), 0);
-	assert_string_equal(got, "abcdef");
-	assert_int_equal(seen, 6);
-	/* The connection goes on after what went wrong there. */
-	assert_int_equal(take_files(p, got, &seen, &e), -ENOSPC);
-	assert_int_equal(take_files(p, got, &seen, &e), -ENOSPC);
-	assert_int_equal(take_files(p, got, &seen, &e), 0);
-	assert_int_equal(take_files(p, got, &seen, &e), -ECONNRESET);
+	p->script[MOVE_FILES] = "ysyxyoyh";
+	p->script[MOVE_LAYER] = "y";
+	assert_int_equal(take_files(p, MOVE_FILES, &e), 0);
+	assert_int_equal(fs_read(file, &got, NULL), 0);
+	assert_string_equal(got.data, "abcdef");
+	assert_int_equal(take_files(p, MOVE_FILES, &e), -ENOSPC);
+	assert_int_equal(take_files(p, MOVE_LAYER, &e), 0);
+	assert_int_equal(take_files(p, MOVE_FILES, &e), 0);
+	assert_int_equal(take_files(p, MOVE_FILES, &e), -EBADMSG);
+	assert_int_equal(take_files(p, MOVE_FILES, &e), 0);
+	/* What follows is no answer to the next question: that goes over another connection. */
+	assert_int_equal(take_files(p, MOVE_FILES, &e), -EBADMSG);
+	assert_null(p->client->conn);
+	open_well(p);
+	assert_int_equal(take_files(p, MOVE_FILES, &e), 0);
+	assert_int_equal(take_files(p, MOVE_FILES, &e), -ECONNRESET);
 }
 
 static void test_nobody_reads_files(void **state)
@@ -269,7 +326,7 @@ static void test_nobody_reads_files(void **state)
 	open_well(p);
 	assert_int_equal(pipe2(ends, O_CLOEXEC), 0);
 	close(ends[0]);
-	assert_int_equal(move_client_files(p->client, ends[1], NULL, NULL, &e), -EPIPE);
+	assert_int_equal(move_client_layer_ahead(p->client, ends[1], NULL, NULL, &e), -EPIPE);
 	close(ends[1]);
 }
 
@@ -368,11 +425,12 @@ static void test_abort(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		peer_test(test_open),       peer_test(test_not_offered),
-		peer_test(test_freeze),     peer_test(test_files),
-		peer_test(test_give),       peer_test(test_nobody_reads_files),
-		peer_test(test_give_again), peer_test(test_give_to_nobody),
-		peer_test(test_arrived),    peer_test(test_abort),
+		peer_test(test_open),           peer_test(test_not_offered),
+		peer_test(test_freeze),         peer_test(test_files),
+		peer_test(test_give),           peer_test(test_nobody_reads_files),
+		peer_test(test_layer_ahead),    peer_test(test_give_again),
+		peer_test(test_give_to_nobody), peer_test(test_arrived),
+		peer_test(test_abort),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -231,10 +231,10 @@ static void on_drop(void *arg)
 	for (int i = 0; i < 5000 && !(condition); i++)                                             \
 	usleep(1000)
 
-static void open_source(struct peer *p, struct page_source *source)
+static void open_on(struct peer *p, bool connected, struct page_source *source)
 {
-	const struct move_source_options o = {
-		.images = p->world.dir,
+	struct error e = ERROR_INIT;
+	const struct move_lines_options to = {
 		.departure = "d1",
 		.session = "s1",
 		.node = "n1",
@@ -242,24 +242,32 @@ static void open_source(struct peer *p, struct page_source *source)
 		.tls = give_tls,
 		.gone = on_gone,
 		.patience_ms = 300,
-		.ahead = steal_ptr(&p->ahead),
 		.drop = on_drop,
 		.arg = p,
 	};
-	struct error e = ERROR_INIT;
+	struct move_source_options o = {
+		.images = p->world.dir,
+		.ahead = steal_ptr(&p->ahead),
+	};
 	p->opened++;
+	if (move_lines_new(&to, &o.lines, &e) < 0)
+		fail_msg("%s", e.text);
+	if (connected)
+		move_lines_connect(o.lines);
 	if (move_source_open(&o, source, &e) < 0)
 		fail_msg("%s", e.text);
 }
 
-/* With the connections that it makes by itself: one that breaks while it is made is not made anew
- * at once, nor is any other. */
+static void open_source(struct peer *p, struct page_source *source)
+{
+	open_on(p, false, source);
+}
+
 static void open_connected(struct peer *p, struct page_source *source)
 {
 	int before = p->hellos;
-	open_source(p, source);
-	until(p->hellos == before + 2);
-	assert_int_equal(p->hellos, before + 2);
+	open_on(p, true, source);
+	assert_int_equal(p->hellos, before + MOVE_LINES);
 }
 
 static int setup(void **state)
@@ -279,8 +287,6 @@ static int setup(void **state)
 static int teardown(void **state)
 {
 	struct peer *p = *state;
-	/* A connection that is being made has its source, and so us, a little longer. */
-	until(p->dropped == p->opened);
 	assert_int_equal(p->dropped, p->opened);
 	p->stop = true;
 	pthread_join(p->listening, NULL);
@@ -374,7 +380,6 @@ static void test_frames(void **state)
 	assert_true(pages_index_find(&x, 12) < 0);
 	pages_index_deinit(&x);
 	s.free(s.from);
-	until(p->dropped);
 	assert_int_equal(p->dropped, p->opened);
 }
 
@@ -395,6 +400,7 @@ static void test_read(void **state)
 	s.free(s.from);
 }
 
+/* The answers that nobody waits for any more are nobody's, on the same connection. */
 static void test_stopped(void **state)
 {
 	struct peer *p = *state;
@@ -403,10 +409,20 @@ static void test_stopped(void **state)
 	open_source(p, &s);
 	for (uint32_t f = 0; f < s.frame_count; f++)
 		all[f] = f;
-	struct got g = { .source = &s, .stop_after = 2 };
+	for (size_t after = 1; after < s.frame_count; after += 3) {
+		struct got g = { .source = &s, .stop_after = after };
+		assert_int_equal(s.read(s.from, all, s.frame_count, on_frame, &g, NULL),
+				 -ECANCELED);
+		assert_int_equal(g.frames, after);
+		assert_read(&s, 0, 8);
+	}
+	assert_int_equal(p->count, 1);
+	/* It may break before they have come. */
+	struct got g = { .source = &s, .stop_after = 1 };
 	assert_int_equal(s.read(s.from, all, s.frame_count, on_frame, &g, NULL), -ECANCELED);
-	assert_int_equal(g.frames, 2);
+	hang_up_all(p);
 	assert_read(&s, 0, s.frame_count);
+	assert_int_equal(p->count, 2);
 	s.free(s.from);
 }
 
@@ -628,38 +644,6 @@ static void test_bad_images(void **state)
 	assert_int_equal(good, ARRAY_SIZE(of_10) + 1);
 }
 
-static void test_squeeze_rule(void **state)
-{
-	(void)state;
-	static const struct {
-		struct move_rates rates;
-		bool squeeze;
-	} table[] = {
-		{ { { 0, 0 }, 100 }, false },                /* nothing is known */
-		{ { { 1000000000, 0 }, 100 }, false },       /* fast */
-		{ { { 110000000, 0 }, 100 }, true },         /* to see */
-		{ { { 110000000, 300000000 }, 100 }, true }, /* pays */
-		{ { { 110000000, 115000000 }, 100 },
-		  false }, /* does not: a busy machine, or noise */
-		{ { { 110000000, 50000000 }, 100 }, false },
-		{ { { 130000000, 300000000 }, 100 }, false },
-		{ { { 110000000, 300000000 }, 257 }, false }, /* tried now and then */
-		{ { { 110000000, 50000000 }, 513 }, true },
-		{ { { 130000000, 300000000 }, 257 }, false },
-	};
-	for (size_t i = 0; i < ARRAY_SIZE(table); i++)
-		assert_int_equal(move_rates_squeeze(&table[i].rates), table[i].squeeze);
-	struct move_rates r = { 0 };
-	move_rates_note(&r, false, 1000000, 1000000);
-	assert_int_equal(r.per_s[0], 1000000);
-	for (int i = 0; i < 40; i++)
-		move_rates_note(&r, false, 2000000, 1000000);
-	assert_in_range(r.per_s[0], 1990000, 2000000);
-	move_rates_note(&r, true, 500000, 0);
-	assert_int_equal(r.per_s[1], 500000000000);
-	assert_int_equal(r.count, 42);
-}
-
 /* Over a link that is slow the peer is told that it may compress, and what comes is the same. */
 static void test_slow_link(void **state)
 {
@@ -681,21 +665,13 @@ static void test_slow_link(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		peer_test(test_frames),
-		peer_test(test_read),
-		peer_test(test_stopped),
-		peer_test(test_ahead),
-		peer_test(test_ahead_damaged),
-		peer_test(test_connections_end),
-		peer_test(test_away_and_back),
-		peer_test(test_busy),
-		peer_test(test_silent),
-		peer_test(test_gone),
-		peer_test(test_damaged),
-		peer_test(test_faults_first),
-		peer_test(test_bad_images),
-		peer_test(test_slow_link),
-		cmocka_unit_test(test_squeeze_rule),
+		peer_test(test_frames),        peer_test(test_read),
+		peer_test(test_stopped),       peer_test(test_ahead),
+		peer_test(test_ahead_damaged), peer_test(test_connections_end),
+		peer_test(test_away_and_back), peer_test(test_busy),
+		peer_test(test_silent),        peer_test(test_gone),
+		peer_test(test_damaged),       peer_test(test_faults_first),
+		peer_test(test_bad_images),    peer_test(test_slow_link),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

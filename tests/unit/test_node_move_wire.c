@@ -20,14 +20,16 @@ static void test_headers(void **state)
 		int result;
 		struct move_header header;
 	} table[] = {
-		{ { 'E', 'M', 2, MOVE_GIVE, 0, 0, 0, 0 }, 0, { MOVE_GIVE, 0 } },
-		{ { 'E', 'M', 2, MOVE_DATA, 1, 2, 3, 0 }, 0, { MOVE_DATA, 0x30201 } },
-		{ { 'E', 'M', 2, MOVE_DATA, 0, 0, 64, 0 }, 0, { MOVE_DATA, MOVE_BODY_MOST } },
-		{ { 'E', 'M', 2, MOVE_DATA, 1, 0, 64, 0 }, -EBADMSG },
-		{ { 'E', 'M', 2, 0, 0, 0, 0, 0 }, -EBADMSG },
-		{ { 'E', 'M', 2, MOVE_SAME + 1, 0, 0, 0, 0 }, -EBADMSG },
-		{ { 'E', 'M', 2, MOVE_DATA + 1, 0, 0, 0, 0 }, -EBADMSG },
-		{ { 'E', 'M', 1, MOVE_GIVE, 0, 0, 0, 0 }, -EBADMSG },
+		{ { 'E', 'M', MOVE_VERSION, MOVE_GIVE, 0, 0, 0, 0 }, 0, { MOVE_GIVE, 0 } },
+		{ { 'E', 'M', MOVE_VERSION, MOVE_DATA, 1, 2, 3, 0 }, 0, { MOVE_DATA, 0x30201 } },
+		{ { 'E', 'M', MOVE_VERSION, MOVE_DATA, 0, 0, 64, 0 },
+		  0,
+		  { MOVE_DATA, MOVE_BODY_MOST } },
+		{ { 'E', 'M', MOVE_VERSION, MOVE_DATA, 1, 0, 64, 0 }, -EBADMSG },
+		{ { 'E', 'M', MOVE_VERSION, 0, 0, 0, 0, 0 }, -EBADMSG },
+		{ { 'E', 'M', MOVE_VERSION, MOVE_EARLY + 1, 0, 0, 0, 0 }, -EBADMSG },
+		{ { 'E', 'M', MOVE_VERSION, MOVE_DATA + 1, 0, 0, 0, 0 }, -EBADMSG },
+		{ { 'E', 'M', MOVE_VERSION - 1, MOVE_GIVE, 0, 0, 0, 0 }, -EBADMSG },
 		{ { 'H', 'T', 'T', 'P', 0, 0, 0, 0 }, -EBADMSG },
 	};
 	for (size_t i = 0; i < ARRAY_SIZE(table); i++) {
@@ -356,14 +358,104 @@ static void test_same(void **state)
 	assert_int_equal(count, 0);
 }
 
+/* --- files ------------------------------------------------------------------------ */
+
+static void put_piece(const struct move_piece *piece, const char *data, struct buf *to)
+{
+	void *at;
+	assert_int_equal(move_piece_write(piece, to, &at, NULL), 0);
+	memcpy(at, data, piece->len);
+}
+
+static void test_pieces(void **state)
+{
+	(void)state;
+	const struct move_piece first = { .name = "criu/core-1.img",
+					  .size = UINT64_C(5) << 32,
+					  .offset = UINT64_C(5) << 32 | 0,
+					  .changed_ns = -7 };
+	const struct move_piece second = { .name = "x", .size = 9, .offset = 4, .len = 5 };
+	cleanup_buf struct buf b = BUF_INIT(1000);
+	struct move_piece got;
+	put_piece(&first, "", &b);
+	put_piece(&second, "bytes", &b);
+	assert_int_equal(move_piece_read(b.data, b.len, &got, NULL), 0);
+	assert_string_equal(got.name, first.name);
+	assert_true(got.size == first.size && got.offset == first.offset);
+	assert_int_equal(got.changed_ns, -7);
+	assert_int_equal(got.len, 0);
+	size_t at = move_piece_bytes(&got);
+	assert_int_equal(move_piece_read(b.data + at, b.len - at, &got, NULL), 0);
+	assert_string_equal(got.name, "x");
+	assert_int_equal(got.len, 5);
+	assert_memory_equal(got.data, "bytes", 5);
+	assert_int_equal(at + move_piece_bytes(&got), b.len);
+	for (size_t cut = 1; cut < b.len - at; cut++)
+		assert_int_equal(move_piece_read(b.data + at, cut, &got, NULL), -EBADMSG);
+	/* More than there is of the file, or can be of any. */
+	const struct move_piece wrong[] = {
+		{ .name = "x", .size = 8, .offset = 4, .len = 5 },
+		{ .name = "x", .size = 3, .offset = 4 },
+		{ .name = "x", .size = UINT64_MAX, .offset = UINT64_MAX - 9, .len = 5 },
+	};
+	for (size_t i = 0; i < ARRAY_SIZE(wrong); i++) {
+		buf_reset(&b);
+		put_piece(&wrong[i], "bytes", &b);
+		assert_int_equal(move_piece_read(b.data, b.len, &got, NULL), -EBADMSG);
+	}
+}
+
+/* None leads anywhere else. */
+static void test_piece_names(void **state)
+{
+	(void)state;
+	static const struct {
+		const char *name;
+		int result;
+	} table[] = {
+		{ "a", 0 },
+		{ "d/a", 0 },
+		{ "...", 0 },
+		{ "d/..a", 0 },
+		{ "", -EBADMSG },
+		{ ".", -EBADMSG },
+		{ "..", -EBADMSG },
+		{ "/a", -EBADMSG },
+		{ "d/", -EBADMSG },
+		{ "d/..", -EBADMSG },
+		{ "../a", -EBADMSG },
+		{ "./a", -EBADMSG },
+		{ "d/e/a", -EBADMSG },
+		{ "d//a", -EBADMSG },
+		{ "/", -EBADMSG },
+		{ "d/../a", -EBADMSG },
+	};
+	struct move_piece got;
+	for (size_t i = 0; i < ARRAY_SIZE(table); i++) {
+		cleanup_buf struct buf b = BUF_INIT(1000);
+		struct move_piece piece = { .len = 0 };
+		memcpy(piece.name, table[i].name, strlen(table[i].name));
+		put_piece(&piece, "", &b);
+		assert_int_equal(move_piece_read(b.data, b.len, &got, NULL), table[i].result);
+	}
+	cleanup_buf struct buf b = BUF_INIT(2000);
+	struct move_piece piece = { .len = 0 };
+	memset(piece.name, 'n', 256);
+	put_piece(&piece, "", &b);
+	assert_int_equal(move_piece_read(b.data, b.len, &got, NULL), -EBADMSG);
+	b.data[b.len - 1] = '\0';
+	assert_int_equal(move_piece_read(b.data, b.len, &got, NULL), -EBADMSG);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_headers),    cmocka_unit_test(test_texts),
-		cmocka_unit_test(test_ranges),     cmocka_unit_test(test_pages),
-		cmocka_unit_test(test_most_pages), cmocka_unit_test(test_bad_pages),
-		cmocka_unit_test(test_parts),      cmocka_unit_test(test_tags),
-		cmocka_unit_test(test_same),
+		cmocka_unit_test(test_headers),     cmocka_unit_test(test_texts),
+		cmocka_unit_test(test_ranges),      cmocka_unit_test(test_pages),
+		cmocka_unit_test(test_most_pages),  cmocka_unit_test(test_bad_pages),
+		cmocka_unit_test(test_parts),       cmocka_unit_test(test_tags),
+		cmocka_unit_test(test_same),        cmocka_unit_test(test_pieces),
+		cmocka_unit_test(test_piece_names),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

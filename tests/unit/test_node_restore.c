@@ -2,10 +2,12 @@
 #define _GNU_SOURCE
 /* A sandbox through CRIU and back: in a new network namespace, over a copy of its layer, its memory
  * by way of a store. */
-#include "node/criu.h"
+#include "node/criu_run.h"
 #include "node/page_sink.h"
 #include "node/pagemap_image.h"
 #include "tests/unit/sandbox_place.h"
+
+#include <poll.h>
 
 /* Holds one of everything, and says each round whether all of it is still as it should be. */
 static const char program[] =
@@ -34,6 +36,7 @@ static const char program[] =
 	"listener = socket.create_server(('127.0.0.1', 5555))\n"
 	"a = socket.create_connection(('127.0.0.1', 5555)); b, _ = listener.accept()\n"
 	"def ask_tcp(): a.sendall(b'ping'); return b.recv(4) == b'ping'\n"
+	"def width(s): return s.getsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG)\n"
 	"u, v = socket.socketpair()\n"
 	"def ask_unix(): u.send(b'x'); return v.recv(1) == b'x'\n"
 	"outside = socket.create_server(('0.0.0.0', 8888)); kept = []\n"
@@ -42,7 +45,7 @@ static const char program[] =
 	"        s, _ = outside.accept(); kept.append(s)\n"
 	"        threading.Thread(target=echo, args=(s,), daemon=True).start()\n"
 	"def echo(s):\n"
-	"    while True: s.sendall(s.recv(100))\n"
+	"    while True: s.sendall(s.recv(100)); state['width'] = width(s)\n"
 	"db = sqlite3.connect('/home/jo/db', isolation_level=None)\n"
 	"db.execute('create table t(a)'); db.execute('begin immediate'); db.execute('insert into t "
 	"values(1)')\n"
@@ -73,7 +76,7 @@ static const char program[] =
 	"ask_watch(),\n"
 	"        os.read(r, 100) != b'', os.pread(memory, 9, 0) == b'memory',\n"
 	"        db.execute('select count(*) from t').fetchone() == (1,), state['back'] == 0,\n"
-	"        hash(bytes(data)) == digest]\n"
+	"        hash(bytes(data)) == digest, width(a) > 30000, state.get('width', 1398) > 1300]\n"
 	"    print('round', n, 'fine' if all(checks) else checks, flush=True)\n"
 	"    time.sleep(0.05)\n";
 
@@ -150,10 +153,10 @@ static void echo(int fd, const char *text)
 	assert_memory_equal(answer, text, 4);
 }
 
-static struct criu_dump *dump_into(struct box *box, pid_t init, struct store_write *write)
+static struct criu_run *dump_into(struct box *box, pid_t init, struct store_write *write)
 {
 	struct error e = ERROR_INIT;
-	struct criu_dump *d = NULL;
+	struct criu_run *d = NULL;
 	struct page_sink *sink = NULL;
 	cleanup_free char *tail = NULL;
 	fs_remove_tree(images, NULL);
@@ -185,12 +188,12 @@ static void commit(struct store_write *write)
 	store_meta_deinit(&meta);
 }
 
-static struct criu_dump *dump(struct box *box, pid_t init)
+static struct criu_run *dump(struct box *box, pid_t init)
 {
 	struct error e = ERROR_INIT;
 	struct store_write *write;
 	ok(store_write_begin(store, FIRST, ++generation, &write, &e), &e);
-	struct criu_dump *d = dump_into(box, init, write);
+	struct criu_run *d = dump_into(box, init, write);
 	commit(write);
 	store_write_free(write);
 	return d;
@@ -205,6 +208,17 @@ static void lay_out_memory(void)
 	store_read_free(read);
 }
 
+/* Ahead of its work; somebody kills it when it has told so. */
+static void load_and_kill(struct box *box, struct criu_run **loaded)
+{
+	struct error e = ERROR_INIT;
+	ok(criu_load_restore(&box->sb, &options, loaded, &e), &e);
+	struct pollfd told = { .fd = (*loaded)->told, .events = POLLIN };
+	assert_int_equal(poll(&told, 1, 20000), 1);
+	criu_kill_orphans(work);
+	options.loaded = loaded;
+}
+
 static void restore(struct box *box)
 {
 	struct error e = ERROR_INIT;
@@ -212,11 +226,14 @@ static void restore(struct box *box)
 	pid_t init = 0;
 	pid_t found = 0;
 	bool frozen = false;
+	struct criu_run *loaded = NULL;
 	ok(sandbox_prepare(&box->sb, true, &e), &e);
+	load_and_kill(box, &loaded);
 	ok(sandbox_mount(&box->sb, &e), &e);
 	int r = criu_restore(&box->sb, &options, &init, &tail, &e);
 	if (r < 0)
 		fail_msg("%s (%s)\n%s", e.text, e.remedy, tail ? tail : "");
+	assert_null(loaded);
 	ok(sandbox_unmount(&box->sb, &e), &e);
 	ok(sandbox_find_init(&box->sb, &found, &e), &e);
 	assert_int_equal(init, found);
@@ -264,7 +281,7 @@ static void test_round_trip(void **state)
 	echo(fd, "one\n");
 
 	/* Not kept after all: as if nothing had been. */
-	struct criu_dump *d = dump(&box, init);
+	struct criu_run *d = dump(&box, init);
 	assert_null(criu_dump_abandon(d));
 	go_on(&box);
 	expect_progress(&box);
@@ -282,8 +299,9 @@ static void test_round_trip(void **state)
 	assert_int_equal(rounds(&box), before);
 	go_on(&box);
 	expect_progress(&box);
-	/* The connection of before, through another namespace and another link. */
+	/* The connection of before, through another namespace and link, as wide as it was. */
 	echo(fd, "three");
+	expect_progress(&box);
 	box_end(&box);
 }
 
