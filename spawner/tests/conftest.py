@@ -51,7 +51,7 @@ def stack(shared, request) -> Iterator[Stack]:
     yield shared[0]
     report = getattr(request.node, "report_call", None)
     if report is not None and report.failed:
-        print(shared[0].logs())
+        print(shared[0].logs(), shared[1].log())
 
 
 @pytest.fixture

@@ -67,6 +67,11 @@ class Double:
         self._site: web.UnixSite | None = None
         self._runner: web.AppRunner | None = None
 
+    def log(self) -> str:
+        """The end of what the sessions' servers said."""
+        path = self.dir / "sessions.log"
+        return f"--- servers\n{path.read_text(errors='replace')[-6000:]}" if path.exists() else ""
+
     # --- life
 
     def __enter__(self) -> Double:
@@ -253,11 +258,15 @@ class Double:
             "PATH": os.environ["PATH"],
             "HOME": str(home),
             "PYTHONPATH": os.environ.get("DOUBLE_PYTHONPATH", ""),
+            "JUPYTER_RUNTIME_DIR": str(home / "run"),
             **body["env"],
             "JUPYTERHUB_SERVICE_URL": url._replace(netloc=f"127.0.0.1:{port}").geturl(),
         }
         with (self.dir / "sessions.log").open("ab") as log:
-            cmd = ["sleep", "600"] if key[0] in self.deaf else [*body["cmd"], "--allow-root"]
+            # All of them share one network: a port that was free for a kernel may not be by the time it starts.
+            cmd = [*body["cmd"], "--allow-root", "--KernelManager.transport=ipc"]
+            if key[0] in self.deaf:
+                cmd = ["sleep", "600"]
             self.processes[key] = subprocess.Popen(
                 cmd, cwd=home, env=env, stdout=log, stderr=log,
                 stdin=subprocess.DEVNULL, start_new_session=True,

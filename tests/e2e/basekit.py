@@ -24,6 +24,16 @@ POOL = "10.99.0.0/16"
 PASSWORD = "elsa"
 
 
+# How much longer than on a machine with nothing else to do is waited before that is a failure.
+PATIENCE = float(os.environ.get("ELSA_PATIENCE", "1"))
+
+
+# A daemon that is killed at a step is killed behind it, before that is noted. ELSA_LONG=1: also before it, which is
+# behind the one before when that has been noted. test_node_faults.py does both in any case.
+LONG = bool(os.environ.get("ELSA_LONG"))
+MOMENTS = ("before", "after") if LONG else ("after",)
+
+
 def wait_for(
     what: str,
     condition: Callable[[], T],
@@ -33,6 +43,7 @@ def wait_for(
     unless: Callable[[], str | None] = lambda: None,
 ) -> T:
     """The first true value of `condition`. Fails at once when `unless` says that it cannot come."""
+    seconds *= PATIENCE
     deadline = time.monotonic() + seconds
     while True:
         value = condition()

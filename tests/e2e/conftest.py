@@ -12,7 +12,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from basekit import BUILD  # noqa: E402
+from basekit import BUILD, PATIENCE  # noqa: E402
 from browser import Browser  # noqa: E402
 from hubkit import Stack  # noqa: E402
 
@@ -21,6 +21,12 @@ def pytest_configure(config: pytest.Config) -> None:
     if not os.environ.get("ELSA_PLACE_ID"):
         raise pytest.UsageError("run these by 'make e2e', or below tools/enter: they make mounts, "
                                 "namespaces and interfaces")  # fmt: skip
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if limit := item.get_closest_marker("timeout"):
+            item.add_marker(pytest.mark.timeout(limit.args[0] * PATIENCE))
 
 
 @pytest.fixture(scope="module")

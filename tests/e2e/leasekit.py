@@ -153,7 +153,7 @@ listen = "127.0.0.1:{free_port()}"
 
     def guards(self):
         """Pids of this node's guards."""
-        mine = str(self.dir / "run" / "lease").encode()
+        mine = str(self.run_dir / "lease").encode()
         found = []
         for entry in pathlib.Path("/proc").glob("[0-9]*"):
             with contextlib.suppress(OSError):

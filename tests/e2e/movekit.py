@@ -128,7 +128,7 @@ class Watch(threading.Thread):
     """Looks at all hosts over and over: does a session ever run at two of them? One moment of it can be
     our own slowness in looking at one after the other; two in a row cannot."""
 
-    def __init__(self, cluster: Cluster, pause: float = 0.01):
+    def __init__(self, cluster: Cluster, pause: float = 0.02):
         super().__init__(daemon=True)
         self.cluster, self.pause = cluster, pause
         self.sessions: set[str] = set()

@@ -10,7 +10,10 @@ import shutil
 import signal
 import socket
 import subprocess
+import tempfile
 import time
+
+from basekit import PATIENCE
 
 SOURCE = pathlib.Path(__file__).resolve().parents[2]
 BUILD = pathlib.Path(os.environ.get("ELSA_BUILD",
@@ -44,6 +47,7 @@ def new_id():
 
 def wait_for(what, timeout=60, step=0.02):
     """Until what() is true; its value."""
+    timeout *= PATIENCE
     end = time.monotonic() + timeout
     while True:
         value = what()
@@ -62,6 +66,8 @@ class Node:
         self.socket = self.dir / "node.sock"
         self.state = self.dir / "state"
         self.store = self.dir / "store"
+        self.run_dir = pathlib.Path(tempfile.mkdtemp(prefix="elsa-", dir="/run"))
+        self.run_dir.chmod(0o755)
         self.process = None
         self.log = self.dir / "node.log"
         self.dir.mkdir(parents=True, exist_ok=True)
@@ -73,7 +79,7 @@ class Node:
 [node]
 socket = "{self.socket}"
 state_dir = "{self.state}"
-run_dir = "{self.dir}/run"
+run_dir = "{self.run_dir}"
 allowed_user = "root"
 cgroup = "elsa-test"
 effect_timeout = "60s"
@@ -122,6 +128,7 @@ allow = []
         self.kill()
         subprocess.run([BUILD / "elsa-node", "--config", self.config, "teardown", "--all"],
                        check=True, timeout=120)
+        shutil.rmtree(self.run_dir, ignore_errors=True)
 
     # --- its API ---
 

@@ -102,6 +102,9 @@ def test_elsad_is_restarted_meanwhile(elsad):
     Move(elsad, [move(), fault("unavailable"), unknown],
          [session(state="migrating", node="n1"), session(node="n2")])  # fmt: skip
     assert good("migrate", "ada", "--wait", url=elsad.url) == "ada: on n2\n"
+    newer = move(state="failed", superseded=True, error={"fault": "not-found", "text": "something newer"})
+    Move(elsad, [newer], [session(state="migrating", node="n1"), session(node="n2")])
+    assert good("migrate", "ada", "--wait", url=elsad.url) == "ada: on n2\n"
     Move(elsad, [unknown], [session(state="fencing", node="n1"),
                             session(node="n1", reason="n2 was lost")])  # fmt: skip
     done = run("migrate", "ada", "--wait", url=elsad.url)

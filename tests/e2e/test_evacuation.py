@@ -8,9 +8,10 @@ import time
 
 import pytest
 
+from basekit import MOMENTS
+from nodebed import steps
 from nodekit import Node, Refused, Session, wait_for
 from test_node import assert_same, leftovers, place_fixture, settle, whole
-from test_node_faults import steps
 
 pytestmark = [pytest.mark.skipif(os.geteuid() != 0, reason="needs root"),
               pytest.mark.timeout(180)]
@@ -33,8 +34,7 @@ class Doomed(Node):
         rates = {"fixed_ms": fixed_ms}
         if mib_per_s:
             rates |= {f"{what}_bytes_per_s": mib_per_s * MIB for what in ("dump", "stream", "store")}
-        (self.dir / "run").mkdir(exist_ok=True)
-        (self.dir / "run" / "estimates.json").write_text(json.dumps(rates))
+        (self.run_dir / "estimates.json").write_text(json.dumps(rates))
 
     def notice(self, *notices):
         temporary = self.notice_file.with_suffix(".new")
@@ -249,7 +249,7 @@ def test_called_off(doomed):
             comes_back(node, session, states[session.id]["generation"])
 
 
-@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("when", MOMENTS)
 @pytest.mark.parametrize("step", [step for kind, step in steps() if kind == "hibernate"])
 def test_killed_at(doomed, step, when):
     """And taken up again by the next elsa-node."""

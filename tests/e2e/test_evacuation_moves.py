@@ -151,9 +151,9 @@ def test_elsa_node_is_killed_meanwhile(bed: Bed, who: str, after: float):
 def test_the_other_machine_dies_when_it_has_it(bed: Bed):
     """It comes back, and is put away while there is time."""
     source, target = bed.ends()
-    bed.session.ask("fill", mib=150, timeout=60)
+    bed.session.ask("fill", mib=60, timeout=60)
     bed.session.before = bed.session.state()
-    source.shape("100mbit")
+    source.shape("50mbit")
     notice(source, 100)
     wait_for("the hand-over", lambda: given(source, bed.session.id), pause=0.01)
     target.power_off()

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from basekit import BUILD, wait_for
+from basekit import BUILD, MOMENTS, wait_for
 from hubkit import ApiError, Stack
 
 COUNTER = """
@@ -150,7 +150,7 @@ def test_elsad_is_killed(counter: Counter, kind: str, step: str) -> None:
     recovered(counter, kind)
 
 
-@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("when", MOMENTS)
 @pytest.mark.parametrize("kind,step", steps_of("elsa-node"))
 def test_elsa_node_is_killed(counter: Counter, kind: str, step: str, when: str) -> None:
     counter.be_in("hibernated" if kind == "restore" else "running")

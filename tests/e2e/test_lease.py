@@ -440,6 +440,7 @@ def test_a_late_commit_of_a_node_that_was_cut_off(place, node, controller):
     # Another host, beside this one in the same network: its session must have another address.
     other = JoinedNode(place / "b", controller, "n2")
     other.config.write_text(node.config.read_text().replace(str(node.dir), str(other.dir))
+                            .replace(str(node.run_dir), str(other.run_dir))
                             .replace(f"file://{other.store}", f"file://{node.store}")
                             .replace(f"{other.dir}/store.key", f"{node.dir}/store.key")
                             .replace('cgroup = "elsa-test"', 'cgroup = "elsa-test-b"')

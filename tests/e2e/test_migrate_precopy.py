@@ -25,7 +25,8 @@ FIXTURES = (whole_bed_fixture, bed_fixture)  # used by name
 MIB = 1 << 20
 FILL = 160          # MiB
 LINK = "200mbit"    # by which they are 6.5 s on their way
-OPTIONS = options(move={"patience": "3s"})
+# Whether it pays is measured, which a busy machine may make come out otherwise.
+OPTIONS = options(move={"patience": "3s", "precopy": "always"})
 
 
 def received(node: ClusterNode) -> int:
@@ -72,8 +73,9 @@ def under_way(bed: Bed, operation: Json, least: int = 16 * MIB) -> None:
 
 
 def test_little_follows(bed: Bed):
-    """With it a fraction of the bytes come when the session is given, as without."""
+    """With it a fraction of the bytes come when the session is given, as without. That it pays is seen."""
     session = filled(bed)
+    bed.arm(bed.ends()[1], move={"precopy": "auto"})
     came, took, target = followed(bed, session)
     told = re.search(r"(\d+) MiB of its memory came ahead, in (\d+) rounds", ahead(target, session))
     assert told and int(told[1]) >= FILL and int(told[2]) >= 2, ahead(target, session)
@@ -82,7 +84,7 @@ def test_little_follows(bed: Bed):
         bed.arm(node, move={"precopy": "never"})
     all_came, all_took, _ = followed(bed, session)
     print(f"ahead: {came / MIB:.1f} MiB and {took:.2f} s followed; without {all_came / MIB:.1f} MiB, {all_took:.2f} s")
-    assert all_came > FILL * MIB
+    assert all_came > FILL * MIB / 2  # some of it comes while it still stands still
     assert came < all_came / 4
 
 

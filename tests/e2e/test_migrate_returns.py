@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from basekit import Json, wait_for
+from basekit import MOMENTS, Json, wait_for
 from clusterkit import ClusterNode
 from evacuatekit import evacuee, notice, over
 from hubkit import ApiError
@@ -29,14 +29,14 @@ KEPT = ("started", "digest", "deleted", "layer")
 
 def fill(bed: Bed) -> None:
     """Memory that takes a while to follow."""
-    bed.session.ask("fill", mib=150, timeout=60)
+    bed.session.ask("fill", mib=60, timeout=60)
     bed.session.before = bed.session.state()
 
 
 def lose_target(bed: Bed) -> tuple[ClusterNode, ClusterNode]:
     """It has been given away, and who has it is no more."""
     source, target = bed.ends()
-    source.shape("100mbit")
+    source.shape("50mbit")
     bed.ask(bed.session.user, target.name)
     wait_for("the hand-over", lambda: given(source, bed.session.id), pause=0.01)
     target.power_off()
@@ -55,7 +55,7 @@ def runs_again(bed: Bed, at: ClusterNode, kept: Json) -> None:
 # --- taken back ---------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("step, when", [(s, w) for s in steps("return") for w in ("before", "after", "fail")])
+@pytest.mark.parametrize("step, when", [(s, w) for s in steps("return") for w in (*MOMENTS, "fail")])
 def test_killed_while_it_is_taken_back(bed: Bed, step: str, when: str):
     source, _ = bed.ends()
     fill(bed)

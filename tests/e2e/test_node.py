@@ -41,9 +41,9 @@ def node_fixture(place):
 
 def leftovers(node, torn_down=False):
     """What sessions may not leave behind; nor, at the end, the node."""
-    of_node = set() if torn_down else {str(node.dir / "run" / d) for d in ("netns", "root")}
+    of_node = set() if torn_down else {str(node.run_dir / d) for d in ("netns", "root")}
     mounts = {line.split()[1] for line in pathlib.Path("/proc/mounts").read_text().splitlines()}
-    found = [m for m in mounts - of_node if m.startswith(str(node.dir / "run"))]
+    found = [m for m in mounts - of_node if m.startswith(str(node.run_dir))]
     found += [str(p) for p in pathlib.Path("/sys/fs/cgroup").glob("**/elsa-test/*") if p.is_dir()]
     links = subprocess.run(["ip", "-brief", "link"], capture_output=True, text=True, check=True)
     of_sessions = "es" if torn_down else "es(?!sl)"

@@ -10,13 +10,14 @@ import struct
 import subprocess
 import termios
 import threading
+import urllib.parse
 
 import pytest
 
+from nodebed import power_cut
 from nodekit import BUILD, Node, Refused, Session, wait_for
 from test_node import (assert_same, in_place_of, leftovers, node_fixture, place_fixture, settle,
                        whole)
-from test_node_faults_twice import power_cut
 
 pytestmark = [pytest.mark.skipif(os.geteuid() != 0, reason="needs root"), pytest.mark.timeout(300)]
 FIXTURES = (node_fixture, place_fixture)  # used by name
@@ -105,6 +106,28 @@ def test_whoever_asks_wakes_it_and_is_answered_by_it(node):
     now = status(node, session)
     assert not now.get("answering") and now["touched_at"] > 0
     fall_asleep(node, session, 2)
+    assert_same(session.before, session.ask("state"))
+
+
+def test_one_that_owes_an_answer_goes_on(node):
+    """Its server has read the question: nothing would be there that wakes it."""
+    session, answers = begin(node), []
+
+    def ask(code):
+        return session.ask("run", timeout=60, code=urllib.parse.quote(code))
+
+    asker = threading.Thread(target=lambda: answers.append(ask(
+        "import threading\nprobe.word = threading.Event()\nout['heard'] = probe.word.wait(60)")))
+    asker.start()
+    wait_for(lambda: ask("out['asked'] = hasattr(probe, 'word')")["asked"])
+    for kind, generation in (("doze", 0), ("sleep", 1)):
+        result = node.effect(kind, session, generation)
+        assert (result["state"], result["fault"]) == ("failed", "conflict") and result["running"], result
+        assert "not answered" in result["text"], result
+    ask("probe.word.set()")
+    asker.join()
+    assert answers == [{"heard": True}]
+    fall_asleep(node, session)
     assert_same(session.before, session.ask("state"))
 
 

@@ -13,11 +13,11 @@ import urllib.parse
 
 import pytest
 
+from nodebed import ask_until_killed
 from nodekit import BUILD, Node, Refused, Session, new_id, wait_for
 from test_evacuation import Doomed
 from test_node import (assert_same, in_place_of, leftovers, node_fixture, place_fixture, settle,
                        whole)
-from test_node_faults import ask_until_killed
 
 pytestmark = [pytest.mark.skipif(os.geteuid() != 0, reason="needs root"), pytest.mark.timeout(180)]
 FIXTURES = (node_fixture, place_fixture)  # used by name
@@ -495,7 +495,7 @@ def test_hibernated_while_it_dozes(node):
     result = session.hibernate(1)
     assert not result["running"] and not result["dozing"]
     assert session.processes() == set() and leftovers(node) == []
-    assert not list((node.dir / "run" / "held").glob(f"*/{session.id}.*"))
+    assert not list((node.run_dir / "held").glob(f"*/{session.id}.*"))
     assert not session.restore(1)["dozing"]
     assert_same(before, session.ask("state"))
 

@@ -4,129 +4,35 @@ lost, nothing runs twice (test_node.py)."""
 import contextlib
 import os
 import shutil
+import signal
 import subprocess
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
-from nodekit import Node, Refused, Session, new_id, wait_for
-from test_node import assert_same, leftovers, node_fixture, place_fixture, settle, whole
+from nodebed import (AWAY, arrange, ask_until_killed, bed_fixture, beds_fixture, check_one_truth, killed_at,
+                     older, steps, undecided)
+from nodekit import Refused, new_id, wait_for
+from test_node import assert_same, leftovers, settle, whole
 
 pytestmark = [pytest.mark.skipif(os.geteuid() != 0, reason="needs root"), pytest.mark.timeout(180)]
-FIXTURES = (node_fixture, place_fixture)  # used by name
-
-
-# They need another node: test_migrate_faults.py.
-OF_TWO = ("migrate", "depart", "return")
-# Killed at their steps here; at those of all others: test_node_faults_rest.py.
-AWAY = ("hibernate", "sleep")
-
-
-def steps():
-    with contextlib.suppress(OSError, subprocess.SubprocessError):
-        return [(kind, step) for kind, step in Node.steps(None) if kind not in OF_TWO]
-    return []
-
-
-def arrange(node, kind):
-    """A session that `kind` can be done to, and the arguments of that effect."""
-    session = Session(node)
-    session.before = None
-    if kind not in ("start", "fence"):
-        session.start()
-        session.before = session.ask("state")
-    if kind in ("restore", "answer"):
-        session.hibernate(1)
-    if kind == "rouse":
-        session.doze()
-    if kind == "release":
-        assert node.done("sleep", session, 1)["answering"]
-    with_number = ("hibernate", "sleep", "snapshot", "restore", "answer", "release")
-    return session, 1 if kind in with_number else 0
-
-
-def check_one_truth(node, session, kind, status):
-    """Running, or whole in the store; never both as the newest, never neither."""
-    running = bool(status and status["running"])
-    if kind in ("hibernate", "sleep"):
-        if running:
-            assert node.checkpoints(session) == []
-            assert_same(session.before, wait_for(session.answers))
-        else:
-            assert session.processes() == set() and whole(node, session, 1)
-    elif kind == "snapshot":
-        assert running
-        assert node.checkpoints(session) == [] or whole(node, session, 1)
-        assert_same(session.before, wait_for(session.answers))
-    elif kind in ("restore", "answer", "release"):
-        assert whole(node, session, 1)
-        if running:
-            assert_same(session.before, wait_for(session.answers))
-        else:
-            assert session.processes() == set()
-    elif kind in ("doze", "rouse"):
-        assert running
-        if not status["dozing"]:
-            assert_same(session.before, wait_for(session.answers))
-    elif not running:
-        assert session.processes() == set()
-
-
-def ask_until_killed(node, kind, session, generation, effect):
-    with contextlib.suppress(OSError, Exception):
-        node.effect(kind, session, generation, effect_id=effect, timeout=60)
-    assert node.died() == -9
-
-
-def killed_at(node, kind, step, when):
-    session, generation = arrange(node, kind)
-    node.kill()
-    node.start("--fault", f"{kind}:{step}:{when}")
-    effect = new_id()
-    ask_until_killed(node, kind, session, generation, effect)
-    node.start()
-    check_one_truth(node, session, kind, settle(node, session))
-    # elsad asks again, with the same id, for what it wanted.
-    result = node.effect(kind, session, generation, effect_id=effect)
-    if kind == "doze" and result.get("fault") == "conflict":
-        result = session.doze()  # its server had not read all
-    assert result["state"] == "done", result
-    assert result["running"] == (kind in ("start", "snapshot", "restore", "doze", "rouse"))
-    assert result["dozing"] == (kind == "doze")
-    assert result["answering"] == (kind in ("sleep", "answer"))
-    if kind == "doze":
-        node.done("rouse", session)
-    if kind == "snapshot":
-        assert_same(session.before, session.ask("state"))
-        assert whole(node, session, 1)
-        node.done("stop", session)
-    if kind in ("hibernate", "sleep", "snapshot", "answer", "release"):
-        assert session.processes() == set() and leftovers(node) == []
-    if kind in ("hibernate", "snapshot", "release"):
-        session.restore(1)
-    if kind in ("hibernate", "sleep", "snapshot", "restore", "answer", "release", "doze", "rouse"):
-        assert_same(session.before, wait_for(session.answers))
-    elif kind == "start":
-        wait_for(session.answers)
-    else:
-        assert session.processes() == set() and leftovers(node) == []
+FIXTURES = (bed_fixture, beds_fixture)  # used by name
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
 @pytest.mark.parametrize("kind, step", [s for s in steps() if s[0] in AWAY])
-def test_killed_at(node, kind, step, when):
-    killed_at(node, kind, step, when)
+def test_killed_at(bed, kind, step, when):
+    killed_at(bed, kind, step, when)
 
 
 @pytest.mark.parametrize("step, when", [(s, w) for k, s in steps() if k == "ended"
                                         for w in ("before", "after")])
-def test_killed_while_a_session_ends(node, step, when):
-    session = Session(node)
-    session.start()
+def test_killed_while_a_session_ends(bed, step, when):
+    session, node = bed.running(), bed.node
     pid = int(node.sessions()[session.id]["pid"])
-    node.kill()
-    node.start("--fault", f"ended:{step}:{when}")
+    bed.arm("--fault", f"ended:{step}:{when}")
     os.kill(pid, 9)
     assert node.died() == -9
     node.start()
@@ -134,28 +40,10 @@ def test_killed_while_a_session_ends(node, step, when):
     session.start()
 
 
-def undecided(node, kind):
-    """Killed behind the commit, and now the store does not answer: the session, its arguments, the effect, and
-    what makes the store answer again."""
-    session, generation = arrange(node, kind)
-    node.kill()
-    node.start("--fault", f"{kind}:commit:after")
-    effect = new_id()
-    ask_until_killed(node, kind, session, generation, effect)
-    away = node.dir / "away"
-    node.store.rename(away)
-    node.store.write_text("not a directory")
-    node.start()
-
-    def store_back():
-        node.store.unlink()
-        away.rename(node.store)
-    return session, generation, effect, store_back
-
-
-def test_killed_behind_the_commit_and_the_store_does_not_answer(node):
+def test_killed_behind_the_commit_and_the_store_does_not_answer(bed):
     """Whether the session is in the store cannot be told: it must not be woken, nor ended."""
-    session, generation, effect, store_back = undecided(node, "hibernate")
+    session, generation, effect, store_back = undecided(bed, "hibernate")
+    node = bed.node
     result = node.effect("hibernate", session, generation, effect_id=effect)
     assert result["state"] == "failed" and result["fault"] != "refused" and not result["running"]
     time.sleep(0.5)
@@ -174,26 +62,24 @@ def test_killed_behind_the_commit_and_the_store_does_not_answer(node):
 
 @pytest.mark.parametrize("kind, step", [s for s in steps()
                                         if s[0] in ("hibernate", "sleep", "snapshot", "restore")])
-def test_a_step_that_fails(node, kind, step):
-    session, generation = arrange(node, kind)
-    node.kill()
-    node.start("--fault", f"{kind}:{step}:fail")
+def test_a_step_that_fails(bed, kind, step):
+    session, generation = arrange(bed, kind)
+    node = bed.node
+    bed.arm("--fault", f"{kind}:{step}:fail")
     result = node.effect(kind, session, generation)
     status = settle(node, session)
     assert result["running"] == bool(status and status["running"] and not status["frozen"])
     if step == "kill":
         # The checkpoint is good, but its processes could not be ended: they stay frozen.
         assert result["state"] == "failed" and status["frozen"]
-        node.kill()
-        node.start()
+        bed.arm()
         node.done("stop", session)
         status = None
-    check_one_truth(node, session, kind, status)
+    check_one_truth(node, session, kind, generation, status)
     assert leftovers(node) == [] or result["running"] or step == "teardown"
-    node.kill()
-    node.start()
+    bed.arm()
     if not result["running"]:
-        session.restore(1)
+        session.restore(generation)
     assert_same(session.before, wait_for(session.answers))
 
 
@@ -211,70 +97,91 @@ def kill_when_seen(pattern, victim=None, after=0.0):
 
 
 @pytest.mark.parametrize("moment", [0, 0.02, 0.05, 0.08, 0.12])
-def test_criu_is_killed_while_it_restores(node, moment):
+def test_criu_is_killed_while_it_restores(bed, moment):
     """Out of memory, say."""
-    session, generation = arrange(node, "restore")
+    session, generation = arrange(bed, "restore")
+    node = bed.node
     criu = f"^criu restore .*{node.state}/criu/{session.id}"
     killer = threading.Thread(target=kill_when_seen, args=(criu, None, moment))
     killer.start()
     node.effect("restore", session, generation)
     killer.join()
     status = settle(node, session)
-    check_one_truth(node, session, "restore", status)
+    check_one_truth(node, session, "restore", generation, status)
     if not status:
-        session.restore(1)
+        session.restore(generation)
         assert_same(session.before, session.ask("state"))
 
 
-def with_a_script(node, words):
-    """CRIU's scripts do this first; $CRIU is then who waits for them."""
-    script, criu = node.dir / "script", node.dir / "criu"
-    script.write_text(f'#!/bin/sh -p\nCRIU=$PPID\n{words}\nexec "$ELSA_WORK/script"\n')
-    criu.write_text('#!/bin/sh -p\nfor word; do\n\tshift\n'
-                    f'\tcase $word in */script) word={script} ;; esac\n\tset -- "$@" "$word"\n'
-                    f'done\nexec {shutil.which("criu")} "$@"\n')
-    script.chmod(0o755)
+def dumping(node, session):
+    """The pid of its CRIU that dumps."""
+    found = subprocess.run(["pgrep", "-f", f"^[^ ]*criu dump .*{node.state}/criu/{session.id}"],
+                           capture_output=True, text=True, check=False).stdout.split()
+    return int(found[0]) if found else None
+
+
+def begin(node, kind, session, generation):
+    """The effect's id, and what waits for its result."""
+    effect, result = new_id(), {}
+    waiter = threading.Thread(target=lambda: result.update(node.effect(kind, session, generation, effect)))
+    waiter.start()
+    return effect, lambda: waiter.join() or result
+
+
+def step_of(node, effect):
+    """None: it has not begun."""
+    with contextlib.suppress(Refused):
+        return node.get(f"/v1/effects/{effect}").get("step")
+    return None
+
+
+def test_criu_is_killed_while_it_holds_the_processes(bed):
+    """They stay frozen: what is committed then is what they were."""
+    session, generation = arrange(bed, "hibernate")
+    node = bed.node
+    bed.arm("--fault", "hibernate:layers:wait")
+    effect, result = begin(node, "hibernate", session, generation)
+    wait_for(lambda: step_of(node, effect) == "layers")
+    os.kill(dumping(node, session), signal.SIGKILL)
+    done = result()
+    check_one_truth(node, session, "hibernate", generation, settle(node, session))
+    if done["state"] == "done":
+        session.restore(generation)
+        assert_same(session.before, session.ask("state"))
+
+
+def test_criu_is_killed_before_the_processes_are_frozen(bed):
+    """They have run on since its images were made, so that must not be committed."""
+    session, generation = arrange(bed, "hibernate")
+    node = bed.node
+    # It freezes them by writing to a file of that name: in a fifo without a reader it waits there.
+    freezer, criu = node.dir / "freezer", node.dir / "criu"
+    freezer.mkdir()
+    os.mkfifo(freezer / "cgroup.freeze")
+    criu.write_text(f'#!/bin/sh -p\n[ "$1" != dump ] || export ELSA_FREEZER="{freezer}"\n'
+                    f'exec {shutil.which("criu")} "$@"\n')
     criu.chmod(0o755)
     node.write_config(node=f'criu = "{criu}"')
-
-
-def test_criu_is_killed_while_it_holds_the_processes(node):
-    """They stay frozen: what is committed then is what they were."""
-    session, generation = arrange(node, "hibernate")
-    node.kill()
-    # Once the script has frozen them, it tells.
-    with_a_script(node, 'frozen() { grep -qs FROZEN "$ELSA_FREEZER/freezer.state" || '
-                  'grep -qs "frozen 1" "$ELSA_FREEZER/cgroup.events"; }\n'
-                  'case $CRTOOLS_SCRIPT_ACTION in post-dump)\n'
-                  '\t(until frozen; do :; done; kill -KILL $CRIU) & ;;\nesac')
-    node.start()
-    result = node.effect("hibernate", session, generation)
-    check_one_truth(node, session, "hibernate", settle(node, session))
-    if result["state"] == "done":
-        session.restore(1)
-        assert_same(session.before, session.ask("state"))
-
-
-def test_criu_is_killed_before_the_processes_are_frozen(node):
-    """They have run on since their images were made, so that must not be committed. Nor must what is left of
-    CRIU's script freeze them later."""
-    session, generation = arrange(node, "hibernate")
-    node.kill()
-    # As long as it is not gone it holds them.
-    with_a_script(node, 'case $CRTOOLS_SCRIPT_ACTION in post-dump)\n\tkill -KILL $CRIU\n'
-                  '\tuntil grep -qs ") Z" /proc/$CRIU/stat || [ ! -e /proc/$CRIU ]; do :; done ;;\nesac')
-    node.start()
-    result = node.effect("hibernate", session, generation)
-    assert result["state"] == "failed" and "killed by signal 9" in result["text"], result
-    assert result["running"] and node.checkpoints(session) == []
-    assert subprocess.run(["pgrep", "-f", f"{node.state}/criu/{session.id}/script"], check=False).returncode == 1
+    bed.arm()
+    _, result = begin(node, "hibernate", session, generation)
+    wait_for(lambda: dumping(node, session))
+    pid = dumping(node, session)
+    wait_for(lambda: Path(f"/proc/{pid}/wchan").read_text() == "wait_for_partner")
+    os.kill(pid, signal.SIGKILL)
+    done = result()
+    assert done["state"] == "failed" and "killed by signal 9" in done["text"], done
+    assert done["running"] and older(node, session, generation)
     # Not what it holds: a connection of its own can have met with an error while it was in repair mode.
     assert session.ask("fill", mib=1) and not node.sessions()[session.id]["frozen"]
+    bed.leave()
+    node.write_config()
+    bed.arm()
 
 
-def test_criu_is_killed_while_it_dumps(node):
+def test_criu_is_killed_while_it_dumps(bed):
     """Nobody can promise that the session survives this. That it is told can be."""
-    session, generation = arrange(node, "hibernate")
+    session, generation = arrange(bed, "hibernate")
+    node = bed.node
     session.ask("fill", mib=300, timeout=60)
     killer = threading.Thread(target=kill_when_seen, args=(
         f"^criu dump .*{node.state}/criu/{session.id}", None, 0.1))
@@ -282,5 +189,5 @@ def test_criu_is_killed_while_it_dumps(node):
     result = node.effect("hibernate", session, generation)
     killer.join()
     assert result["state"] == "failed" and "killed by signal 9" in result["text"]
-    assert node.checkpoints(session) == []
+    assert older(node, session, generation)
     node.done("stop", session)

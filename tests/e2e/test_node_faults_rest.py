@@ -5,14 +5,13 @@ import os
 
 import pytest
 
-from test_node import node_fixture, place_fixture
-from test_node_faults import AWAY, killed_at, steps
+from nodebed import AWAY, bed_fixture, beds_fixture, killed_at, steps
 
 pytestmark = [pytest.mark.skipif(os.geteuid() != 0, reason="needs root"), pytest.mark.timeout(180)]
-FIXTURES = (node_fixture, place_fixture)  # used by name
+FIXTURES = (bed_fixture, beds_fixture)  # used by name
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
 @pytest.mark.parametrize("kind, step", [s for s in steps() if s[0] not in (*AWAY, "ended")])
-def test_killed_at(node, kind, step, when):
-    killed_at(node, kind, step, when)
+def test_killed_at(bed, kind, step, when):
+    killed_at(bed, kind, step, when)

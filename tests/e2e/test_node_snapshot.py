@@ -12,10 +12,10 @@ import urllib.parse
 
 import pytest
 
+from nodebed import Bed, undecided
 from nodekit import Node, Refused, Session, new_id, wait_for
 from test_node import (assert_same, leftovers, node_fixture, place_fixture, settle, small_store,
                        told_what_is_under_way, whole)
-from test_node_faults import undecided
 
 pytestmark = [pytest.mark.skipif(os.geteuid() != 0, reason="needs root"), pytest.mark.timeout(180)]
 FIXTURES = (node_fixture, place_fixture)  # used by name
@@ -247,7 +247,7 @@ def test_a_store_that_fills_up(node):
 
 def test_the_session_runs_while_its_snapshot_is_undecided(node):
     """Killed in the commit, and the store does not answer: the session has nothing to wait for."""
-    session, generation, effect, store_back = undecided(node, "snapshot")
+    session, generation, effect, store_back = undecided(Bed(node), "snapshot")
     assert_same(session.before, wait_for(session.answers))
     status = node.sessions()[session.id]
     assert status["running"] and not status["frozen"]

@@ -147,7 +147,7 @@ def test_a_notice_stays_the_same_over_a_restart(make_node, aws):
     node.start()
     has(node)
     # Of another boot: not even read.
-    record = node.dir / "run" / "notices.json"
+    record = node.run_dir / "notices.json"
     aws.evict(120)
     has(node, "evict")
     node.kill()
@@ -684,7 +684,7 @@ def test_a_shutdown_waits_for_sessions(make_node, system_bus):
 def test_azure_may_go_on_when_all_is_put_away(make_node, azure):
     node = make_node(f'notices = "azure"\nmetadata_url = "{azure.url}"\n'
                      'controller = "https://127.0.0.1:9"')
-    pretend_lease(node.dir / "run", pathlib.Path("/proc/sys/kernel/random/boot_id").read_text())
+    pretend_lease(node.run_dir, pathlib.Path("/proc/sys/kernel/random/boot_id").read_text())
     node.start()
     session = Session(node)
     node.done("start", session)  # only the hub's host reaches it

@@ -49,9 +49,9 @@ class HostNode(nodekit.Node):
         self.config.write_text(text)
 
     def start(self, *args, **more):
-        self.host.volatile[:] = [self.dir / "run"]
+        self.host.volatile[:] = [self.run_dir]
         if self.joined:
-            pretend_lease(self.dir / "run", self.host.run("cat", BOOT_ID).stdout)
+            pretend_lease(self.run_dir, self.host.run("cat", BOOT_ID).stdout)
         return super().start(*args, prefix=self.host.prefix, **more)
 
     def signal(self, number: int) -> None:
@@ -340,7 +340,7 @@ def test_false_sources(net: Net, session: Session):
 def test_session_cannot_lie(net: Net, session: Session):
     """Not even with the right to make packets of its own, which it does not have: from its namespace."""
     sink = Sink(net.hub.host)
-    netns = net.n1.dir / "run/netns" / session.id
+    netns = net.n1.run_dir / "netns" / session.id
     code = "\n".join((
         "import socket, sys", "s = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW)",
         f"for packet in {[ip_udp(a, HOST_ADDRESS, 8081, a.encode()) for a in (session.address, '10.99.9.9', N1)]!r}:",
@@ -660,7 +660,7 @@ def test_taken_away(net: Net):
     net.n1.teardown()
     assert net.n1.devices() == [] and "elsa" not in net.n1.host.run("nft", "list", "tables").stdout
     assert "unreachable" not in net.n1.host.run("ip", "route").stdout
-    assert not (net.n1.dir / "run/overlay.json").exists()
+    assert not (net.n1.run_dir / "overlay.json").exists()
     net.n2.host.power_off()
     net.n2.process.wait()
     net.n2.host.power_on()
