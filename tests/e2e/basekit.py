@@ -57,6 +57,15 @@ def wait_for(
         time.sleep(pause)
 
 
+class ManyAtOnce:
+    """Goes before a server of socketserver. Its own queue is of five: of more that connect at once
+    some are dropped, and try again a second later."""
+
+    daemon_threads = True
+    allow_reuse_address = True
+    request_queue_size = 128
+
+
 def tree_pids(pid: int) -> set[int]:
     """A process and all below it."""
     found = {pid}

@@ -18,7 +18,7 @@ from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
-from basekit import BUILD
+from basekit import BUILD, ManyAtOnce
 
 ELSA = str(BUILD / "elsa")
 
@@ -134,14 +134,12 @@ class Handler(BaseHTTPRequestHandler):
     do_GET = do_POST = answer
 
 
-class Unix(socketserver.ThreadingUnixStreamServer):
-    daemon_threads = True
-    request_queue_size = 64
+class Unix(ManyAtOnce, socketserver.ThreadingUnixStreamServer):
+    pass
 
 
-class Tcp(socketserver.ThreadingTCPServer):
-    daemon_threads = True
-    allow_reuse_address = True
+class Tcp(ManyAtOnce, socketserver.ThreadingTCPServer):
+    pass
 
 
 class Double:

@@ -38,6 +38,7 @@ from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler
 from xml.sax.saxutils import escape
 
+from basekit import ManyAtOnce
 from botocore.auth import S3SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
@@ -107,9 +108,10 @@ class FaultProxy:
         class Handler(Relay):
             owner = proxy
 
-        socketserver.ThreadingTCPServer.allow_reuse_address = True
-        self.server = socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler)
-        self.server.daemon_threads = True
+        class Server(ManyAtOnce, socketserver.ThreadingTCPServer):
+            pass
+
+        self.server = Server(("127.0.0.1", 0), Handler)
         self.port = self.server.server_address[1]
 
     def __enter__(self) -> FaultProxy:

@@ -11,6 +11,7 @@ import subprocess
 import threading
 import time
 
+from basekit import ManyAtOnce
 from nodekit import Node, wait_for
 
 
@@ -69,10 +70,7 @@ class Controller:
             def do_POST(self):
                 controller.answer(self)
 
-        class Server(http.server.ThreadingHTTPServer):
-            daemon_threads = True
-            allow_reuse_address = True
-
+        class Server(ManyAtOnce, http.server.ThreadingHTTPServer):
             def get_request(self):
                 connection, address = self.socket.accept()
                 connection.settimeout(20)

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from basekit import Json, wait_for
+from basekit import Json, ManyAtOnce, wait_for
 from clusterkit import Cluster, ClusterNode
 from hostkit import TEST_ADDRESS
 from metadata import Aws
@@ -139,8 +139,8 @@ class Command(Machines):
                 with contextlib.suppress(OSError):  # elsad was killed meanwhile
                     self.wfile.write(json.dumps(answer).encode() + b"\n")
 
-        class Server(socketserver.ThreadingUnixStreamServer):
-            daemon_threads = True
+        class Server(ManyAtOnce, socketserver.ThreadingUnixStreamServer):
+            pass
 
         self.server = Server(str(self.socket), Handler)
         threading.Thread(target=self.server.serve_forever, args=(0.05,), daemon=True).start()

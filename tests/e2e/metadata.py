@@ -19,6 +19,8 @@ from datetime import datetime, timezone
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+from basekit import ManyAtOnce
+
 
 def iso(at: float) -> str:
     """As AWS writes it; once made, it stays the same, however often it is asked for."""
@@ -140,10 +142,7 @@ class Handler(BaseHTTPRequestHandler):
         pass
 
 
-class Server(ThreadingHTTPServer):
-    daemon_threads = True
-    allow_reuse_address = True
-
+class Server(ManyAtOnce, ThreadingHTTPServer):
     def __init__(self, where: tuple[str, int], double: Double) -> None:
         self.double = double
         self.connections: list[socket.socket] = []

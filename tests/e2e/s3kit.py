@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-from basekit import BUILD
+from basekit import BUILD, ManyAtOnce
 from swift.common.utils import checksum
 
 TOOL = BUILD / "object_tool"
@@ -126,7 +126,10 @@ def double(answer: Callable[[BaseHTTPRequestHandler, bytes], tuple[int, bytes]])
 
         do_GET = do_PUT = do_POST = do_DELETE = do_HEAD = handle_any
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    class Server(ManyAtOnce, ThreadingHTTPServer):
+        pass
+
+    server = Server(("127.0.0.1", 0), Handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
         yield server.server_address[1]

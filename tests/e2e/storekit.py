@@ -19,6 +19,7 @@ from collections.abc import Iterator
 from urllib.parse import quote, unquote
 
 import pytest
+from basekit import PATIENCE
 from faultproxy import FAULTS, SKEW, FaultProxy
 from nodekit import Node, Refused, Session, wait_for
 from s3server import S3Server
@@ -27,6 +28,7 @@ from test_node import assert_same
 PREFIX = "elsa"
 # Kinds that are not tried again: the one request that meets them has failed. All others pass.
 FINAL = ("403",)
+TIMEOUT = round(PATIENCE)  # of a request, in seconds
 
 
 class S3Node(Node):
@@ -35,7 +37,7 @@ class S3Node(Node):
     def __init__(self, where: pathlib.Path, port: int, tries: int = 3, bucket: str = "bucket",
                  more: str = ""):
         self.url = (f"s3://{bucket}/{PREFIX}?endpoint=http://127.0.0.1:{port}&region=us-east-1&"
-                    f"timeout=1&tries={tries}")
+                    f"timeout={TIMEOUT}&tries={tries}")
         super().__init__(where, more)
 
     def write_config(self, more: str = "") -> None:
@@ -111,7 +113,7 @@ def s3_place() -> Iterator[Place]:
         with S3Server(where / "s3") as server, FaultProxy(server, {}, checks=False) as proxy:
             for variable, value in server.credentials.items():
                 patch.setenv(variable, value)
-            proxy.delay = 2.5
+            proxy.delay = 2.5 * TIMEOUT
             place = Place(where, server, proxy)
             try:
                 yield place
