@@ -41,6 +41,7 @@ static struct consolidate_node node_facts(struct node *node, int64_t left)
 		.left_bytes = left,
 		.features = info->features,
 		.kind = info->criu,
+		.speech = info->move_version,
 		.pooled = pooled,
 		.kept = machine.kept,
 		.serving = node->up && node_in_reach(node),

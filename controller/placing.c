@@ -128,9 +128,13 @@ static const char *unfit(const struct node *node, const struct placing *what)
 		return NULL;
 	if (!info->move_port)
 		return "takes no session that runs (node.move_listen)";
-	const char *criu = what->leaves ? what->leaves->info.criu : NULL;
-	return criu && info->criu && strcmp(criu, info->criu) != 0 ? "has another version of CRIU"
-								   : NULL;
+	const struct node_info *from = what->leaves ? &what->leaves->info : NULL;
+	if (from && from->criu && info->criu && strcmp(from->criu, info->criu) != 0)
+		return "has another version of CRIU";
+	if (from && from->move_version && info->move_version &&
+	    from->move_version != info->move_version)
+		return "has another version of Elsa, which moves sessions otherwise";
+	return NULL;
 }
 
 static struct place_node place_of(struct node *node, const struct session *s,

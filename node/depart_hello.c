@@ -109,11 +109,10 @@ int depart_greet(struct depart_talk *t, struct error *e)
 	enum move_type type;
 	struct move_hello hello = { 0 };
 	int r = move_recv(t->conn, &type, &t->body, HELLO_MS, e);
-	if (r < 0)
-		return r;
-	if (type != MOVE_HELLO)
-		return error_set(e, EBADMSG, "it does not say hello");
-	r = wire_decode_text(&wire_move_hello, buf_text(&t->body), t->body.len, &hello, e);
+	if (r == 0 && type != MOVE_HELLO)
+		r = error_set(e, EBADMSG, "it does not say hello");
+	if (r == 0)
+		r = wire_decode_text(&wire_move_hello, buf_text(&t->body), t->body.len, &hello, e);
 	if (r == 0)
 		r = take_hello(t, &hello, e);
 	wire_free(&wire_move_hello, &hello);

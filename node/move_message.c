@@ -106,10 +106,12 @@ int move_recv(struct move_conn *conn, enum move_type *type, struct buf *body, in
 	r = read_all(conn, bytes + got, sizeof(bytes) - got, e);
 	if (r == 0)
 		r = move_header_read(bytes, &h, e);
-	if (r < 0)
+	if (r < 0 && r != -EPROTONOSUPPORT)
 		return broken_off(conn, r, e);
+	/* One of another version is taken in, too: it can be answered. */
 	*type = (enum move_type)h.type;
-	return read_body(conn, body, h.len, e);
+	int whole = read_body(conn, body, h.len, e);
+	return whole < 0 ? whole : r;
 }
 
 int move_failure_read(const struct move_conn *c, const struct buf *body, struct error *e)

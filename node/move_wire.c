@@ -47,14 +47,18 @@ int move_header_read(const unsigned char from[MOVE_HEADER_BYTES], struct move_he
 	*h = (struct move_header) { from[3], move_get_u32(from + 4) };
 	if (from[0] != 'E' || from[1] != 'M')
 		return error_set(e, EBADMSG, "the other side does not speak of moving sessions");
-	if (from[2] != MOVE_VERSION || !is_known(h->type)) {
-		int r = error_set(e, EBADMSG,
-				  "the other node speaks another version (%d) of moving sessions",
-				  from[2]);
-		return error_remedy(e, r, "Install the same version of Elsa on both nodes.");
-	}
 	if (h->len > MOVE_BODY_MOST)
 		return error_set(e, EBADMSG, "the other node sends too much at once");
+	if (from[2] != MOVE_VERSION) {
+		error_fault(e, FAULT_REFUSED,
+			    "one node speaks version %d of moving sessions, the other %d", from[2],
+			    MOVE_VERSION);
+		return error_remedy(e, -EPROTONOSUPPORT,
+				    "Install the same version of Elsa on both nodes.");
+	}
+	if (!is_known(h->type))
+		return error_set(e, EBADMSG, "the other node says what is no message (%d)",
+				 h->type);
 	return 0;
 }
 

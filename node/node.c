@@ -13,6 +13,7 @@
 #include "node/hold.h"
 #include "node/journal.h"
 #include "node/lease.h"
+#include "node/move_wire.h"
 #include "node/notices.h"
 #include "node/overlay.h"
 #include "node/pages.h"
@@ -232,6 +233,7 @@ int node_info(const struct node *node, struct node_info *info, struct error *e)
 		.upload_bytes_per_s = estimate_upload(node),
 		.lease_left_ms = lease_left_ms(node),
 		.move_port = depart_port(node),
+		.move_version = MOVE_VERSION,
 	};
 	if (!info->name || !info->version || !info->boot_id || !info->criu || !info->features)
 		r = error_set(e, ENOMEM, "out of memory");

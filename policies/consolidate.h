@@ -93,6 +93,7 @@ struct consolidate_node {
 	int64_t left_bytes;   /* promised to nobody; 0 where nothing is placed */
 	const char *features; /* policies/features.h; NULL: not known */
 	const char *kind;     /* sessions run on between nodes of one kind only; NULL: not known */
+	int64_t speech;       /* ... and of one speech; 0: not known */
 	bool pooled;          /* its machine is one that can be given back */
 	bool kept;            /* ... but not now */
 	bool serving;         /* it is up, and capacity counts it */

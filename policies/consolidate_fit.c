@@ -76,6 +76,8 @@ static bool could_take(const struct consolidate_node *from, const struct consoli
 {
 	if (from->kind && to->kind && !same_text(from->kind, to->kind))
 		return false;
+	if (from->speech && to->speech && from->speech != to->speech)
+		return false;
 	return same_text(from->features, to->features) ||
 	       features_missing(from->features, to->features, NULL, 0) == 0;
 }

@@ -245,6 +245,7 @@ static const struct wire_field node_info_fields[] = {
 	{ STRING(node_info, price) },
 	{ STRING(node_info, underlay) },
 	{ INT(node_info, move_port), RANGE(0, 65535) },
+	{ INT(node_info, move_version), NOT_NEGATIVE },
 	{ STRINGS(node_info, images) },
 	{ INT(node_info, lease_left_ms), RANGE(-1, INT64_MAX) },
 	{ BOOL(node_info, evacuating) },

@@ -200,6 +200,7 @@ struct node_info {
 	char *price;                /* "spot", "on-demand"; NULL: not known */
 	char *underlay;             /* its address as other hosts reach it; NULL */
 	int64_t move_port;          /* of node.move_listen there; 0: nothing can be moved */
+	int64_t move_version;       /* what it speaks there; 0: not said */
 	char **images;              /* those of the question that are here */
 	int64_t lease_left_ms;      /* until it would freeze its sessions; -1: it needs no lease */
 	bool evacuating;            /* it puts its sessions away by itself */

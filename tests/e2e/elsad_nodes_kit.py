@@ -48,7 +48,7 @@ class Joined(Moves, Node):
         self.info: Json = {
             "features": "x86_64 sse2", "cpus": 8, "memory_bytes": 8 << 30,
             "memory_available_bytes": 8 << 30, "underlay": "127.0.0.1", "cpu": "double",
-            "criu": "4.2", "move_port": 8445, **info,
+            "criu": "4.2", "move_port": 8445, "move_version": 3, **info,
         }  # fmt: skip
         self.images = ["/images/one"]
         self.held: set[str] = set()  # frozen since the lease lapsed

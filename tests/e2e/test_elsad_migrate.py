@@ -154,6 +154,7 @@ def test_bad_targets(cluster: Cluster):
     ({"memory_bytes": 1 << 20, "memory_available_bytes": 1 << 20}, "small"),
     ({"features": "x86_64"}, "sse2"),
     ({"criu": "3.19"}, "CRIU"),
+    ({"move_version": 4}, "version of Elsa"),
     ({"move_port": 0}, "node.move_listen"),
 ])  # fmt: skip
 def test_a_target_that_cannot(cluster: Cluster, info: Json, why: str):

@@ -361,6 +361,36 @@ static void test_strangers(void **state)
 	assert_int_equal(grant(d3), -ESRCH);
 }
 
+/* It is told so in words that it can read, and nothing has happened to the session. */
+static void test_another_version(void **state)
+{
+	(void)state;
+	static const unsigned char hello[] = {
+		'E', 'M', MOVE_VERSION + 1, 1, 2, 0, 0, 0, '{', '}'
+	};
+	struct box box;
+	struct peer p = { .answer = BUF_INIT(MOVE_BODY_MOST) };
+	struct error e = ERROR_INIT;
+	enum move_type type;
+	int ends[2];
+	box_run(&box);
+	assert_int_equal(grant(d1), 0);
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends), 0);
+	assert_int_equal(write(ends[0], hello, sizeof(hello)), sizeof(hello));
+	assert_int_equal(move_conn_plain(ends[0], "n1", &p.here, NULL), 0);
+	assert_int_equal(move_conn_plain(ends[1], TO, &p.there, NULL), 0);
+	assert_int_equal(pthread_create(&p.thread, NULL, serve, &p), 0);
+	assert_int_equal(move_recv(p.here, &type, &p.answer, ANSWER_MS, &e), 0);
+	assert_int_equal(type, MOVE_ERROR);
+	assert_true(move_failure_read(p.here, &p.answer, &e) < 0);
+	assert_int_equal(e.fault, FAULT_REFUSED);
+	assert_non_null(strstr(e.text, "version"));
+	hang_up(&p);
+	expect_runs(&box);
+	assert_int_equal(ask(ask_end, d1), 0);
+	box_stop(&box);
+}
+
 static void test_restart(void **state)
 {
 	(void)state;
@@ -431,12 +461,19 @@ static void test_resume(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_given),       cmocka_unit_test(test_aborted),
-		cmocka_unit_test(test_patience),    cmocka_unit_test(test_returns),
-		cmocka_unit_test(test_connections), cmocka_unit_test(test_ahead),
-		cmocka_unit_test(test_stopped),     cmocka_unit_test(test_strangers),
-		cmocka_unit_test(test_restart),     cmocka_unit_test(test_end),
-		cmocka_unit_test(test_resume),      cmocka_unit_test(test_recalled),
+		cmocka_unit_test(test_given),
+		cmocka_unit_test(test_aborted),
+		cmocka_unit_test(test_patience),
+		cmocka_unit_test(test_returns),
+		cmocka_unit_test(test_connections),
+		cmocka_unit_test(test_ahead),
+		cmocka_unit_test(test_stopped),
+		cmocka_unit_test(test_strangers),
+		cmocka_unit_test(test_another_version),
+		cmocka_unit_test(test_restart),
+		cmocka_unit_test(test_end),
+		cmocka_unit_test(test_resume),
+		cmocka_unit_test(test_recalled),
 	};
 	return cmocka_run_group_tests(tests, set_up_node, tear_down_node);
 }

@@ -75,6 +75,32 @@ static void test_cut_message(void **state)
 	}
 }
 
+/* What answers is of another Elsa: all of it is taken in, and what comes next is read as such. */
+static void test_another_version(void **state)
+{
+	(void)state;
+	static const unsigned char answer[] = { 'E', 'M', MOVE_VERSION + 1, 200, 3, 0, 0, 0, 'n',
+						'o', '.' };
+	cleanup_conn struct move_conn *b = NULL;
+	cleanup_buf struct buf body = BUF_INIT(MOVE_BODY_MOST);
+	struct error e = ERROR_INIT;
+	unsigned char next[MOVE_HEADER_BYTES];
+	enum move_type type;
+	int ends[2];
+	move_header_write(&(struct move_header) { MOVE_OK, 0 }, next);
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends), 0);
+	cleanup_fd int far = ends[0];
+	assert_int_equal(move_conn_plain(ends[1], "b", &b, NULL), 0);
+	assert_int_equal(write(far, answer, sizeof(answer)), sizeof(answer));
+	assert_int_equal(write(far, next, sizeof(next)), sizeof(next));
+	assert_int_equal(move_ask(b, MOVE_HELLO, "{}", 2, MOVE_OFFER, &body, 1000, &e),
+			 -EPROTONOSUPPORT);
+	assert_int_equal(e.fault, FAULT_REFUSED);
+	assert_non_null(strstr(e.remedy, "same version of Elsa"));
+	assert_int_equal(move_recv(b, &type, &body, 1000, &e), 0);
+	assert_int_equal(type, MOVE_OK);
+}
+
 static void test_no_message(void **state)
 {
 	(void)state;
@@ -349,6 +375,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_messages),
 		cmocka_unit_test(test_cut_message),
+		cmocka_unit_test(test_another_version),
 		cmocka_unit_test(test_no_message),
 		cmocka_unit_test(test_ask),
 		cmocka_unit_test(test_late_answer),

@@ -29,7 +29,9 @@ static void test_headers(void **state)
 		{ { 'E', 'M', MOVE_VERSION, 0, 0, 0, 0, 0 }, -EBADMSG },
 		{ { 'E', 'M', MOVE_VERSION, MOVE_EARLY + 1, 0, 0, 0, 0 }, -EBADMSG },
 		{ { 'E', 'M', MOVE_VERSION, MOVE_DATA + 1, 0, 0, 0, 0 }, -EBADMSG },
-		{ { 'E', 'M', MOVE_VERSION - 1, MOVE_GIVE, 0, 0, 0, 0 }, -EBADMSG },
+		{ { 'E', 'M', MOVE_VERSION - 1, MOVE_GIVE, 0, 0, 0, 0 }, -EPROTONOSUPPORT },
+		{ { 'E', 'M', MOVE_VERSION + 1, 255, 1, 0, 0, 0 }, -EPROTONOSUPPORT },
+		{ { 'E', 'M', MOVE_VERSION + 1, MOVE_GIVE, 1, 0, 64, 0 }, -EBADMSG },
 		{ { 'H', 'T', 'T', 'P', 0, 0, 0, 0 }, -EBADMSG },
 	};
 	for (size_t i = 0; i < ARRAY_SIZE(table); i++) {

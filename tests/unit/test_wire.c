@@ -332,6 +332,7 @@ static struct node_info full_node = {
 	.price = "spot",
 	.underlay = "10.0.0.5",
 	.move_port = 8445,
+	.move_version = 3,
 	.images = (char *[]) { "/", NULL },
 	.lease_left_ms = -1,
 	.evacuating = true,
