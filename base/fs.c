@@ -64,6 +64,22 @@ int fs_write_all(int fd, const char *data, size_t len)
 	return 0;
 }
 
+ssize_t fs_read_up_to(int fd, void *to, size_t len)
+{
+	size_t done = 0;
+	while (done < len) {
+		ssize_t n = read(fd, (char *)to + done, len - done);
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return -1;
+		if (n == 0)
+			break;
+		done += (size_t)n;
+	}
+	return (ssize_t)done;
+}
+
 int fs_sync_dir(const char *path, struct error *e)
 {
 	cleanup_fd int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);

@@ -26,6 +26,9 @@ int fs_replace_soon(const char *path, const void *data, size_t len, mode_t mode,
 /* All of it, whatever write(2) makes of it; -1 and errno. */
 int fs_write_all(int fd, const char *data, size_t len);
 
+/* Up to `len` bytes, fewer only at the end; -1 and errno. */
+ssize_t fs_read_up_to(int fd, void *to, size_t len);
+
 /* Plain write to an existing file (/proc, /sys, cgroups): one write(2), no creation. */
 int fs_write(const char *path, const char *text, struct error *e);
 

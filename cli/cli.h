@@ -160,6 +160,11 @@ int api_check_object(const json_t *answer, const char *key, struct error *e);
 int wait_for_state(struct cli *cli, const char *target, const json_t *before, const json_t *asked,
 		   struct error *e);
 
+/* cli/cmd_node.c: asks elsad for something about the node that the command line names. Whoever
+ * reads no JSON is told "NODE: said". */
+int node_tell(struct cli *cli, const char *path, json_t *body /* stolen */, const char *said,
+	      struct error *e);
+
 /* cli/store_task.c: work on the store, asked for and followed to its end with a bar on a terminal.
  * *end is what elsad said last, a new reference; negative when it failed. */
 int store_task_run(struct cli *cli, const char *kind, json_t *body /* stolen */, json_t **end,

@@ -2,30 +2,14 @@
 /* Notices that are made up, to see what happens. */
 #include "cli/cli.h"
 
-#include "base/cleanup.h"
 #include "base/clock.h"
-#include "cli/table.h"
-#include "cli/text.h"
-#include "wire/codec.h"
 
 #include <stdio.h>
 
 static int ask(struct cli *cli, const char *path, json_t *body, const char *said, struct error *e)
 {
-	cleanup_json json_t *answer = NULL;
-	json_object_set_new(body, "node", json_string(cli->argument));
 	json_object_set_new(body, "who", json_string("elsa"));
-	int r = api_post(cli, path, body, &answer, e);
-	r = r < 0 ? r : api_check_object(answer, "node", e);
-	if (r < 0)
-		return r;
-	if (cli->json) {
-		print_json(stdout, answer);
-		return 0;
-	}
-	text_print_name(stdout, cli->argument);
-	printf(": %s\n", said);
-	return 0;
+	return node_tell(cli, path, body, said, e);
 }
 
 static int drill(struct cli *cli, const char *kind, struct error *e)

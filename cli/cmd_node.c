@@ -181,12 +181,10 @@ int cmd_node_token(struct cli *cli, struct error *e)
 
 /* --- drain, undrain, remove ------------------------------------------------ */
 
-static int act(struct cli *cli, const char *path, const char *done, struct error *e)
+int node_tell(struct cli *cli, const char *path, json_t *body, const char *said, struct error *e)
 {
-	json_t *body = json_pack("{s:s}", "node", cli->argument);
 	cleanup_json json_t *answer = NULL;
-	if (cli->force)
-		json_object_set_new(body, "force", json_true());
+	json_object_set_new(body, "node", json_string(cli->argument));
 	int r = api_post(cli, path, body, &answer, e);
 	r = r < 0 ? r : api_check_object(answer, "node", e);
 	if (r < 0)
@@ -196,8 +194,16 @@ static int act(struct cli *cli, const char *path, const char *done, struct error
 		return 0;
 	}
 	text_print_name(stdout, cli->argument);
-	printf(": %s\n", done);
+	printf(": %s\n", said);
 	return 0;
+}
+
+static int act(struct cli *cli, const char *path, const char *done, struct error *e)
+{
+	json_t *body = json_object();
+	if (cli->force)
+		json_object_set_new(body, "force", json_true());
+	return node_tell(cli, path, body, done, e);
 }
 
 int cmd_node_drain(struct cli *cli, struct error *e)

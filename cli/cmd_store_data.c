@@ -167,23 +167,6 @@ static int open_input(const char *path, int *fd, int64_t *size, struct error *e)
 	return 0;
 }
 
-/* Up to PART bytes, fewer only at the end. */
-static ssize_t read_part(int fd, char *to)
-{
-	size_t len = 0;
-	while (len < PART) {
-		ssize_t n = read(fd, to + len, PART - len);
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return -1;
-		if (n == 0)
-			break;
-		len += (size_t)n;
-	}
-	return (ssize_t)len;
-}
-
 static int send_all(struct cli *cli, const char *id, int fd, int64_t total, struct error *e)
 {
 	struct bar bar = { .title = "import" };
@@ -193,7 +176,7 @@ static int send_all(struct cli *cli, const char *id, int fd, int64_t total, stru
 	ssize_t n = 1;
 	int r = part ? 0 : error_set(e, ENOMEM, "out of memory");
 	while (r == 0 && n > 0) {
-		n = read_part(fd, part);
+		n = fs_read_up_to(fd, part, PART);
 		/* An empty one ends it; after a failure here there is none, and it does not count.
 		 */
 		r = n < 0 ? error_errno(e, "cannot read what is to be imported")

@@ -47,4 +47,8 @@ void job_result_deinit(struct job_result *result);
 /* job_run() that also wants status 0; the error carries the last lines the job printed. */
 int job_check(const struct job_options *options, struct error *e);
 
+/* Moves a descriptor away from where a child's standard ones will be put, for keep_fds. -1 and
+ * errno. */
+int job_above_stdio(int *fd);
+
 #endif

@@ -129,8 +129,7 @@ static char *find_program(const char *name)
 	return NULL;
 }
 
-/* Moves a descriptor away from where the child's standard ones will be put. */
-static int above_stdio(int *fd)
+int job_above_stdio(int *fd)
 {
 	if (*fd > STDERR_FILENO)
 		return 0;
@@ -149,7 +148,7 @@ static int make_pipe(int *read_end, int *write_end)
 		return -1;
 	*read_end = ends[0];
 	*write_end = ends[1];
-	if (above_stdio(write_end) < 0)
+	if (job_above_stdio(write_end) < 0)
 		return -1;
 	return fcntl(*read_end, F_SETFL, O_NONBLOCK);
 }
@@ -180,7 +179,7 @@ static int make_plan(const struct job_options *options, struct plan *p, struct j
 	if (!p->path)
 		return -1;
 	p->in = open_input(options->input);
-	if (p->in < 0 || above_stdio(&p->in) < 0)
+	if (p->in < 0 || job_above_stdio(&p->in) < 0)
 		return -1;
 	if (make_pipe(&child->out, &p->out) < 0 || make_pipe(&child->err, &p->err) < 0)
 		return -1;

@@ -3,10 +3,10 @@
 #include "node/page_sink.h"
 
 #include "base/cleanup.h"
+#include "io/job.h"
 #include "node/page_proto.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -167,19 +167,6 @@ static void *thread_main(void *arg)
 
 /* --- beginning and ending ------------------------------------------------------ */
 
-/* A descriptor that a child can inherit (io/job.h). */
-static int above_stdio(int *fd)
-{
-	if (*fd > STDERR_FILENO)
-		return 0;
-	int moved = fcntl(*fd, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
-	if (moved < 0)
-		return -1;
-	close(*fd);
-	*fd = moved;
-	return 0;
-}
-
 /* CRIU calls it a TCP socket, and warns that it cannot be corked; it splices into this one as well,
  * and with less ado. */
 static int connect_pair(int *ours, int *theirs, struct error *e)
@@ -193,7 +180,7 @@ static int connect_pair(int *ours, int *theirs, struct error *e)
 	/* FORCE needs CAP_NET_ADMIN; without it the limit is net.core.wmem_max. */
 	if (setsockopt(*theirs, SOL_SOCKET, SO_SNDBUFFORCE, &size, sizeof(size)) < 0)
 		setsockopt(*theirs, SOL_SOCKET, SO_SNDBUF, &size, sizeof(size));
-	return above_stdio(theirs) < 0 ? error_errno(e, "cannot make a socket for CRIU") : 0;
+	return job_above_stdio(theirs) < 0 ? error_errno(e, "cannot make a socket for CRIU") : 0;
 }
 
 int page_sink_start(struct store_write *write, struct page_sink **sink, int *socket,

@@ -137,19 +137,26 @@ static int is_fence(struct store *store, const char *session, int64_t generation
 	return store_is_fence(store, &o, e);
 }
 
-int store_set_aside(struct store *store, const char *session, int64_t generation, struct error *e)
+/* Its manifest's key, and that of what sets it aside. 1: it is a fence; -ENOENT: there is neither,
+ * and *e says nothing of it. */
+static int find_manifest(struct store *store, const char *session, int64_t generation,
+			 char **manifest, char **aside, struct error *e)
 {
 	struct object_stat st;
+	int r = store_key(session, generation, STORE_MANIFEST, manifest, e);
+	if (r == 0)
+		r = store_key(session, generation, STORE_ASIDE, aside, e);
+	if (r == 0)
+		r = object_stat(store->objects, *manifest, &st, e);
+	return r < 0 ? r : is_fence(store, session, generation, &st, e);
+}
+
+int store_set_aside(struct store *store, const char *session, int64_t generation, struct error *e)
+{
 	cleanup_free char *manifest = NULL;
 	cleanup_free char *aside = NULL;
-	int r = store_key(session, generation, STORE_MANIFEST, &manifest, e);
-	if (r == 0)
-		r = store_key(session, generation, STORE_ASIDE, &aside, e);
-	if (r == 0)
-		r = object_stat(store->objects, manifest, &st, e);
-	if (r == 0 && (r = is_fence(store, session, generation, &st, e)) > 0)
-		r = -ENOENT;
-	if (r == -ENOENT)
+	int r = find_manifest(store, session, generation, &manifest, &aside, e);
+	if (r > 0 || r == -ENOENT)
 		return error_set(e, ENOENT, "session %s has no checkpoint %" PRId64, session,
 				 generation);
 	return r < 0 ? r : object_put(store->objects, aside, "", 0, false, e);
@@ -157,15 +164,10 @@ int store_set_aside(struct store *store, const char *session, int64_t generation
 
 int store_remove(struct store *store, const char *session, int64_t generation, struct error *e)
 {
-	struct object_stat st;
 	cleanup_free char *manifest = NULL;
 	cleanup_free char *aside = NULL;
-	int r = store_key(session, generation, STORE_MANIFEST, &manifest, e);
-	if (r == 0)
-		r = store_key(session, generation, STORE_ASIDE, &aside, e);
-	if (r == 0)
-		r = object_stat(store->objects, manifest, &st, e);
-	if (r == 0 && (r = is_fence(store, session, generation, &st, e)) > 0)
+	int r = find_manifest(store, session, generation, &manifest, &aside, e);
+	if (r > 0)
 		return error_fault(e, FAULT_CONFLICT,
 				   "%" PRId64 " of session %s is no checkpoint but a fence: gc "
 				   "removes it when it is old",

@@ -100,22 +100,6 @@ static int check_private(int fd, const char *path, struct error *e)
 	return error_remedy(e, r, "chmod 600 %s", path);
 }
 
-static ssize_t read_up_to(int fd, char *to, size_t size)
-{
-	size_t len = 0;
-	while (len < size) {
-		ssize_t n = read(fd, to + len, size - len);
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return -1;
-		if (n == 0)
-			break;
-		len += (size_t)n;
-	}
-	return (ssize_t)len;
-}
-
 int master_load_file(const char *path, struct seal_key *key, struct error *e)
 {
 	char text[TEXT_MAX];
@@ -125,7 +109,7 @@ int master_load_file(const char *path, struct seal_key *key, struct error *e)
 	int r = check_private(fd, path, e);
 	if (r < 0)
 		return r;
-	ssize_t len = read_up_to(fd, text, sizeof(text));
+	ssize_t len = fs_read_up_to(fd, text, sizeof(text));
 	if (len < 0)
 		return error_errno(e, "cannot read the master key %s", path);
 	r = master_parse(text, (size_t)len, key, e);

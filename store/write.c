@@ -148,16 +148,10 @@ static int make_file(struct store_write *w, const char *name, uint32_t mode,
 
 static int read_batch(int fd, struct batch *b, const char *name, struct error *e)
 {
-	while (b->len < STORE_FILL_MOST) {
-		ssize_t n = read(fd, b->data + b->len, STORE_FILL_MOST - b->len);
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return error_errno(e, "cannot read %s", name);
-		if (n == 0)
-			break;
-		b->len += (size_t)n;
-	}
+	ssize_t n = fs_read_up_to(fd, b->data + b->len, STORE_FILL_MOST - b->len);
+	if (n < 0)
+		return error_errno(e, "cannot read %s", name);
+	b->len += (size_t)n;
 	return 0;
 }
 
