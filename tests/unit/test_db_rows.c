@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "base/cleanup.h"
-#include "base/fs.h"
-#include "db/db.h"
 
 #include <errno.h>
 #include <setjmp.h>
@@ -11,27 +9,7 @@
 
 #include <cmocka.h>
 
-static char directory[64];
-static struct db *db;
-
-static int open_db(void **state)
-{
-	(void)state;
-	char path[96];
-	struct error e = ERROR_INIT;
-	snprintf(directory, sizeof(directory), "/tmp/elsa-test-db-XXXXXX");
-	if (!mkdtemp(directory))
-		return -1;
-	snprintf(path, sizeof(path), "%s/elsa.db", directory);
-	return db_open(path, &db, &e);
-}
-
-static int close_db(void **state)
-{
-	(void)state;
-	db = db_close(db);
-	return fs_remove_tree(directory, NULL);
-}
+#include "tests/unit/db_kit.h"
 
 static struct db_session session_of(const char *id, char *user, char *server)
 {

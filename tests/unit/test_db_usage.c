@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "base/cleanup.h"
-#include "base/fs.h"
-#include "db/db.h"
 #include "db/query.h"
 
 #include <errno.h>
@@ -13,33 +11,13 @@
 
 #include <cmocka.h>
 
+#include "tests/unit/db_kit.h"
+
 #define MINUTE 60000LL
 #define HOUR   (60 * MINUTE)
 #define DAY    (24 * HOUR)
 #define BEGIN  (20000 * DAY)
 #define MIB    (1LL << 20)
-
-static char directory[64];
-static char path[96];
-static struct db *db;
-
-static int open_db(void **state)
-{
-	(void)state;
-	struct error e = ERROR_INIT;
-	snprintf(directory, sizeof(directory), "/tmp/elsa-test-usage-XXXXXX");
-	if (!mkdtemp(directory))
-		return -1;
-	snprintf(path, sizeof(path), "%s/elsa.db", directory);
-	return db_open(path, &db, &e);
-}
-
-static int close_db(void **state)
-{
-	(void)state;
-	db = db_close(db);
-	return fs_remove_tree(directory, NULL);
-}
 
 static void put(const char *user, wall_ms at, int64_t memory, int64_t stall)
 {

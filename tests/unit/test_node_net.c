@@ -12,6 +12,8 @@
 
 #include <cmocka.h>
 
+#include "tests/unit/rules_kit.h"
+
 static void test_names(void **state)
 {
 	(void)state;
@@ -65,15 +67,6 @@ static struct config example(void)
 	c.network.allow = (char **)allowed;
 	c.controller.activity_listen = (char *)"10.99.0.1:8082";
 	return c;
-}
-
-/* Where `text` begins in the rules; fails the test when it does not. */
-static size_t at(const struct buf *rules, const char *text)
-{
-	const char *found = strstr(buf_text(rules), text);
-	if (!found)
-		fail_msg("no \"%s\" in\n%s", text, buf_text(rules));
-	return (size_t)(found - buf_text(rules));
 }
 
 static void test_rules(void **state)

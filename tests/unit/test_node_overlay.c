@@ -17,6 +17,8 @@
 
 #include <cmocka.h>
 
+#include "tests/unit/rules_kit.h"
+
 #define WORD(text) ((char *)(text))
 
 static struct config example(void)
@@ -261,15 +263,6 @@ static void test_guard(void **state)
 	assert_int_equal(overlay_guard_rules(&c, &none, &rules, NULL), 0);
 	assert_null(strstr(buf_text(&rules), "chain"));
 	assert_non_null(strstr(buf_text(&rules), "delete table inet elsa_elsa_overlay"));
-}
-
-/* Where `text` begins in the rules; fails the test when it does not. */
-static size_t at(const struct buf *rules, const char *text)
-{
-	const char *found = strstr(buf_text(rules), text);
-	if (!found)
-		fail_msg("no \"%s\" in\n%s", text, buf_text(rules));
-	return (size_t)(found - buf_text(rules));
 }
 
 static void test_rules(void **state)
