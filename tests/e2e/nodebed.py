@@ -167,24 +167,30 @@ def check_one_truth(node, session, kind, generation, status):
         assert session.processes() == set()
 
 
-def ask_until_killed(node, kind, session, generation, effect):
-    with contextlib.suppress(OSError, Exception):
-        node.effect(kind, session, generation, effect_id=effect, timeout=60)
+def ask_until_killed(node, kind, session, generation):
+    """The id of the effect at which it is."""
+    ids = []
+
+    def asked():
+        ids.append(new_id())
+        with contextlib.suppress(OSError, Exception):
+            result = node.effect(kind, session, generation, effect_id=ids[-1], timeout=60)
+            return "has been sent something" not in str(result.get("text"))  # Node.effect_when_read()
+        return True
+    wait_for(asked)
     assert node.died() == -9
+    return ids[-1]
 
 
 def killed_at(bed, kind, step, when):
     session, generation = arrange(bed, kind)
     node = bed.node
     bed.arm("--fault", f"{kind}:{step}:{when}")
-    effect = new_id()
-    ask_until_killed(node, kind, session, generation, effect)
+    effect = ask_until_killed(node, kind, session, generation)
     node.start()
     check_one_truth(node, session, kind, generation, settle(node, session))
     # elsad asks again, with the same id, for what it wanted.
-    result = node.effect(kind, session, generation, effect_id=effect)
-    if kind == "doze" and result.get("fault") == "conflict":
-        result = session.doze()  # its server had not read all
+    result = node.effect_when_read(kind, session, generation, effect)
     assert result["state"] == "done", result
     assert result["running"] == (kind in ("start", "snapshot", "restore", "doze", "rouse"))
     assert result["dozing"] == (kind == "doze")
@@ -213,8 +219,7 @@ def undecided(bed, kind):
     session, generation = arrange(bed, kind)
     node = bed.node
     bed.arm("--fault", f"{kind}:commit:after")
-    effect = new_id()
-    ask_until_killed(node, kind, session, generation, effect)
+    effect = ask_until_killed(node, kind, session, generation)
     away = node.dir / "away"
     node.store.rename(away)
     node.store.write_text("not a directory")

@@ -116,7 +116,7 @@ allow = []
     def died(self, timeout=60):
         """Waits for its end, however that came."""
         if self.process:
-            self.process.wait(timeout)
+            self.process.wait(timeout * PATIENCE)
         return self.process and self.process.returncode
 
     def stop(self):
@@ -156,9 +156,21 @@ allow = []
             "id": effect_id, "kind": kind, "generation": generation, "session": session.spec},
             **options)
 
+    def effect_when_read(self, kind, session, generation=0, effect_id=None, **options):
+        """Of a session that has read and answered all that it was sent, as it must have to be put to sleep. While
+        it has not, it is asked for anew; the last result."""
+        ids = iter([effect_id or new_id()])
+        results = []
+
+        def read():
+            results.append(self.effect(kind, session, generation, next(ids, None), **options))
+            return "has been sent something" not in str(results[-1].get("text"))
+        wait_for(read)
+        return results[-1]
+
     def done(self, *args, **options):
         """An effect that must succeed."""
-        result = self.effect(*args, **options)
+        result = self.effect_when_read(*args, **options)
         assert result["state"] == "done", json.dumps(result, indent=1)
         return result
 

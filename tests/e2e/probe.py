@@ -238,6 +238,10 @@ class Probe:
             self.odd.append(socket.socket(socket.AF_INET, socket.SOCK_DGRAM, 1))
         return {}
 
+    def clients(self):
+        """The ports of whoever is connected."""
+        return {"ports": sorted(server.clients)}
+
     def drop(self):
         for s in self.odd:
             s.close()
@@ -279,7 +283,19 @@ class Handler(http.server.BaseHTTPRequestHandler):
 class Server(http.server.ThreadingHTTPServer):
     request_queue_size = 128  # as tornado's
 
+    def __init__(self, *args):
+        super().__init__(*args)
+        self.clients = set()
+
+    def process_request_thread(self, request, client_address):
+        self.clients.add(client_address[1])
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            self.clients.discard(client_address[1])
+
 
 probe = Probe()
 print("probe is up", flush=True)
-Server(("", int(sys.argv[1])), Handler).serve_forever()
+server = Server(("", int(sys.argv[1])), Handler)
+server.serve_forever()

@@ -66,7 +66,7 @@ def test_a_step_that_fails(bed, kind, step):
     session, generation = arrange(bed, kind)
     node = bed.node
     bed.arm("--fault", f"{kind}:{step}:fail")
-    result = node.effect(kind, session, generation)
+    result = node.effect_when_read(kind, session, generation)
     status = settle(node, session)
     assert result["running"] == bool(status and status["running"] and not status["frozen"])
     if step == "kill":

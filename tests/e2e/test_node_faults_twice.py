@@ -11,7 +11,7 @@ import pytest
 from basekit import MOMENTS
 from nodebed import (arrange, ask_until_killed, bed_fixture, beds_fixture, check_one_truth, power_cut,
                      steps)
-from nodekit import new_id, wait_for
+from nodekit import wait_for
 from test_node import assert_same, in_place_of, settle, whole
 
 pytestmark = [pytest.mark.skipif(os.geteuid() != 0, reason="needs root"), pytest.mark.timeout(180)]
@@ -47,8 +47,7 @@ def test_power_cut_at(bed, boot, kind, step, when):
     session, generation = arrange(bed, kind)
     node = bed.node
     bed.arm("--fault", f"{kind}:{step}:{when}")
-    effect = new_id()
-    ask_until_killed(node, kind, session, generation, effect)
+    effect = ask_until_killed(node, kind, session, generation)
     power_cut(node, session)
     boot.write_text(f"{uuid.uuid4()}\n")
     node.start()
@@ -74,7 +73,7 @@ def test_killed_again_while_it_recovers(bed, kind, step):
     node = bed.node
     fault = ("--fault", f"{kind}:{step}:after")
     bed.arm(*fault)
-    ask_until_killed(node, kind, session, generation, new_id())
+    ask_until_killed(node, kind, session, generation)
     node.start(*fault, wait=False)
     wait_for(lambda: node.process.poll() is not None or has_settled(node, session))
     bed.arm()

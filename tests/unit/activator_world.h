@@ -127,7 +127,7 @@ static inline int world_setup(void **state)
 {
 	struct world *w = calloc(1, sizeof(*w));
 	struct error e = ERROR_INIT;
-	strcpy(w->dir, "/tmp/elsa-activator-XXXXXX");
+	snprintf(w->dir, sizeof(w->dir), "/tmp/elsa-activator-XXXXXX");
 	assert_non_null(mkdtemp(w->dir));
 	snprintf(w->record, sizeof(w->record), "%s/record", w->dir);
 	w->base = event_base_new();

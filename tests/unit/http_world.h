@@ -246,13 +246,13 @@ static inline void handle_say(struct http_exchange *x, void *arg)
 	(void)arg;
 	if (name)
 		http_reply_header(x, name, http_exchange_query(x, "value"));
-	http_reply_text(x, atoi(http_exchange_query(x, "status")), "text/plain", body ? body : "",
-			strlen(body ? body : ""));
+	http_reply_text(x, (int)strtol(http_exchange_query(x, "status"), NULL, 10), "text/plain",
+			body ? body : "", strlen(body ? body : ""));
 }
 
 static inline void handle_big(struct http_exchange *x, void *arg)
 {
-	size_t len = (size_t)atoi(http_exchange_query(x, "size"));
+	size_t len = strtoul(http_exchange_query(x, "size"), NULL, 10);
 	cleanup_free char *data = malloc(len + 1);
 	(void)arg;
 	memset(data, 'b', len);

@@ -4,7 +4,7 @@
  * other before every one of its: for test_store_race.c and its like, after
  * cmocka.h.
  */
-#include "store_kit.h"
+#include "tests/unit/store_kit.h"
 
 #include <pthread.h>
 #include <time.h>

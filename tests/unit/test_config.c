@@ -7,7 +7,7 @@
 
 #include <cmocka.h>
 
-#include "config_kit.h"
+#include "tests/unit/config_kit.h"
 
 #include "base/cleanup.h"
 #include "base/fs.h"

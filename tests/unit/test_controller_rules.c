@@ -15,7 +15,7 @@
 
 #include <cmocka.h>
 
-#include "config_kit.h"
+#include "tests/unit/config_kit.h"
 
 static void rules(void **state)
 {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #define _GNU_SOURCE
-#include "http_world.h"
+#include "tests/unit/http_world.h"
 #include "wire/codec.h"
 
 /* --- requests and answers ------------------------------------------------- */

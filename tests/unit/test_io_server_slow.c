@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #define _GNU_SOURCE
-#include "http_world.h"
 #include "io/http_reaper.h"
+#include "tests/unit/http_world.h"
 
 /* --- slow ones ------------------------------------------------------------ */
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #define _GNU_SOURCE
-#include "http_world.h"
 #include "io/job.h"
 #include "io/x509.h"
+#include "tests/unit/http_world.h"
 
 #include <netinet/in.h>
 #include <openssl/ssl.h>

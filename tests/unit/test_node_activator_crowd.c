@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #define _GNU_SOURCE
-#include "activator_world.h"
+#include "tests/unit/activator_world.h"
 
 #include "node/activator_private.h"
 

@@ -8,7 +8,7 @@
 
 #include <cmocka.h>
 
-#include "consolidate_rules.h"
+#include "tests/unit/consolidate_rules.h"
 
 /* Times of the table are seconds before NOW; T(0) is never. */
 #define T(s) ((s) ? NOW - (s) * 1000 : 0)

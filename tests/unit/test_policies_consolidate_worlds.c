@@ -9,7 +9,7 @@
 
 #include <cmocka.h>
 
-#include "consolidate_rules.h"
+#include "tests/unit/consolidate_rules.h"
 
 /* --- worlds ------------------------------------------------------------------------------------
  */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "evacuate_kit.h"
+#include "tests/unit/evacuate_kit.h"
 
 enum { MOST = 24 };
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Who leaves a machine that goes away while it runs, and until when that may still be so. */
-#include "evacuate_kit.h"
+#include "tests/unit/evacuate_kit.h"
 
 /* As much to other machines as to the store. */
 static struct evacuate_facts with_others(int64_t window_ms, size_t workers)

@@ -9,7 +9,7 @@
 
 #include <cmocka.h>
 
-#include "config_kit.h"
+#include "tests/unit/config_kit.h"
 
 #define MINUTE 60000
 #define HOUR   (60 * MINUTE)

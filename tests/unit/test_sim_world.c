@@ -14,7 +14,7 @@
 
 #include <cmocka.h>
 
-#include "sim_kit.h"
+#include "tests/unit/sim_kit.h"
 
 #define MINUTE ((int64_t)60000)
 #define HOUR   (60 * MINUTE)

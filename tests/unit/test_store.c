@@ -7,7 +7,7 @@
 
 #include <cmocka.h>
 
-#include "store_kit.h"
+#include "tests/unit/store_kit.h"
 
 #include <pthread.h>
 

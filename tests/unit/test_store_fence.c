@@ -9,7 +9,7 @@
 
 #include <cmocka.h>
 
-#include "race_kit.h"
+#include "tests/unit/race_kit.h"
 
 #include "store/fence.h"
 

@@ -8,7 +8,7 @@
 
 #include <cmocka.h>
 
-#include "store_kit.h"
+#include "tests/unit/store_kit.h"
 
 #include "store/cache.h"
 

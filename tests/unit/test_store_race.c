@@ -8,7 +8,7 @@
 
 #include <cmocka.h>
 
-#include "race_kit.h"
+#include "tests/unit/race_kit.h"
 
 static void put_text(struct store *s, const char *key, const char *text)
 {

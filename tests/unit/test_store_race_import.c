@@ -8,7 +8,7 @@
 
 #include <cmocka.h>
 
-#include "race_kit.h"
+#include "tests/unit/race_kit.h"
 
 static int import_it(struct race *race)
 {

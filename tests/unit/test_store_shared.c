@@ -9,7 +9,7 @@
 
 #include <cmocka.h>
 
-#include "store_kit.h"
+#include "tests/unit/store_kit.h"
 
 /* --- what need not be stored ------------------------------------------------------------ */
 
