@@ -381,8 +381,12 @@ def test_an_operation_tells_of_its_progress(elsad: Elsad):
 
 def test_events_can_be_waited_for(elsad: Elsad):
     elsad.run()
-    newest = elsad.events()[0]["id"]
-    assert elsad.events(after=newest, wait=1) == []
+
+    def quiet() -> int | None:
+        last = elsad.events()[0]["id"]
+        return last if elsad.events(after=last, wait=1) == [] else None
+
+    newest = wait_for("a second without any", quiet)
     threading.Timer(0.5, lambda: elsad.act("hibernate")).start()
     began = time.monotonic()
     (event, *_) = elsad.events(after=newest, wait=25)
