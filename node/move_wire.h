@@ -8,6 +8,8 @@
  * texts are JSON by wire/codec.h's tables. The target asks, the source answers
  * every question with one answer or, where files are asked for, with MOVE_DATA
  * over and over and then MOVE_OK; instead of each it may answer MOVE_ERROR.
+ * A header is the same in every version (MOVE_VERSION), so that nodes of two can
+ * tell each other: that is neither yes nor no to anything.
  *
  * Pure; thread-safe.
  */

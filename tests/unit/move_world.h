@@ -7,7 +7,7 @@
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/fs.h"
-#include "node/move_conn.h"
+#include "node/move_conn_private.h"
 #include "wire/identity.h"
 
 #include <errno.h>
@@ -110,6 +110,15 @@ static inline void move_world_deinit(struct move_world *w)
 {
 	close(w->listener);
 	fs_remove_tree(w->dir, NULL);
+}
+
+/* An answer as an Elsa of another version would. */
+static inline int move_world_say_otherwise(struct move_conn *c)
+{
+	static const unsigned char no[] = { 'E', 'M', MOVE_VERSION + 1, MOVE_ERROR, 2, 0, 0, 0,
+					    '{', '}' };
+	size_t done;
+	return move_conn_write(c, no, sizeof(no), &done, 1000, NULL);
 }
 
 #endif

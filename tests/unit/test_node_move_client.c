@@ -13,7 +13,8 @@ enum { MOST = 16 };
 
 /* What the peer does with the next questions of a kind, one letter each, the last one for all that
  * follow: y answers as is right, n says no (conflict), m that it knows nothing (not found), b that
- * something else is wrong, h hangs up, s sends half of it and then says what is wrong. */
+ * something else is wrong, v says so as another version would, h hangs up, s sends half of it and
+ * then says what is wrong. */
 struct peer {
 	struct move_world world;
 	struct move_tls *tls;
@@ -115,6 +116,8 @@ static int answer(struct peer *p, struct move_conn *c, enum move_type type)
 		return say_no(c, how == 'n' ? FAULT_CONFLICT : FAULT_NOT_FOUND);
 	if (how == 'b')
 		return say_no(c, FAULT_FULL);
+	if (how == 'v')
+		return move_world_say_otherwise(c);
 	if (type == MOVE_FILES || type == MOVE_LAYER || type == MOVE_LAYER_AHEAD)
 		return files(c, type, how);
 	if (how == 'h')
@@ -337,9 +340,9 @@ static void test_give(void **state)
 		const char *hello, *give;
 		int result; /* -1: not known */
 	} table[] = {
-		{ "y", "y", 1 },  { "y", "n", 0 },  { "y", "m", 0 },
-		{ "y", "b", -1 }, { "y", "h", -1 }, { "m", "y", 0 },
-		{ "n", "y", 0 },  { "b", "y", -1 }, { "h", "y", -1 },
+		{ "y", "y", 1 },  { "y", "n", 0 },  { "y", "m", 0 },  { "y", "b", -1 },
+		{ "y", "h", -1 }, { "m", "y", 0 },  { "n", "y", 0 },  { "b", "y", -1 },
+		{ "h", "y", -1 }, { "y", "v", -1 }, { "v", "y", -1 },
 	};
 	struct peer *p = *state;
 	for (size_t i = 0; i < ARRAY_SIZE(table); i++) {

@@ -17,7 +17,7 @@ enum { PAGE = STORE_PAGE, PEERS = 32, LAZY = 2, EAGER = 4 };
 
 /* --- the node it came from ------------------------------------------------------------ */
 
-enum wrong { NOTHING, HANGS_UP, IS_GONE, IS_KEPT, IS_DAMAGED, IS_BUSY };
+enum wrong { NOTHING, HANGS_UP, IS_GONE, IS_KEPT, IS_DAMAGED, IS_BUSY, IS_OTHER };
 
 struct peer {
 	struct move_world world;
@@ -114,6 +114,8 @@ static int answer(struct peer *p, struct move_conn *c, enum move_type type, cons
 		error_fault(&e, faults[p->wrong], "no memory of that");
 		return move_send_error(c, &e);
 	}
+	if (p->wrong == IS_OTHER)
+		return move_world_say_otherwise(c);
 	if (type == MOVE_PAGES) {
 		p->questions++;
 		return answer_pages(p, c, body);
@@ -533,6 +535,23 @@ static void test_busy(void **state)
 	s.free(s.from);
 }
 
+/* It was upgraded while memory was on its way: that is waited for, and nothing of it given up. */
+static void test_another_version(void **state)
+{
+	struct peer *p = *state;
+	struct page_source s;
+	struct error e = ERROR_INIT;
+	open_connected(p, &s);
+	p->wrong = IS_OTHER;
+	for (int i = 0; i < 3; i++)
+		assert_true(read_frames(&s, 0, i % 2 ? 8 : 1, &e) < 0);
+	assert_non_null(strstr(e.text, "version"));
+	assert_int_equal(p->gone, 0);
+	p->wrong = NOTHING;
+	until(read_frames(&s, 0, 1, &e) == 0);
+	s.free(s.from);
+}
+
 static void test_gone(void **state)
 {
 	struct peer *p = *state;
@@ -665,13 +684,14 @@ static void test_slow_link(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		peer_test(test_frames),        peer_test(test_read),
-		peer_test(test_stopped),       peer_test(test_ahead),
-		peer_test(test_ahead_damaged), peer_test(test_connections_end),
-		peer_test(test_away_and_back), peer_test(test_busy),
-		peer_test(test_silent),        peer_test(test_gone),
-		peer_test(test_damaged),       peer_test(test_faults_first),
-		peer_test(test_bad_images),    peer_test(test_slow_link),
+		peer_test(test_frames),          peer_test(test_read),
+		peer_test(test_stopped),         peer_test(test_ahead),
+		peer_test(test_ahead_damaged),   peer_test(test_connections_end),
+		peer_test(test_away_and_back),   peer_test(test_busy),
+		peer_test(test_silent),          peer_test(test_gone),
+		peer_test(test_another_version), peer_test(test_damaged),
+		peer_test(test_faults_first),    peer_test(test_bad_images),
+		peer_test(test_slow_link),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
